@@ -1,0 +1,75 @@
+"""Engines turn windows of token ids into numbers. They never see text.
+
+An engine is asked one question (an `Ask`) about a pack of windows and answers with one NumPy float32 array
+a window, in the order of the windows. Arrays never share memory that a later call changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bertcli.models.heads import Head
+    from bertcli.records import Window
+
+    Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """Hidden states of every token: (tokens, hidden). Layer 0 is the embeddings, -1 the last layer."""
+
+    layer: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """One vector a window: (hidden,). `mean` and `max` run over the window's `fresh` positions, `cls` takes
+    position 0."""
+
+    mode: Literal["mean", "cls", "max"]
+    layer: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceLogits:
+    """Logits of a sequence-classification head: (labels,)."""
+
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogits:
+    """Logits of a token-classification head: (tokens, labels)."""
+
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class MaskLogits:
+    """Masked-LM logits at the window's `masks`, and only there: (masks, vocabulary)."""
+
+    head: Head
+
+
+Ask = Hidden | Pooled | SequenceLogits | TokenLogits | MaskLogits
+
+
+class Engine(Protocol):
+    """`name`, `device` and `dtype` go into the receipt; `workers` is how many packs may run at once (each
+    call from a thread of its own); `pack_tokens` is the number of tokens a pack is best cut to."""
+
+    name: str
+    device: str
+    dtype: str
+    workers: int
+    pack_tokens: int
+
+    def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
+        """Answer `ask` for each window, in order. Raises EngineError for an ask the model cannot answer."""
+        ...

@@ -1,0 +1,73 @@
+"""What can go wrong, and the exit code each kind ends with.
+
+    BertcliError                 exit 1: could not run
+    ├── UsageError               exit 2: the command line (or a settings file) asks for something impossible
+    │   └── FieldClash           an input field has the name of a result field
+    ├── InputError               a file that cannot be opened or read at all
+    ├── OutputError              a file that cannot be written, or must not be overwritten
+    ├── ModelError               a checkpoint that is missing, damaged, unsafe or would answer wrongly
+    ├── EngineError              an engine, device or dtype this machine or model cannot use
+    └── StoppedByErrors          exit 3: --strict or --max-errors ended the run early
+    RecordError                  never leaves the pipeline: becomes the `error` of one output record
+
+An error is raised where the knowledge is, with a message (what is wrong) and a hint (what to do), and is
+rendered in one place (`cli.main`).
+"""
+
+from __future__ import annotations
+
+
+class BertcliError(Exception):
+    """An error a user can do something about.
+
+    `message` says what is wrong in one line, `hint` what to do about it; both are plain text without a full
+    stop at the end. `where` is a `file:line` or a path, shown in front of the message.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, where: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.where = where
+
+
+class UsageError(BertcliError):
+    exit_code = 2
+
+
+class FieldClash(UsageError):
+    """An input field carries the name of a result field."""
+
+
+class InputError(BertcliError):
+    pass
+
+
+class OutputError(BertcliError):
+    pass
+
+
+class ModelError(BertcliError):
+    pass
+
+
+class EngineError(BertcliError):
+    pass
+
+
+class StoppedByErrors(BertcliError):
+    exit_code = 3
+
+
+class RecordError(Exception):
+    """One record cannot be processed; `type` is a short stable word for programs, such as `no-mask`.
+
+    Types in use: `json`, `encoding`, `csv`, `field`, `file`, `no-mask`, `too-long`, `clash`, `engine`.
+    """
+
+    def __init__(self, type: str, message: str) -> None:
+        super().__init__(message)
+        self.type = type
+        self.message = message

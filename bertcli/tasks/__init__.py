@@ -1,0 +1,43 @@
+"""Tasks: how a record becomes windows, and how arrays become its answer. NumPy only.
+
+A new task is two files (`tasks/NAME.py`, `commands/NAME.py`) and a line in `cli.COMMANDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bertcli.engines import Engine
+from bertcli.records import Record, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A record's windows, what was lost on the way, and notes the task wants back in `decode`."""
+
+    windows: Sequence[Window]
+    truncated: bool = False
+    notes: Any = None
+
+
+class Task(Protocol):
+    """`fields` are the names of the result fields every record gets, in order; `optional` those only some
+    get (without `windows`, `truncated` and `error`, which belong to every task)."""
+
+    fields: tuple[str, ...]
+
+    def encode(self, record: Record) -> Encoded:
+        """Tokens of the record, cut into windows. Raises RecordError. Never called for blank records."""
+        ...
+
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Any]:
+        """One output a window, in order: as many calls of the engine as the task needs (fill's beam takes
+        one a mask). Windows may belong to different records. Runs in a worker thread: no shared state."""
+        ...
+
+    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Any]) -> Mapping[str, Any]:
+        """The record's result fields from the outputs of its windows. Scores are Python floats, vectors
+        NumPy arrays."""
+        ...
