@@ -1,0 +1,125 @@
+"""Records as they arrive: taken one by one, with a word when none is there yet.
+
+A file never makes anybody wait, so its records are read where they are needed. A pipe may pause: a thread
+reads it ahead, so that a pause can be noticed and everything read so far answered at once. At a prompt the
+next line is asked for only when the last one has been answered.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from bertcli.records import Record
+
+END: Final = Record(-1, {}, None)
+PAUSE: Final = Record(-2, {}, None)
+
+
+class Feed:
+    """Hands out the records of an input that never pauses.
+
+    `take` returns the next record, END after the last one, or PAUSE when there is none yet and the caller
+    does not want to wait. What the source raises is raised by `take`, after the records before it.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._records = iter(records)
+        self._ahead: deque[Record | BaseException] = deque()
+
+    def take(self, *, wait: bool = True) -> Record:
+        item = self._ahead.popleft() if self._ahead else self._next(wait)
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def first(self, *, wait: bool = True) -> Record:
+        """The record that `take` will return next."""
+        if not self._ahead:
+            item = self._next(wait)
+            if item is PAUSE:
+                return PAUSE
+            self._ahead.append(item)
+        item = self._ahead[0]
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def measure(self, enough: int, patience: float) -> int | None:
+        """Look ahead to learn how much there is to do: the number of characters until the end of the input,
+        or None when there are more than `enough`, or when a live input has not ended within `patience`
+        seconds."""
+        characters = sum(_characters(item) for item in self._ahead)
+        deadline = time.monotonic() + patience
+        while characters <= enough:
+            item = self._next_until(deadline)
+            if item is PAUSE:
+                return None
+            self._ahead.append(item)
+            if item is END or isinstance(item, BaseException):
+                return characters
+            characters += _characters(item)
+        return None
+
+    def _next(self, wait: bool) -> Record | BaseException:
+        return next(self._records, END)
+
+    def _next_until(self, deadline: float) -> Record | BaseException:
+        try:
+            return self._next(wait=True)
+        except Exception as error:  # kept in its place: `take` raises it
+            return error
+
+
+class LiveFeed(Feed):
+    """Reads an input that may pause with a thread of its own, a bounded number of records ahead.
+
+    The thread is a daemon: it may hang in a read for ever, and must not keep the process alive.
+    """
+
+    def __init__(self, records: Iterable[Record], most_ahead: int = 1024) -> None:
+        super().__init__(())
+        self._queue: queue.Queue[Record | BaseException] = queue.Queue(most_ahead)
+        threading.Thread(target=self._read, args=(iter(records),), name="reader", daemon=True).start()
+
+    def _read(self, records: Iterator[Record]) -> None:
+        try:
+            for record in records:
+                self._queue.put(record)
+        except BaseException as error:  # whatever ended the reading belongs to the thread that waits for it
+            self._queue.put(error)
+        else:
+            self._queue.put(END)
+
+    def _next(self, wait: bool) -> Record | BaseException:
+        try:
+            return self._queue.get(block=wait)
+        except queue.Empty:
+            return PAUSE
+
+    def _next_until(self, deadline: float) -> Record | BaseException:
+        try:
+            return self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return PAUSE
+
+
+class PromptFeed(Feed):
+    """Asks for the next record only when the caller is ready to wait for it."""
+
+    def _next(self, wait: bool) -> Record | BaseException:
+        return next(self._records, END) if wait else PAUSE
+
+    def measure(self, enough: int, patience: float) -> int | None:
+        """Nobody types much."""
+        return 0
+
+
+def _characters(item: Record | BaseException) -> int:
+    if isinstance(item, BaseException):
+        return 0
+    return len(item.text or "") + len(item.pair or "")

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertcli.errors import InputError
+from bertcli.feed import END, PAUSE, Feed, LiveFeed, PromptFeed
+from bertcli.records import Record
+from tests.fakes import records
+
+
+def drain(feed: Feed) -> list[str | None]:
+    texts = []
+    while (record := feed.take()) is not END:
+        texts.append(record.text)
+    return texts
+
+
+@given(texts=st.lists(st.text(max_size=5), max_size=20), enough=st.integers(0, 60), live=st.booleans())
+def test_looking_ahead_loses_nothing(texts, enough, live):
+    feed = (LiveFeed if live else Feed)(records(texts))
+    total = sum(map(len, texts))
+    assert feed.measure(enough, patience=10) == (total if total <= enough else None)
+    assert (feed.first().text if texts else feed.first() is END) == (texts[0] if texts else True)
+    assert drain(feed) == texts
+
+
+def test_a_live_input_that_does_not_end_is_of_unknown_size():
+    more = threading.Event()
+
+    def tail() -> Iterator[Record]:
+        yield from records(["one"])
+        more.wait(10)
+
+    feed = LiveFeed(tail())
+    assert feed.measure(1000, patience=0.01) is None
+    assert feed.take(wait=False).text == "one"
+    assert feed.take(wait=False) is PAUSE
+    assert feed.first(wait=False) is PAUSE
+    more.set()
+    assert feed.take() is END
+
+
+@pytest.mark.parametrize("kind", [Feed, LiveFeed])
+def test_an_error_of_the_source_waits_for_its_turn(kind):
+    def broken() -> Iterator[Record]:
+        yield from records(["a", "b"])
+        raise InputError("gone")
+
+    feed = kind(broken())
+    assert feed.measure(100, patience=10) == 2
+    assert [feed.take().text, feed.take().text] == ["a", "b"]
+    with pytest.raises(InputError):
+        feed.first()
+    with pytest.raises(InputError):
+        feed.take()
+
+
+def test_a_prompt_asks_only_when_somebody_waits():
+    asked = []
+
+    def prompt() -> Iterator[Record]:
+        for record in records(["a", "b"]):
+            asked.append(record.text)
+            yield record
+
+    feed = PromptFeed(prompt())
+    assert feed.measure(100, patience=10) == 0
+    assert feed.take(wait=False) is PAUSE
+    assert asked == []
+    assert feed.take().text == "a"
+    assert feed.take(wait=False) is PAUSE
+    assert asked == ["a"]

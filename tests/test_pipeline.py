@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertcli.errors import InputError, StoppedByErrors
+from bertcli.feed import Feed, LiveFeed
+from bertcli.pipeline import run
+from bertcli.planning import Plan
+from bertcli.records import Problem, Record
+from tests.fakes import Count, EchoEngine, LetterTask, ListSink, records
+
+TEXTS = st.lists(st.text(alphabet="abc x!é", max_size=12) | st.none(), max_size=40)
+
+
+def carry(texts, *, engine=None, plan=None, live=False, max_errors=None) -> ListSink:
+    sink = ListSink()
+    source = texts if isinstance(texts, Iterator) else records(texts)
+    run(
+        LiveFeed(source) if live else Feed(source),
+        task=LetterTask(),
+        engine=engine or EchoEngine(),
+        plan=plan or Plan(16),
+        sink=sink,
+        receipt=Count(),
+        max_errors=max_errors,
+    )
+    return sink
+
+
+@given(
+    texts=TEXTS,
+    pack=st.integers(1, 40),
+    ahead=st.integers(1, 200),
+    workers=st.integers(1, 3),
+    most=st.integers(1, 9),
+    live=st.booleans(),
+)
+def test_every_record_comes_out_once_in_order_with_its_own_answer(texts, pack, ahead, workers, most, live):
+    plan = Plan(pack, workers, ahead, most)
+    results = carry(texts, engine=EchoEngine(workers=workers), plan=plan, live=live).results
+    assert [result.record.index for result in results] == list(range(len(texts)))
+    for text, result in zip(texts, results, strict=True):
+        if text is None or not text.strip():
+            assert result.status == "blank"
+            assert result.values == {"echo": None}
+        elif "!" in text:
+            assert result.problem == Problem("shout", "no shouting")
+        else:
+            assert result.values == {"echo": text}
+            assert result.windows == -(-len(text) // 4)
+
+
+@given(
+    texts=st.lists(st.text(alphabet="abcdef", min_size=1, max_size=9), max_size=30), pack=st.integers(1, 30)
+)
+def test_packs_respect_the_budget_and_hold_neighbours_in_length(texts, pack):
+    engine = EchoEngine()
+    carry(texts, engine=engine, plan=Plan(pack, look_ahead=10_000))
+    for windows in engine.calls:
+        assert len(windows) == 1 or sum(map(len, windows)) <= pack
+
+
+def test_within_a_block_packs_go_from_long_to_short():
+    engine = EchoEngine()
+    carry(["a", "bbbb", "cc", "ddd"], engine=engine, plan=Plan(4, look_ahead=100, most_records=4, workers=25))
+    assert [len(window) for windows in engine.calls for window in windows] == [4, 3, 2, 1]
+
+
+def test_equal_texts_of_a_block_are_computed_once():
+    engine = EchoEngine()
+    results = carry(["aa", "bb", "aa", "aa"], engine=engine, plan=Plan(100)).results
+    assert sum(len(windows) for windows in engine.calls) == 2
+    assert [result.duplicate for result in results] == [False, False, True, True]
+    assert [result.values["echo"] for result in results] == ["aa", "bb", "aa", "aa"]
+
+
+def test_equal_texts_with_different_pairs_are_different():
+    engine = EchoEngine()
+    carry(iter([Record(0, {}, "aa", "x"), Record(1, {}, "aa", "y")]), engine=engine)
+    assert sum(len(windows) for windows in engine.calls) == 2
+
+
+@given(texts=st.lists(st.text(alphabet="abz", min_size=1, max_size=9), max_size=30))
+def test_a_window_that_breaks_the_engine_fails_alone(texts):
+    results = carry(texts, engine=EchoEngine(poison="z"), plan=Plan(50)).results
+    for text, result in zip(texts, results, strict=True):
+        assert result.status == ("failed" if "z" in text else "done")
+    assert all(r.problem == Problem("engine", "RuntimeError: poisoned") for r in results if r.problem)
+
+
+def test_a_problem_of_the_source_stays_in_its_place():
+    broken = Record(1, {"text": "{"}, None, problem=Problem("json", "not JSON"))
+    results = carry(iter([Record(0, {}, "a"), broken, Record(2, {}, "b")])).results
+    assert [result.status for result in results] == ["done", "failed", "done"]
+
+
+def test_a_record_that_brings_a_result_field_is_refused_alone():
+    with_clash = Record(1, {"text": "b", "echo": "mine"}, "b")
+    plan = Plan(16, reserved=frozenset({"echo"}))
+    results = carry(iter([Record(0, {"text": "a"}, "a"), with_clash]), plan=plan).results
+    assert [result.status for result in results] == ["done", "failed"]
+    assert results[1].row() == {
+        "text": "b",
+        "echo": "mine",
+        "error": {"type": "clash", "message": "the input already has a field named echo; use --prefix"},
+    }
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2])
+def test_the_run_stops_after_the_allowed_number_of_failures(limit):
+    sink = ListSink()
+    texts = ["a", "!", "b", "!", "c", "!", "d"]
+    with pytest.raises(StoppedByErrors):
+        run(
+            Feed(records(texts)),
+            task=LetterTask(),
+            engine=EchoEngine(),
+            plan=Plan(16),
+            sink=sink,
+            receipt=Count(),
+            max_errors=limit,
+        )
+    assert len(sink.results) == 2 * (limit + 1)
+    assert sink.results[-1].status == "failed"
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_records_before_a_broken_input_come_out(live):
+    def broken() -> Iterator[Record]:
+        yield from records(["a", "b", "c"])
+        raise InputError("ends in the middle")
+
+    sink = ListSink()
+    with pytest.raises(InputError):
+        run(
+            (LiveFeed if live else Feed)(broken()),
+            task=LetterTask(),
+            engine=EchoEngine(),
+            plan=Plan(100),
+            sink=sink,
+            receipt=Count(),
+        )
+    assert [result.values["echo"] for result in sink.results] == ["a", "b", "c"]
+
+
+def test_a_live_input_is_answered_at_every_pause():
+    """The source hands out the next text only after the answer to the last one has been written."""
+    lines: queue.Queue[str | None] = queue.Queue()
+    sink = ListSink()
+
+    def tail() -> Iterator[Record]:
+        index = 0
+        while (line := lines.get()) is not None:
+            yield Record(index, {"text": line}, line)
+            index += 1
+
+    worker = threading.Thread(
+        target=run,
+        args=(LiveFeed(tail()),),
+        kwargs={
+            "task": LetterTask(),
+            "engine": EchoEngine(),
+            "plan": Plan(1000),
+            "sink": sink,
+            "receipt": Count(),
+        },
+    )
+    worker.start()
+    for count, line in enumerate(["one", "two", "three"], start=1):
+        lines.put(line)
+        with sink.written:
+            assert sink.written.wait_for(lambda count=count: len(sink.results) == count, timeout=10)
+    lines.put(None)
+    worker.join(10)
+    assert not worker.is_alive()
+    assert {1, 2, 3} <= set(sink.flushes)
+
+
+def test_no_more_than_two_blocks_are_read_ahead():
+    taken = 0
+
+    def counted() -> Iterator[Record]:
+        nonlocal taken
+        for record in records(f"text {number}" for number in range(10_000)):
+            taken += 1
+            yield record
+
+    class Stop(ListSink):
+        def write(self, result):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            Feed(counted()),
+            task=LetterTask(),
+            engine=EchoEngine(),
+            plan=Plan(16, look_ahead=64),
+            sink=Stop(),
+            receipt=Count(),
+        )
+    assert taken < 40
