@@ -1,0 +1,162 @@
+"""CSV and TSV: a header, then a record a row; a quoted cell may go on over several lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+
+from bertcli.errors import InputError
+from bertcli.records import Problem
+from bertcli.sources.contents import Contents, Row
+from bertcli.sources.encoding import undecodable
+from bertcli.sources.lines import split_lines
+
+
+def read_delimited(blocks: Iterator[bytes], *, delimiter: str, encoding: str) -> Contents:
+    """Rows of `blocks` (see `whole_lines`) as fields named by the header; every cell is a string.
+
+    A CSV file whose header has no comma is read with the semicolon or tab it has instead, as Excel writes it
+    in many countries. Empty lines are no records, but are counted. A row with too many or too few cells, an
+    unclosed quote or undecodable bytes is a record with a problem and the cells that could be saved. Raises
+    InputError for a header that names a field twice or is not text.
+    """
+    lines = _Lines(blocks, encoding)
+    first = next((line for line in lines if line.strip()), "")
+    if not first:
+        return Contents(iter(()))
+    if delimiter == "," and delimiter not in first:
+        delimiter = next((other for other in ";\t" if other in first), delimiter)
+    rows = _Rows(lines, first, delimiter)
+    return Contents(rows.read(), names=rows.header, strings=rows.header)
+
+
+class _Lines:
+    """Decoded lines with their ends. `bad` holds the numbers and problems of undecodable lines until they are
+    taken; `count` is the number of lines handed out, `ended` says that there are no more."""
+
+    def __init__(self, blocks: Iterator[bytes], encoding: str) -> None:
+        self.bad: deque[tuple[int, Problem]] = deque()
+        self.count = 0
+        self.ended = False
+        self._encoding = encoding
+        self._lines = self._read(blocks)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.count += 1
+        return line
+
+    def _read(self, blocks: Iterator[bytes]) -> Iterator[str]:
+        for block in blocks:
+            try:
+                text = block.decode()
+            except UnicodeDecodeError:
+                self._note_bad(block)
+                text = block.decode("utf-8", "surrogateescape")
+            yield from io.StringIO(text, newline="\n")
+        self.ended = True
+
+    def _note_bad(self, block: bytes) -> None:
+        for number, line in enumerate(split_lines(block), self.count + 1):
+            if problem := undecodable(f"line {number}", line, self._encoding):
+                self.bad.append((number, problem))
+
+    def take_bad(self) -> Problem | None:
+        """The first problem among the lines handed out since the last call."""
+        first = None
+        while self.bad and self.bad[0][0] <= self.count:
+            _, problem = self.bad.popleft()
+            first = first or problem
+        return first
+
+
+class _Rows:
+    """The rows behind a header, which is read at once."""
+
+    def __init__(self, lines: _Lines, first: str, delimiter: str) -> None:
+        self._lines = lines
+        self._start = lines.count
+        self._reader = csv.reader(chain([first], lines), delimiter=delimiter)
+        with _long_cells():
+            self.header = self._read_header()
+
+    def _read_header(self) -> tuple[str, ...]:
+        where = f"line {self._start}"
+        try:
+            header = tuple(next(self._reader))
+        except csv.Error as error:
+            raise InputError(f"the header in {where} cannot be read: {error}") from error
+        if self._lines.ended:
+            raise InputError(f"the header in {where} has a quote that is never closed")
+        if problem := self._lines.take_bad():
+            raise InputError(f"the header is not text: {problem.message}")
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            names = ", ".join(f"'{name}'" for name in twice)
+            raise InputError(
+                f"the header in {where} names a field more than once: {names}",
+                hint="give every column a name of its own",
+            )
+        return header
+
+    def read(self) -> Iterator[Row]:
+        with _long_cells():
+            yield from self._read()
+
+    def _read(self) -> Iterator[Row]:
+        header, width = self.header, len(self.header)
+        lines, reader = self._lines, self._reader
+        while True:
+            start = lines.count + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                lines.take_bad()
+                yield start, {}, Problem("csv", f"line {start} cannot be read: {error}")
+                continue
+            if len(cells) == width and not lines.bad and not lines.ended:
+                yield start, dict(zip(header, cells, strict=True)), None
+            elif cells:
+                yield start, *self._save(cells, start)
+
+    def _save(self, cells: list[str], start: int) -> tuple[dict[str, str], Problem | None]:
+        """The cells of a row that may have a problem: those that have a name and are text."""
+        problem = self._lines.take_bad()
+        fields = dict(zip(self.header, cells, strict=False))
+        if problem:
+            fields = {name: cell for name, cell in fields.items() if _is_text(cell)}
+        elif self._lines.ended:  # the reader looked for more lines in the middle of a row
+            problem = Problem("csv", f"a quote opened in the record of line {start} is never closed")
+        elif len(cells) != len(self.header):
+            noun = "cell" if len(cells) == 1 else "cells"
+            message = f"line {start} has {len(cells)} {noun}, but the header has {len(self.header)}"
+            problem = Problem("csv", message)
+        return fields, problem
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """Lift the csv module's limit on the length of a cell, which is one for the whole process, meanwhile."""
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _is_text(cell: str) -> bool:
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

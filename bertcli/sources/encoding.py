@@ -1,0 +1,84 @@
+"""Any text encoding -> UTF-8, so that every form reads only one.
+
+Undecodable bytes are not replaced: they become a mark that is itself not valid UTF-8, so that the line they
+stand in fails to decode, and that line alone.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+
+from bertcli.errors import UsageError
+from bertcli.records import Problem
+
+MARK = "\ud800"
+BYTE_ORDER_MARK = codecs.BOM_UTF8
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    if isinstance(error, UnicodeDecodeError):
+        return MARK, error.end
+    raise error
+
+
+codecs.register_error("bertcli.mark", _mark)
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise UsageError when Python has no text encoding of that name."""
+    try:
+        "a".encode(encoding)
+        codecs.getincrementaldecoder(encoding)
+    except (LookupError, UnicodeError, ValueError) as error:
+        raise UsageError(
+            f"there is no encoding '{encoding}'",
+            hint="names that exist are for example utf-8, utf-16, latin-1, cp1252, shift_jis, gb18030",
+        ) from error
+
+
+def to_utf8(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Transcode `chunks`, drop a byte-order mark at the beginning."""
+    decoded = chunks if _is_utf8(encoding) else _transcode(chunks, encoding)
+    head = b""
+    for chunk in decoded:
+        head += chunk
+        if len(head) >= len(BYTE_ORDER_MARK) or not BYTE_ORDER_MARK.startswith(head):
+            break
+    head = head.removeprefix(BYTE_ORDER_MARK)
+    if head:
+        yield head
+    yield from decoded
+
+
+def _transcode(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)("bertcli.mark")
+    for chunk in chunks:
+        if text := decoder.decode(chunk):
+            yield text.encode("utf-8", "surrogatepass")
+    if text := decoder.decode(b"", final=True):
+        yield text.encode("utf-8", "surrogatepass")
+
+
+def undecodable(what: str, data: bytes, encoding: str) -> Problem | None:
+    """The problem of a line (or whatever `what` calls it) that is not text; None when `data` is valid.
+
+    `data` is what `to_utf8` made of bytes in `encoding`; the offset told counts the original bytes.
+    """
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        if _is_utf8(encoding):
+            message = f"byte 0x{data[error.start]:02x} at offset {error.start} of {what} is not {encoding}"
+        else:
+            before = data[: error.start].decode().encode(encoding, "replace")
+            offset = len(before) - len("".encode(encoding))  # some encodings begin with a mark
+            message = f"the byte at offset {offset} of {what} is not {encoding}"
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return Problem("encoding", f"{message}; it looks like --encoding utf-16")
+        return Problem("encoding", f"{message}; name the right one with --encoding, for example latin-1")
+    return None
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")

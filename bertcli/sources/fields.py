@@ -1,0 +1,88 @@
+"""Which field is the text, and rows -> Records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bertcli.errors import UsageError
+from bertcli.records import Problem, Record
+
+if TYPE_CHECKING:
+    from bertcli.options import InputOptions
+
+PlacedRow: TypeAlias = tuple[str, dict[str, Any], Problem | None]
+"""`file:line`, fields, what is wrong."""
+
+TYPES = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+    bytes: "binary",
+}
+MISSING = object()
+
+
+def choose_text_field(
+    names: tuple[str, ...], strings: tuple[str, ...], options: InputOptions, where: str
+) -> str:
+    """The field the first record's text is in: the one asked for, else `text`, else its only string.
+
+    `names` are its fields, `strings` those that hold strings. Raises UsageError, which lists the fields, when
+    there is no such field, when several could be meant, and when a pair or id field does not exist.
+    """
+    listed = "its fields: " + (", ".join(names) or "none")
+    asked = {
+        "--text-field": options.text_field,
+        "--pair-field": options.pair_field,
+        "--id-field": options.id_field,
+    }
+    for option, name in asked.items():
+        if name is not None and name not in names:
+            raise UsageError(f"the first record has no field '{name}' ({option})", hint=listed, where=where)
+    if options.text_field is not None:
+        return options.text_field
+    if "text" in names:
+        return "text"
+    candidates = [name for name in strings if name not in (options.pair_field, options.id_field)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        message = "several fields could be the text"
+        hint = "choose one with --text-field: " + ", ".join(candidates)
+    else:
+        message, hint = "no field of the first record holds a string", listed
+    raise UsageError(message, hint=hint, where=where)
+
+
+def make_records(rows: Iterator[PlacedRow], text_field: str, pair_field: str | None) -> Iterator[Record]:
+    """Number the rows and find their texts.
+
+    A row whose text (or pair) is absent or not a string becomes a record with a `field` problem and all its
+    fields; null stands for no text.
+    """
+    for index, (where, fields, problem) in enumerate(rows):
+        text = fields.get(text_field, MISSING)
+        pair = None if pair_field is None else fields.get(pair_field, MISSING)
+        if type(text) is not str and text is not None:
+            problem = problem or _not_text(text, text_field)
+            text = None
+        if type(pair) is not str and pair is not None:
+            problem = problem or _not_text(pair, pair_field)
+            pair = None
+        yield Record(index, fields, text, pair, where, problem)
+
+
+def _not_text(value: object, name: str | None) -> Problem:
+    if value is MISSING:
+        return Problem("field", f"there is no field '{name}'")
+    return Problem("field", f"the field '{name}' is {json_type(value)}, not a string")
+
+
+def json_type(value: object) -> str:
+    """What JSON calls the type of `value`, with its article; Parquet has more types than JSON."""
+    return TYPES.get(type(value), f"of type {type(value).__name__}")

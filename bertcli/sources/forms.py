@@ -1,0 +1,110 @@
+"""Which form an input has, and the reader for it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bertcli.errors import UsageError
+from bertcli.sources.compression import SUFFIXES as COMPRESSED
+from bertcli.sources.contents import Contents
+from bertcli.sources.encoding import to_utf8
+from bertcli.sources.lines import whole_lines
+from bertcli.sources.opening import Input, look
+
+if TYPE_CHECKING:
+    from bertcli.options import InputOptions
+
+SUFFIXES = {
+    ".txt": "txt",
+    ".text": "txt",
+    ".log": "txt",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+PARQUET = b"PAR1\x15"  # its magic bytes, and the first of the structure that follows
+MOST_LOOKED = 4096
+
+# an object with a name or nothing in it, or an array of objects; and what may still become one of them
+JSON = re.compile(rb'\s*(\{\s*["}]|\[\s*\{)')
+MAY_BECOME_JSON = re.compile(rb"\s*([{\[]\s*)?")
+
+
+def check_forms(options: InputOptions) -> None:
+    """Raise UsageError for options that cannot go together."""
+    if options.whole_files and options.form is not None:
+        raise UsageError(f"--whole-files reads a file as one text, not as {options.form}", hint="choose one")
+    if options.whole_files and options.null:
+        raise UsageError("--whole-files and --null contradict each other", hint="choose one")
+    if options.null and options.form not in (None, "txt"):
+        raise UsageError(f"--null separates plain texts, not {options.form}", hint="leave one of them out")
+
+
+def open_contents(source: Input, options: InputOptions) -> Contents:
+    """Begin to read an input.
+
+    The form is what `--from` says (`--null` implies txt), else what the suffix says, else txt. Parquet is
+    also known by its first bytes. A pipe without a telling name (stdin, a fifo) is jsonl when it begins like
+    JSON: a brace, followed by a quote or another brace; `--from txt` reads such lines as they are.
+    """
+    field = options.text_field or "text"
+    if options.whole_files:
+        from bertcli.sources.text import read_whole
+
+        chunks = to_utf8(source.unpacked(), options.encoding)
+        return read_whole(chunks, path=source.path, field=field, encoding=options.encoding)
+    form: str | None = "txt" if options.null else options.form
+    if source.prompt:
+        return _read(form or "txt", source.chunks(), "utf-8", field, options.null)
+    chunks = source.unpacked()
+    if form is None:
+        head, chunks = look(chunks, _may_become_parquet)
+        form = "parquet" if head.startswith(PARQUET) else _form_of(source.path)
+    if form == "parquet":
+        from bertcli.sources.parquet import read_parquet
+
+        return read_parquet(source, chunks)
+    chunks = to_utf8(chunks, options.encoding)
+    if form is None and source.regular is None:
+        head, chunks = look(chunks, _may_become_json)
+        form = "jsonl" if JSON.match(head) else None
+    return _read(form or "txt", chunks, options.encoding, field, options.null)
+
+
+def _read(form: str, chunks: Iterator[bytes], encoding: str, field: str, null: bool) -> Contents:
+    """The contents of a form made of lines; `chunks` are UTF-8."""
+    end = b"\0" if null else b"\n"
+    blocks = whole_lines(chunks, end)
+    if form == "jsonl":
+        from bertcli.sources.jsonl import read_jsonl
+
+        return read_jsonl(blocks, encoding=encoding)
+    if form in DELIMITERS:
+        from bertcli.sources.delimited import read_delimited
+
+        return read_delimited(blocks, delimiter=DELIMITERS[form], encoding=encoding)
+    from bertcli.sources.text import read_lines
+
+    return read_lines(blocks, field=field, encoding=encoding, end=end)
+
+
+def _form_of(path: str) -> str | None:
+    root, suffix = os.path.splitext(path)
+    if suffix.lower() in COMPRESSED:
+        suffix = os.path.splitext(root)[1]
+    return SUFFIXES.get(suffix.lower())
+
+
+def _may_become_parquet(head: bytes) -> bool:
+    return len(head) < len(PARQUET) and PARQUET.startswith(head)
+
+
+def _may_become_json(head: bytes) -> bool:
+    return len(head) < MOST_LOOKED and MAY_BECOME_JSON.fullmatch(head) is not None

@@ -1,0 +1,189 @@
+"""What the command line names -> blocks of bytes, counted as they are read."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import BinaryIO, Protocol
+
+from bertcli.errors import InputError
+from bertcli.sources.compression import SUFFIXES, decompress, may_become_compressed, sniff_compression
+from bertcli.sources.prompt import Prompt
+
+BLOCK = 1 << 18
+MOST_SHOWN = 60
+
+
+class Reader(Protocol):
+    """`read` returns what is there, waiting only while there is nothing; b"" at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Input:
+    """One input as it lies on disk or comes through a pipe.
+
+    `path` is what the user called it, fit to be shown (`-` for stdin); `label` is its name in messages.
+    `live`, `prompt`, `size` and `position` are as in `Source`. `regular` is the path of a file that can be
+    read in any order, None for everything else. `held` is closed with the input.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        opener: Callable[[], Reader],
+        *,
+        live: bool = False,
+        prompt: bool = False,
+        size: int | None = None,
+        regular: str | None = None,
+    ) -> None:
+        self.path = path
+        self.label = "stdin" if path == "-" else path
+        self.live = live
+        self.prompt = prompt
+        self.size = size
+        self.regular = regular
+        self.position = 0
+        self.held = ExitStack()
+        self._opener = opener
+        self._reader: Reader | None = None
+        self._closed = False
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes as stored, each piece as soon as it is there. Raises InputError where reading fails."""
+        try:
+            self._reader = self._opener()
+            while chunk := self._reader.read(BLOCK):
+                self.position += len(chunk)
+                yield chunk
+        except OSError as error:
+            raise InputError(f"cannot be read: {_reason(error)}", where=self.label) from error
+        except ValueError:
+            if not self._closed:  # else `close` was called while another thread was reading
+                raise
+        finally:
+            if self._reader is not None:
+                self._reader.close()
+
+    def unpacked(self) -> Iterator[bytes]:
+        """The bytes behind whatever compression the first bytes tell of."""
+        head, chunks = look(self.chunks(), may_become_compressed)
+        kind = sniff_compression(head)
+        suffix = os.path.splitext(self.path)[1].lower()
+        if kind is None and suffix in SUFFIXES:
+            what = f"is not {SUFFIXES[suffix]} data, in spite of its name" if head else "is empty"
+            hint = f"a file that is not compressed should not end in {suffix}"
+            raise InputError(what, hint=hint, where=self.label)
+        yield from chunks if kind is None else decompress(chunks, kind)
+
+    def close(self) -> None:
+        """Stop reading; harmless at any time, from any thread."""
+        self._closed = True
+        self.held.close()
+        if self._reader is not None:
+            self._reader.close()
+
+
+def look(chunks: Iterator[bytes], undecided: Callable[[bytes], bool]) -> tuple[bytes, Iterator[bytes]]:
+    """Read on while `undecided` about the bytes so far: these, and all chunks as if nobody had looked."""
+    head = b""
+    while undecided(head) and (chunk := next(chunks, b"")):
+        head += chunk
+    return head, _put_back(head, chunks)
+
+
+def _put_back(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    if head:
+        yield head
+    yield from chunks
+
+
+def file_input(path: str) -> Input:
+    """A file that exists and may be read; raises InputError for anything else."""
+    shown = os.fsencode(path).decode("utf-8", "replace")
+    if len(shown) > MOST_SHOWN and " " in shown:
+        shown = shown[:MOST_SHOWN] + "…"
+    try:
+        info = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"there is no file '{shown}'", hint=_hint_text(path)) from error
+    except OSError as error:
+        raise InputError(f"'{shown}' cannot be opened: {_reason(error)}", hint=_hint_text(path)) from error
+    if stat.S_ISDIR(info.st_mode):
+        raise InputError("is a directory", hint="name the files in it", where=shown)
+    if not os.access(path, os.R_OK):
+        raise InputError("cannot be read: permission denied", hint="chmod +r, or ask its owner", where=shown)
+    regular = stat.S_ISREG(info.st_mode)
+    return Input(
+        shown,
+        lambda: _File(path),
+        live=_pauses(info.st_mode),
+        size=info.st_size if regular else None,
+        regular=path if regular else None,
+    )
+
+
+def stream_input(stream: BinaryIO) -> Input:
+    """Standard input, or what stands for it; it is never closed."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:
+        return Input("-", lambda: _Borrowed(stream))
+    info = os.fstat(descriptor)
+    size = info.st_size - os.lseek(descriptor, 0, os.SEEK_CUR) if stat.S_ISREG(info.st_mode) else None
+    return Input(
+        "-",
+        lambda: _File(descriptor, closefd=False),
+        live=_pauses(info.st_mode) or os.isatty(descriptor),
+        size=size,
+    )
+
+
+def prompt_input(stream: BinaryIO, end: bytes) -> Input:
+    """A person at a terminal, who ends each answer with Enter."""
+    return Input("-", lambda: Prompt(stream, end), live=True, prompt=True)
+
+
+class _File(io.FileIO):
+    """A file whose reads wait, also when somebody made the pipe non-blocking."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        while (chunk := super().read(size)) is None:
+            select.select([self], [], [])
+        return chunk
+
+
+class _Borrowed:
+    """A stream that belongs to somebody else and has no file descriptor."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._read = getattr(stream, "read1", stream.read)
+
+    def read(self, size: int, /) -> bytes:
+        chunk: bytes = self._read(size)
+        return chunk
+
+    def close(self) -> None:
+        """It stays open."""
+
+
+def _pauses(mode: int) -> bool:
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _hint_text(path: str) -> str:
+    if " " in path.strip():
+        return "it looks like text: write --text before it, and quotes around it"
+    return "check the path; literal text goes behind --text"
+
+
+def _reason(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return reason[:1].lower() + reason[1:]

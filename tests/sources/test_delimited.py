@@ -1,0 +1,102 @@
+"""CSV and TSV, well-formed and not."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from bertcli.errors import InputError
+from bertcli.options import InputOptions
+from bertcli.records import Problem
+from bertcli.sources import open_source
+from tests.sources.reading import problems, read, texts
+
+
+def test_quoted_cells_go_over_lines_and_lines_stay_right() -> None:
+    data = b'id,text\n1,"a\nb ""c"",\n"\n\n2,d\r\n3,"e\r\nf"\n4,g'
+    records = read(stdin=data, form="csv")
+    assert texts(records) == ['a\nb "c",\n', "d", "e\r\nf", "g"]
+    assert [record.where for record in records] == ["stdin:2", "stdin:6", "stdin:7", "stdin:9"]
+    assert list(records[0].fields) == ["id", "text"]
+
+
+def test_ragged_rows_keep_the_cells_that_have_a_name() -> None:
+    records = read(stdin=b"text,n\na,1\nb\nc,3,4,5\nd,4\n", form="csv")
+    assert problems(records) == [None, "csv", "csv", None]
+    assert [dict(record.fields) for record in records[1:3]] == [{"text": "b"}, {"text": "c", "n": "3"}]
+    assert [record.problem for record in records[1:3]] == [
+        Problem("csv", "line 3 has 1 cell, but the header has 2"),
+        Problem("csv", "line 4 has 4 cells, but the header has 2"),
+    ]
+
+
+def test_an_unclosed_quote_is_told_where_it_begins() -> None:
+    records = read(stdin=b'text,n\na,1\n"b,2\nc,3\n', form="csv")
+    assert problems(records) == [None, "csv"]
+    assert records[1].problem is not None
+    assert "line 3" in records[1].problem.message
+
+
+def test_a_carriage_return_in_the_middle_costs_only_its_row() -> None:
+    records = read(stdin=b"text,n\na\rb,1\nc,2\n", form="csv")
+    assert texts(records) == [None, "c"]
+    assert problems(records) == ["csv", None]
+
+
+def test_undecodable_cells_are_left_out_and_named() -> None:
+    data = b'text,n\na,1\n"b\n\xff",2\nc,\xfe\nd,4\n'
+    records = read(stdin=data, form="csv")
+    assert problems(records) == [None, "encoding", "encoding", None]
+    assert [dict(record.fields) for record in records[1:3]] == [{"n": "2"}, {"text": "c"}]
+    assert records[1].problem is not None
+    assert "offset 0 of line 4" in records[1].problem.message
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"text,n,text\na,1,b\n", "more than once: 'text'"),
+        (b"te\xffxt,n\na,1\n", "not text"),
+        (b'"text,n\na,1\n', "never closed"),
+        (b"te\rxt,n\na,1\n", "cannot be read"),
+    ],
+)
+def test_a_header_that_cannot_be_used_stops_the_run(data: bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=message) as caught:
+        read(file)
+    assert caught.value.where == str(file)
+
+
+def test_an_unnamed_column_is_a_field() -> None:
+    assert dict(read(stdin=b",text\n0,a\n", form="csv")[0].fields) == {"": "0", "text": "a"}
+
+
+def test_a_header_alone_names_the_fields(tmp_path: Path) -> None:
+    file = tmp_path / "header.csv"
+    file.write_bytes(b"id,text")
+    source = open_source(InputOptions(files=(str(file),)))
+    assert source.field_names == ("id", "text")
+    assert list(source) == []
+    source.close()
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_excels_other_delimiters_are_found_in_the_header(delimiter: str) -> None:
+    data = f"id{delimiter}text\n1{delimiter}a, b\n".encode()
+    assert dict(read(stdin=data, form="csv")[0].fields) == {"id": "1", "text": "a, b"}
+
+
+def test_a_tsv_keeps_commas_and_semicolons() -> None:
+    assert texts(read(stdin=b"text\na, b; c\n", form="tsv")) == ["a, b; c"]
+
+
+def test_nul_bytes_and_huge_cells_are_text_and_the_limit_of_csv_is_left_as_it_was() -> None:
+    limit = csv.field_size_limit()
+    huge = "x" * 300_000
+    records = read(stdin=f"text\na\0b\n{huge}\n".encode(), form="csv")
+    assert texts(records) == ["a\0b", huge]
+    assert csv.field_size_limit() == limit

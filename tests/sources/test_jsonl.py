@@ -1,0 +1,142 @@
+"""JSON Lines, well-formed and not."""
+
+from __future__ import annotations
+
+import math
+
+import orjson
+import pytest
+
+from bertcli.errors import InputError
+from tests.sources.reading import problems, read, texts
+
+
+def test_fields_pass_through_in_their_order() -> None:
+    record = read(stdin=b'{"z": [1, {"a": null}], "text": "t", "a": 1.5}\n')[0]
+    assert list(record.fields.items()) == [("z", [1, {"a": None}]), ("text", "t"), ("a", 1.5)]
+    assert record.text == "t"
+
+
+@pytest.mark.parametrize(
+    "number", [2**63 - 1, 2**64 - 1, 2**64, -(2**63) - 1, 10**40, 1234567890123456789, 0, -1]
+)
+def test_integers_of_any_length_are_unchanged(number: int) -> None:
+    record = read(stdin=b'{"text": "t", "id": %d}\n{"text": "u", "id": 1}\n' % number)[0]
+    assert record.fields["id"] == number
+    assert type(record.fields["id"]) is int
+
+
+def test_numbers_only_python_reads_pass() -> None:
+    fields = read(stdin=b'{"text": "t", "x": NaN, "y": -Infinity}')[0].fields
+    assert math.isnan(fields["x"])
+    assert fields["y"] == -math.inf
+
+
+def test_what_is_no_object_keeps_its_place() -> None:
+    good = b'{"text": "good"}'
+    bad = [
+        b"{broken",
+        b"[1, 2]",
+        b"null",
+        b'"a string"',
+        b"42",
+        b"{} {}",
+        b"[" * 5000,
+        b"9" * 5000,
+        b'{"text": "\xff"}',
+    ]
+    data = b"\n".join([good, *(line for each in bad for line in (each, good))])
+    records = read(stdin=data, form="jsonl")
+    assert texts(records) == ["good", *[None, "good"] * len(bad)]
+    assert problems(records)[1::2] == ["json"] * (len(bad) - 1) + ["encoding"]
+    for number, record in enumerate(records, 1):
+        if record.problem:
+            assert f"line {number}" in record.problem.message
+            assert dict(record.fields) == {}
+
+
+def test_a_first_line_that_is_no_object_is_a_record_too() -> None:
+    for line in (b"[1, 2]", b'["a"]', b"{broken", b'"s"', b"\xff"):
+        records = read(stdin=line + b'\n{"text": "good"}\n', form="jsonl")
+        assert texts(records) == [None, "good"]
+
+
+def test_empty_lines_are_counted_but_are_no_records() -> None:
+    records = read(stdin=b'\n{"text": "a"}\r\n\r\n  \n{"text": "b"}\n\n', form="jsonl")
+    assert texts(records) == ["a", "b"]
+    assert [record.where for record in records] == ["stdin:2", "stdin:5"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b'{"id": 1}', "there is no field 'text'"),
+        (b'{"text": 3, "id": 1}', "the field 'text' is a number, not a string"),
+        (b'{"text": true, "id": 1}', "the field 'text' is a boolean, not a string"),
+        (b'{"text": ["a"], "id": 1}', "the field 'text' is an array, not a string"),
+        (b'{"text": {}, "id": 1}', "the field 'text' is an object, not a string"),
+    ],
+)
+def test_a_text_that_is_none_is_a_field_problem_and_keeps_all_fields(line: bytes, problem: str) -> None:
+    record = read(stdin=b'{"text": "first"}\n' + line)[1]
+    assert record.problem is not None
+    assert (record.problem.type, record.problem.message) == ("field", problem)
+    assert record.fields == orjson.loads(line)
+    assert record.text is None
+
+
+def test_a_null_text_is_blank() -> None:
+    record = read(stdin=b'{"text": null}')[0]
+    assert record.blank
+    assert record.text is None
+
+
+def test_half_a_surrogate_pair_costs_only_its_field() -> None:
+    line = rb'{"id": 12345678901234567890123, "text": "cut \ud83d", '
+    line += rb'"smile": "\ud83d\ude00", "deep": [{"\ude00": 1}]}'
+    record = read(stdin=b'{"text": "a"}\n' + line)[1]
+    assert record.problem is not None
+    assert record.problem.type == "json"
+    assert "'text', 'deep'" in record.problem.message
+    assert record.fields == {"id": 12345678901234567890123, "smile": "😀"}
+
+
+def test_undecodable_bytes_cost_only_their_field() -> None:
+    record = read(stdin=b'{"text": "a"}\n{"id": 7, "text": "caf\xe9"}')[1]
+    assert problems([record]) == ["encoding"]
+    assert record.fields == {"id": 7}
+
+
+@pytest.mark.parametrize(
+    "data", [b'[{"text": "a"},\n{"text": "b"}]', b'[\n  {"text": "a"}\n]', b'\n[ {"text": 1}]']
+)
+def test_an_array_is_refused_once_with_the_way_out(data: bytes) -> None:
+    with pytest.raises(InputError, match="one JSON array") as caught:
+        read(stdin=data, form="jsonl")
+    assert "jq -c '.[]'" in (caught.value.hint or "")
+
+
+def test_an_object_over_several_lines_is_refused_once_with_the_way_out() -> None:
+    with pytest.raises(InputError, match="several lines") as caught:
+        read(stdin=b'{\n  "text": "a"\n}\n')
+    assert "jq -c ." in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("data", "first"),
+    [
+        (b'{"text": "json"}\n', "json"),
+        (b'  \n{ "text": "json"}\n', "json"),
+        (b'\xef\xbb\xbf{"text": "json"}\n', "json"),
+        (b"{name} wrote\n", "{name} wrote"),
+        (b"{{ mustache }}\n", "{{ mustache }}"),
+        (b"[MASK] is a city\n", "[MASK] is a city"),
+        (b"{", "{"),
+    ],
+)
+def test_a_pipe_that_begins_like_json_is_jsonl(data: bytes, first: str) -> None:
+    assert texts(read(stdin=data))[0] == first
+
+
+def test_from_txt_reads_json_as_it_is() -> None:
+    assert texts(read(stdin=b'{"text": "json"}\n', form="txt")) == ['{"text": "json"}']

@@ -1,0 +1,137 @@
+"""Parquet: types, damage, pipes."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import io
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from bertcli.errors import InputError
+from bertcli.options import InputOptions
+from bertcli.sources import open_source
+from tests.sources.reading import Dribble, content, problems, read, read_until_error, texts
+
+
+def write(columns: dict[str, Any], **options: Any) -> bytes:
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), file, **options)
+    return file.getvalue()
+
+
+def test_a_file_a_pipe_and_a_compressed_file_give_the_same(tmp_path: Path) -> None:
+    data = write({"id": list(range(3000)), "text": [f"t{n}" for n in range(3000)]}, row_group_size=700)
+    named, nameless, packed = (tmp_path / name for name in ("a.parquet", "b", "c.parquet.gz"))
+    named.write_bytes(data)
+    nameless.write_bytes(data)
+    packed.write_bytes(gzip.compress(data))
+    expected = content(read(named))
+    assert [row[2] for row in expected] == [f"t{n}" for n in range(3000)]
+    assert expected[-1][1] == [("id", 2999), ("text", "t2999")]
+    for other in (read(nameless), read(packed), read(stdin=data), read(stdin=Dribble(data))):
+        assert content(other) == expected
+
+
+def test_position_reaches_size(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    file.write_bytes(write({"text": ["a"] * 5000}))
+    source = open_source(InputOptions(files=(str(file),)))
+    positions = [source.position for _ in source]
+    assert positions == sorted(positions)
+    assert source.position == source.size
+    source.close()
+
+
+def test_the_only_string_column_is_the_text_even_when_its_first_value_is_null() -> None:
+    data = write({"n": [1, 2], "body": pyarrow.array([None, "t"]).dictionary_encode()})
+    records = read(stdin=data)
+    assert texts(records) == [None, "t"]
+    assert records[0].blank
+
+
+def test_values_keep_their_types() -> None:
+    moment = datetime.datetime(2024, 5, 1, 12, 30, 0, 5)
+    columns = {
+        "text": ["t"],
+        "moment": pyarrow.array([moment], pyarrow.timestamp("ns")),
+        "exact": pyarrow.array([1], pyarrow.timestamp("ns")),
+        "deep": pyarrow.array(
+            [{"at": [moment]}], pyarrow.struct([("at", pyarrow.list_(pyarrow.timestamp("ns")))])
+        ),
+        "price": [Decimal("1.50")],
+        "bytes": [b"\xff"],
+        "list": [[1, None]],
+        "flag": [True],
+        "none": pyarrow.nulls(1),
+    }
+    assert dict(read(stdin=write(columns))[0].fields) == {
+        "text": "t",
+        "moment": moment,
+        "exact": "1970-01-01 00:00:00.000000001",
+        "deep": {"at": [moment]},
+        "price": Decimal("1.50"),
+        "bytes": b"\xff",
+        "list": [1, None],
+        "flag": True,
+        "none": None,
+    }
+
+
+def test_a_text_that_is_binary_is_a_field_problem() -> None:
+    records = read(stdin=write({"text": [b"abc"]}))
+    assert problems(records) == ["field"]
+
+
+def test_an_empty_table_has_names_and_no_records(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    file.write_bytes(write({"id": pyarrow.array([], "int64"), "text": pyarrow.array([], "string")}))
+    source = open_source(InputOptions(files=(str(file),)))
+    assert source.field_names == ("id", "text")
+    assert list(source) == []
+    source.close()
+
+
+@pytest.mark.parametrize("data", [b"", b"no parquet", b"PAR1\x15 cut"])
+def test_what_is_not_parquet_is_an_input_error(data: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    file.write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read as Parquet") as caught:
+        read(file)
+    assert caught.value.where == str(file)
+    assert "\n" not in caught.value.message
+
+
+def test_damage_in_the_middle_gives_what_came_before_and_then_an_error(tmp_path: Path) -> None:
+    values = [str(n * 7919 % 100_003) * 9 for n in range(40_000)]
+    data = bytearray(write({"text": values}, row_group_size=10_000, compression="gzip", use_dictionary=False))
+    data[len(data) * 3 // 4 : len(data) * 3 // 4 + 200] = b"\xff" * 200
+    file = tmp_path / "a.parquet"
+    file.write_bytes(data)
+    source = open_source(InputOptions(files=(str(file),)))
+    records, error = read_until_error(source)
+    assert "cannot be read on" in error.message
+    assert len(records) >= 20_000
+    assert texts(records) == values[: len(records)]
+
+
+def test_columns_of_one_name_are_refused() -> None:
+    file = io.BytesIO()
+    table = pyarrow.Table.from_arrays([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
+    parquet.write_table(table, file)
+    with pytest.raises(InputError, match="same name: text"):
+        read(stdin=file.getvalue())
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write({"text": ["a"]})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError) as caught:
+        read(stdin=data)
+    assert caught.value.hint == "pip install 'bertcli[parquet]'"

@@ -1,0 +1,82 @@
+"""Plain text: lines, NUL-separated texts, whole files, literal texts."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from bertcli.records import Problem
+from tests.sources.reading import problems, read, texts
+
+
+def test_every_line_is_a_record_whatever_is_in_it() -> None:
+    data = b"fine\n\xff\xfe\n\n \nna\xc3\xafve\n\0\x0b\x0c\xe2\x80\xa8\n"
+    records = read(stdin=data)
+    assert texts(records) == ["fine", None, "", " ", "naïve", "\0\x0b\x0c\u2028"]
+    assert problems(records) == [None, "encoding", None, None, None, None]
+    assert [record.blank for record in records] == [False, False, True, True, False, False]
+    assert [record.where for record in records] == [f"stdin:{number}" for number in range(1, 7)]
+
+
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])
+def test_an_empty_input_has_no_records(data: bytes) -> None:
+    assert read(stdin=data) == []
+
+
+def test_an_undecodable_byte_is_named_and_costs_only_its_line() -> None:
+    records = read(stdin="gut\ncafé\nwieder gut\n".encode("latin-1"))
+    assert texts(records) == ["gut", None, "wieder gut"]
+    assert dict(records[1].fields) == {}
+    assert records[1].problem == Problem(
+        "encoding",
+        "byte 0xe9 at offset 3 of line 2 is not utf-8; "
+        "name the right one with --encoding, for example latin-1",
+    )
+
+
+def test_utf16_without_its_encoding_is_guessed_in_the_message() -> None:
+    records = read(stdin="text\n".encode("utf-16"))
+    assert records[0].problem is not None
+    assert "--encoding utf-16" in records[0].problem.message
+
+
+def test_broken_utf16_costs_only_its_line() -> None:
+    data = "eins\n".encode("utf-16") + b"z\0\x00\xd8w\0\n\0" + "drei\n".encode("utf-16-le") + b"x"
+    records = read(stdin=data, encoding="utf-16")
+    assert texts(records) == ["eins", None, "drei", None]
+    assert records[1].problem is not None
+    assert "offset 2 of line 2 is not utf-16" in records[1].problem.message
+
+
+def test_null_separated_texts_keep_their_newlines() -> None:
+    assert texts(read(stdin=b"a\r\nb\0\0c", null=True)) == ["a\r\nb", "", "c"]
+
+
+def test_a_whole_file_is_one_record(tmp_path: Path) -> None:
+    first, second, binary, cut = (tmp_path / name for name in ("a.csv", "b.md.gz", "c.bin", "d.gz"))
+    first.write_bytes(b"\xef\xbb\xbfx,y\r\n1,2")
+    second.write_bytes(gzip.compress(b"# title\n"))
+    binary.write_bytes(b"\x80")
+    cut.write_bytes(gzip.compress(b"some text")[:-4])
+    records = read(first, second, binary, cut, "-", stdin=b"", whole_files=True)
+    assert texts(records) == ["x,y\r\n1,2", "# title\n", None, None, ""]
+    assert problems(records) == [None, None, "encoding", "file", None]
+    assert [record.fields["file"] for record in records] == [
+        str(first),
+        str(second),
+        str(binary),
+        str(cut),
+        "-",
+    ]
+    assert [list(record.fields) for record in records] == [["file", "text"]] * 2 + [["file"]] * 2 + [
+        ["file", "text"]
+    ]
+    assert records[0].where == str(first)
+
+
+def test_an_argument_that_is_not_text_is_a_problem() -> None:
+    records = read(texts=("fine", "caf\udce9"))
+    assert texts(records) == ["fine", None]
+    assert problems(records) == [None, "encoding"]
