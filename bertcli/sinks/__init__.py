@@ -1,14 +1,20 @@
 """Sinks write results, one form a file. They never see tensors and never change an answer.
 
-`open_sink(options, layout)` builds the one that `-o`, `--format` and the terminal ask for.
+`open_sink(options, layout, …)` builds the one that `-o`, `--format` and the terminal ask for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from bertcli.records import Result
+
+if TYPE_CHECKING:
+    from bertcli.console import Terminal
+    from bertcli.options import OutputOptions
+
+REMARKS = ("windows", "truncated", "error")  # what `Result.row` puts last
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +24,9 @@ class Layout:
 
     `inputs` are the input's field names, `results` the result fields (prefix not yet applied), of which
     `extras` (`windows`, `truncated`, `error`, optional fields) appear only in some records. `text_field` is
-    the column a table shows first, `id_field` what stands for a record beside an npy file.
+    the column that holds the text, `id_field` what stands for a record beside an npy file and in a table.
+    `echo` is False where a table need not repeat the text beside its answer: for one literal text, and at
+    the prompt.
     """
 
     task: str
@@ -28,6 +36,20 @@ class Layout:
     text_field: str
     id_field: str | None = None
     prefix: str = ""
+    echo: bool = True
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every field an output record may have, in the order of `Result.row`."""
+        results = dict.fromkeys([*self.results, *self.extras])
+        answers = [name for name in results if name not in REMARKS]
+        remarks = [name for name in REMARKS if name in results]
+        return tuple(dict.fromkeys([*self.inputs, *(self.prefix + name for name in [*answers, *remarks])]))
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """The names an input field must not have."""
+        return frozenset(self.prefix + name for name in (*self.results, *self.extras))
 
 
 class Sink(Protocol):
@@ -40,3 +62,14 @@ class Sink(Protocol):
     def flush(self) -> None: ...
 
     def close(self, complete: bool) -> None: ...
+
+
+def open_sink(options: OutputOptions, layout: Layout, *, stdout: BinaryIO, terminal: Terminal) -> Sink:
+    """The sink for `-o` and `-f`: by suffix, else a table on a terminal and JSONL in a pipe.
+
+    Raises UsageError for a form that is unknown or cannot hold these results, OutputError for a file that
+    cannot be written or must not be overwritten.
+    """
+    from bertcli.sinks.forms import open_form
+
+    return open_form(options, layout, stdout, terminal)

@@ -1,0 +1,30 @@
+"""What a person sees beside the results: warnings, errors, progress, the receipt. Nothing else writes stderr.
+
+    configure(quiet, verbose, color)   once, before anything is said
+    error, warn, note, say             lines on stderr
+    progress(source, stdout)           a bar while a run lasts
+    claim_stdout, terminal             stdout, for results alone, and what it is
+    quiet_libraries                    before anything heavy is imported
+
+Whatever is shown goes through `visible`, so that no text can steer the terminal.
+"""
+
+from bertcli.console.drawing import visible
+from bertcli.console.messages import configure, error, note, quiet_libraries, say, warn
+from bertcli.console.progress import progress
+from bertcli.console.stdout import Terminal, claim_stdout, release_stdout, terminal
+
+__all__ = [
+    "Terminal",
+    "claim_stdout",
+    "configure",
+    "error",
+    "note",
+    "progress",
+    "quiet_libraries",
+    "release_stdout",
+    "say",
+    "terminal",
+    "visible",
+    "warn",
+]

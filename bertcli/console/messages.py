@@ -1,0 +1,112 @@
+"""The words on stderr: errors, warnings, notes, the receipt."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from bertcli.console.drawing import BOLD, DIM, RED, YELLOW, When, painted, visible, wants_color
+
+if TYPE_CHECKING:
+    from bertcli.errors import BertcliError
+
+
+@dataclass(slots=True)
+class _Manner:
+    quiet: bool = False
+    verbose: bool = False
+    color: When = "auto"
+
+
+class Screen(Protocol):
+    """Something on the screen that makes room for a message."""
+
+    def clear(self) -> None: ...
+
+
+_manner = _Manner()
+_drawn: list[Screen] = []
+
+
+def configure(*, quiet: bool = False, verbose: bool = False, color: When = "auto") -> None:
+    """How much to say: `quiet` leaves only errors, `verbose` adds notes."""
+    _manner.quiet, _manner.verbose, _manner.color = quiet, verbose, color
+
+
+def is_quiet() -> bool:
+    return _manner.quiet
+
+
+def make_room(screen: Screen) -> None:
+    """From now on, clear `screen` before a message is written."""
+    _drawn.append(screen)
+
+
+def forget(screen: Screen) -> None:
+    """`screen` is no longer on screen."""
+    _drawn.remove(screen)
+
+
+def error(problem: BertcliError) -> None:
+    """Show an error, always: `bertcli: file:line: message`, and its hint on a line of its own."""
+    place = f"{problem.where}: " if problem.where else ""
+    _print([("bertcli: ", f"{BOLD};{RED}"), (f"{place}{problem.message}", "")])
+    if problem.hint:
+        _print([("  ", ""), (problem.hint, DIM)])
+
+
+def warn(message: str) -> None:
+    """Show what may make an answer worse than it looks; silent with -q."""
+    if not _manner.quiet:
+        _print([("bertcli: warning: ", YELLOW), (message, "")])
+
+
+def note(message: str) -> None:
+    """Show why something is done the way it is; only with -v."""
+    if _manner.verbose:
+        _print([("bertcli: ", DIM), (message, DIM)])
+
+
+def say(message: str) -> None:
+    """Show a plain line, such as the receipt; silent with -q."""
+    if not _manner.quiet:
+        _print([(message, "")])
+
+
+def _print(parts: list[tuple[str, str]]) -> None:
+    stream = sys.stderr
+    if stream is None:
+        return
+    for drawn in _drawn:
+        drawn.clear()
+    with contextlib.suppress(OSError, ValueError):  # stderr is closed: there is nobody to tell
+        color = wants_color(stream.isatty(), _manner.color)
+        line = "".join(painted(visible(text), style if color else "") for text, style in parts)
+        stream.write(line + "\n")
+        stream.flush()
+
+
+def quiet_libraries(*, verbose: bool = False, offline: bool = True) -> None:
+    """Keep libraries to themselves; to be called before they are imported.
+
+    No progress bars, no advice, no telemetry, no thread warnings, and (`offline`) no socket for model files.
+    Their warnings are dropped unless `verbose`.
+    """
+    os.environ.update(
+        TOKENIZERS_PARALLELISM="false",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        HF_HUB_DISABLE_PROGRESS_BARS="1",
+        DO_NOT_TRACK="1",
+        TQDM_DISABLE="1",
+    )
+    if offline:
+        os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    if not verbose:
+        os.environ.update(
+            TRANSFORMERS_VERBOSITY="error", TRANSFORMERS_NO_ADVISORY_WARNINGS="1", TORCH_CPP_LOG_LEVEL="ERROR"
+        )
+        warnings.simplefilter("ignore")

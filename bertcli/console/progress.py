@@ -1,0 +1,116 @@
+"""How far a run has come: one line on stderr that is gone when the run is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from typing import BinaryIO, Protocol, cast
+
+from bertcli.console import messages
+from bertcli.console.drawing import duration, grouped, meter, terminal_width
+
+
+class Progressing(Protocol):
+    """What a bar is drawn from; every Source is one."""
+
+    live: bool
+    size: int | None
+
+    @property
+    def position(self) -> int: ...
+
+
+class Bar:
+    """One line on stderr that counts records, with their rate and, where the size is known, time left.
+
+    It leaves the screen as it found it, also when the run is interrupted. The cursor is never hidden.
+    """
+
+    interval = 0.1  # seconds between two drawings
+    patience = 0.5  # seconds before the first: a short run shows no bar
+
+    def __init__(
+        self, source: Progressing, *, shown: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._source = source
+        self._shown = shown
+        self._clock = clock
+        self._began = clock()
+        self._due = self._began
+        self._on_screen = False
+
+    def __enter__(self) -> Bar:
+        messages.make_room(self)
+        self._began = self._clock()
+        self._due = self._began + self.patience
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        messages.forget(self)
+        self.clear()
+
+    def show(self, records: int) -> None:
+        """Tell how many records are answered; cheap enough to be called after each."""
+        if not self._shown:
+            return
+        now = self._clock()
+        if now >= self._due:
+            self._due = now + self.interval
+            self._draw(self.line(records, now - self._began, terminal_width(2)))
+
+    def line(self, records: int, seconds: float, width: int) -> str:
+        """The bar as text of at most `width` - 1 cells (the last one would make some terminals wrap)."""
+        rate = records / seconds if seconds > 0 else 0.0
+        parts = [f"{grouped(records)} {'record' if records == 1 else 'records'}", f"{grouped(round(rate))}/s"]
+        if self._source.size and not self._source.live:
+            share = min(self._source.position / self._source.size, 1.0)
+            parts.append(f"{share:4.0%}")
+            if share > 0:
+                parts.append(f"{duration(seconds * (1 - share) / share)} left")
+            drawn = f"  {meter(share, 24):24}  "
+            if len(drawn) + len(" · ".join(parts)) < width:
+                return drawn + " · ".join(parts)
+        return "  "[: max(0, width - 1)] + " · ".join(parts)[: max(0, width - 3)]
+
+    def clear(self) -> None:
+        """Take the bar off the screen."""
+        if self._on_screen:
+            self._on_screen = False
+            self._write("\r\x1b[K")
+
+    def _draw(self, line: str) -> None:
+        self._on_screen = True
+        self._write(f"\r{line}\x1b[K")
+
+    def _write(self, text: str) -> None:
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):  # the terminal has gone
+                sys.stderr.write(text)
+                sys.stderr.flush()
+
+
+def progress(source: Progressing, stdout: BinaryIO | None) -> Bar:
+    """A bar over the records of a source; `stdout` is where results go, None when that is a file (-o).
+
+    Shown when stderr is a terminal and nothing else writes there meanwhile: not when results go to a
+    terminal, nor to a pipe (its reader may show them on this very terminal), nor at the prompt, nor with -q.
+    """
+    busy = (stdout is not None and not _is_storage(stdout)) or (source.live and _isatty(sys.stdin))
+    return Bar(source, shown=_isatty(sys.stderr) and not messages.is_quiet() and not busy)
+
+
+def _isatty(stream: object) -> bool:
+    return stream is not None and cast(BinaryIO, stream).isatty()
+
+
+def _is_storage(stdout: BinaryIO) -> bool:
+    """Whether stdout is a regular file or the null device: nobody watches it."""
+    try:
+        kind = os.fstat(stdout.fileno())
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(kind.st_mode) or os.path.samestat(kind, os.stat(os.devnull))

@@ -1,0 +1,118 @@
+"""stdout belongs to results alone: nothing else in the process may reach it, native code included."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from bertcli.console.drawing import When, terminal_width, wants_color
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """What results are shown on. `width` is in cells, None for a pipe or file: lines of any length."""
+
+    is_tty: bool = False
+    width: int | None = None
+    color: bool = False
+
+
+class _ClosedStdout:
+    """Stands for a stdout that was closed before the program began (`>&-`): every write fails."""
+
+    def write(self, data: bytes) -> int:
+        raise OSError(9, "standard output is closed")
+
+    def flush(self) -> None:
+        """Nothing was taken, so nothing waits."""
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        raise OSError(9, "standard output is closed")
+
+    def close(self) -> None:
+        """Closed already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    stream: BinaryIO
+    replaced: object  # what sys.stdout was
+    private: int | None  # our duplicate of file descriptor 1
+
+
+_claim: _Claim | None = None
+
+
+def claim_stdout() -> BinaryIO:
+    """Take stdout for results: from here on, whatever else prints to it lands on stderr.
+
+    File descriptor 1 is duplicated and then points at stderr, so that native code is caught too. A host that
+    has put a `sys.stdout` of its own in place (a notebook, a test runner) gets the results there. Calling it
+    again returns the same stream; `release_stdout` undoes it.
+    """
+    global _claim
+    if _claim is None:
+        closed = _fill_standard_descriptors()
+        stream = sys.stdout
+        hosted = stream is not None and not _is_descriptor(stream, 1)
+        if stream is not None:
+            stream.flush()
+        private = None if hosted or 1 in closed else os.dup(1)
+        if hosted:
+            results = stream.buffer
+        elif private is None:
+            results = cast(BinaryIO, _ClosedStdout())
+        else:
+            results = os.fdopen(private, "wb", buffering=1 << 17)
+        if not hosted:
+            os.dup2(2, 1)
+        _claim = _Claim(results, stream, private)
+        sys.stdout = sys.stderr
+    return _claim.stream
+
+
+def release_stdout() -> None:
+    """Give stdout back as it was before `claim_stdout`."""
+    global _claim
+    if _claim is None:
+        return
+    claim, _claim = _claim, None
+    sys.stdout = claim.replaced
+    with contextlib.suppress(OSError, ValueError):  # a reader that has gone, a host's stream closed meanwhile
+        claim.stream.flush()
+    if claim.private is not None:
+        os.dup2(claim.private, 1)
+        with contextlib.suppress(OSError):
+            claim.stream.close()
+
+
+def terminal(stdout: BinaryIO, color: When = "auto") -> Terminal:
+    """What stdout is: a terminal of some width (`COLUMNS` wins), or a pipe or file of any width."""
+    is_tty = stdout.isatty()
+    return Terminal(is_tty, terminal_width(stdout.fileno()) if is_tty else None, wants_color(is_tty, color))
+
+
+def _fill_standard_descriptors() -> set[int]:
+    """Open the null device where descriptor 0, 1 or 2 is closed, or the next file opened would take its
+    place and receive what others print. Returns those that were closed."""
+    closed = set()
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, so this one
+            closed.add(descriptor)
+    return closed
+
+
+def _is_descriptor(stream: object, number: int) -> bool:
+    try:
+        return cast(BinaryIO, stream).fileno() == number
+    except (OSError, AttributeError, ValueError):
+        return False

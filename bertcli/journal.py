@@ -1,0 +1,237 @@
+"""What is on disk: outputs that are written whole or not at all.
+
+A file is written as `NAME.part`, and takes its name when it is complete. What an interrupted run leaves is a
+`NAME.part` with everything that was finished; when nothing was, there is none. Both names are guarded alike:
+a `NAME` or a `NAME.part` that exists is replaced with `--force` only, so that hours of work are never lost
+to a second try. (An empty `NAME.part` holds no work and is replaced.)
+
+Pipes, devices and standard output have no name to take and are written straight through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from bertcli import console
+from bertcli.errors import OutputError
+
+BUFFER = 1 << 17  # bytes in one write
+STDOUT_NAMES = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def is_stdout(path: str | None) -> bool:
+    """Whether an output path means standard output (whose descriptor 1 is no longer: see `claim_stdout`)."""
+    return path is None or path in STDOUT_NAMES
+
+
+def is_regular(path: str) -> bool:
+    """Whether the path is, or would become, an ordinary file: not a fifo, a device, a socket."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return True
+
+
+def open_output(path: str | None, stdout: BinaryIO, *, force: bool, eager: bool = False) -> Output:
+    """Open the place results go to; None and `-` are `stdout`.
+
+    `eager` makes every write visible at once (for a terminal). Raises OutputError for a place that cannot be
+    written or, without `force`, must not be overwritten.
+    """
+    if path is None or is_stdout(path):
+        return Output(stdout, "standard output", eager=eager)
+    if is_regular(path):
+        return FileOutput(path, force=force)
+    if os.path.isdir(path):
+        raise OutputError("is a directory", where=path, hint="name a file in it")
+    try:
+        return Output(open(path, "wb", buffering=BUFFER), path, owned=True)
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+
+
+def refuse_input(path: str | None, stdout: BinaryIO, files: Sequence[str]) -> None:
+    """Raise OutputError when the output is one of the input files, by whatever name."""
+    try:
+        target = os.fstat(stdout.fileno()) if path is None or is_stdout(path) else os.stat(path)
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(target.st_mode):
+        return
+    for file in files:
+        with contextlib.suppress(OSError):  # an input that is not there is for the source to report
+            if file != "-" and os.path.samestat(os.stat(file), target):
+                raise OutputError("is an input and the output", where=file, hint="write to another file")
+
+
+class Output:
+    """Bytes on their way to a pipe, a device or a terminal. Raises OutputError, and BrokenPipeError when the
+    reader has gone."""
+
+    regular = False
+
+    def __init__(self, file: BinaryIO, name: str, *, eager: bool = False, owned: bool = False) -> None:
+        self.name = name
+        self._file = file
+        self._eager = eager
+        self._owned = owned
+        self._size = 0
+
+    @property
+    def closed(self) -> bool:
+        """Part of what pyarrow asks of a file, as `tell` is."""
+        return self._file.closed
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._size
+
+    def write(self, data: bytes) -> int:
+        try:
+            self._file.write(data)
+            if self._eager:
+                self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from error
+        self._size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Make everything written so far visible to a reader."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self, complete: bool, rest: bytes = b"") -> None:
+        """Write the `rest` and finish. When the run is not `complete`, failing to write is no news."""
+        try:
+            if not self.closed:
+                self.write(rest)
+                self.flush()
+        except (OSError, OutputError):
+            if complete:
+                raise
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Close what was opened here; what could not be flushed has been reported."""
+        if self._owned:
+            with contextlib.suppress(OSError):
+                self._file.close()
+
+    def _failed(self, error: OSError) -> Exception:
+        if not self._owned:
+            self._abandon()
+        if isinstance(error, BrokenPipeError):
+            return error
+        hint = None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "make room, or write to another disk"
+        return OutputError(f"cannot write: {_reason(error)}", where=self.name, hint=hint)
+
+    def _abandon(self) -> None:
+        """Let what is still buffered for standard output go to the null device: it has failed, and Python
+        would try, and complain, once more at its end."""
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._file.fileno())
+            os.close(null)
+
+
+class FileOutput(Output):
+    """A file that gets its name when it is complete. A symbolic link stays, its target is replaced."""
+
+    regular = True
+
+    def __init__(self, path: str, *, force: bool) -> None:
+        self._force = force
+        self._target = Path(os.path.realpath(path))
+        self._part = self._target.with_name(self._target.name + ".part")
+        self._given = path
+        self._refuse_existing()
+        super().__init__(self._open_part(), path, owned=True)
+
+    def overwrite_start(self, data: bytes) -> None:
+        """Replace the first bytes of the file, as a header that states a length must be."""
+        try:
+            self._file.seek(0)
+            self._file.write(data)
+            self._file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self, complete: bool, rest: bytes = b"") -> None:
+        """Give the file its name when `complete`, else leave what there is as `NAME.part`."""
+        if self.closed:
+            return
+        try:
+            if complete:
+                self._commit(rest)
+            else:
+                super().close(complete, rest)
+        finally:
+            self._release()
+            self._leave_part()
+
+    def _commit(self, rest: bytes) -> None:
+        self._refuse_existing(part=False)  # somebody else may have written it meanwhile
+        self.write(rest)
+        self.flush()
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._part, self._target)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _refuse_existing(self, *, part: bool = True) -> None:
+        if self._force:
+            return
+        if os.path.exists(self._target):
+            raise OutputError("exists already", where=self._given, hint="--force replaces it")
+        if part and os.path.exists(self._part) and os.path.getsize(self._part) > 0:
+            raise OutputError(
+                "holds what an interrupted run finished",
+                where=f"{self._given}.part",
+                hint="move it away to keep it, or use --force to begin anew",
+            )
+
+    def _open_part(self) -> BinaryIO:
+        try:
+            return open(self._part, "w+b", buffering=BUFFER)
+        except FileNotFoundError as error:
+            parent = os.path.dirname(self._given) or "."
+            raise OutputError(
+                f"directory '{parent}' does not exist",
+                where=self._given,
+                hint=f"mkdir -p '{parent}'",
+            ) from error
+        except OSError as error:
+            raise _cannot_open(self._given, error) from error
+
+    def _leave_part(self) -> None:
+        """Tell of what has no name of its own, if there is anything in it."""
+        with contextlib.suppress(OSError):  # it has its name, or the directory has gone
+            if self._part.stat().st_size == 0:
+                self._part.unlink()
+            else:
+                console.say(f"{self._given}.part holds what was finished")
+
+
+def _cannot_open(path: str, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot be written: {_reason(error)}", where=path, hint="choose another place by -o FILE"
+    )
+
+
+def _reason(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return reason[:1].lower() + reason[1:]

@@ -1,0 +1,93 @@
+"""The account of a run: what was read, what became of it, how fast and on what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bertcli.console.drawing import duration, grouped
+from bertcli.records import Result
+
+
+@dataclass
+class Receipt:
+    """Is told about every result, and words the last line of a run.
+
+    done + blank + failed = read. `windowed`, `truncated` and `duplicates` count records among them that took
+    more than one window, lost text, or had the answer of an equal text. The clock starts when the receipt is
+    made and stops with `finish`.
+    """
+
+    engine: str = ""
+    device: str = ""
+    dtype: str = ""
+    done: int = 0
+    blank: int = 0
+    failed: int = 0
+    windowed: int = 0
+    truncated: int = 0
+    duplicates: int = 0
+    interrupted: bool = False
+    clock: Callable[[], float] = time.monotonic
+    elapsed: float | None = None
+    _began: float = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+
+    def add(self, result: Result) -> None:
+        """Count a result that has been written."""
+        status = result.status
+        self.done += status == "done"
+        self.blank += status == "blank"
+        self.failed += status == "failed"
+        self.windowed += result.windows > 1
+        self.truncated += result.truncated
+        self.duplicates += result.duplicate
+
+    def finish(self, *, interrupted: bool = False) -> None:
+        """Stop the clock."""
+        self.interrupted = interrupted
+        self.elapsed = self.clock() - self._began
+
+    @property
+    def read(self) -> int:
+        """Records answered for, one way or another."""
+        return self.done + self.blank + self.failed
+
+    @property
+    def exit_code(self) -> int:
+        """130 when the run was interrupted, else 3 when a record failed, else 0."""
+        if self.interrupted:
+            return 130
+        return 3 if self.failed else 0
+
+    def is_due(self, *, on_terminal: bool, verbose: bool) -> bool:
+        """Whether the line is shown at the end of a run. One text asked and answered on a terminal (where
+        results go too) needs no account, unless it failed or with -v."""
+        return verbose or not on_terminal or self.read != 1 or self.exit_code != 0
+
+    def line(self) -> str:
+        """`100 read = 96 done + 3 blank + 1 failed · 12 windowed · 8.1 s · 12/s · packed cpu bfloat16`
+
+        Parts that are zero are left out, except `done`, which keeps the sum complete.
+        """
+        counts = {"done": self.done, "blank": self.blank, "failed": self.failed}
+        terms = [f"{grouped(count)} {word}" for word, count in counts.items() if count or word == "done"]
+        parts = [f"{grouped(self.read)} read = {' + '.join(terms)}"]
+        notes = {"windowed": self.windowed, "truncated": self.truncated, "duplicates": self.duplicates}
+        parts += [f"{grouped(count)} {word}" for word, count in notes.items() if count]
+        seconds = self.clock() - self._began if self.elapsed is None else self.elapsed
+        parts.append(duration(seconds))
+        if self.read > 1 and seconds > 0:
+            parts.append(_rate(self.read / seconds))
+        if self.engine:
+            parts.append(" ".join(filter(None, [self.engine, self.device, self.dtype])))
+        return ("interrupted · " if self.interrupted else "") + " · ".join(parts)
+
+
+def _rate(records_per_second: float) -> str:
+    if records_per_second < 9.95:
+        return f"{records_per_second:.1f}/s"
+    return f"{grouped(round(records_per_second))}/s"

@@ -1,0 +1,74 @@
+"""Arrow types for the values of records, and which value fits which type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MISFITS = (ValueError, TypeError, NotImplementedError, OverflowError)  # how pyarrow refuses a value
+
+
+def inferred(values: Sequence[Any]) -> pa.DataType:
+    """The type of a column that holds `values` (none of them None); string when there are none.
+
+    Arrays of one length become fixed_size_list. Raises one of MISFITS for values that share no type.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if not values:
+        return pa.string()
+    if all(hasattr(value, "dtype") for value in values):
+        item = pa.from_numpy_dtype(np.result_type(*{value.dtype for value in values}))
+        lengths = {len(value) for value in values}
+        return pa.list_(item, lengths.pop()) if len(lengths) == 1 else pa.list_(item)
+    if all(isinstance(value, dict) for value in values):
+        names = dict.fromkeys(name for value in values for name in value)
+        if not names:
+            raise ValueError("an object without fields")
+        return pa.struct([(name, inferred(_present(value.get(name) for value in values))) for name in names])
+    if all(isinstance(value, list | tuple) for value in values):
+        return pa.list_(inferred(_present(item for value in values for item in value)))
+    return pa.infer_type(values)
+
+
+def fits(value: Any, kind: pa.DataType) -> bool:
+    """Whether a column of this type holds the value without losing any of it."""
+    import pyarrow as pa
+
+    try:
+        pa.array([value], type=kind)
+    except MISFITS:
+        return False
+    return keeps(value, kind)
+
+
+def keeps(value: Any, kind: pa.DataType) -> bool:
+    """Whether nothing of the value is lost in the type. Arrow refuses most misfits, but drops the fields a
+    struct does not know, and the fractions of numbers in an integer column, without a word."""
+    import pyarrow as pa
+
+    if isinstance(value, float) and pa.types.is_integer(kind):
+        return value.is_integer()
+    if isinstance(value, dict) and pa.types.is_struct(kind):
+        known = {field.name: field.type for field in kind}
+        return all(name in known and keeps(item, known[name]) for name, item in value.items())
+    if isinstance(value, list | tuple) and pa.types.is_list(kind):
+        return all(keeps(item, kind.value_type) for item in value)
+    return True
+
+
+def may_lose(kind: pa.DataType) -> bool:
+    """Whether there are values of which this type would lose something: see `keeps`."""
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return may_lose(kind.value_type)
+    return bool(pa.types.is_struct(kind) or pa.types.is_integer(kind))
+
+
+def _present(values: Any) -> list[Any]:
+    return [value for value in values if value is not None]

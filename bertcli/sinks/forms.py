@@ -1,0 +1,94 @@
+"""Which form an output has, and how each is opened. A form's libraries are imported only when it is used."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, BinaryIO
+
+from bertcli.console import Terminal
+from bertcli.errors import UsageError
+from bertcli.journal import is_regular, is_stdout, open_output
+from bertcli.sinks import Layout, Sink
+from bertcli.sinks.compressed import SUFFIXES as COMPRESSIONS
+from bertcli.sinks.compressed import ByteSink, CompressedOutput, compressor
+
+if TYPE_CHECKING:
+    from bertcli.options import OutputOptions
+
+SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".npy": "npy",
+}
+BINARY = ("parquet", "npy")
+
+
+def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal) -> Sink:
+    """See `open_sink`."""
+    form, compression = choose_form(options, terminal)
+    if form in BINARY:
+        return _open_binary(form, options, layout, stdout, terminal)
+    to_stdout = is_stdout(options.path)
+    squeeze = compressor(compression) if compression else None  # may be missing: found out before the file is
+    plain = open_output(options.path, stdout, force=options.force, eager=to_stdout and terminal.is_tty)
+    output: ByteSink = CompressedOutput(plain, *squeeze) if squeeze else plain
+    if form == "table":
+        from bertcli.sinks.table import TableSink
+
+        shown_on = terminal if to_stdout else Terminal(color=options.color == "always")
+        return TableSink(output, layout, shown_on, options.digits)
+    if form == "jsonl":
+        from bertcli.sinks.jsonl import JsonlSink
+
+        return JsonlSink(output, layout, options.digits)
+    if form == "json":
+        from bertcli.sinks.json_array import JsonArraySink
+
+        return JsonArraySink(output, layout, options.digits)
+    from bertcli.sinks.delimited import DelimitedSink
+
+    return DelimitedSink(output, layout, options.digits, delimiter="\t" if form == "tsv" else ",")
+
+
+def choose_form(options: OutputOptions, terminal: Terminal) -> tuple[str, str]:
+    """The form and the compression suffix (or an empty string) of an output."""
+    path = options.path
+    if path is None or is_stdout(path):
+        return options.form or ("table" if terminal.is_tty else "jsonl"), ""
+    stem, compression = _split_compression(path)
+    form = options.form or SUFFIXES.get(os.path.splitext(stem)[1].lower())
+    if form is None and not is_regular(path):
+        form = "jsonl"  # a fifo or device: whatever reads it is a program
+    if form is None:
+        raise UsageError(
+            "the suffix names no form of output",
+            where=path,
+            hint=f"use one of {' '.join(SUFFIXES)} (text forms also with .gz or .zst), or -f FORM",
+        )
+    if compression and form in BINARY:
+        raise UsageError(f"{form} is not compressed as a whole", where=path, hint=f"leave out {compression}")
+    return form, compression
+
+
+def _split_compression(path: str) -> tuple[str, str]:
+    stem, suffix = os.path.splitext(path)
+    suffix = suffix.lower()
+    return (stem, suffix) if suffix in COMPRESSIONS else (path, "")
+
+
+def _open_binary(
+    form: str, options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal
+) -> Sink:
+    if is_stdout(options.path) and terminal.is_tty:
+        raise UsageError(f"{form} is not for a terminal", hint=f"write it to a file: -o NAME.{form}")
+    if form == "npy":
+        from bertcli.sinks.npy import NpySink
+
+        return NpySink.open(options.path, layout, force=options.force)
+    from bertcli.sinks.parquet import ParquetSink
+
+    return ParquetSink.open(options.path, layout, stdout, force=options.force)

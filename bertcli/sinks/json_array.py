@@ -1,0 +1,32 @@
+"""JSON: all records in one array, written as they come, one a line."""
+
+from __future__ import annotations
+
+from bertcli.records import Result
+from bertcli.sinks import Layout
+from bertcli.sinks.compressed import ByteSink
+from bertcli.sinks.jsontext import to_json
+from bertcli.sinks.numbers import Numbers
+
+
+class JsonArraySink:
+    """The array of an interrupted run stays open, so that nobody takes it for the whole."""
+
+    def __init__(self, output: ByteSink, layout: Layout, digits: int | None) -> None:
+        self._output = output
+        self._prefix = layout.prefix
+        self._numbers = Numbers(digits)
+        self._lead = b"[\n"
+
+    def write(self, result: Result) -> None:
+        self._output.write(self._lead + to_json(self._numbers.row(result, self._prefix)))
+        self._lead = b",\n"
+
+    def flush(self) -> None:
+        self._output.flush()
+
+    def close(self, complete: bool) -> None:
+        if not complete:
+            self._output.close(complete)
+            return
+        self._output.close(complete, b"[]\n" if self._lead == b"[\n" else b"\n]\n")

@@ -1,0 +1,25 @@
+"""JSONL: a record a line, as one JSON object."""
+
+from __future__ import annotations
+
+from bertcli.records import Result
+from bertcli.sinks import Layout
+from bertcli.sinks.compressed import ByteSink
+from bertcli.sinks.jsontext import to_json
+from bertcli.sinks.numbers import Numbers
+
+
+class JsonlSink:
+    def __init__(self, output: ByteSink, layout: Layout, digits: int | None) -> None:
+        self._output = output
+        self._prefix = layout.prefix
+        self._numbers = Numbers(digits)
+
+    def write(self, result: Result) -> None:
+        self._output.write(to_json(self._numbers.row(result, self._prefix), newline=True))
+
+    def flush(self) -> None:
+        self._output.flush()
+
+    def close(self, complete: bool) -> None:
+        self._output.close(complete)

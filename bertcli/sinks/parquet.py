@@ -1,0 +1,153 @@
+"""Parquet: typed columns in row groups. Numbers are binary, so none is rounded.
+
+The types come from the first row group and hold for the whole file: vectors are fixed_size_list of what they
+hold (float32, float16, int8, uint8), what is nested becomes struct and list.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from bertcli.errors import OutputError, UsageError
+from bertcli.journal import Output, open_output
+from bertcli.records import Result
+from bertcli.sinks import REMARKS, Layout
+from bertcli.sinks.arrow import MISFITS, fits, inferred, keeps, may_lose
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GROUP_ROWS = 4096
+GROUP_BYTES = 32 << 20  # of vectors: they are nearly all of a group that has them
+PATIENCE = 16  # row groups to wait for a first value in each result column, before they are taken for text
+USE_JSONL = "write .jsonl, where every record has types of its own"
+
+
+class ParquetSink:
+    """Raises OutputError for a field or value that the columns, fixed by the first row group, cannot hold."""
+
+    def __init__(self, output: Output, layout: Layout) -> None:
+        self._output = output
+        self._layout = layout
+        self._columns = layout.columns
+        self._rows: list[dict[str, Any]] = []
+        self._places: list[str] = []
+        self._bytes = 0
+        self._schema: pa.Schema | None = None
+        self._writer: Any = None
+
+    @classmethod
+    def open(cls, path: str | None, layout: Layout, stdout: BinaryIO, *, force: bool) -> ParquetSink:
+        """Raises UsageError where pyarrow, an optional library, is missing."""
+        try:
+            import pyarrow  # noqa: F401 (asks whether it is there, before a file is made)
+        except ImportError:
+            raise UsageError(
+                "pyarrow is not installed", where=path, hint="pip install 'bertcli[parquet]', or write .jsonl"
+            ) from None
+        return cls(open_output(path, stdout, force=force), layout)
+
+    def write(self, result: Result) -> None:
+        row = result.row(self._layout.prefix)
+        place = result.record.where or f"record {result.record.index + 1}"
+        for name in row:
+            if name not in self._columns:
+                raise OutputError(
+                    f"field '{name}' is not among the columns, which are the first record's fields",
+                    where=place,
+                    hint=USE_JSONL,
+                )
+        self._rows.append(row)
+        self._places.append(place)
+        self._bytes += sum(map(_vector_bytes, result.values.values()))
+        full = len(self._rows) % GROUP_ROWS == 0 or self._bytes >= GROUP_BYTES
+        if full and (self._schema is not None or self._is_typed()):
+            self._write_group()
+
+    def flush(self) -> None:
+        """Nothing to show before a row group is full."""
+
+    def close(self, complete: bool) -> None:
+        """The rows of an interrupted file are finished properly, so that it can be read."""
+        try:
+            self._finish(complete)
+        except (OSError, OutputError):
+            if complete:
+                self._output.close(complete=False)
+                raise
+        self._output.close(complete)
+
+    def _finish(self, complete: bool) -> None:
+        try:
+            if self._rows or (complete and self._schema is None):
+                self._write_group()
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+
+    def _is_typed(self) -> bool:
+        """Whether each result column has had a value that tells its type, or was waited for long enough."""
+        if len(self._rows) >= PATIENCE * GROUP_ROWS:
+            return True
+        prefix, extras = self._layout.prefix, self._layout.extras
+        answers = [prefix + name for name in self._layout.results if name not in extras]
+        return all(any(row.get(name) is not None for row in self._rows) for name in answers)
+
+    def _write_group(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = self._schema or pa.schema([(name, self._type_of(name)) for name in self._columns])
+        table = pa.Table.from_arrays([self._array(field.name, field.type) for field in schema], schema=schema)
+        if self._schema is None:
+            self._schema = schema
+            texts = [field.name for field in schema if pa.types.is_string(field.type)]
+            self._writer = pq.ParquetWriter(self._output, schema, compression="zstd", use_dictionary=texts)
+        self._writer.write_table(table)
+        self._rows, self._places, self._bytes = [], [], 0
+
+    def _type_of(self, name: str) -> pa.DataType:
+        import pyarrow as pa
+
+        remarks = [self._layout.prefix + remark for remark in REMARKS]
+        if name in remarks:
+            error = pa.struct([("type", pa.string()), ("message", pa.string())])
+            return (pa.int64(), pa.bool_(), error)[remarks.index(name)]
+        try:
+            return inferred([value for row in self._rows if (value := row.get(name)) is not None])
+        except MISFITS as error:
+            raise OutputError(
+                f"field '{name}' has values that share no type: {_first_line(error)}", hint=USE_JSONL
+            ) from error
+
+    def _array(self, name: str, kind: pa.DataType) -> pa.Array:
+        import pyarrow as pa
+
+        values = [row.get(name) for row in self._rows]
+        try:
+            if not may_lose(kind) or all(keeps(value, kind) for value in values):
+                return pa.array(values, type=kind)
+        except MISFITS:
+            pass  # found out below, with the record that is to blame
+        rows = zip(self._places, values, strict=True)
+        place = next((place for place, value in rows if not fits(value, kind)), None)
+        raise OutputError(
+            f"field '{name}' does not fit its column, {kind}",
+            where=place,
+            hint=f"the first {GROUP_ROWS} records fix the types; {USE_JSONL}",
+        )
+
+
+def _vector_bytes(value: Any) -> int:
+    """Bytes of the arrays in a result value: a vector, or a list of tokens with a vector each."""
+    if hasattr(value, "nbytes"):
+        return int(value.nbytes)
+    if isinstance(value, list):
+        return sum(_vector_bytes(item) for item in value)
+    if isinstance(value, dict):
+        return sum(_vector_bytes(item) for item in value.values())
+    return 0
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,46 @@
+"""The table: results for a person, line by line as they come."""
+
+from __future__ import annotations
+
+from bertcli.console import Terminal
+from bertcli.records import Result
+from bertcli.sinks import Layout
+from bertcli.sinks.compressed import ByteSink
+from bertcli.sinks.table.cells import Line, drawn
+from bertcli.sinks.table.page import Page
+from bertcli.sinks.table.views import choose_view
+
+SCORE_DECIMALS = 4
+
+
+class TableSink:
+    """The answer first, in columns, and the text it is for last, so that no width must be known beforehand.
+
+    On a terminal a line is cut to its width; elsewhere it is as long as it must be. A table shows the id
+    field, the text and the answer; the other fields are for the forms that programs read.
+    """
+
+    def __init__(self, output: ByteSink, layout: Layout, terminal: Terminal, digits: int | None) -> None:
+        self._output = output
+        self._terminal = terminal
+        self._page = Page(layout, terminal.width, SCORE_DECIMALS if digits is None else digits)
+        self._view = choose_view(self._page)
+        self._began = False
+
+    def write(self, result: Result) -> None:
+        lines = self._page.trouble(result) or self._view.lines(result)
+        if not self._began:
+            lines = [*self._view.header(), *lines]
+        elif self._view.separate:
+            lines = [[], *lines]
+        self._began = True
+        self._output.write("".join(map(self._drawn, lines)).encode("utf-8"))
+
+    def flush(self) -> None:
+        self._output.flush()
+
+    def close(self, complete: bool) -> None:
+        self._output.close(complete)
+
+    def _drawn(self, line: Line) -> str:
+        return drawn(line, self._terminal.width, color=self._terminal.color) + "\n"

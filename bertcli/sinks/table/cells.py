@@ -1,0 +1,85 @@
+"""Lines of styled text, measured and cut in terminal cells: a CJK character or an emoji takes two."""
+
+from __future__ import annotations
+
+from rich.cells import get_character_cell_size
+
+from bertcli.console.drawing import painted, visible
+
+Span = tuple[str, str]  # text and its style (SGR parameters, empty for plain)
+Line = list[Span]
+
+LONGEST_CHARACTER = 8  # code points of one cell that are looked at before a long text is measured
+
+
+def shown(text: str, cells: int | None) -> str:
+    """The text made visible, and no more of it than can matter in `cells`."""
+    return visible(text if cells is None else text[: LONGEST_CHARACTER * (cells + 1)])
+
+
+def measured(text: str) -> int:
+    """The cells a text takes at most. Terminals that join emoji into one (families, skin tones) need fewer,
+    others show each part: counting the parts keeps a line from wrapping on either."""
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def cut(text: str, cells: int) -> str:
+    """The text in at most `cells`, ending in … where something is left out."""
+    return text if measured(text) <= cells else _begun(text, cells)
+
+
+def padded(text: str, cells: int) -> str:
+    """The text cut or filled up to exactly `cells`."""
+    text = cut(text, cells)
+    return text + " " * (cells - measured(text))
+
+
+def last_cells(text: str, cells: int) -> str:
+    """The end of the text in at most `cells`, beginning with … where something is left out."""
+    text = text[-LONGEST_CHARACTER * (cells + 1) :]
+    if measured(text) <= cells:
+        return text
+    start, room = len(text), cells - 1
+    while start > 0 and (size := _cells(text[start - 1])) <= room:
+        start, room = start - 1, room - size
+    return "…" + text[start:].lstrip()
+
+
+def drawn(line: Line, cells: int | None, *, color: bool) -> str:
+    """The line as a string, cut to `cells`, with ANSI styles if `color`; no spaces at its end."""
+    spans = line if cells is None else _cut_line(line, cells)
+    while spans and not spans[-1][0].rstrip():
+        spans = spans[:-1]
+    if spans:
+        spans = [*spans[:-1], (spans[-1][0].rstrip(), spans[-1][1])]
+    return "".join(painted(text, style if color else "") for text, style in spans)
+
+
+def _cut_line(line: Line, cells: int) -> Line:
+    if sum(measured(text) for text, _ in line) <= cells:
+        return line
+    kept: Line = []
+    room = cells
+    for text, style in line:
+        size = measured(text)
+        if size >= room:
+            return [*kept, (_begun(text, room), style)]
+        kept.append((text, style))
+        room -= size
+    return kept
+
+
+def _begun(text: str, cells: int) -> str:
+    """As much of the text as leaves room for the … that ends it."""
+    end, room = 0, cells - 1
+    while end < len(text) and (size := _cells(text[end])) <= room:
+        end, room = end + 1, room - size
+    return text[:end].rstrip() + "…"
+
+
+def _cells(character: str) -> int:
+    if "\U0001f3fb" <= character <= "\U0001f3ff":  # skin tones: a square of their own where not joined
+        return 2
+    if character == "\ufe0f":  # asks for the wide form of the character before
+        return 1
+    return get_character_cell_size(character)

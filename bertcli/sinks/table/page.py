@@ -1,0 +1,91 @@
+"""What the views of a table have in common: its width, its columns, and how texts and troubles are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bertcli.console.drawing import CYAN, DIM, RED, grouped, meter
+from bertcli.records import Result
+from bertcli.sinks import Layout
+from bertcli.sinks.table.cells import Line, cut, padded, shown
+
+ID_CELLS = 12
+NARROW = 70  # cells; below, bars are short
+TROUBLE = f"{DIM};{RED}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`width` is in cells, None for lines of any length; `decimals` are those of scores."""
+
+    layout: Layout
+    width: int | None
+    decimals: int
+
+    @property
+    def bar_cells(self) -> int:
+        return 6 if self.width is not None and self.width < NARROW else 10
+
+    @property
+    def score_cells(self) -> int:
+        """Width of a score with its bar and the gap behind them."""
+        return len("0.") + self.decimals + 1 + self.bar_cells + 2
+
+    def header(self, *columns: tuple[str, int]) -> list[Line]:
+        """The names of the columns (name, cells); none where the text is not repeated."""
+        if not self.layout.echo:
+            return []
+        titles = [*columns, (shown(self.layout.text_field, None), 0)]
+        if self.layout.id_field is not None:
+            titles = [(cut(shown(self.layout.id_field, None), ID_CELLS), ID_CELLS + 2), *titles]
+        return [[(name.ljust(cells), DIM) for name, cells in titles]]
+
+    def id(self, result: Result) -> Line:
+        """The id column, when there is one; cut on a terminal only."""
+        if self.layout.id_field is None:
+            return []
+        value = result.record.fields.get(self.layout.id_field)
+        text = "" if value is None else shown(str(value), self.width)
+        text = text.ljust(ID_CELLS) if self.width is None else padded(text, ID_CELLS)
+        return [(text, DIM), ("  ", "")]
+
+    def text(self, result: Result) -> Line:
+        """The text a record was asked for, with its pair; nothing where it is not repeated."""
+        if not self.layout.echo:
+            return []
+        line = [(shown(result.record.text or "", self.width), "")]
+        if result.record.pair is not None:
+            line += [(" / ", DIM), (shown(result.record.pair, self.width), "")]
+        return line
+
+    def heading(self, result: Result) -> Line:
+        """The line over the answers of a record; empty when there is nothing to say."""
+        return [*self.id(result), *self.remarks(result), *self.text(result)]
+
+    def score(self, score: float | None) -> Line:
+        """A probability with its bar, `score_cells` wide."""
+        if score is None:
+            return [(" " * self.score_cells, "")]
+        bar = meter(score, self.bar_cells)
+        return [(f"{score:.{self.decimals}f} ", ""), (bar, CYAN), (" " * (self.bar_cells - len(bar) + 2), "")]
+
+    def remarks(self, result: Result) -> Line:
+        """`(3 windows, truncated)`: what must be said about an answer."""
+        words = [f"{grouped(result.windows)} windows"] if result.windows > 1 else []
+        if result.truncated:
+            words.append("truncated")
+        return [(f"({', '.join(words)})  ", DIM)] if words else []
+
+    def trouble(self, result: Result) -> list[Line]:
+        """The line of a record without an answer; empty for a record that has one."""
+        place = f"{result.record.where}: " if result.record.where else ""
+        if result.problem is not None:
+            return [[*self.id(result), (shown(f"error  {place}{result.problem.message}", None), TROUBLE)]]
+        if result.status == "blank":
+            return [[*self.id(result), (shown(f"blank  {place}".rstrip(": "), None), DIM)]]
+        return []
+
+    def fitted(self, text: str, share: int) -> str:
+        """The text in at most one part in `share` of the width."""
+        text = shown(text, self.width)
+        return text if self.width is None else cut(text, max(8, self.width // share))

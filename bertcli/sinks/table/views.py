@@ -1,0 +1,40 @@
+"""Which view of an answer a table takes. A view is one small file for one kind of answer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bertcli.records import Result
+from bertcli.sinks.table.cells import Line
+from bertcli.sinks.table.fields import FieldsView
+from bertcli.sinks.table.fills import FillsView
+from bertcli.sinks.table.labels import LabelsView, LabelView
+from bertcli.sinks.table.page import Page
+from bertcli.sinks.table.vectors import EmbeddingView, TokensView
+
+
+class View(Protocol):
+    """`separate` puts an empty line between records. `header` is asked for after the first `lines`, which
+    are asked for records that have an answer."""
+
+    separate: bool
+
+    def header(self) -> list[Line]: ...
+
+    def lines(self, result: Result) -> list[Line]: ...
+
+
+def choose_view(page: Page) -> View:
+    """The view for the result fields of the page's layout."""
+    results = page.layout.results
+    if "fills" in results:
+        return FillsView(page)
+    if "labels" in results:
+        return LabelsView(page)
+    if "label" in results:
+        return LabelView(page)
+    if "embedding" in results:
+        return EmbeddingView(page)
+    if "tokens" in results and page.layout.task == "embed":
+        return TokensView(page)
+    return FieldsView(page)

@@ -1,0 +1,148 @@
+"""Parquet: types from the first row group, rows unchanged, clear words for what does not fit."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bertcli.errors import OutputError
+from bertcli.records import Result
+from bertcli.sinks import Layout, parquet
+from tests.sinks.writing import EMBED, REMARKS, failed, result, to_bytes, to_file
+
+TOKENS = Layout("embed", ("text",), ("tokens",), REMARKS, "text")
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rows a group."""
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 3)
+
+
+def written(tmp_path: Path, *arguments: Any, **options: Any) -> pa.Table:
+    path = tmp_path / "a.parquet"
+    path.unlink(missing_ok=True)
+    to_file(path, *arguments, **options)
+    return pq.read_table(path)
+
+
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 4, 7])
+def test_row_groups_make_one_table(rows: int, tmp_path: Path) -> None:
+    results = [result({"label": "a", "score": 1 / 3}, text=f"t{row}", windows=row + 1) for row in range(rows)]
+    table = written(tmp_path, results)
+    assert table.to_pylist() == [
+        {"text": f"t{row}", "label": "a", "score": 1 / 3, "windows": row + 1 if row else None,
+         "truncated": None, "error": None}
+        for row in range(rows)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8, np.uint8])
+def test_vectors_keep_their_dtype_and_length(dtype: Any, tmp_path: Path) -> None:
+    vectors = [np.arange(4).astype(dtype) + row for row in range(3)]
+    results = [result({"embedding": vector}) for vector in vectors]
+    table = written(tmp_path, [failed(), *results, result({"embedding": None}, text="")], EMBED)
+    kind = table.schema.field("embedding").type
+    assert pa.types.is_fixed_size_list(kind)
+    assert kind.list_size == 4
+    assert kind.value_type == pa.from_numpy_dtype(dtype)
+    rows = table.column("embedding").to_pylist()
+    assert rows == [None, *(vector.tolist() for vector in vectors), None]
+
+
+def test_nested_results_become_structs(tmp_path: Path) -> None:
+    token = {"token": "a", "start": 0, "end": 1, "embedding": np.array([0.5, 2], np.float32)}
+    table = written(tmp_path, [result({"tokens": []}), result({"tokens": [token, token]})], TOKENS)
+    plain = {**token, "embedding": [0.5, 2.0]}
+    assert table.column("tokens").to_pylist() == [[], [plain, plain]]
+    inner = table.schema.field("tokens").type.value_type
+    assert inner.field("embedding").type == pa.list_(pa.float32(), 2)
+    assert inner.field("start").type == pa.int64()
+
+
+def test_input_types_pass_through(tmp_path: Path) -> None:
+    layout = Layout("label", ("n", "x", "on", "meta", "void", "text"), (), (), "text")
+    fields = {"n": 1, "x": 2.5, "on": True, "meta": {"a": [1, 2]}, "void": None, "text": "t"}
+    table = written(tmp_path, [result(fields=fields), result(fields={**fields, "n": None})], layout)
+    assert table.to_pylist() == [fields, {**fields, "n": None}]
+
+
+FIELD = Layout("label", ("field", "text"), (), (), "text")
+APART = [(1, 2**70), (1, "two"), ("a", "\ud800"), (True, 3), ("a", {"a": 1})]
+APART_LATER = [(1, 2.5), ([1], [2.5]), ({"a": 1}, {"b": 2}), ([{"a": 1}], [{"a": 1, "b": 2}])]
+
+
+def with_field(values: list[Any]) -> list[Result]:
+    return [result(index=row, fields={"field": value, "text": "t"}) for row, value in enumerate(values)]
+
+
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize(("first", "later"), APART + APART_LATER)
+def test_a_later_value_that_does_not_fit_is_named(first: Any, later: Any, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="'field'") as caught:
+        to_file(tmp_path / "a.parquet", with_field([first] * 4 + [later, first]), FIELD)
+    assert caught.value.where == "in.txt:5"
+    assert ".jsonl" in str(caught.value.hint)
+    assert not (tmp_path / "a.parquet").exists()
+    assert pq.read_table(tmp_path / "a.parquet.part").num_rows == 3
+
+
+@pytest.mark.parametrize(("first", "later"), APART)
+def test_values_without_a_common_type_are_refused(first: Any, later: Any, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="'field'"):
+        to_file(tmp_path / "a.parquet", with_field([first, later]), FIELD)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("first", "later"), APART_LATER)
+def test_values_of_one_group_share_the_wider_type(first: Any, later: Any, tmp_path: Path) -> None:
+    rows = written(tmp_path, with_field([first, later]), FIELD).column("field").to_pylist()
+    for given, row in zip((first, later), rows, strict=True):
+        assert _without_nulls(row) == given
+
+
+def _without_nulls(value: Any) -> Any:
+    """The value without the fields that a struct adds."""
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    if isinstance(value, dict):
+        return {name: item for name, item in value.items() if item is not None}
+    return value
+
+
+def test_a_field_that_is_no_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="'colour'"):
+        to_file(tmp_path / "a.parquet", [result(fields={"text": "t", "colour": "red"})])
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_the_types_wait_for_a_first_answer(tmp_path: Path) -> None:
+    blanks = [result({"embedding": None}, text="") for _ in range(7)]
+    vector = np.ones(2, np.float32)
+    table = written(tmp_path, [*blanks, result({"embedding": vector})], EMBED)
+    assert table.schema.field("embedding").type == pa.list_(pa.float32(), 2)
+    assert table.column("embedding").to_pylist() == [None] * 7 + [[1.0, 1.0]]
+
+
+def test_many_vectors_make_a_group_before_many_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 64)
+    token = {"token": "a", "start": 0, "end": 1, "embedding": np.zeros(4, np.float32)}
+    to_file(tmp_path / "a.parquet", [result({"tokens": [token] * 2})] * 6, TOKENS)
+    assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 3
+
+
+def test_an_interrupted_file_can_be_read(tmp_path: Path) -> None:
+    to_file(tmp_path / "a.parquet", [result({"label": "a", "score": 0.5})], complete=False)
+    assert pq.read_table(tmp_path / "a.parquet.part").num_rows == 1
+
+
+def test_parquet_goes_through_a_pipe() -> None:
+    data = to_bytes([result({"label": "a", "score": 0.5})], form="parquet")
+    assert pq.read_table(io.BytesIO(data)).column("label").to_pylist() == ["a"]

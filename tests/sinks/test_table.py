@@ -1,0 +1,223 @@
+"""Tables: lines fit the terminal, nothing in a text steers it, and a person sees the answer first."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertcli.console import Terminal
+from bertcli.options import OutputOptions
+from bertcli.records import Record, Result
+from bertcli.sinks import Layout, open_sink
+from bertcli.sinks.table.cells import cut, last_cells, measured, padded
+from bertcli.sinks.table.fills import pieces
+from tests.sinks.writing import EMBED, LABEL, REMARKS, failed, result, to_bytes
+
+FILL = Layout("fill", ("text",), ("fills",), REMARKS, "text")
+LABELS = Layout("label", ("text",), ("label", "score", "labels"), REMARKS, "text")
+TOKENS = Layout("embed", ("text",), ("tokens",), REMARKS, "text")
+ANSI = re.compile("\x1b\\[[0-9;]*m")
+ANYTHING = st.text(st.characters(exclude_categories=()), max_size=80)
+
+
+def table(*results: Result, layout: Layout = LABEL, width: int | None = 80, **options: Any) -> str:
+    color = options.pop("color", False)
+    shown_on = Terminal(width is not None, width, color)
+    return to_bytes(results, layout, terminal=shown_on, form="table", **options).decode()
+
+
+def fill(text: str, *words: str, score: float = 0.5, **about: Any) -> Result:
+    filled = text
+    for word in words:
+        filled = filled.replace("[MASK]", word, 1)
+    return result({"fills": [{"words": list(words), "score": score, "text": filled}]}, text=text, **about)
+
+
+def praise(text: str, score: float = 0.75, **about: Any) -> Result:
+    return result({"label": "praise", "score": score}, text=text, **about)
+
+
+def test_labels_line_by_line() -> None:
+    long = "The waiter forgot us twice and then brought the wrong bill, so we left"
+    results = [
+        praise("I loved it", 0.99871),
+        result({"label": "complaint", "score": 0.5}, text=long),
+        result({"label": None, "score": None}, text="so so"),
+        result(text="", index=3),
+        failed(4),
+        praise("a\nb", 1.0, windows=3, truncated=True),
+    ]
+    assert table(*results, width=60) == (
+        "score          label       text\n"
+        "0.9987 ━━━━━━  praise      I loved it\n"
+        "0.5000 ━━━     complaint   The waiter forgot us twice and t…\n"
+        "               -           so so\n"
+        "blank  in.txt:4\n"
+        "error  in.txt:5: invalid byte\n"
+        "1.0000 ━━━━━━  praise      (3 windows, truncated)  a\\nb\n"
+    )
+
+
+def test_several_labels_stand_under_their_text() -> None:
+    labels = [{"label": "joy", "score": 0.9}, {"label": "love", "score": 0.05}]
+    results = [
+        result({"label": "joy", "score": 0.9, "labels": labels}, text="yes"),
+        result({"label": None, "score": None, "labels": []}, text="hm"),
+    ]
+    assert table(*results, layout=LABELS) == (
+        "yes\n  0.9000 ━━━━━━━━━   joy\n  0.0500 ╸           love\n\nhm\n  no label over the threshold\n"
+    )
+
+
+def test_a_fill_shows_the_filled_sentence() -> None:
+    results = [fill("Paris is in [MASK].", "france"), fill("[MASK] and [MASK]", "you", "me")]
+    assert table(*results, layout=FILL, width=80) == (
+        "0.5000 ━━━━━       Paris is in france.\n\n0.5000 ━━━━━       you and me\n"
+    )
+    assert "\x1b[1;36mfrance\x1b[0m." in table(results[0], layout=FILL, color=True)
+
+
+@given(st.integers(30, 140), st.text("ab cd", max_size=400), st.text("ab cd", max_size=400))
+def test_the_filled_word_is_in_sight(width: int, before: str, after: str) -> None:
+    shown = table(fill(f"{before}[MASK]{after}", "WORD"), layout=FILL, width=width)
+    assert "WORD" in shown
+
+
+def test_embeddings_are_previewed() -> None:
+    vector = np.array([0.25, -1.5, 3, 4, 5], np.float32)
+    assert table(result({"embedding": vector}), layout=EMBED) == (
+        "embedding                                text\n[ 0.2500 -1.5000  3.0000 … ]  5 numbers  a text\n"
+    )
+    whole = table(result({"embedding": vector.astype(np.int8)}), layout=EMBED, width=140)
+    assert "[   0   -1    3    4    5 ]  5 numbers" in whole
+
+
+def test_token_vectors_say_how_many_more_there_are() -> None:
+    token = {"token": "wörd", "start": 3, "end": 7, "embedding": np.zeros(3, np.float32)}
+    lines = table(result({"tokens": [token] * 20}), layout=TOKENS).splitlines()
+    assert lines[0] == "a text"
+    assert lines[1] == "  wörd                3-7  [ 0.0000  0.0000  0.0000 ]"
+    assert lines[-1] == "  … 4 more tokens"
+    assert len(table(result({"tokens": [token] * 20}), layout=TOKENS, width=None).splitlines()) == 21
+
+
+def test_other_answers_are_shown_field_by_field() -> None:
+    layout = Layout("score", ("text",), ("score", "tokens"), REMARKS, "text")
+    done = result({"score": -12.34567, "tokens": 8, "words": [{"word": "a"}], "none": None})
+    assert table(done, layout=layout) == ('score -12.3457  tokens 8  words [{"word":"a"}]  none -  a text\n')
+
+
+def test_one_text_is_not_repeated() -> None:
+    layout = Layout("label", ("text",), ("label", "score"), REMARKS, "text", echo=False)
+    assert table(praise("I loved it"), layout=layout) == "0.7500 ━━━━━━━╸    praise\n"
+
+
+def test_the_id_field_and_the_pair_are_shown() -> None:
+    layout = Layout("label", ("id", "text", "other"), ("label", "score"), REMARKS, "text", id_field="id")
+    record = Record(0, {"id": "doc-0000000017", "text": "a", "other": "b"}, "a", pair="b")
+    assert table(Result(record, {"label": "same", "score": 0.5}), layout=layout) == (
+        "id            score              label       text\n"
+        "doc-0000000…  0.5000 ━━━━━       same        a / b\n"
+    )
+
+
+def test_digits_are_decimals_of_scores() -> None:
+    assert table(praise("a", 2 / 3), digits=2).splitlines()[1].startswith("0.67 ━")
+
+
+def test_in_a_pipe_lines_are_whole_and_plain() -> None:
+    text = "word " * 500
+    shown = table(praise(text), width=None)
+    assert text.strip() in shown
+    assert shown.isprintable() is False
+    assert "\x1b" not in shown
+    assert "…" not in shown
+
+
+@pytest.mark.parametrize(
+    "layout", [LABEL, LABELS, FILL, EMBED, TOKENS], ids=lambda layout: layout.results[-1]
+)
+@pytest.mark.parametrize("echo", [True, False])
+@given(text=ANYTHING, word=ANYTHING, width=st.integers(20, 150), data=st.data())
+def test_no_line_is_wider_than_the_terminal_and_no_text_steers_it(
+    layout: Layout, echo: bool, text: str, word: str, width: int, data: st.DataObject
+) -> None:
+    layout = Layout(
+        layout.task, ("text",), layout.results, REMARKS, text or "text", echo=echo, id_field="text"
+    )
+    vector = np.array([-0.25] * 9, np.float32)
+    values: dict[str, Any] = {
+        "label": word,
+        "score": data.draw(st.floats(0, 1)),
+        "labels": [{"label": word, "score": 0.5}],
+        "fills": [{"words": [word], "score": 0.5, "text": text + word}],
+        "embedding": vector,
+        "tokens": [{"token": word, "start": 0, "end": 1, "embedding": vector}],
+    }
+    done = result({name: values[name] for name in layout.results}, text=text, windows=2)
+    plain = table(done, layout=layout, width=width)
+    assert plain.endswith("\n")
+    for line in plain.split("\n"):
+        assert measured(line) <= width
+        assert line == line.rstrip(" ")
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", plain)
+    assert ANSI.sub("", table(done, layout=layout, width=width, color=True)) == plain
+
+
+def test_evil_texts_are_written_out() -> None:
+    shown = table(praise("\x1b[31mred\x1b[0m \x9b2J \u202egnp.exe [bold]x[/bold] \ud800\r\0"), width=None)
+    assert r"\x1b[31mred\x1b[0m \x9b2J \u202egnp.exe [bold]x[/bold] \ud800\r\x00" in shown
+
+
+@given(ANYTHING, st.integers(1, 40))
+def test_cells_are_counted(text: str, cells: int) -> None:
+    assert measured(padded(text, cells)) == cells
+    assert measured(cut(text, cells)) <= cells
+    assert measured(last_cells(text, cells)) <= cells
+    if measured(text) <= cells:
+        assert cut(text, cells) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("👍", 2), ("👍🏽", 4), ("❤️", 2), ("", 0)]
+)
+def test_width_of_characters(text: str, cells: int) -> None:
+    assert measured(text) == cells
+
+
+@pytest.mark.parametrize(
+    ("asked", "filled", "words"),
+    [
+        ("a [MASK] b <mask>.", "a x b y.", ["x", "y"]),
+        ("[MASK]", "x", ["x"]),
+        ("the ___ of the ___", "the heart of the matter", ["heart", "matter"]),
+        ("a [MASK] b", "A quite different b", ["quite"]),
+        ("a [MASK] b", "a b", ["gone"]),
+        ("[MASK] [MASK]", "the the", ["the", "the"]),
+    ],
+)
+def test_pieces_make_the_text(asked: str, filled: str, words: list[str]) -> None:
+    parts = pieces(asked, filled, words)
+    assert "".join(text for text, _ in parts) == filled
+    assert [text for text, is_word in parts if is_word] == [word for word in words if word in filled]
+
+
+def test_rows_appear_as_results_come() -> None:
+    class Screen(io.BytesIO):
+        flushed = b""
+
+        def flush(self) -> None:
+            self.flushed = self.getvalue()
+
+    screen = Screen()
+    sink = open_sink(OutputOptions(), LABEL, stdout=screen, terminal=Terminal(is_tty=True, width=80))
+    sink.write(praise("first"))
+    assert b"first" in screen.flushed
+    sink.write(praise("second"))
+    assert b"second" in screen.flushed
