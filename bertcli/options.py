@@ -1,16 +1,42 @@
-"""Options that commands share, as decorators that hand each command a frozen dataclass."""
+"""Options that commands share, as decorators that hand each command a frozen dataclass.
+
+    @input_options                       → inputs: InputOptions
+    @output_options                      → outputs: OutputOptions
+    @model_options                       → model: ModelOptions
+    @long_options                        → long: LongOptions
+    @run_options                         → run: RunOptions
+
+`command.Command` collapses the click parameters into the dataclasses, which also hold the defaults.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import click
+
+from bertcli.parameters import Bundle, SharedArgument, SharedOption, device, encoding, whole_number
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+InputForm = Literal["txt", "jsonl", "csv", "tsv", "parquet"]
+OutputForm = Literal["table", "jsonl", "json", "csv", "tsv", "parquet", "npy"]
+When = Literal["auto", "always", "never"]
+EngineName = Literal["auto", "instant", "packed"]
+ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
+LongMode = Literal["window", "truncate", "error"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
     files: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
-    form: Literal["txt", "jsonl", "csv", "tsv", "parquet"] | None = None
+    form: InputForm | None = None
     text_field: str | None = None
     pair_field: str | None = None
     id_field: str | None = None
@@ -24,11 +50,11 @@ class InputOptions:
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
     path: str | None = None
-    form: Literal["table", "jsonl", "json", "csv", "tsv", "parquet", "npy"] | None = None
+    form: OutputForm | None = None
     force: bool = False
     digits: int | None = None
     prefix: str = ""
-    color: Literal["auto", "always", "never"] = "auto"
+    color: When = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +62,9 @@ class ModelOptions:
     """`force` uses a model that the check refuses."""
 
     model: str | None = None
-    engine: Literal["auto", "instant", "packed"] = "auto"
+    engine: EngineName = "auto"
     device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: ComputeDtype = "auto"
     threads: int | None = None
     batch_tokens: int | None = None
     allow_pickle: bool = False
@@ -50,15 +76,172 @@ class LongOptions:
     """`max_length` is in tokens, special tokens included; None means the model's own limit. `overlap` is the
     number of tokens two neighbouring windows share; None means an eighth of the window."""
 
-    mode: Literal["window", "truncate", "error"] = "window"
+    mode: LongMode = "window"
     max_length: int | None = None
     overlap: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """`max_errors` is the number of failed records after which the run stops (0 for --strict: at the first)."""
+    """`max_errors` is the number of failed records after which a run stops (0 for --strict: at the first)."""
 
     max_errors: int | None = None
     quiet: bool = False
     verbose: bool = False
+
+
+def _stack(callback: F, *decorators: Callable[[F], F]) -> F:
+    for decorate in reversed(decorators):
+        callback = decorate(callback)
+    return callback
+
+
+def input_options(callback: F) -> F:
+    """Where records come from: hands the command `inputs`, an InputOptions."""
+    bundle = Bundle("inputs", "Input", InputOptions)
+    return _stack(
+        callback,
+        click.argument(
+            "inputs_files", cls=SharedArgument, fills=(("inputs", "files"),), heading="Input",
+            metavar="[FILES]...", nargs=-1, type=click.Path(allow_dash=True),
+            about="Files to read; - is stdin, which is also read when none is named.",
+        ),
+        bundle.option("texts", "-t", "--text", metavar="TEXT", multiple=True, settable=False,
+                      help="A text to answer for, instead of a file. Repeatable."),
+        bundle.choice("form", InputForm, "--from", metavar="FORM", about="Form of the input",
+                      unset="by suffix"),
+        bundle.option("text_field", "--text-field", metavar="NAME", help="Field that holds the text.",
+                      unset="text, else the only text field"),
+        bundle.option("pair_field", "--pair-field", metavar="NAME", help="Field that holds a second text."),
+        bundle.option("id_field", "--id-field", metavar="NAME", help="Field that names a record."),
+        bundle.option("encoding", "--encoding", metavar="NAME", type=encoding,
+                      help="Encoding of text files."),
+        bundle.option("limit", "--limit", metavar="N", type=whole_number(0), help="Stop after N records."),
+        bundle.option("skip", "--skip", metavar="N", type=whole_number(0), show_default=False,
+                      help="Leave out the first N records."),
+        bundle.flag("whole_files", "--whole-files", help="A file is one record."),
+        bundle.flag("null", "-0", "--null", help="Records end in NUL bytes instead of line ends."),
+    )  # fmt: skip
+
+
+def output_options(callback: F) -> F:
+    """Where results go: hands the command `outputs`, an OutputOptions."""
+    bundle = Bundle("outputs", "Output", OutputOptions)
+    return _stack(
+        callback,
+        bundle.option("path", "-o", "--output", metavar="FILE", type=click.Path(), unset="stdout",
+                      help="File to write, whole or not at all."),
+        bundle.choice("form", OutputForm, "-f", "--format", metavar="FORM", about="Form of the output",
+                      unset="by suffix, else a table on a terminal and jsonl in a pipe"),
+        bundle.flag("force", "--force", name="force", help="Replace an existing output file."),
+        bundle.option("digits", "--digits", metavar="N", type=whole_number(1), help="Digits of numbers.",
+                      unset="4 decimals in tables, 6 significant digits elsewhere"),
+        bundle.option("prefix", "--prefix", metavar="STR", show_default=False,
+                      help="Put STR before the name of each result field."),
+        bundle.choice("color", When, "--color", metavar="WHEN", about="Colours"),
+    )  # fmt: skip
+
+
+@overload
+def model_options(callback: F) -> F: ...
+@overload
+def model_options(*, dtype: str) -> Callable[[F], F]: ...
+def model_options(callback: F | None = None, *, dtype: str = "--dtype") -> F | Callable[[F], F]:
+    """What answers, and on what: hands the command `model`, a ModelOptions.
+
+    `dtype` names the option for the dtype of the computation where the command's own `--dtype` says what is
+    written; settings for all commands keep calling it `dtype`.
+    """
+    if callback is None:
+        return lambda callback: _model_options(callback, dtype)
+    return _model_options(callback, dtype)
+
+
+def _directories(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def _model_options(callback: F, dtype: str) -> F:
+    bundle = Bundle("model", "Model", ModelOptions)
+    return _stack(
+        callback,
+        bundle.option("model", "-m", "--model", metavar="MODEL", shell_complete=_directories,
+                      help="A model directory, or a name in the local Hugging Face cache."),
+        bundle.choice("engine", EngineName, "--engine", metavar="NAME", about="Engine"),
+        bundle.option("device", "--device", metavar="NAME", type=device,
+                      help="Device: auto, cpu, cuda, cuda:N or mps."),
+        bundle.choice("dtype", ComputeDtype, dtype, metavar="DTYPE", general="dtype",
+                      about="What the model computes in"),
+        bundle.option("threads", "--threads", metavar="N", type=whole_number(1), help="CPU threads.",
+                      unset="all cores"),
+        bundle.option("batch_tokens", "--batch-tokens", metavar="N", type=whole_number(1),
+                      help="Tokens that run together.", unset="by engine and device"),
+        bundle.flag("allow_pickle", "--allow-pickle", help="Load pickle checkpoints (weights only)."),
+        bundle.flag("force", "--force", name="force", help="Use a model that the check refuses."),
+    )  # fmt: skip
+
+
+def long_options(callback: F) -> F:
+    """What becomes of texts over the model's length: hands the command `long`, a LongOptions."""
+    bundle = Bundle("long", "Long texts", LongOptions)
+    return _stack(
+        callback,
+        bundle.choice("mode", LongMode, "--long", metavar="MODE",
+                      about="What becomes of a text that is too long"),
+        bundle.option("max_length", "--max-length", metavar="N", type=whole_number(3),
+                      help="Tokens of a window.", unset="the model's own limit"),
+        bundle.option("overlap", "--overlap", metavar="N", type=whole_number(0),
+                      help="Tokens that neighbouring windows share.", unset="an eighth of the window"),
+    )  # fmt: skip
+
+
+def run_options(callback: F) -> F:
+    """How a run behaves: hands the command `run`, a RunOptions."""
+    bundle = Bundle("run", "Run", RunOptions)
+    return _stack(
+        callback,
+        bundle.flag("strict", "--strict", rival="run_max_errors", help="Stop at the first failed record."),
+        bundle.option("max_errors", "--max-errors", metavar="N", type=whole_number(1),
+                      help="Stop after N failed records."),
+        bundle.flag("quiet", "-q", "--quiet", rival="run_verbose",
+                    help="No progress, no receipt, no warnings."),
+        bundle.flag("verbose", "-v", "--verbose", help="Explain what is done and why."),
+        debug_option("Run"),
+    )  # fmt: skip
+
+
+DEBUG = "bertcli.debug"
+"""Where the context's `meta` remembers that --debug was given."""
+
+
+def debug_option(heading: str) -> Callable[[F], F]:
+    """--debug, understood before a command and after it; the error boundary looks for it in the context."""
+
+    def remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        ctx.meta[DEBUG] = ctx.meta.get(DEBUG, False) or value
+
+    return click.option(
+        "--debug", cls=SharedOption, fills=(), heading=heading, is_flag=True, expose_value=False,
+        callback=remember, help="Show tracebacks.",
+    )  # fmt: skip
+
+
+def _run(strict: bool, max_errors: int | None, quiet: bool, verbose: bool) -> RunOptions:
+    return RunOptions(max_errors=0 if strict else max_errors, quiet=quiet, verbose=verbose)
+
+
+def _long(mode: LongMode, max_length: int | None, overlap: int | None) -> LongOptions:
+    if max_length is not None and overlap is not None and overlap >= max_length:
+        raise click.UsageError(f"--overlap {overlap} must be smaller than --max-length {max_length}")
+    return LongOptions(mode, max_length, overlap)
+
+
+BUNDLES: dict[str, Callable[..., Any]] = {
+    "inputs": InputOptions,
+    "outputs": OutputOptions,
+    "model": ModelOptions,
+    "long": _long,
+    "run": _run,
+}

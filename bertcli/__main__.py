@@ -1,0 +1,24 @@
+"""`python -m bertcli` and the `bertcli` script."""
+
+from __future__ import annotations
+
+import sys
+
+from bertcli import interrupts
+
+
+def main() -> None:
+    """Run bertcli and exit with its code."""
+    interrupts.watch()
+    try:
+        from bertcli.cli import main as run  # inside the try: Ctrl-C while it is imported stays quiet too
+
+        code = run()
+    except KeyboardInterrupt:
+        code = 130
+    interrupts.let_go()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

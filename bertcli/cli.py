@@ -1,0 +1,209 @@
+"""The click group, its commands in order, and the one error boundary."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+
+import click
+
+from bertcli import __version__, console, interrupts, settings
+from bertcli.command import Group
+from bertcli.commands.completion import VARIABLE
+from bertcli.errors import BertcliError, EngineError, UsageError
+from bertcli.options import DEBUG, debug_option
+
+COMMANDS = MappingProxyType(
+    {
+        "label": "bertcli.commands.label",
+        "fill": "bertcli.commands.fill",
+        "embed": "bertcli.commands.embed",
+        "models": "bertcli.commands.models",
+        "completion": "bertcli.commands.completion",
+    }
+)
+"""The commands in the order of the help page: each has its name in a module that is imported when needed."""
+
+INTERRUPTED = 130
+MEMORY_HINT = "a smaller --batch-tokens or --max-length needs less"
+
+
+class Commands(Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    no_args_is_help=True,
+    examples="""
+    $ bertcli fill -t "The capital of France is [MASK]."
+    $ bertcli label reviews.csv --text-field body -o labelled.csv
+    $ tail -f app.log | bertcli label --labels "outage,login problem,other"
+    $ bertcli embed docs.jsonl.zst -o docs.parquet
+    """,
+)
+@click.version_option(__version__, message="bertcli %(version)s", help="Show the version.")
+@click.option(
+    "--config",
+    metavar="FILE",
+    envvar="BERTCLI_CONFIG",
+    type=click.Path(path_type=Path),
+    help="Settings file to use instead of bertcli.yaml.",
+)
+@click.option(
+    "--show-settings",
+    is_flag=True,
+    help="Show every setting, for all commands or the one named behind, and where it comes from.",
+)
+@debug_option("Options")
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None, show_settings: bool) -> None:  # fmt: skip
+    """Stream text through a BERT that lives on your disk.
+
+    Text goes in as files or a pipe; labels, masked words or embeddings come out as a table for a person or as
+    JSONL for the next program.
+    """
+    assert isinstance(ctx.command, Group)
+    held = settings.read(config or settings.find_file())
+    settings.check(held, ctx.command, ctx)
+    ctx.meta[settings.META] = held
+    for name, near in settings.unknown_variables(ctx.command, ctx):
+        console.warn(f"unknown variable {name}" + (f": did you mean {near}?" if near else ""))
+    if show_settings:
+        click.echo("\n".join(settings.show(ctx.command, ctx, only=ctx.invoked_subcommand)))
+        ctx.exit()
+    if ctx.invoked_subcommand is None:
+        raise UsageError("no command given", hint="`bertcli --help` lists them")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run bertcli and return its exit code. Every error ends here, as a line or two on stderr."""
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    _leave_stdout()
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    ctx: click.Context | None = None
+    try:
+        instruction = os.environ.get(VARIABLE)
+        if instruction:
+            return _complete(instruction)
+        ctx = cli.make_context("bertcli", list(arguments))
+        with ctx:
+            code: int = cli.invoke(ctx) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except BrokenPipeError:  # the reader has what it wanted
+        return 0
+    except Exception as error:
+        if interrupts.seen():
+            return INTERRUPTED
+        if ctx is not None and ctx.meta.get(DEBUG):
+            _show_traceback(error)
+        problem = explained(error)
+        console.error(problem)
+        return problem.exit_code
+
+
+def _complete(instruction: str) -> int:
+    from click.shell_completion import shell_complete
+
+    return shell_complete(cli, {}, "bertcli", VARIABLE, instruction)
+
+
+def _show_traceback(error: Exception) -> None:
+    import traceback
+
+    traceback.print_exception(error)
+
+
+def _leave_stdout() -> None:
+    """Write what is left for stdout; where nobody takes it, leave nothing for the interpreter to fail on."""
+    console.release_stdout()
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def explained(error: Exception) -> BertcliError:
+    """The error in our words: what is wrong and what to do. What no user can have caused is a bug."""
+    match error:
+        case BertcliError():
+            return error
+        case click.ClickException():
+            return _explained_usage(error)
+        case OSError():
+            return _explained_system(error)
+        case MemoryError():
+            return EngineError("out of memory", hint=MEMORY_HINT)
+        case ImportError() if not (error.name or "bertcli").startswith("bertcli"):
+            return EngineError(f"cannot import {error.name}: {_one_line(error)}", hint="install bertcli anew")
+        case _ if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch for it
+            return EngineError("the device is out of memory", hint=MEMORY_HINT)
+    return BertcliError(
+        f"this is a bug in bertcli: {type(error).__name__}: {_one_line(error)}".rstrip(": "),
+        hint="`bertcli --debug …` shows where it happened; please report it",
+    )
+
+
+def _explained_usage(error: click.ClickException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    hint = f"`{context.command_path} --help` explains" if context else None
+    match error:
+        case click.NoSuchOption():
+            near = error.possibilities
+            message = f"no such option: {error.option_name}"
+            return UsageError(message, hint=f"did you mean {near[0]}?" if near else hint)
+        case click.MissingParameter() if error.param is not None:
+            message = f"missing {error.param.human_readable_name.upper()}"
+            if isinstance(error.param.type, click.Choice):
+                message += f": one of {', '.join(error.param.type.choices)}"
+        case click.BadParameter() if error.param is not None:
+            message = f"{'/'.join(error.param.opts)}: {error.message}"
+        case _:
+            message = error.format_message()
+    return UsageError(message[0].lower() + message[1:].rstrip("."), hint=hint)
+
+
+def _explained_system(error: OSError) -> BertcliError:
+    hints = {
+        errno.ENOSPC: "free some space, or write elsewhere with -o",
+        errno.EDQUOT: "free some space, or write elsewhere with -o",
+        errno.EMFILE: "`ulimit -n` says how many files may be open at once",
+        errno.ENOMEM: MEMORY_HINT,
+    }
+    reason = error.strerror or _one_line(error) or type(error).__name__
+    where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
+    return BertcliError(reason[0].lower() + reason[1:], where=where, hint=hints.get(error.errno or 0))
+
+
+def _one_line(error: Exception) -> str:
+    line = " ".join(str(error).split())
+    return line if len(line) <= 300 else line[:299] + "…"

@@ -1,0 +1,180 @@
+"""The click command that every subcommand is: settings bound, options collapsed, help under headings.
+
+    @command(examples="$ bertcli label reviews.csv --text-field body")
+    @input_options
+    @run_options
+    @click.option("-k", …)
+    def label(*, inputs: InputOptions, run: RunOptions, k: int) -> int:
+        '''Label each text.'''
+
+A command returns its exit code; None means 0.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from bertcli import settings
+from bertcli.errors import UsageError
+from bertcli.options import BUNDLES
+from bertcli.parameters import SharedOption, SharedParameter
+
+HEADINGS = ("Input", "Output", "Model", "Long texts", "Run")
+"""Headings of shared options in the order of the help page; a command's own options come before them."""
+
+TERM_WIDTH = 25
+"""Columns of the option names in a help page; longer ones get a line of their own."""
+
+STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+
+
+class Command(click.Command):
+    """A command whose callback takes the dataclasses of `options` and its own options.
+
+    `examples` are lines for the end of the help page, printed as they are.
+    """
+
+    def __init__(self, *args: Any, examples: str = "", **attributes: Any) -> None:
+        context = {"show_default": True, "help_option_names": ["-h", "--help"]}
+        super().__init__(*args, **{"context_settings": context, **attributes})
+        self.examples = inspect.cleandoc(examples)
+        self.params = _joined(self.params)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            settings.bind(ctx)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        for param in self.params:
+            if isinstance(param, SharedParameter) and param.rival:
+                _settle(ctx, param, next(other for other in self.params if other.name == param.rival))
+        ctx.params = _collapsed(self.params, ctx.params)
+        return super().invoke(ctx)
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: arguments are listed under the heading they belong to."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = "Options" if ctx.command.name is None else ctx.command.name.capitalize()
+        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (own, *HEADINGS)}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is None or not record[1]:  # an argument that the text above explains
+                continue
+            if param.name == "help" or "--help" in param.opts:
+                last = next((h for h in reversed(sections) if sections[h]), own)
+                sections[last].append(record)
+            else:
+                sections[getattr(param, "heading", own)].append(record)
+        for heading, records in sections.items():
+            _write_section(formatter, heading, records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_examples(formatter, self.examples)
+
+
+class Group(click.Group):
+    """A group of commands: suggests what a mistyped command was meant to be."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, examples: str = "", **attributes: Any) -> None:
+        context = {"help_option_names": ["-h", "--help"]}
+        super().__init__(*args, **{"context_settings": context, **attributes})
+        self.examples = inspect.cleandoc(examples)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order they were added."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        commands = self.list_commands(ctx)
+        if args[0] in commands or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        near = settings.nearest(args[0], set(commands))
+        hint = f"did you mean '{near}'?" if near else f"the commands are {', '.join(commands)}"
+        raise UsageError(f"no such command: {args[0]}", hint=hint)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands with their whole first sentence, where click would cut it to a line."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, found.get_short_help_str(200)) for name, found in commands if found])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        records = [param.get_help_record(ctx) for param in self.get_params(ctx)]
+        _write_section(formatter, "Options", [record for record in records if record is not None])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_examples(formatter, self.examples)
+
+
+def command(*, examples: str, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a Command; its docstring is the help text."""
+    return click.command(cls=Command, examples=examples, **attributes)
+
+
+def _joined(params: list[click.Parameter]) -> list[click.Parameter]:
+    """Let a flag that two groups of options share stand once and fill the fields of both."""
+    joined: dict[str | None, click.Parameter] = {}
+    for param in params:
+        first = joined.setdefault(param.name, param)
+        if first is not param and isinstance(first, SharedOption) and isinstance(param, SharedOption):
+            first.join(param)
+    return [param for param in params if joined[param.name] is param]
+
+
+def _settle(ctx: click.Context, first: click.Parameter, second: click.Parameter) -> None:
+    """Of two options that cannot hold together, keep the one from the stronger source."""
+    one, other = _strength(ctx, first), _strength(ctx, second)
+    if one is None or other is None:
+        return
+    if one == other:
+        raise UsageError(f"{first.opts[-1]} and {second.opts[-1]} cannot go together")
+    weaker = first if one > other else second
+    ctx.params[weaker.name] = weaker.default
+
+
+def _strength(ctx: click.Context, param: click.Parameter) -> int | None:
+    """Where the parameter got its value, 0 the strongest; None when it holds only its default."""
+    source = ctx.get_parameter_source(param.name)
+    return STRENGTH.index(source) if source in STRENGTH and ctx.params[param.name] else None
+
+
+def _collapsed(params: list[click.Parameter], values: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of the callback: its dataclasses and its own options."""
+    own = dict(values)
+    bundles: dict[str, dict[str, Any]] = {}
+    for param in params:
+        if isinstance(param, SharedParameter) and param.name in own:
+            value = own.pop(param.name)
+            for keyword, name in param.fills:
+                bundles.setdefault(keyword, {})[name] = value
+    return own | {keyword: BUNDLES[keyword](**fields) for keyword, fields in bundles.items()}
+
+
+def _write_section(formatter: click.HelpFormatter, heading: str, records: list[tuple[str, str]]) -> None:
+    if not records:
+        return
+    # Long names stand below each other, whether or not a short one is in front of them.
+    terms = [f"    {term}" if term.startswith("--") else term for term, _ in records]
+    with formatter.section(heading):
+        formatter.write_dl(
+            [(term.ljust(TERM_WIDTH), text) for term, (_, text) in zip(terms, records, strict=True)],
+            col_max=TERM_WIDTH,
+        )
+
+
+def _write_examples(formatter: click.HelpFormatter, examples: str) -> None:
+    if examples:
+        with formatter.section("Examples"):
+            formatter.write("".join(f"  {line}".rstrip() + "\n" for line in examples.splitlines()))

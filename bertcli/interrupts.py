@@ -1,0 +1,51 @@
+"""Ctrl-C that is neither lost nor loud.
+
+Python turns it into a KeyboardInterrupt wherever the program happens to be. Inside a finaliser or an import
+callback that is printed and forgotten; inside a library's bare `except` it vanishes, and a module stays half
+imported, whose errors are then not ours. So it is remembered here.
+"""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+_seen = False
+
+
+def watch() -> None:
+    """From here on, remember every Ctrl-C, and repeat one that Python would drop."""
+    signal.signal(signal.SIGINT, _remember)
+    sys.unraisablehook = _unraisable
+
+
+def seen() -> bool:
+    """Whether there was a Ctrl-C: whatever fails after it failed because of it."""
+    return _seen
+
+
+def let_go() -> None:
+    """There is nothing left to finish: Ctrl-C may end the process where it stands, without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _remember(number: int, frame: FrameType | None) -> None:
+    global _seen
+    _seen = True
+    raise KeyboardInterrupt
+
+
+def _unraisable(dropped: Any) -> None:
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        _thread.start_new_thread(_interrupt_soon, (_thread.get_ident(),))
+    else:
+        sys.__unraisablehook__(dropped)
+
+
+def _interrupt_soon(thread: int) -> None:
+    time.sleep(0.05)  # long enough for the finaliser to have ended
+    signal.pthread_kill(thread, signal.SIGINT)

@@ -1,0 +1,129 @@
+"""Click parameters that fill the fields of dataclasses, and the types of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar, get_args
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class SharedParameter(click.Parameter):
+    """A click parameter that fills fields of a command's dataclasses.
+
+    `fills` are (keyword argument of the command, field) pairs. `heading` is where the help page lists it.
+    `rival` is the parameter that cannot hold at the same time. `general` is the name by which settings for
+    all commands reach the option, where a command's own option may have taken its usual name; `settable` is
+    False for what belongs to one run only and has no place in settings.
+    """
+
+    fills: tuple[tuple[str, str], ...]
+    heading: str
+    rival: str | None
+    general: str | None
+    settable: bool
+
+    def __init__(
+        self,
+        *decls: Any,
+        fills: tuple[tuple[str, str], ...],
+        heading: str,
+        rival: str | None = None,
+        general: str | None = None,
+        settable: bool = True,
+        **attributes: Any,
+    ) -> None:
+        super().__init__(*decls, **attributes)
+        self.fills, self.heading = fills, heading
+        self.rival, self.general, self.settable = rival, general, settable
+
+
+class SharedOption(SharedParameter, click.Option):
+    """An option of a dataclass."""
+
+    def join(self, other: SharedOption) -> None:
+        """Fill the fields of `other` too: two groups of options have the same flag."""
+        self.fills += other.fills
+        self.help = f"{self.help} {other.help}"
+
+
+class SharedArgument(SharedParameter, click.Argument):
+    """A positional argument of a dataclass; `about` is its line in the help page."""
+
+    def __init__(self, *decls: Any, about: str, **attributes: Any) -> None:
+        super().__init__(*decls, settable=False, **attributes)
+        self.about = about
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return f"{self.fills[0][1].upper()}...", self.about
+
+
+class Bundle:
+    """The options that become one dataclass, given to the command as the keyword argument `keyword`."""
+
+    def __init__(self, keyword: str, heading: str, kind: type) -> None:
+        self.keyword = keyword
+        self.heading = heading
+        self.defaults = {field.name: field.default for field in fields(kind)}
+
+    def option(self, field: str, *names: str, unset: str = "", **attributes: Any) -> Callable[[F], F]:
+        """The option that fills `field`; its parameter has a name of its own, so that bundles never clash.
+
+        `unset` tells the help page what holds without the option, where the default itself does not say it.
+        """
+        attributes.setdefault("default", self.defaults.get(field))
+        if unset:
+            attributes |= {"help": f"{attributes['help']}  [default: {unset}]", "show_default": False}
+        return click.option(
+            *names, attributes.pop("name", f"{self.keyword}_{field}"),
+            cls=SharedOption, fills=((self.keyword, field),), heading=self.heading, **attributes,
+        )  # fmt: skip
+
+    def flag(self, field: str, *names: str, **attributes: Any) -> Callable[[F], F]:
+        """An option without a value."""
+        return self.option(field, *names, is_flag=True, **{"default": False, **attributes})
+
+    def choice(self, field: str, kind: Any, *names: str, about: str, **attributes: Any) -> Callable[[F], F]:
+        """An option with the values of the Literal `kind`, which the help text lists."""
+        values = get_args(kind)
+        listed = f"{about}: {', '.join(values[:-1])} or {values[-1]}."
+        return self.option(field, *names, type=click.Choice(values), help=listed, **attributes)
+
+
+def whole_number(least: int) -> Callable[[str | int], int]:
+    """A click type: whole numbers from `least` on."""
+
+    def parse(text: str | int) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise click.BadParameter(f"'{text}' is not a whole number") from None
+        if number < least:
+            raise click.BadParameter(f"must be {least} or more, not {number}")
+        return number
+
+    return parse
+
+
+def encoding(name: str) -> str:
+    """A click type: an encoding that Python knows."""
+    import codecs
+
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise click.BadParameter(
+            f"'{name}' is not an encoding Python knows (utf-8, latin-1, cp1252, utf-16 …)"
+        ) from None
+    return name
+
+
+def device(name: str) -> str:
+    """A click type: auto, cpu, cuda, cuda:N or mps; whether this machine has it is for the engine to say."""
+    kind, colon, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (colon and not (kind == "cuda" and number.isdecimal())):
+        raise click.BadParameter(f"'{name}' is not one of auto, cpu, cuda, cuda:N, mps")
+    return name

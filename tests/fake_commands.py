@@ -1,0 +1,63 @@
+"""Commands with every shared option that do what a test tells them, in place of the real ones.
+
+main = fake_cli(monkeypatch, act)      act(name, **arguments) is what a command does
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+import pytest
+
+from bertcli import cli
+from bertcli.command import Group, command
+from bertcli.options import input_options, long_options, model_options, output_options, run_options
+
+Act = Callable[..., int | None]
+_act: Act = lambda name, **arguments: None  # noqa: E731
+
+
+def fake_cli(monkeypatch: pytest.MonkeyPatch, act: Act) -> Callable[[list[str]], int]:
+    """`cli.main` with the commands label, embed and `models info`, which call `act`."""
+    monkeypatch.setattr(cli, "COMMANDS", dict.fromkeys(("label", "embed", "models"), __name__))
+    monkeypatch.setitem(globals(), "_act", act)
+    return cli.main
+
+
+@command(examples="$ bertcli label reviews.csv")
+@input_options
+@output_options
+@model_options
+@long_options
+@run_options
+@click.option("-k", type=int, default=1, help="Labels a text.")
+@click.option("--labels", metavar="A,B", help="Labels to choose from.")
+def label(**arguments: Any) -> int | None:
+    """Label each text."""
+    return _act("label", **arguments)
+
+
+@command(examples="$ bertcli embed docs.txt")
+@input_options
+@output_options
+@model_options(dtype="--compute-dtype")
+@run_options
+@click.option("--dtype", type=click.Choice(["float32", "int8"]), default="float32", help="Dtype written.")
+@click.option("--normalize/--no-normalize", default=True, help="Unit length.")
+def embed(**arguments: Any) -> int | None:
+    """Embed each text."""
+    return _act("embed", **arguments)
+
+
+@click.group(cls=Group)
+def models() -> None:
+    """What is on disk."""
+
+
+@models.command(examples="$ bertcli models info ./model")
+@click.option("--force", is_flag=True, help="Go on.")
+def info(**arguments: Any) -> int | None:
+    """Say what a model is."""
+    return _act("info", **arguments)

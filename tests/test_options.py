@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertcli.options import BUNDLES, InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
+from bertcli.parameters import SharedParameter, device, encoding, whole_number
+from tests import fake_commands
+from tests.fake_commands import fake_cli
+
+KINDS = {
+    "inputs": InputOptions,
+    "outputs": OutputOptions,
+    "model": ModelOptions,
+    "long": LongOptions,
+    "run": RunOptions,
+}
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Run:
+    """Run a fake command line and return the keyword arguments its command was given."""
+    monkeypatch.chdir(tmp_path)
+    taken: dict[str, Any] = {}
+    main = fake_cli(monkeypatch, lambda name, **arguments: taken.update(arguments))
+
+    def run(*arguments: str) -> dict[str, Any]:
+        taken.clear()
+        assert main(list(arguments)) == 0
+        return dict(taken)
+
+    return run
+
+
+def test_without_options_a_command_gets_the_defaults_of_the_dataclasses(parsed: Run) -> None:
+    assert parsed("label") == {"k": 1, "labels": None} | {name: kind() for name, kind in KINDS.items()}
+
+
+def test_every_field_has_an_option() -> None:
+    filled = {
+        fill
+        for param in fake_commands.label.params
+        if isinstance(param, SharedParameter)
+        for fill in param.fills
+    }
+    assert set(KINDS) == set(BUNDLES)
+    assert {(name, field.name) for name, kind in KINDS.items() for field in fields(kind)} <= filled
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keyword", "changes"),
+    [
+        (["a", "-", "b"], "inputs", {"files": ("a", "-", "b")}),
+        (["-t", "x y", "--text", ""], "inputs", {"texts": ("x y", "")}),
+        (["--from", "csv"], "inputs", {"form": "csv"}),
+        (["--text-field", "body"], "inputs", {"text_field": "body"}),
+        (["--pair-field", "other"], "inputs", {"pair_field": "other"}),
+        (["--id-field", "no"], "inputs", {"id_field": "no"}),
+        (["--encoding", "latin-1"], "inputs", {"encoding": "latin-1"}),
+        (["--limit", "0", "--skip", "7"], "inputs", {"limit": 0, "skip": 7}),
+        (["--whole-files"], "inputs", {"whole_files": True}),
+        (["-0"], "inputs", {"null": True}),
+        (["-o", "x.csv"], "outputs", {"path": "x.csv"}),
+        (["-f", "npy"], "outputs", {"form": "npy"}),
+        (["--force"], "outputs", {"force": True}),
+        (["--force"], "model", {"force": True}),
+        (["--digits", "3", "--prefix", "p_"], "outputs", {"digits": 3, "prefix": "p_"}),
+        (["--color", "never"], "outputs", {"color": "never"}),
+        (["-m", "./m", "--engine", "packed"], "model", {"model": "./m", "engine": "packed"}),
+        (["--device", "cuda:1", "--dtype", "float16"], "model", {"device": "cuda:1", "dtype": "float16"}),
+        (["--threads", "2", "--batch-tokens", "9"], "model", {"threads": 2, "batch_tokens": 9}),
+        (["--allow-pickle"], "model", {"allow_pickle": True}),
+        (["--long", "error"], "long", {"mode": "error"}),
+        (["--max-length", "9", "--overlap", "8"], "long", {"max_length": 9, "overlap": 8}),
+        (["--strict"], "run", {"max_errors": 0}),
+        (["--max-errors", "5"], "run", {"max_errors": 5}),
+        (["-q"], "run", {"quiet": True}),
+        (["-v"], "run", {"verbose": True}),
+    ],
+)
+def test_an_option_fills_its_field_and_no_other(
+    parsed: Run, arguments: list[str], keyword: str, changes: dict[str, Any]
+) -> None:
+    assert parsed("label", *arguments)[keyword] == replace(KINDS[keyword](), **changes)
+
+
+def test_a_command_may_write_one_dtype_and_compute_in_another(parsed: Run) -> None:
+    taken = parsed("embed", "--dtype", "int8", "--compute-dtype", "bfloat16")
+    assert taken["dtype"] == "int8"
+    assert taken["model"].dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--limit", "-1"], "--limit: must be 0 or more, not -1"),
+        (["--limit", "many"], "--limit: 'many' is not a whole number"),
+        (["--digits", "0"], "--digits: must be 1 or more, not 0"),
+        (["--device", "gpu"], "--device: 'gpu' is not one of auto, cpu, cuda, cuda:N, mps"),
+        (["--encoding", "utf9"], "--encoding: 'utf9' is not an encoding Python knows"),
+        (["--from", "xml"], "--from: 'xml' is not one of"),
+        (["-q", "-v"], "--quiet and --verbose cannot go together"),
+        (["--strict", "--max-errors", "2"], "--strict and --max-errors cannot go together"),
+        (["--max-length", "8", "--overlap", "8"], "--overlap 8 must be smaller than --max-length 8"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    main = fake_cli(monkeypatch, lambda name, **arguments: pytest.fail("the command ran"))
+    assert main(["label", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_weaker_of_two_rivals_gives_way(parsed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BERTCLI_QUIET", "1")
+    monkeypatch.setenv("BERTCLI_MAX_ERRORS", "4")
+    run = parsed("label", "-v", "--strict")["run"]
+    assert run == RunOptions(max_errors=0, quiet=False, verbose=True)
+
+
+def test_a_flag_that_two_groups_share_stands_once_and_says_both() -> None:
+    ctx = click.Context(fake_commands.label, info_name="label")
+    page = " ".join(fake_commands.label.get_help(ctx).split())
+    assert page.count("--force") == 1
+    assert "Replace an existing output file. Use a model that the check refuses." in page
+
+
+@given(st.integers(), st.integers())
+def test_whole_numbers_are_read_back_from_their_least_on(number: int, least: int) -> None:
+    if number >= least:
+        assert whole_number(least)(str(number)) == number
+    else:
+        with pytest.raises(click.BadParameter):
+            whole_number(least)(str(number))
+
+
+@pytest.mark.parametrize("name", ["cuda:", "cuda:-1", "cpu:0", "cuda:x", ""])
+def test_a_device_that_cannot_be_is_refused(name: str) -> None:
+    with pytest.raises(click.BadParameter):
+        device(name)
+
+
+def test_an_encoding_is_one_that_python_can_look_up() -> None:
+    assert codecs.lookup(encoding("UTF8")).name == "utf-8"
