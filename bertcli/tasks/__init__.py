@@ -15,18 +15,37 @@ from bertcli.records import Record, Window
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A record's windows, what was lost on the way, and notes the task wants back in `decode`."""
+    """A record's windows, what was lost on the way, and notes the task wants back in `decode`.
+
+    `repeats` is how many of the windows show the same slice of the text (zero-shot by entailment asks about
+    each slice once a label), so that `slices` is the number a user is told as `windows`.
+    """
 
     windows: Sequence[Window]
     truncated: bool = False
     notes: Any = None
+    repeats: int = 1
+
+    @property
+    def slices(self) -> int:
+        """Into how many windows the text was cut."""
+        return len(self.windows) // self.repeats
 
 
 class Task(Protocol):
     """`fields` are the names of the result fields every record gets, in order; `optional` those only some
     get (without `windows`, `truncated` and `error`, which belong to every task)."""
 
-    fields: tuple[str, ...]
+    @property
+    def fields(self) -> tuple[str, ...]: ...
+
+    @property
+    def optional(self) -> tuple[str, ...]: ...
+
+    def prepare(self, engine: Engine) -> None:
+        """Compute what is needed before the first record (vectors of labels, say). Called once a run, before
+        any other method, in the main thread."""
+        ...
 
     def encode(self, record: Record) -> Encoded:
         """Tokens of the record, cut into windows. Raises RecordError. Never called for blank records."""

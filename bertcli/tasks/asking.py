@@ -1,0 +1,27 @@
+"""Many windows, asked in packs the engine can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array, Ask, Engine
+    from bertcli.records import Window
+
+
+def ask_in_packs(engine: Engine, windows: Sequence[Window], ask: Ask) -> Iterator[Array]:
+    """One answer a window, in order, from calls of at most `pack_tokens` tokens each; one pack of answers is
+    held at a time.
+
+    For windows a task makes itself (the beams of fill, the labels of zero-shot): those of records are cut
+    into packs by `planning`.
+    """
+    start = tokens = 0
+    for end, window in enumerate(windows):
+        if end > start and tokens + len(window) > engine.pack_tokens:
+            yield from engine.forward(windows[start:end], ask)
+            start, tokens = end, 0
+        tokens += len(window)
+    if start < len(windows):
+        yield from engine.forward(windows[start:], ask)

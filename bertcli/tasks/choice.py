@@ -1,0 +1,79 @@
+"""From a score for every label to the fields of a record: which label, how sure, and what else was likely.
+
+Two kinds of model answer with labels:
+
+    one of many   the labels exclude each other, their probabilities add up to 1, the best one is the answer
+    any of many   each label is true or not by itself; those at or over `threshold` are the answer. `label` is
+                  the best of them, or null when none reaches the threshold, and `score` is the best label's
+                  in either case: how near it came
+
+`labels` lists labels with their scores, best first: the `top` of them when asked for (-k N, --all; these
+count labels below the threshold too), else those over the threshold. Equal scores keep the model's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bertcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array
+
+Top = int | Literal["all"] | None
+
+
+class Choice:
+    """Picks among `names`. `several` is any of many."""
+
+    def __init__(
+        self, names: Sequence[str], *, several: bool = False, top: Top = None, threshold: float = 0.5
+    ) -> None:
+        if top is not None and top != "all" and top < 1:
+            raise UsageError(f"-k {top} asks for no label", hint="give 1 or more, or --all")
+        if not 0 <= threshold <= 1:
+            raise UsageError(
+                f"--threshold {threshold} is not a probability", hint="give a number from 0 to 1"
+            )
+        self.names = tuple(names)
+        self.fields = ("label", "score") if top is None and not several else ("label", "score", "labels")
+        self._several = several
+        self._top = top
+        self._threshold = threshold
+
+    def values(self, scores: Array) -> Mapping[str, Any]:
+        """The result fields for scores (labels,)."""
+        best = int(scores.argmax())
+        score = float(scores[best])
+        label = self.names[best] if not self._several or score >= self._threshold else None
+        if len(self.fields) == 2:
+            return {"label": label, "score": score}
+        return {"label": label, "score": score, "labels": self._ranked(scores)}
+
+    def _ranked(self, scores: Array) -> list[dict[str, Any]]:
+        order = np.argsort(-scores, kind="stable")
+        if self._top is None:
+            order = order[: int((scores >= self._threshold).sum())]
+        elif self._top != "all":
+            order = order[: self._top]
+        ranked = scores[order].tolist()
+        return [
+            {"label": self.names[place], "score": score}
+            for place, score in zip(order.tolist(), ranked, strict=True)
+        ]
+
+
+def softmax(logits: Array) -> Array:
+    """exp(x) / Σ exp(x) over the last axis, computed as exp(x - max x) so that nothing overflows."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def sigmoid(logits: Array) -> Array:
+    """1 / (1 + exp(-x)), through tanh, which does not overflow."""
+    halves: Array = np.float32(0.5) * (np.float32(1) + np.tanh(logits * np.float32(0.5)))
+    return halves

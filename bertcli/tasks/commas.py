@@ -1,0 +1,18 @@
+"""Lists as one option's value: `a,b,"c, d"`."""
+
+from __future__ import annotations
+
+import csv
+
+from bertcli.errors import UsageError
+
+
+def comma_separated(value: str) -> list[str]:
+    """The items of a list, blanks around them removed; nothing is a list of one empty item.
+
+    An item that holds a comma stands in double quotes. Raises UsageError for quotes that do not match.
+    """
+    if value.count('"') % 2 or "\n" in value:
+        raise UsageError(f"not a list: {value}", hint='write a,b or "a, b",c on one line')
+    row = next(csv.reader([value.replace("\r", " ")], skipinitialspace=True), [])
+    return [item.strip() for item in row] or [""]

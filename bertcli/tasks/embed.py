@@ -1,0 +1,153 @@
+"""embed: one vector a text, or one a token.
+
+How a text becomes a vector is told in `pooling`. What is written of it:
+
+    dim N      the first N dimensions, normalised again where the whole vector was (models trained for it keep
+               most of their meaning there)
+    float32    as computed
+    float16    rounded
+    int8       round(127 x) for vectors of length 1: dividing a dot product of two by 127² gives their cosine.
+               One fixed scale for all texts, so that files can be compared with each other
+    binary     one bit a dimension, 1 where x > 0, eight to a byte with the first dimension in the highest bit
+               (numpy.packbits, what sentence-transformers calls ubinary); compared by Hamming distance
+
+`tokens` gives each token's own vector with the characters of the original text it stands for, special
+tokens left out; in a long text each token is taken from the first window that holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bertcli.engines import Hidden
+from bertcli.errors import UsageError
+from bertcli.tasks.pooling import TextVector, unit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bertcli.engines import Array, Engine
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.pooling import Mode
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.options import LongOptions
+    from bertcli.records import Record, Window
+    from bertcli.tasks import Encoded
+
+Written = Literal["float32", "float16", "int8", "binary"]
+
+
+class Embed:
+    """Embeddings of texts, or of their tokens.
+
+    `layer` counts hidden states from 0 (the embeddings) to the last layer, or from -1 backwards. With
+    `tokens`, vectors are normalised only when `normalize` is True: the model's own setting is for whole
+    texts.
+    """
+
+    optional: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer,
+        long: LongOptions,
+        *,
+        pooling: Mode | None = None,
+        normalize: bool | None = None,
+        layer: int = -1,
+        tokens: bool = False,
+        dim: int | None = None,
+        prompt_name: str | None = None,
+        dtype: Written = "float32",
+    ) -> None:
+        layer = _layer(layer, checkpoint.layers)
+        self.fields = ("tokens",) if tokens else ("embedding",)
+        self._tokenizer = tokenizer
+        self._text = TextVector(
+            checkpoint,
+            tokenizer,
+            long,
+            pooling=pooling,
+            normalize=normalize,
+            layer=layer,
+            prompt_name=prompt_name,
+        )
+        self._ask = Hidden(layer) if tokens else self._text.ask
+        self._tokens = tokens
+        self._normalize = normalize is True if tokens else self._text.normalize
+        self._dim = _dim(dim, checkpoint.hidden_size)
+        self._dtype = _written(dtype, self._normalize)
+
+    def prepare(self, engine: Engine) -> None:
+        """Nothing is computed ahead of the records."""
+
+    def encode(self, record: Record) -> Encoded:
+        return self._text.encode(record.text or "", offsets=self._tokens)
+
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
+        """A vector (hidden,) a window; with `tokens`, the vectors (tokens, hidden)."""
+        return engine.forward(windows, self._ask)
+
+    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+        if not self._tokens:
+            return {"embedding": self._finish(self._text.combine(encoded.windows, outputs))}
+        found = []
+        for window, vectors in zip(encoded.windows, outputs, strict=True):
+            found += self._tokens_of(window, vectors)
+        return {"tokens": found}
+
+    def _tokens_of(self, window: Window, vectors: Array) -> list[dict[str, Any]]:
+        """The window's fresh tokens. A token of the prompt is no token of the text."""
+        skipped = len(self._text.prompt)
+        offsets = window.offsets or ()
+        places = [i for i in self._text.fresh_tokens(window) if offsets[i][1] > skipped or not skipped]
+        finished = self._finish(vectors[places])
+        return [
+            {
+                "token": self._tokenizer.piece(window.ids[place]),
+                "start": max(0, offsets[place][0] - skipped),
+                "end": offsets[place][1] - skipped,
+                "embedding": vector,
+            }
+            for place, vector in zip(places, finished, strict=True)
+        ]
+
+    def _finish(self, vectors: Array) -> NDArray[Any]:
+        """Vectors (…, hidden) as they are written."""
+        vectors = vectors[..., : self._dim]
+        if self._normalize:
+            vectors = unit(vectors)
+        if self._dtype == "binary":
+            return np.packbits(vectors > 0, axis=-1)
+        if self._dtype == "int8":
+            return np.round(vectors * 127).astype(np.int8)
+        return vectors.astype(self._dtype, copy=False)
+
+
+def _layer(asked: int, layers: int) -> int:
+    if not -layers - 1 <= asked <= layers:
+        raise UsageError(
+            f"the model has no layer {asked}",
+            hint=f"0 is the embeddings, 1 to {layers} its layers; -1 to {-layers - 1} count from the last",
+        )
+    return asked if asked in (-1, *range(layers + 1)) else asked + layers + 1
+
+
+def _dim(asked: int | None, hidden: int) -> int:
+    if asked is None:
+        return hidden
+    if not 1 <= asked <= hidden:
+        raise UsageError(f"--dim {asked} is not in the vectors", hint=f"they have {hidden} dimensions")
+    return asked
+
+
+def _written(dtype: Written, normalized: bool) -> Written:
+    if dtype == "int8" and not normalized:
+        raise UsageError(
+            "int8 holds vectors of length 1 only, and these are not normalised", hint="add --normalize"
+        )
+    return dtype

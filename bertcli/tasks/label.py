@@ -1,0 +1,122 @@
+"""label: a probability for every class of the checkpoint's own head.
+
+The head gives a logit z for each class. What the logits mean is the checkpoint's `problem_type`:
+
+    single_label_classification   softmax(z): one of many, the probabilities add up to 1
+    multi_label_classification    sigmoid(z): each class by itself
+    regression                    z as it is: one output is a number (`score` alone), several are named ones
+
+A text longer than the model is read window by window; the answer is the average of the windows'
+probabilities, each weighted by the tokens that no earlier window had, so that overlaps do not count twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bertcli.engines import SequenceLogits
+from bertcli.errors import UsageError
+from bertcli.tasks.choice import Choice, Top, sigmoid, softmax
+from bertcli.tasks.windowing import Windowing, fresh_shares
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array, Engine
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Head
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.options import LongOptions
+    from bertcli.records import Record, Window
+    from bertcli.tasks import Encoded
+
+
+class Label:
+    """The classes of one label head. A record with a `pair` is read as a pair of texts."""
+
+    optional: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer,
+        head: Head,
+        long: LongOptions,
+        *,
+        top: Top = None,
+        threshold: float = 0.5,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._windowing = Windowing(
+            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
+        )
+        self._ask = SequenceLogits(head)
+        self._activation = _activation(head)
+        several = head.problem == "multi_label_classification"
+        self._choice = Choice(head.labels, several=several, top=top, threshold=threshold)
+        self._number = head.problem == "regression" and len(head.labels) == 1
+        self.fields = ("score",) if self._number else self._choice.fields
+
+    def prepare(self, engine: Engine) -> None:
+        """Nothing is computed ahead of the records."""
+
+    def encode(self, record: Record) -> Encoded:
+        text = self._tokenizer.encode(record.text or "")
+        if record.pair is None:
+            return self._windowing.single(text)
+        return self._windowing.pair(text, self._tokenizer.encode(record.pair))
+
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
+        """Probabilities (labels,) of each window."""
+        return list(self._activation(np.stack(engine.forward(windows, self._ask))))
+
+    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+        scores = outputs[0]
+        if len(outputs) > 1:
+            scores = np.average(np.stack(outputs), axis=0, weights=fresh_shares(encoded.windows))
+        return {"score": float(scores[0])} if self._number else self._choice.values(scores)
+
+
+def rename(head: Head, text: str, where: str) -> Head:
+    """The head with its classes named by a labels file: one name a line, or JSON as in a checkpoint's config
+    (a list, `{"0": "name"}` or `{"name": 0}`). Raises UsageError, for `where`, when they do not fit."""
+    names = _names_from_json(text, where) if text.lstrip()[:1] in ("[", "{") else _names_from_lines(text)
+    if len(names) != len(head.labels):
+        raise UsageError(
+            f"{len(names)} label names for {len(head.labels)} classes",
+            hint="give exactly one name a class, in the order of the model's outputs",
+            where=where,
+        )
+    if len(set(names)) != len(names) or not all(names):
+        raise UsageError("label names must differ and not be empty", where=where)
+    return replace(head, labels=tuple(names), named=True)
+
+
+def _names_from_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().splitlines()]
+
+
+def _names_from_json(text: str, where: str) -> list[str]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"not valid JSON: {error}", where=where) from None
+    if isinstance(found, dict):
+        if all(isinstance(place, int) for place in found.values()):
+            found = {str(place): name for name, place in found.items()}
+        try:
+            found = [found[str(place)] for place in range(len(found))]
+        except KeyError as error:
+            raise UsageError(f"no label name for class {error.args[0]}", where=where) from None
+    return [str(name).strip() for name in found]
+
+
+def _activation(head: Head) -> Callable[[Array], Array]:
+    if head.problem == "multi_label_classification":
+        return sigmoid
+    if head.problem == "regression":
+        return lambda logits: logits
+    return softmax
