@@ -1,12 +1,27 @@
-"""Heads: what a checkpoint can answer beyond hidden states, and under which names its weights lie."""
+"""Heads: what a checkpoint can answer beyond hidden states, and under which names its weights lie.
+
+A head is believed when config.json declares it (`architectures`, or `bertcli.heads` for a checkpoint with
+several skills) or when all of its weights have names no other head has; which of its weights are `missing`
+from the file is said with it, because transformers would fill them with random numbers.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from bertcli.errors import ModelError
+
+if TYPE_CHECKING:
+    from bertcli.models.weights import Weights
 
 Kind = Literal["label", "tag", "fill", "answer"]
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +32,8 @@ class Head:
     such as `sentiment` where a checkpoint holds several. `labels` are the class names in output order (empty
     for fill). `problem` is set for label heads. `named` is False when the labels are only LABEL_0, LABEL_1 …
     `skill` is True for a head of a several-skill checkpoint, stored under `heads.<name>.` in the file, with
-    `pooling` saying which vector a label head reads.
+    `pooling` saying which vector a label head reads. `missing` are the names of weights the head needs and
+    the file does not hold; `outputs` is the weight with a row a label, None where it is not known.
     """
 
     name: str
@@ -27,3 +43,204 @@ class Head:
     named: bool = True
     skill: bool = False
     pooling: Literal["cls", "mean"] = "cls"
+    missing: tuple[str, ...] = ()
+    outputs: str | None = None
+
+
+_KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
+    "ForSequenceClassification": "label",
+    "ForTokenClassification": "tag",
+    "ForMaskedLM": "fill",
+    "ForPreTraining": "fill",
+    "ForQuestionAnswering": "answer",
+}
+
+# What each head needs in the file: layers (weight and bias), or tensors with their full name. `{encoder}` is
+# the encoder's prefix, `a|b` either of the two. The classifier's layer stands last. The projection onto the
+# vocabulary is the word embedding itself where config.json ties them.
+_CLASSIFIER = ("classifier",)
+_DENSE_CLASSIFIER = ("classifier.dense", "classifier.out_proj")
+_BERT_FILL = (
+    "cls.predictions.transform.dense",
+    "cls.predictions.transform.LayerNorm",
+    "cls.predictions.bias|cls.predictions.decoder.bias",
+)
+_ROBERTA_FILL = ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias|lm_head.decoder.bias")
+_ROBERTA: Mapping[Kind, tuple[str, ...]] = {
+    "label": _DENSE_CLASSIFIER,
+    "tag": _CLASSIFIER,
+    "fill": _ROBERTA_FILL,
+}
+_NEEDS: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
+    "bert": {"label": ("{encoder}pooler.dense", "classifier"), "tag": _CLASSIFIER, "fill": _BERT_FILL},
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
+    "mpnet": _ROBERTA,
+    "distilbert": {
+        "label": ("pre_classifier", "classifier"),
+        "tag": _CLASSIFIER,
+        "fill": ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
+    },
+    "electra": {
+        "label": _DENSE_CLASSIFIER,
+        "tag": _CLASSIFIER,
+        "fill": ("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias"),
+    },
+    "albert": {
+        "label": ("{encoder}pooler", "classifier"),
+        "tag": _CLASSIFIER,
+        "fill": ("predictions.dense", "predictions.LayerNorm", "predictions.bias|predictions.decoder.bias"),
+    },
+    "deberta-v2": {"label": ("pooler.dense", "classifier"), "tag": _CLASSIFIER, "fill": _BERT_FILL},
+    "modernbert": {
+        "label": ("head.dense.weight", "head.norm.weight", "classifier"),
+        "tag": ("head.dense.weight", "head.norm.weight", "classifier"),
+        "answer": ("head.dense.weight", "head.norm.weight", "classifier"),
+        "fill": ("head.dense.weight", "head.norm.weight", "decoder.bias"),
+    },
+}
+_LABEL_COUNTS = range(1, 100_001)  # what may be believed of a number of labels
+_DECODER = {
+    **dict.fromkeys(("bert", "deberta-v2"), "cls.predictions.decoder.weight"),
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert", "mpnet"), "lm_head.decoder.weight"),
+    "distilbert": "vocab_projector.weight",
+    "electra": "generator_lm_head.weight",
+    "albert": "predictions.decoder.weight",
+    "modernbert": "decoder.weight",
+}
+
+
+def find_heads(config: Mapping[str, Any], weights: Weights, encoder_prefix: str) -> dict[str, Head]:
+    """The heads of a checkpoint by name: skills first, in the order of config.json, then the ordinary one.
+
+    Raises ModelError when `bertcli.heads` is not what it should be.
+    """
+    heads = {head.name: head for head in _skills(config, weights)}
+    declared = _declared_kind(config)
+    kinds: list[Kind] = [declared] if declared else []
+    if "fill" not in kinds and _fill_is_there(config, weights, encoder_prefix):
+        kinds.append("fill")
+    for kind in kinds:
+        heads.setdefault(kind, _ordinary(kind, config, weights, encoder_prefix))
+    return heads
+
+
+def decoder_weight(config: Mapping[str, Any]) -> str | None:
+    """The name of the masked-LM head's projection onto the vocabulary, None where it is not known."""
+    return _DECODER.get(str(config.get("model_type")))
+
+
+def problem_type(declared: Any, outputs: int) -> ProblemType:
+    """What a label head's numbers mean: as declared, else one output is a regression, several are classes."""
+    if declared in PROBLEM_TYPES:
+        return declared  # type: ignore[no-any-return]
+    return "regression" if outputs == 1 else "single_label_classification"
+
+
+def _declared_kind(config: Mapping[str, Any]) -> Kind | None:
+    architecture = first_architecture(config) or ""
+    kind = next((kind for end, kind in _KIND_OF_ARCHITECTURE.items() if architecture.endswith(end)), None)
+    if kind == "fill" and architecture == "ElectraForPreTraining":  # tells replaced words from real ones
+        return None
+    return kind
+
+
+def first_architecture(config: Mapping[str, Any]) -> str | None:
+    """The model class config.json names first, None where it names none."""
+    architectures = config.get("architectures")
+    if isinstance(architectures, list) and architectures and isinstance(architectures[0], str):
+        return architectures[0]
+    return None
+
+
+def _ordinary(kind: Kind, config: Mapping[str, Any], weights: Weights, prefix: str) -> Head:
+    """The one head of a Hugging Face checkpoint."""
+    needs = list(_needs(kind, config, prefix))
+    missing = () if weights.pickle else tuple(need for need in needs if not _held(need, weights))
+    outputs = needs[-2] if needs and kind in ("label", "tag", "answer") else None
+    if kind == "fill":
+        return Head(kind, kind, missing=missing)
+    if kind == "answer":
+        return Head(kind, kind, ("start", "end"), missing=missing, outputs=outputs)
+    labels, named = _labels(config, weights.row_count(outputs))
+    problem = problem_type(config.get("problem_type"), len(labels)) if kind == "label" else None
+    return Head(kind, kind, labels, problem, named, missing=missing, outputs=outputs)
+
+
+def _needs(kind: Kind, config: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Names of the tensors a head needs; none where the architecture is not known here."""
+    model_type = str(config.get("model_type"))
+    needs = _NEEDS.get(model_type, {}).get(kind, ("qa_outputs",) if kind == "answer" else ())
+    if model_type == "deberta-v2" and kind == "fill" and config.get("legacy") is False:
+        needs = (
+            "lm_predictions.lm_head.dense",
+            "lm_predictions.lm_head.LayerNorm",
+            "lm_predictions.lm_head.bias",
+        )
+    elif kind == "fill" and config.get("tie_word_embeddings") is False and needs:
+        yield _DECODER[model_type]
+    for need in needs:
+        need = need.format(encoder=prefix)
+        if need.endswith((".weight", ".bias")):
+            yield need
+        else:
+            yield from (f"{need}.weight", f"{need}.bias")
+
+
+def _held(need: str, weights: Weights) -> bool:
+    return any(name in weights for name in need.split("|"))
+
+
+def _fill_is_there(config: Mapping[str, Any], weights: Weights, prefix: str) -> bool:
+    """Whether the file holds a whole masked-LM head that config.json does not mention."""
+    needs = list(_needs("fill", config, prefix))
+    return bool(needs) and all(_held(need, weights) for need in needs)
+
+
+def _labels(config: Mapping[str, Any], rows: int | None) -> tuple[tuple[str, ...], bool]:
+    """Class names by output, and whether they are names and not only numbers."""
+    names = config.get("id2label")
+    if isinstance(names, dict) and names and all(re.fullmatch(r"\d+", str(key)) for key in names):
+        labels = tuple(str(names[key]) for key in sorted(names, key=int))
+    else:
+        count: Any = rows if rows is not None else config.get("num_labels")
+        labels = tuple(f"LABEL_{number}" for number in range(count if count in _LABEL_COUNTS else 2))
+    return labels, not all(re.fullmatch(r"LABEL_\d+", label) for label in labels)
+
+
+def _skills(config: Mapping[str, Any], weights: Weights) -> Iterator[Head]:
+    """The heads of `"bertcli": {"heads": {NAME: {"kind", "labels", "problem_type", "pooling"}}}`."""
+    own = config.get("bertcli", {})
+    declared = own.get("heads", {}) if isinstance(own, dict) else None
+    if not isinstance(declared, dict):
+        raise ModelError("bertcli.heads is not an object of heads by name", where="config.json")
+    for name, skill in declared.items():
+        yield _skill(name, skill, weights)
+
+
+def _skill(name: str, skill: Any, weights: Weights) -> Head:
+    def expect(good: bool, what: str) -> None:
+        if not good:
+            raise ModelError(f"bertcli.heads.{name}: {what}", where="config.json")
+
+    expect(isinstance(skill, dict), "is not an object")
+    expect(skill.get("kind") in ("label", "tag"), "kind must be label or tag")
+    labels = skill.get("labels")
+    expect(isinstance(labels, list) and bool(labels), "labels must be a list of names")
+    pooling = skill.get("pooling", "cls")
+    expect(pooling in ("cls", "mean"), "pooling must be cls or mean")
+    declared = skill.get("problem_type")
+    expect(
+        declared is None or declared in PROBLEM_TYPES,
+        f"problem_type must be one of {', '.join(PROBLEM_TYPES)}",
+    )
+    outputs = f"heads.{name}.classifier.weight"
+    needs = [outputs, f"heads.{name}.classifier.bias"]
+    dense = [f"heads.{name}.dense.weight", f"heads.{name}.dense.bias"]
+    if any(tensor in weights for tensor in dense):
+        needs += dense
+    problem = problem_type(declared, len(labels)) if skill["kind"] == "label" else None
+    missing = tuple(need for need in needs if need not in weights)
+    names = tuple(str(label) for label in labels)
+    return Head(name, skill["kind"], names, problem, True, True, pooling, missing, outputs)

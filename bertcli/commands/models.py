@@ -1,0 +1,250 @@
+"""`bertcli models`: what is on disk, what it can do, and whether it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bertcli import console
+from bertcli.command import Command, Group
+from bertcli.commands.showing import Form, Line, columns, form_option, show
+from bertcli.console.drawing import BOLD, CYAN, DIM, RED, YELLOW, grouped
+from bertcli.errors import ModelError
+
+if TYPE_CHECKING:
+    from bertcli.models.check import Finding
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.library import Entry
+
+UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
+
+
+class Described(click.Argument):
+    """An argument with a line of its own in the help page."""
+
+    def __init__(self, *decls: Any, about: str, **attributes: Any) -> None:
+        super().__init__(*decls, **attributes)
+        self.about = about
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return self.make_metavar(ctx), self.about
+
+
+model_argument = click.argument(
+    "model",
+    cls=Described,
+    required=False,
+    about="A model directory, or a name in the local Hugging Face cache.",
+)
+
+
+@click.group(cls=Group, subcommand_metavar="COMMAND [ARGS]...")
+def models() -> None:
+    """List, describe, check and download models."""
+
+
+@models.command("list", cls=Command, examples="""
+    $ bertcli models list
+    $ bertcli models list | jq -r 'select(.heads | contains(["label"])) | .name'
+    """)  # fmt: skip
+@form_option
+def list_models(form: Form | None) -> None:
+    """List the models on this machine.
+
+    The bundled model and those of the local Hugging Face cache: what `-m NAME` finds.
+    """
+    from bertcli.models.library import cache_folder, local_models
+
+    console.quiet_libraries()
+    rows = [_listed(entry) for entry in local_models()]
+    if not rows:
+        console.say(f"no models in {cache_folder()}; `bertcli models pull NAME` downloads one")
+    show(rows, form, lambda: _list_page(rows))
+
+
+@models.command(examples="""
+    $ bertcli models info ./my-model
+    $ bertcli models info all-MiniLM-L6-v2 | jq .max_length
+    """)  # fmt: skip
+@model_argument
+@form_option
+def info(model: str | None, form: Form | None) -> None:
+    """Describe a model: size, limits, heads, pooling.
+
+    Without MODEL, the bundled model.
+    """
+    row = _described(_open(model))
+    show([row], form, lambda: _info_page(row))
+
+
+@models.command(examples="""
+    $ bertcli models check ./my-model
+    $ bertcli models check all-MiniLM-L6-v2 -f jsonl | jq -r .message
+    """)  # fmt: skip
+@model_argument
+@form_option
+def check(model: str | None, form: Form | None) -> int:
+    """Tell whether a model can be trusted.
+
+    Looks for what would make it answer wrongly without a word: files that are damaged, heads that were never
+    trained, labels, shapes and settings that contradict each other, weights that are not numbers, a tokenizer
+    that does not fit. Ends with exit code 1 when a run would be refused.
+    """
+    from bertcli.models.check import full_check
+
+    checkpoint = _open(model)
+    findings = full_check(checkpoint)
+    rows = [{"severity": found.severity, "message": found.message, "hint": found.hint} for found in findings]
+    show(rows, form, lambda: _check_page(checkpoint, findings))
+    return 1 if any(found.refuses for found in findings) else 0
+
+
+@models.command(examples="""
+    $ bertcli models pull sentence-transformers/all-MiniLM-L6-v2
+    """)  # fmt: skip
+@click.argument("name", cls=Described, about="The model's name on the hub, OWNER/NAME.")
+@click.option("--allow-pickle", is_flag=True, help="Take pickle weights where there are no others.")
+@form_option
+def pull(name: str, allow_pickle: bool, form: Form | None) -> None:
+    """Download a model from the Hugging Face hub.
+
+    Takes weights in safetensors, configuration and tokenizer into the local cache. This is the only command
+    that uses the network.
+    """
+    console.quiet_libraries(offline=False)
+    from bertcli.models.library import pull as download
+
+    path = download(name, allow_pickle=allow_pickle)
+    row = {"name": name, "path": str(path)}
+    show([row], form, lambda: [[(name, CYAN), (" is in ", ""), (str(path), "")]])
+
+
+def _open(model: str | None) -> Checkpoint:
+    """The checkpoint a user names, whatever its weights are: nothing of a pickle is read to describe it."""
+    console.quiet_libraries()
+    from bertcli.models.checkpoint import open_checkpoint
+    from bertcli.models.library import resolve
+
+    return open_checkpoint(resolve(model), allow_pickle=True)
+
+
+def _listed(entry: Entry) -> dict[str, Any]:
+    """A row of the list; a model that cannot be opened says why in `problem`."""
+    from bertcli.models.checkpoint import open_checkpoint
+
+    row: dict[str, Any] = {"name": entry.name, "architecture": None, "heads": [], "bytes": None}
+    try:
+        checkpoint = open_checkpoint(entry.path)
+    except ModelError as error:
+        return row | {"path": str(entry.path), "problem": error.message}
+    return row | {
+        "architecture": checkpoint.architecture or checkpoint.model_type,
+        "heads": list(checkpoint.heads),
+        "bytes": _bytes(checkpoint),
+        "path": str(entry.path),
+    }
+
+
+def _list_page(rows: list[dict[str, Any]]) -> Iterator[Line]:
+    if not rows:
+        return
+    cells = [("MODEL", "SIZE", "KIND", "HEADS")]
+    for row in rows:
+        heads = row.get("problem") or ", ".join(row["heads"]) or "-"
+        cells.append((row["name"], _size(row["bytes"]), row["architecture"] or "-", heads))
+    header, *lines = columns(cells, (CYAN, "", "", ""))
+    yield [(text, DIM) for text, _ in header]
+    yield from lines
+
+
+def _described(checkpoint: Checkpoint) -> dict[str, Any]:
+    from bertcli.engines.instant import Instant
+
+    pooling, weights = checkpoint.pooling, checkpoint.weights
+    return {
+        "name": checkpoint.name,
+        "path": str(checkpoint.path),
+        "architecture": checkpoint.architecture,
+        "model_type": checkpoint.model_type,
+        "parameters": None if weights.pickle else checkpoint.parameters(),
+        "layers": checkpoint.layers,
+        "hidden_size": checkpoint.hidden_size,
+        "attention_heads": checkpoint.attention_heads,
+        "vocab_size": checkpoint.vocab_size,
+        "max_length": checkpoint.max_length,
+        "embed_max_length": checkpoint.embed_max_length,
+        "pooling": {
+            "mode": pooling.mode,
+            "normalize": pooling.normalize,
+            "declared": pooling.declared,
+            "prompts": dict(pooling.prompts),
+            "default_prompt": pooling.default_prompt,
+        },
+        "heads": [
+            {"name": head.name, "kind": head.kind, "labels": list(head.labels), "problem": head.problem}
+            for head in checkpoint.heads.values()
+        ],
+        "dtypes": sorted({weights.dtype(name) for name in weights.names if name.endswith(".weight")}),
+        "files": [file.name for file in weights.files],
+        "bytes": _bytes(checkpoint),
+        "fingerprint": checkpoint.fingerprint(),
+        "engines": ["packed"] if Instant.supports(checkpoint) else ["instant", "packed"],
+    }
+
+
+def _info_page(row: dict[str, Any]) -> Iterator[Line]:
+    yield [(row["name"], f"{BOLD};{CYAN}")]
+    kind = row["architecture"] or row["model_type"]
+    count = f", {grouped(row['parameters'])} parameters" if row["parameters"] else ""
+    dtypes = ", ".join(row["dtypes"]) or "pickle"
+    pooling = row["pooling"]
+    embeds = f"{pooling['mode']} pooling{', length 1' if pooling['normalize'] else ''}"
+    facts = [
+        ("kind", f"{kind}{count}"),
+        (
+            "size",
+            f"{row['layers']} layers of {row['attention_heads']} heads, hidden size {row['hidden_size']}",
+        ),
+        ("vocabulary", f"{grouped(row['vocab_size'])} pieces"),
+        ("length", f"{row['max_length']} tokens, {row['embed_max_length']} for embeddings"),
+        ("embeddings", embeds if pooling["declared"] else f"{embeds} (assumed: the model says nothing)"),
+        *(("prompt", f"{name}: {text!r}") for name, text in pooling["prompts"].items()),
+        ("weights", f"{', '.join(row['files'])} ({dtypes}, {_size(row['bytes'])})"),
+        ("path", row["path"]),
+        ("fingerprint", row["fingerprint"]),
+        ("engines", ", ".join(row["engines"])),
+        *(("head", _head_line(head)) for head in row["heads"]),
+    ]
+    if not row["heads"]:
+        facts.append(("head", "none: embeddings only"))
+    yield from columns(facts, (DIM, ""))
+
+
+def _head_line(head: dict[str, Any]) -> str:
+    name = head["name"] if head["name"] == head["kind"] else f"{head['name']} ({head['kind']})"
+    return f"{name}: {', '.join(head['labels'])}" if head["labels"] else name
+
+
+def _check_page(checkpoint: Checkpoint, findings: list[Finding]) -> Iterator[Line]:
+    for found in findings:
+        word, style = ("refused", RED) if found.refuses else ("warning", YELLOW)
+        yield [(f"{word}  ", style), (found.message, "")]
+        yield [(" " * 9, ""), (found.hint, DIM)]
+    if not findings:
+        yield [("nothing found  ", CYAN), (checkpoint.name, "")]
+
+
+def _bytes(checkpoint: Checkpoint) -> int:
+    return sum(file.stat().st_size for file in checkpoint.weights.files)
+
+
+def _size(size: int | None) -> str:
+    """`90.9 MB`, in decimal units as disks have them."""
+    if size is None:
+        return "-"
+    for unit, name in UNITS:
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} B"

@@ -1,0 +1,55 @@
+"""How commands that answer about bertcli itself show it: a page for a person, JSON lines for a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import click
+
+from bertcli import console
+
+Form = Literal["table", "jsonl"]
+Line = list[tuple[str, str]]  # pieces of text, each with its style (SGR parameters, empty for plain)
+F = TypeVar("F", bound=Callable[..., Any])
+
+GAP = "  "
+
+
+def form_option(callback: F) -> F:
+    """-f/--format for two forms: hands the command `form`, None where the terminal decides."""
+    return click.option(
+        "-f",
+        "--format",
+        "form",
+        type=click.Choice(["table", "jsonl"]),
+        metavar="FORM",
+        help="table or jsonl.  [default: a table on a terminal, else jsonl]",
+    )(callback)
+
+
+def show(rows: Iterable[Mapping[str, Any]], form: Form | None, page: Callable[[], Iterable[Line]]) -> None:
+    """Write `rows` as JSON lines, or the lines of `page`, to stdout. Only one of the two is made."""
+    stdout = console.claim_stdout()
+    terminal = console.terminal(stdout)
+    if form == "jsonl" or (form is None and not terminal.is_tty):
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    else:
+        from bertcli.sinks.table.cells import drawn
+
+        shown = ([(console.visible(text), style) for text, style in line] for line in page())
+        lines = (drawn(line, terminal.width, color=terminal.color) for line in shown)
+    for line in lines:
+        stdout.write(f"{line}\n".encode())
+    stdout.flush()
+
+
+def columns(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> Iterable[Line]:
+    """Rows of cells under each other, each column as wide as its widest cell, the last as long as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths[-1:] = [0]
+    for row in rows:
+        yield [
+            (cell.ljust(width) + GAP, style) for cell, width, style in zip(row, widths, styles, strict=True)
+        ]

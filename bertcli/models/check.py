@@ -1,0 +1,243 @@
+"""Whether a checkpoint can be trusted: what would make it answer wrongly without a word.
+
+`quick_check` runs before every run and looks at headers and configuration only; `full_check` also reads every
+weight and tries the tokenizer. A finding that refuses stops a run unless the user insists with --force.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bertcli.errors import ModelError
+from bertcli.models import shapes, vocabulary
+from bertcli.models.checkpoint import Checkpoint
+from bertcli.models.heads import PROBLEM_TYPES, Head, Kind
+from bertcli.models.pooling import Mode
+from bertcli.models.tokenizer import Tokenizer
+
+SHORTEST = 3  # tokens of the shortest window: two special ones and one of text
+_BLOCK = 4_000_000  # numbers looked at together
+_PROBE = "The quick brown fox jumps over 42 lazy dogs, doesn't it?"
+_ANOTHER_COPY = "take another copy of the model: `bertcli models pull NAME` downloads one anew"
+_CONFIG = "config.json and the weights are not of one model: take another copy, or correct config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, and what to do about it; without a full stop, like an error."""
+
+    severity: Literal["refuse", "warn"]
+    message: str
+    hint: str
+
+    @property
+    def refuses(self) -> bool:
+        return self.severity == "refuse"
+
+
+def quick_check(
+    checkpoint: Checkpoint,
+    kind: Kind | Literal["embed"],
+    head: Head | None = None,
+    *,
+    pooling: Mode | None = None,
+) -> list[Finding]:
+    """What speaks against running a task of `kind` on this checkpoint, the gravest first.
+
+    `head` is the head that will answer (the checkpoint's only one when None), `pooling` the one a user asks
+    for. Reads nothing but what `open_checkpoint` has read already.
+    """
+    if checkpoint.weights.faults:  # nothing else can be said of damaged files
+        return [_refuse(f"{checkpoint.name}: {fault}", _ANOTHER_COPY) for fault in checkpoint.weights.faults]
+    findings = [*_weights(checkpoint), *_limits(checkpoint)]
+    findings += _pooling(checkpoint, pooling) if kind == "embed" else _head(checkpoint, kind, head)
+    return _gravest_first(findings)
+
+
+def full_check(checkpoint: Checkpoint) -> list[Finding]:
+    """All that can be found without running the model: every head, every weight, the tokenizer."""
+    weights = checkpoint.weights
+    if weights.faults:
+        return quick_check(checkpoint, "embed")
+    findings = []
+    if weights.pickle:
+        name = weights.files[0].name
+        message = f"the weights are a pickle ({name}), which can hold any program and is not looked into"
+        findings.append(
+            _refuse(message, "use the safetensors version, or trust this file with --allow-pickle")
+        )
+    findings += quick_check(checkpoint, "embed")
+    for head in checkpoint.heads.values():
+        findings += (found for found in quick_check(checkpoint, head.kind, head) if found not in findings)
+    findings += [*_numbers(checkpoint), *_untied(checkpoint), *_tokenizer(checkpoint)]
+    return _gravest_first(findings)
+
+
+def _refuse(message: str, hint: str) -> Finding:
+    return Finding("refuse", message, hint)
+
+
+def _warn(message: str, hint: str) -> Finding:
+    return Finding("warn", message, hint)
+
+
+def _gravest_first(findings: list[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: not finding.refuses)
+
+
+def _weights(checkpoint: Checkpoint) -> Iterator[Finding]:
+    unreadable = shapes.unreadable(checkpoint.weights)
+    if unreadable:
+        dtype = checkpoint.weights.dtype(unreadable[0])
+        yield _refuse(
+            f"{len(unreadable)} weights are stored as {dtype}, such as {unreadable[0]}",
+            "quantised checkpoints are not supported: use one in float32, float16 or bfloat16",
+        )
+    for contradiction in shapes.contradictions(checkpoint):
+        yield _refuse(f"{checkpoint.name}: {contradiction}", _CONFIG)
+
+
+def _limits(checkpoint: Checkpoint) -> Iterator[Finding]:
+    if checkpoint.position_limit < SHORTEST:
+        message = f"max_position_embeddings leaves room for {checkpoint.position_limit} tokens"
+        yield _refuse(message, "correct config.json")
+    told = checkpoint.tokenizer_config.get("model_max_length")
+    if told is not None and (not isinstance(told, int | float) or told < SHORTEST):
+        message = f"the tokenizer's model_max_length is {told!r}"
+        yield _refuse(message, "correct tokenizer_config.json, where it counts the tokens a text may have")
+
+
+def _pooling(checkpoint: Checkpoint, asked: Mode | None) -> Iterator[Finding]:
+    """What would make embeddings others than those the model was trained for."""
+    own = checkpoint.pooling
+    for feature in own.unsupported:
+        message = f"the model's own embeddings need {feature}, which bertcli does not compute"
+        yield _refuse(message, "use another model for embeddings")
+    if asked is not None and own.declared and asked != own.mode and not own.unsupported:
+        message = f"{asked} pooling contradicts the model's own files, which ask for {own.mode}"
+        yield _refuse(message, "leave --pooling out")
+    if own.width is not None and own.width != checkpoint.hidden_size:
+        message = (
+            f"the pooling files are for vectors of {own.width}, the model's have {checkpoint.hidden_size}"
+        )
+        yield _refuse(message, _ANOTHER_COPY)
+    if own.max_length is not None and not SHORTEST <= own.max_length <= checkpoint.position_limit:
+        message = (
+            f"max_seq_length is {own.max_length}, the model's positions allow {checkpoint.position_limit}"
+        )
+        yield _refuse(message, f"correct it in {checkpoint.path / 'sentence_bert_config.json'}")
+    if own.default_prompt is not None and own.default_prompt not in own.prompts:
+        message = f"default_prompt_name is {own.default_prompt!r}, which is none of the model's prompts"
+        yield _refuse(message, "choose one with --prompt-name, or correct config_sentence_transformers.json")
+
+
+def _head(checkpoint: Checkpoint, kind: Kind, head: Head | None) -> Iterator[Finding]:
+    if head is None:
+        try:
+            head = checkpoint.head(kind)
+        except ModelError as error:
+            yield _refuse(error.message, error.hint or "")
+            return
+    if head.missing:
+        held = f"the file lacks {', '.join(head.missing[:2])}{' and more' if len(head.missing) > 2 else ''}"
+        message = f"the {head.name} head of {checkpoint.name} was never trained: {held}"
+        yield _refuse(message, "its answers would be random: use a model fine-tuned for this task")
+    if head.labels and kind != "answer":
+        yield from _labels(checkpoint, head)
+
+
+def _labels(checkpoint: Checkpoint, head: Head) -> Iterator[Finding]:
+    """Where the names of the classes cannot be those of the classifier's outputs."""
+    weights, config = checkpoint.weights, checkpoint.config
+    if not head.skill:
+        yield from _numbering(config.get("id2label"))
+        declared = config.get("problem_type")
+        if declared is not None and declared not in PROBLEM_TYPES:
+            yield _refuse(f"problem_type is {declared!r}", f"config.json knows {', '.join(PROBLEM_TYPES)}")
+    shape = weights.shape(head.outputs) if head.outputs and head.outputs in weights else None
+    expected = (len(head.labels), checkpoint.hidden_size)
+    if shape is not None and shape != expected:
+        message = (
+            f"{head.outputs} is {shapes.spelled(shape)}, config.json makes it {shapes.spelled(expected)}"
+        )
+        yield _refuse(message, "correct the labels in config.json: one name for each output")
+    twice = [label for label, count in Counter(head.labels).items() if count > 1]
+    if twice:
+        yield _warn(f"several classes of {head.name} are called {twice[0]!r}", "give each a name of its own")
+    if head.kind == "label" and head.problem != "regression" and not head.named:
+        message = f"the classes have no names but {head.labels[0]} to {head.labels[-1]}"
+        yield _warn(message, "name them with --labels-file")
+
+
+def _numbering(names: object) -> Iterator[Finding]:
+    """id2label must be an object whose keys are 0, 1, 2 …"""
+    if names is None:
+        return
+    keys = list(names) if isinstance(names, dict) else []
+    if not keys or sorted(keys, key=lambda key: (len(key), key)) != [
+        str(number) for number in range(len(keys))
+    ]:
+        shown = ", ".join(keys[:4]) or repr(names)
+        yield _refuse(f"id2label does not number the classes from 0 up: {shown}", "correct it in config.json")
+
+
+def _numbers(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Weights that are not numbers: a training that diverged, or a conversion that overflowed."""
+    unreadable = set(shapes.unreadable(checkpoint.weights))
+    for name in checkpoint.weights.names:
+        if name not in unreadable and name.endswith((".weight", ".bias")) and not _finite(checkpoint, name):
+            message = f"{name} holds NaN or infinite numbers"
+            yield _refuse(message, "every answer would be NaN: take another copy, or one in float32")
+
+
+def _finite(checkpoint: Checkpoint, name: str) -> bool:
+    """Whether all numbers of a weight are finite, looked at in blocks of rows."""
+    shape = checkpoint.weights.shape(name)
+    if not shape or 0 in shape:
+        return bool(np.isfinite(checkpoint.weights.read(name)).all())
+    step = max(1, _BLOCK * shape[0] // int(np.prod(shape)))
+    return all(
+        np.isfinite(checkpoint.weights.rows(name, range(start, min(start + step, shape[0])))).all()
+        for start in range(0, shape[0], step)
+    )
+
+
+def _untied(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """A projection onto the vocabulary that is stored, differs from the word embeddings, and is not used:
+    config.json ties the two."""
+    weights, name = checkpoint.weights, checkpoint.decoder_weight
+    words = checkpoint.word_embeddings
+    if name is None or name not in weights or words not in weights:
+        return
+    if checkpoint.config.get("tie_word_embeddings") is False or shapes.unreadable(weights):
+        return
+    if not np.array_equal(weights.read(name), weights.read(words)):
+        message = f"{name} differs from the word embeddings, which are used in its place"
+        yield _warn(message, 'set "tie_word_embeddings": false in config.json if the model was trained so')
+
+
+def _tokenizer(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Whether the tokenizer can be built, frames a text, and comes back from its own tokens."""
+    try:
+        tokenizer = Tokenizer.of(checkpoint)
+    except ModelError as error:
+        yield _refuse(error.message, error.hint or _ANOTHER_COPY)
+        return
+    for contradiction in vocabulary.contradictions(checkpoint.path, checkpoint.tokenizer_config):
+        yield _warn(contradiction, "make the two files agree")
+    if not len(tokenizer.frame(False)):
+        message = "the tokenizer puts no special tokens around a text"
+        yield _refuse(message, "the model was trained with some: take tokenizer.json from its source")
+    if tokenizer.mask_id is None and any(head.kind == "fill" for head in checkpoint.heads.values()):
+        yield _refuse("the tokenizer has no mask token", "name one in tokenizer_config.json as mask_token")
+    ids = tokenizer.encode(_PROBE).ids
+    if tokenizer.encode(tokenizer.decode(ids)).ids != ids and tokenizer.unknown_id not in ids:
+        yield _warn(
+            f"the tokenizer does not come back from its own tokens: {tokenizer.decode(ids)!r}",
+            "its decoder does not fit its model: take tokenizer.json from the model's source",
+        )

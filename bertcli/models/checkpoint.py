@@ -1,0 +1,241 @@
+"""What a directory holds: configuration, limits, pooling, heads, weights. No torch, no transformers.
+
+A checkpoint is read as it is; whether it can be trusted is the business of `check`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertcli.errors import ModelError
+from bertcli.models.heads import Head, Kind, decoder_weight, find_heads, first_architecture
+from bertcli.models.jsonfile import read_object, read_optional
+from bertcli.models.pooling import Pooling, encoder_folder, read_pooling
+from bertcli.models.weights import FLOATS, Weights, open_weights
+
+# Positions start behind the padding index in these: a table of 514 takes 512 tokens.
+_OFFSET_POSITIONS = (
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "mpnet",
+    "data2vec-text",
+    "roberta-prelayernorm",
+    "xmod",
+)
+_WORD_TABLES = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight")
+_POSITION_TABLE = "embeddings.position_embeddings.weight"
+_NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer has no limit
+_HINTS: Mapping[Kind, str] = {
+    "label": "name the classes yourself with --labels, or take a model fine-tuned for classification",
+    "tag": "take a model fine-tuned for token classification",
+    "fill": "take a model saved with its masked-LM head",
+    "answer": "take a model fine-tuned for question answering",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model on disk. Sizes are as config.json has them, lengths in tokens, special tokens included.
+
+    `position_limit` is what the positions take, `max_length` the least of that and the tokenizer's own limit,
+    `embed_max_length` what embeddings were trained for. `encoder_prefix` stands before the encoder's weights
+    (`bert.`, or nothing). `token_types` is how many there are, 0 or 1 where they say nothing. `path` is the
+    directory of config.json and the weights.
+    """
+
+    path: Path
+    name: str
+    config: Mapping[str, Any]
+    tokenizer_config: Mapping[str, Any]
+    model_type: str
+    architecture: str | None
+    hidden_size: int
+    layers: int
+    attention_heads: int
+    vocab_size: int
+    position_limit: int
+    max_length: int
+    embed_max_length: int
+    token_types: int
+    pooling: Pooling
+    heads: Mapping[str, Head]
+    weights: Weights
+    encoder_prefix: str
+
+    def head(self, kind: Kind, name: str | None = None) -> Head:
+        """The head that answers `kind`: the one called `name`, or the only one. Else raises ModelError."""
+        fitting = [head for head in self.heads.values() if head.kind == kind]
+        if name is not None:
+            fitting = [head for head in fitting if head.name == name]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            names = ", ".join(head.name for head in fitting)
+            raise ModelError(
+                f"{self.name} has several {kind} heads: {names}", hint="choose one with --head NAME"
+            )
+        raise self._no_head(kind, name)
+
+    def _no_head(self, kind: Kind, name: str | None) -> ModelError:
+        others = [head.name for head in self.heads.values() if head.kind == kind]
+        if name is not None and others:
+            return ModelError(f"{self.name} has no {kind} head {name!r}", hint=f"it has: {', '.join(others)}")
+        held = [f"{head.name} ({head.kind})" if head.skill else head.kind for head in self.heads.values()]
+        holds = f"its heads: {', '.join(held)}" if held else "an encoder without a head"
+        what = f"{self.architecture or self.model_type}, {holds}"
+        return ModelError(f"{self.name} has no {kind} head ({what})", hint=_HINTS[kind])
+
+    @property
+    def word_embeddings(self) -> str:
+        """The name of the table of word embeddings."""
+        names = [self.encoder_prefix + table for table in _WORD_TABLES]
+        return next((name for name in names if name in self.weights), names[0])
+
+    @property
+    def decoder_weight(self) -> str | None:
+        """The name of the masked-LM head's projection onto the vocabulary; it need not be in the file."""
+        return decoder_weight(self.config)
+
+    def parameters(self) -> int:
+        """The number of trained numbers in the file."""
+        floats = (name for name in self.weights.names if self.weights.dtype(name) in FLOATS)
+        return sum(math.prod(self.weights.shape(name)) for name in floats)
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the model: from the small files, and from names, shapes and
+        the first and last bytes of every tensor. Cheap, the same on every machine."""
+        digest = hashlib.sha256()
+        for pattern in ("*.json", "vocab.txt", "merges.txt", "1_Pooling/config.json"):
+            for path in sorted(self.path.glob(pattern)):
+                digest.update(f"{path.name}\0".encode() + path.read_bytes())
+        for name in sorted(self.weights.names):
+            digest.update(f"{name}\0{self.weights.dtype(name)}\0{self.weights.shape(name)}".encode())
+            digest.update(self.weights.bytes_of(name, most=1024))
+        if self.weights.pickle:
+            for path in self.weights.files:
+                digest.update(f"{path.name}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}".encode())
+        return digest.hexdigest()[:16]
+
+
+def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> Checkpoint:
+    """Read a checkpoint directory. Raises ModelError when it is none, is beyond reading, or is a pickle.
+
+    Damaged weight files do not raise here: they are among `weights.faults`, and `check` refuses them.
+    """
+    if not path.is_dir():
+        raise ModelError("is not a directory" if path.exists() else "does not exist", where=str(path))
+    pooling = read_pooling(path)
+    folder = path if (path / "config.json").exists() else encoder_folder(path)
+    config = read_object(folder / "config.json")
+    tokenizer_config = read_optional(folder / "tokenizer_config.json", dict) or {}
+    weights = open_weights(folder)
+    if weights.pickle and not allow_pickle:
+        raise ModelError(
+            f"the weights are a pickle ({weights.files[0].name}), which can hold any program",
+            hint="use the model's safetensors version, or trust this file with --allow-pickle",
+            where=str(folder),
+        )
+    return _assemble(path, folder, config, tokenizer_config, pooling, weights)
+
+
+def _assemble(
+    path: Path,
+    folder: Path,
+    config: dict[str, Any],
+    tokenizer_config: dict[str, Any],
+    pooling: Pooling,
+    weights: Weights,
+) -> Checkpoint:
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise ModelError("config.json names no model_type", where=str(folder / "config.json"))
+    prefix = _encoder_prefix(weights)
+    words = _word_table(weights, prefix)
+    position_limit = _position_limit(model_type, config, weights, prefix)
+    told = tokenizer_config.get("model_max_length")
+    tokenizer_limit = int(told) if isinstance(told, int | float) and 0 < told < _NO_LIMIT else position_limit
+    max_length = min(position_limit, tokenizer_limit)
+    return Checkpoint(
+        path=folder,
+        name=name_of(path),
+        config=config,
+        tokenizer_config=tokenizer_config,
+        model_type=model_type,
+        architecture=first_architecture(config),
+        hidden_size=_number(config, "hidden_size", "dim", default=words[1]),
+        layers=_number(config, "num_hidden_layers", "n_layers", default=12),
+        attention_heads=_number(config, "num_attention_heads", "n_heads", default=12),
+        vocab_size=_number(config, "vocab_size", default=words[0]),
+        position_limit=position_limit,
+        max_length=max_length,
+        embed_max_length=min(position_limit, pooling.max_length or max_length),
+        token_types=_token_types(config, weights, prefix),
+        pooling=pooling,
+        heads=find_heads(config, weights, prefix),
+        weights=weights,
+        encoder_prefix=prefix,
+    )
+
+
+def name_of(path: Path) -> str:
+    """What a user calls the model: `owner/name` for a snapshot of the cache, else the directory."""
+    whole = path.absolute()
+    if whole.parent.name == "snapshots" and whole.parent.parent.name.startswith("models--"):
+        return whole.parent.parent.name.removeprefix("models--").replace("--", "/")
+    return whole.name
+
+
+def _encoder_prefix(weights: Weights) -> str:
+    """What stands before the encoder's weight names: before the table of word embeddings, to be exact."""
+    prefixes = [
+        name.removesuffix(table) for table in _WORD_TABLES for name in weights.names if name.endswith(table)
+    ]
+    return min(prefixes, key=len, default="")
+
+
+def _word_table(weights: Weights, prefix: str) -> tuple[int, int]:
+    """(vocabulary, width) of the word embeddings, BERT's own sizes without one."""
+    for table in _WORD_TABLES:
+        if prefix + table in weights and len(weights.shape(prefix + table)) == 2:
+            rows, width = weights.shape(prefix + table)
+            return rows, width
+    return 30522, 768
+
+
+def _position_limit(model_type: str, config: Mapping[str, Any], weights: Weights, prefix: str) -> int:
+    table = prefix + _POSITION_TABLE
+    rows = weights.row_count(table)
+    positions = _number(config, "max_position_embeddings", default=rows or 512)
+    if rows is not None:
+        positions = min(positions, rows)
+    if model_type in _OFFSET_POSITIONS:
+        padding = 1 if model_type == "mpnet" else _number(config, "pad_token_id", default=1, least=0)
+        return positions - padding - 1
+    return positions
+
+
+def _token_types(config: Mapping[str, Any], weights: Weights, prefix: str) -> int:
+    """Rows of the table of token types, 0 without one."""
+    if weights.pickle:
+        return _number(config, "type_vocab_size", default=0, least=0)
+    return weights.row_count(prefix + "embeddings.token_type_embeddings.weight") or 0
+
+
+def _number(config: Mapping[str, Any], *keys: str, default: int, least: int = 1) -> int:
+    """A whole number of config.json under the first of its spellings."""
+    for key in keys:
+        if config.get(key) is not None:
+            number = config[key]
+            if type(number) is not int or number < least:
+                raise ModelError(
+                    f"{key} is {number!r}, not a whole number of at least {least}", where="config.json"
+                )
+            return number
+    return default

@@ -1,0 +1,291 @@
+"""Text to token ids and back: the checkpoint's own tokenizer, on the `tokenizers` library alone.
+
+Texts are encoded bare, without special tokens and without a limit; a Frame then builds the model's input
+around any slice of them. The frame is learned from the tokenizer's own post-processor.
+
+A text is only ever text. `[SEP]` or `</s>` written by a user is spelled out in ordinary tokens (unknown ones
+where the vocabulary knows no other spelling), so that a line of a file cannot pose as the end of itself;
+transformers would take it for the separator. The mask token alone is read as what it is, and only where a
+task asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import tokenizers
+
+from bertcli.errors import ModelError
+from bertcli.models.vocabulary import read_definition, special_names
+
+if TYPE_CHECKING:
+    from bertcli.models.checkpoint import Checkpoint
+
+WORD_STARTS = ("Ġ", "▁")  # byte-level BPE and SentencePiece mark the first piece of a word
+CONTINUATION = "##"  # WordPiece marks all others
+_NONSENSE = (ValueError, KeyError, TypeError, IndexError)  # what a definition that makes none leads to
+PROBE = "a 1"  # some text to learn the frame from
+
+
+class Tokens:
+    """The tokens of one text: `ids`, and `offsets` (start, stop) of each in characters of the text, white
+    space before a word not counted."""
+
+    __slots__ = ("_encoding", "_text", "ids")
+
+    def __init__(self, ids: list[int], encoding: tokenizers.Encoding, text: str) -> None:
+        self.ids = ids
+        self._encoding = encoding
+        self._text = text
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        return [self._trim(start, stop) for start, stop in self._encoding.offsets]
+
+    def _trim(self, start: int, stop: int) -> tuple[int, int]:
+        blanks = sum(1 for _ in takewhile(str.isspace, self._text[start:stop]))
+        return (start + blanks, stop) if blanks < stop - start else (start, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The special tokens around one text or two: `before` a, `between` a and b, `after` the last.
+
+    `types` are the token types of (before, a, between, b, after), None where the model has no token types.
+    """
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    types: tuple[tuple[int, ...], int, tuple[int, ...], int, tuple[int, ...]] | None
+
+    def __len__(self) -> int:
+        """The number of special tokens."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+    def build(
+        self, a: Sequence[int], b: Sequence[int] | None = None
+    ) -> tuple[list[int], list[int] | None, int, int | None]:
+        """(ids, token types, position of the first token of a, position of the first of b).
+
+        `b` goes with a frame of pairs and with no other.
+        """
+        second = b or ()
+        ids = [*self.before, *a, *self.between, *second, *self.after]
+        start = len(self.before)
+        start_of_b = None if b is None else start + len(a) + len(self.between)
+        if self.types is None:
+            return ids, None, start, start_of_b
+        before, of_a, between, of_b, after = self.types
+        types = [*before, *[of_a] * len(a), *between, *[of_b] * len(second), *after]
+        return ids, types, start, start_of_b
+
+
+class Tokenizer:
+    """A checkpoint's tokenizer; `mask_token`, `mask_id`, `pad_id`, `unknown_id` are None where it has none.
+
+    `Tokenizer.of(checkpoint)` makes one. Encoding may run in several threads.
+    """
+
+    def __init__(self, definition: dict[str, Any], names: Mapping[str, str], *, token_types: bool) -> None:
+        """`definition` is a tokenizer.json object, `names` its special tokens by role. Raises ValueError when
+        the definition is not one that `tokenizers` understands."""
+        self._definition = definition
+        self._added = {token["content"]: token["id"] for token in definition["added_tokens"]}
+        self._token_types = token_types
+        self.mask_token = names.get("mask_token")
+        self._native = self._build(self.mask_token)
+        self.mask_id = self._id(names, "mask_token")
+        self.pad_id = self._id(names, "pad_token")
+        self.unknown_id = self._id(names, "unk_token")
+        self._special = frozenset(token["id"] for token in definition["added_tokens"] if token.get("special"))
+        self._style = _word_style(definition)
+        self._size = 1 + max((*_vocabulary(definition).values(), *self._added.values()), default=-1)
+        self._leaks = self._specials_leak()
+        self._single_frame = self._learn_frame(self._native.encode(PROBE))
+        self._pair_frame = self._learn_frame(self._native.encode(PROBE, PROBE))
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Tokenizer:
+        """The tokenizer of a checkpoint, lower-casing where its sentence-transformers files ask for it.
+
+        Raises ModelError when its files are missing or make no sense.
+        """
+        definition = read_definition(checkpoint.path, checkpoint.tokenizer_config)
+        names = special_names(checkpoint.path, checkpoint.tokenizer_config, definition)
+        if checkpoint.pooling.lower_case:
+            lower = [{"type": "Lowercase"}, *filter(None, [definition.get("normalizer")])]
+            definition["normalizer"] = {"type": "Sequence", "normalizers": lower}
+        try:
+            tokenizer = cls(definition, names, token_types=checkpoint.token_types > 1)
+        except BaseException as error:
+            if not isinstance(error, _NONSENSE) and type(error).__name__ != "PanicException":
+                raise  # a panic of tokenizers' Rust is no Exception and cannot be named otherwise
+            where = str(checkpoint.path / "tokenizer.json")
+            raise ModelError(f"is not a tokenizer: {error}", where=where) from error
+        if len(tokenizer) > checkpoint.vocab_size:
+            raise ModelError(
+                f"the tokenizer has {len(tokenizer)} pieces, the model knows {checkpoint.vocab_size}",
+                hint="the tokenizer is another model's, or tokens were added without resizing the embeddings",
+                where=str(checkpoint.path),
+            )
+        return tokenizer
+
+    def encode(self, text: str, *, mask: bool = False) -> Tokens:
+        """The tokens of a text, all of them, without special tokens around.
+
+        Special tokens spelled out in the text are text, but for the mask token with `mask`.
+        """
+        masked = self.mask_token is not None and self.mask_token in text
+        native = self._native if mask or not masked else self._plain
+        encoding = native.encode(text, add_special_tokens=False)
+        ids: list[int] = encoding.ids
+        if self._leaks and not self._special.isdisjoint(ids):
+            ids = self._disarm(ids, self.mask_id if mask else None)
+        return Tokens(ids, encoding, text)
+
+    def frame(self, pair: bool) -> Frame:
+        """The special tokens around a text, or around two."""
+        return self._pair_frame if pair else self._single_frame
+
+    def piece(self, token: int) -> str:
+        """A token as the vocabulary spells it, with the marks of its kind (`##ing`, `Ġthe`)."""
+        return self.pieces[token]
+
+    def starts_word(self, token: int) -> bool:
+        """Whether the vocabulary marks the token as the beginning of a word (always, where it marks none)."""
+        piece = self.piece(token)
+        if self._style == "":
+            return True
+        return (
+            not piece.startswith(CONTINUATION)
+            if self._style == CONTINUATION
+            else piece.startswith(self._style)
+        )
+
+    def is_special(self, token: int) -> bool:
+        return token in self._special
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some tokens, special ones included."""
+        text: str = self._native.decode(list(ids), skip_special_tokens=False)
+        return text
+
+    def __len__(self) -> int:
+        """One more than the highest id."""
+        return self._size
+
+    @cached_property
+    def pieces(self) -> list[str]:
+        """The vocabulary by id; empty strings where an id has no piece."""
+        known = _vocabulary(self._definition) | self._added
+        pieces = [""] * self._size
+        for piece, number in known.items():
+            pieces[number] = piece
+        return pieces
+
+    @cached_property
+    def _plain(self) -> tokenizers.Tokenizer:
+        """Reads no special token at all."""
+        return self._build(None)
+
+    def _build(self, mask_token: str | None) -> tokenizers.Tokenizer:
+        """A native tokenizer that reads `mask_token` in a text, and no other special token.
+
+        `encode_special_tokens` makes text of special tokens; a mask token not called special is left alone.
+        """
+        added = [
+            token | {"special": False} if token["content"] == mask_token else token
+            for token in self._definition["added_tokens"]
+        ]
+        _require_unknown_token(self._definition["model"])
+        try:
+            native = tokenizers.Tokenizer.from_buffer(
+                orjson.dumps(self._definition | {"added_tokens": added})
+            )
+        except Exception as error:  # tokenizers raises bare Exception for every definition it cannot read
+            raise ValueError(str(error)) from error
+        native.encode_special_tokens = True
+        return native
+
+    def _id(self, names: Mapping[str, str], role: str) -> int | None:
+        return self._native.token_to_id(names[role]) if role in names else None
+
+    def _specials_leak(self) -> bool:
+        """Whether the model itself, and not only the search for special tokens, makes them from text: a
+        Unigram vocabulary lists them among its pieces."""
+        spelled = [token["content"] for token in self._definition["added_tokens"] if token.get("special")]
+        return any(not self._special.isdisjoint(self._plain_ids(f"a {token}")) for token in spelled)
+
+    def _plain_ids(self, text: str) -> list[int]:
+        ids = self._native.encode(text, add_special_tokens=False).ids
+        return [token for token in ids if token not in (self.mask_id, self.unknown_id)]
+
+    def _disarm(self, ids: list[int], welcome: int | None) -> list[int]:
+        """Special tokens made from text, other than `welcome`, become unknown ones."""
+        armed = self._special - {welcome}
+        if self.unknown_id is None:
+            return [token for token in ids if token not in armed]
+        return [self.unknown_id if token in armed else token for token in ids]
+
+    def _learn_frame(self, probe: tokenizers.Encoding) -> Frame:
+        """Take apart an encoding: its sequence ids are None for special tokens, 0 for a, 1 for b."""
+        sequences = probe.sequence_ids
+        if 0 not in sequences:
+            raise ValueError(f"it finds no token in {PROBE!r}")
+        first_a, last_a = sequences.index(0), len(sequences) - sequences[::-1].index(0)
+        paired = 1 in sequences
+        first_b = sequences.index(1) if paired else len(sequences)
+        last_b = len(sequences) - sequences[::-1].index(1) if paired else last_a
+        between = slice(last_a, first_b if paired else last_a)
+        ids, types = probe.ids, probe.type_ids
+        return Frame(
+            before=tuple(ids[:first_a]),
+            between=tuple(ids[between]),
+            after=tuple(ids[last_b:]),
+            types=(
+                tuple(types[:first_a]),
+                types[first_a],
+                tuple(types[between]),
+                types[first_b] if paired else 0,
+                tuple(types[last_b:]),
+            )
+            if self._token_types
+            else None,
+        )
+
+
+def _word_style(definition: Mapping[str, Any]) -> str:
+    """The mark this vocabulary puts on pieces: `##` inside words, `Ġ` or `▁` at their beginning, or none."""
+    model = definition["model"]
+    if model.get("continuing_subword_prefix"):
+        return CONTINUATION
+    pieces = _vocabulary(definition)
+    counts = {mark: sum(piece.startswith(mark) for piece in pieces) for mark in WORD_STARTS}
+    mark = max(WORD_STARTS, key=counts.__getitem__)
+    return mark if counts[mark] else ""
+
+
+def _require_unknown_token(model: Mapping[str, Any]) -> None:
+    """Without its token for what it does not know, a model fails in the middle of a run."""
+    unknown = model.get("unk_token")
+    if unknown is not None and unknown not in model["vocab"]:
+        raise ValueError(f"its token for unknown pieces, {unknown!r}, is not in its vocabulary")
+    if model.get("type") == "Unigram" and model.get("unk_id") is None:
+        raise ValueError("it has no token for unknown pieces")
+
+
+def _vocabulary(definition: Mapping[str, Any]) -> dict[str, int]:
+    """Pieces and their ids; a Unigram model lists pieces with their scores instead."""
+    vocabulary = definition["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        return dict(vocabulary)
+    return {piece: number for number, (piece, _) in enumerate(vocabulary)}

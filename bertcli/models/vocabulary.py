@@ -1,0 +1,243 @@
+"""The definition of a checkpoint's tokenizer, as tokenizer.json has it, from whichever files there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bertcli.errors import ModelError
+from bertcli.models.jsonfile import read_object, read_optional
+
+SPECIAL_NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "bos_token", "eos_token", "mask_token")
+_BERT_NAMES = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+_ROBERTA_NAMES = {
+    "bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>",
+    "cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>",
+}  # fmt: skip
+# Classes of transformers that take tokenizer.json as it stands, whatever tokenizer_config.json says.
+_TAKE_AS_IT_STANDS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+
+
+def read_definition(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A tokenizer.json object, without its settings for truncation and padding: these cut and pad in silence.
+
+    tokenizer.json, else vocab.txt (WordPiece), else vocab.json with merges.txt (byte-level BPE). `config` is
+    tokenizer_config.json, whose `do_lower_case`, `strip_accents` and `tokenize_chinese_chars` win over what
+    tokenizer.json says of them, as in transformers. Raises ModelError when there is no file it can read.
+    """
+    path = directory / "tokenizer.json"
+    if path.exists():
+        definition = _read_json(path)
+        _apply_settings(definition, config)
+    elif (directory / "vocab.txt").exists():
+        definition = _wordpiece(directory / "vocab.txt", config)
+    elif (directory / "vocab.json").exists() and (directory / "merges.txt").exists():
+        definition = _byte_level(directory, config)
+    else:
+        raise _no_tokenizer(directory)
+    return definition | {"truncation": None, "padding": None}
+
+
+def special_names(
+    directory: Path, config: Mapping[str, Any], definition: Mapping[str, Any]
+) -> dict[str, str]:
+    """The special tokens by role (`mask_token` …): from tokenizer_config.json, special_tokens_map.json, else
+    the usual spellings that are among the tokenizer's added tokens."""
+    added = {token["content"] for token in definition["added_tokens"]}
+    names: dict[str, str] = {}
+    for usual in (_ROBERTA_NAMES, _BERT_NAMES):
+        names |= {role: token for role, token in usual.items() if token in added}
+    for told in (read_optional(directory / "special_tokens_map.json", dict) or {}, config):
+        names |= {role: token for role in SPECIAL_NAMES if (token := _content(told.get(role)))}
+    return names
+
+
+def contradictions(directory: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    """Where tokenizer_config.json and tokenizer.json ask for different treatment of the same text."""
+    path = directory / "tokenizer.json"
+    if not path.exists():
+        return
+    before = _read_json(path)
+    after = orjson.loads(orjson.dumps(before | {"model": None}))
+    _apply_settings(after, config)
+    if before.get("normalizer") != after.get("normalizer"):
+        for key in ("lowercase", "strip_accents", "handle_chinese_chars"):
+            theirs, ours = before["normalizer"].get(key), after["normalizer"].get(key)
+            if theirs != ours:
+                yield f"{key} is {theirs} in tokenizer.json and {ours} in tokenizer_config.json, which wins"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        definition: dict[str, Any] = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except orjson.JSONDecodeError as error:
+        raise ModelError(f"is not JSON: {error}", where=str(path)) from error
+    if not _is_definition(definition):
+        raise ModelError("is not the definition of a tokenizer", where=str(path))
+    definition["added_tokens"] = definition.get("added_tokens") or []
+    return definition
+
+
+def _is_definition(found: Any) -> bool:
+    """Whether the parts that are read here are what they should be; `tokenizers` looks at the others."""
+    if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
+        return False
+    added = found.get("added_tokens") or []
+    return isinstance(added, list) and all(
+        isinstance(token, dict) and type(token.get("id")) is int and isinstance(token.get("content"), str)
+        for token in added
+    )
+
+
+def _apply_settings(definition: dict[str, Any], config: Mapping[str, Any]) -> None:
+    normalizer = definition.get("normalizer")
+    if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
+        return
+    if config.get("tokenizer_class") in _TAKE_AS_IT_STANDS:
+        return
+    for key, setting in (
+        ("lowercase", "do_lower_case"),
+        ("strip_accents", "strip_accents"),
+        ("handle_chinese_chars", "tokenize_chinese_chars"),
+    ):
+        if setting in config:
+            normalizer[key] = config[setting]
+
+
+def _wordpiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """BERT's own tokenizer: a piece a line, its number the line's."""
+    try:
+        pieces = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot be read: {error}", where=str(path)) from error
+    vocabulary = {
+        piece.rstrip("\r"): number for number, piece in enumerate(pieces) if piece or number < len(pieces) - 1
+    }
+    names = _named(_BERT_NAMES, config)
+    start, stop = names["cls_token"], names["sep_token"]
+    _expect_tokens(vocabulary, (start, stop, names["unk_token"]), path)
+    return {
+        "version": "1.0",
+        "added_tokens": _added(names, vocabulary, ()),
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": config.get("tokenize_chinese_chars", True),
+            "strip_accents": config.get("strip_accents"),
+            "lowercase": config.get("do_lower_case", True),
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "BertProcessing",
+            "sep": [stop, vocabulary[stop]],
+            "cls": [start, vocabulary[start]],
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": names["unk_token"],
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": vocabulary,
+        },
+    }
+
+
+def _byte_level(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """RoBERTa's tokenizer: byte-level BPE with a file of pieces and one of merges."""
+    vocabulary = read_object(directory / "vocab.json")
+    path = directory / "merges.txt"
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot be read: {error}", where=str(path)) from error
+    names = _named(_ROBERTA_NAMES, config)
+    start, stop = names["cls_token"], names["sep_token"]
+    _expect_tokens(vocabulary, (start, stop), directory / "vocab.json")
+    spaced = config.get("add_prefix_space") is True
+    return {
+        "version": "1.0",
+        "added_tokens": _added(names, vocabulary, (names["mask_token"],)),
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "ByteLevel",
+            "add_prefix_space": spaced,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
+        "post_processor": {
+            "type": "RobertaProcessing",
+            "sep": [stop, vocabulary[stop]],
+            "cls": [start, vocabulary[start]],
+            "trim_offsets": True,
+            "add_prefix_space": spaced,
+        },
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": False,
+            "vocab": vocabulary,
+            "merges": [line.rstrip("\r") for line in lines if line and not line.startswith("#version")],
+        },
+    }
+
+
+def _named(usual: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, str]:
+    return {role: _content(config.get(role)) or token for role, token in usual.items()}
+
+
+def _content(token: Any) -> str | None:
+    """A special token is written as a string, or as an object with its content."""
+    found = token.get("content") if isinstance(token, dict) else token
+    return found if isinstance(found, str) and found else None
+
+
+def _added(
+    names: Mapping[str, str], vocabulary: Mapping[str, int], eat_space: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """The special tokens as tokenizer.json lists them; those of `eat_space` take the space before them."""
+    return [
+        {
+            "id": vocabulary[token],
+            "content": token,
+            "single_word": False,
+            "lstrip": token in eat_space,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for token in dict.fromkeys(names.values())
+        if token in vocabulary
+    ]
+
+
+def _expect_tokens(vocabulary: Mapping[str, int], tokens: tuple[str, ...], path: Path) -> None:
+    lost = [token for token in tokens if token not in vocabulary]
+    if lost:
+        raise ModelError(f"lacks the special tokens {', '.join(lost)}", where=str(path))
+
+
+def _no_tokenizer(directory: Path) -> ModelError:
+    pieces = [path.name for form in ("*.model", "*.spm") for path in sorted(directory.glob(form))]
+    if pieces:
+        return ModelError(
+            f"the tokenizer is only a SentencePiece model ({pieces[0]}), which bertcli does not read",
+            hint="AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) of transformers writes one",
+            where=str(directory),
+        )
+    return ModelError("the directory holds no tokenizer (tokenizer.json or vocab.txt)", where=str(directory))

@@ -1,0 +1,54 @@
+"""Fixtures for every test: tiny checkpoints, built when first asked for and kept for the session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """`checkpoints("bert", "label", labels=…)` -> a directory, shared by all tests that ask for the same.
+
+    The family `skills` is a BERT with several heads, `sentence` one in sentence-transformers' layout. Tests
+    must not write into these; `checkpoint_copy` gives one that may be changed.
+    """
+    built: dict[str, Path] = {}
+
+    def make(family: str, kind: str = "base", **settings: Any) -> Path:
+        from tests.checkpoints import build, build_sentence, build_skills
+
+        key = repr((family, kind, sorted(settings.items(), key=lambda item: item[0])))
+        if key not in built:
+            path = tmp_path_factory.mktemp(f"{family}-{kind}")
+            if family == "skills":
+                build_skills(path)
+            elif family == "sentence":
+                build_sentence(path, **settings)
+            else:
+                build(family, kind, path, **settings)
+            built[key] = path
+        return built[key]
+
+    return make
+
+
+@pytest.fixture
+def checkpoint_copy(checkpoints: Make, tmp_path: Path) -> Make:
+    """Like `checkpoints`, in a directory of the test's own."""
+
+    def make(family: str, kind: str = "base", **settings: Any) -> Path:
+        import shutil
+
+        return Path(shutil.copytree(checkpoints(family, kind, **settings), tmp_path / f"{family}-{kind}"))
+
+    return make
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite-cases", action="store_true", help="Write the golden cases anew.")

@@ -1,0 +1,281 @@
+"""Text becomes the ids that transformers' AutoTokenizer gives, special tokens stand where it puts them, and
+no text can pose as a special token."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tokenizers
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from bertcli.errors import ModelError
+from bertcli.models.checkpoint import open_checkpoint
+from bertcli.models.tokenizer import Tokenizer
+from tests.checkpoints import FAMILIES, MAX_LENGTH, TEXTS, edit_json, write_json
+from tests.conftest import Make
+
+NASTY = (
+    "",
+    " ",
+    "  two  spaces \t tab\n line ",
+    "naïve café ÅNGSTRÖM ﬁ ½ İstanbul ß",
+    "中文字 かな 한국어 العربية",
+    "emoji 👩‍👩‍👧 🇫🇷 e\u0301 \u200b \ufeff",
+    "nul\x00 bell\x07 \x7f \x85 \ufffd \ud7ff",
+    "a" * 300,
+    "don't... can't!!! \"quoted\" --- x@y.z http://a.b/c?d=e#f",
+)
+texts = st.text(alphabet=st.characters(codec="utf-8"), max_size=40)
+EVERY = pytest.mark.parametrize("family", FAMILIES)
+SPECIALS = ["[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]", "<s>", "</s>", "<mask>", "<pad>", "<unk>"]
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    return Tokenizer.of(open_checkpoint(path))
+
+
+def _pair(family: str, checkpoints: Make) -> tuple[Tokenizer, tokenizers.Tokenizer]:
+    """Ours, and the tokenizer file as it is."""
+    path = checkpoints(family)
+    return _tokenizer(path), tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
+
+
+@EVERY
+def test_ids_are_those_of_auto_tokenizer(family: str, checkpoints: Make) -> None:
+    path = checkpoints(family)
+    ours, theirs = _tokenizer(path), AutoTokenizer.from_pretrained(path)
+    for text in (*TEXTS, *NASTY):
+        assert ours.encode(text).ids == theirs(text, add_special_tokens=False, verbose=False)["input_ids"], (
+            text
+        )
+
+
+@EVERY
+@settings(max_examples=40)
+@given(text=texts)
+def test_any_text_has_the_ids_of_the_file(family: str, text: str, checkpoints: Make) -> None:
+    assume(not any(token in text for token in SPECIALS))
+    ours, theirs = _pair(family, checkpoints)
+    assert ours.encode(text).ids == theirs.encode(text, add_special_tokens=False).ids
+
+
+@EVERY
+@settings(max_examples=20)
+@given(a=texts.filter(str.strip), b=texts.filter(str.strip))
+def test_a_frame_puts_special_tokens_where_the_file_does(
+    family: str, a: str, b: str, checkpoints: Make
+) -> None:
+    assume(not any(token in a + b for token in SPECIALS))
+    ours, theirs = _pair(family, checkpoints)
+    for second in (None, b):
+        first, other = ours.encode(a).ids, None if second is None else ours.encode(b).ids
+        frame = ours.frame(pair=second is not None)
+        ids, types, start, start_of_b = frame.build(first, other)
+        expected = theirs.encode(a, second)
+        assert ids == expected.ids
+        assert types is None or types == expected.type_ids
+        assert ids[start : start + len(first)] == first
+        assert len(ids) == len(frame) + len(first) + len(other or ())
+        if other is None:
+            assert start_of_b is None
+        else:
+            assert ids[start_of_b : (start_of_b or 0) + len(other)] == other
+
+
+def test_token_types_only_where_the_model_has_them(checkpoints: Make) -> None:
+    with_types = {
+        family for family in FAMILIES if _tokenizer(checkpoints(family)).frame(True).types is not None
+    }
+    assert with_types == {"bert", "electra", "albert"}
+
+
+@EVERY
+def test_special_tokens_in_a_text_are_text(family: str, checkpoints: Make) -> None:
+    tokenizer = _tokenizer(checkpoints(family))
+    special = {number for number in range(len(tokenizer)) if tokenizer.is_special(number)}
+    assert len(special) >= 4
+    for token in SPECIALS:
+        for text in (token, f"one {token} two", f"{token}{token}"):
+            ids = tokenizer.encode(text).ids
+            assert special.intersection(ids) <= {tokenizer.unknown_id}, text
+            assert ids, text
+
+
+@EVERY
+def test_the_mask_alone_is_read_where_it_is_asked_for(family: str, checkpoints: Make) -> None:
+    tokenizer = _tokenizer(checkpoints(family))
+    theirs = AutoTokenizer.from_pretrained(checkpoints(family))
+    mask = tokenizer.mask_token
+    assert mask is not None
+    text = f"The {mask} of France, {mask}!"
+    assert tokenizer.encode(text, mask=True).ids == theirs(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.encode(text, mask=True).ids.count(tokenizer.mask_id or -1) == 2
+    others = [token for token in SPECIALS if token != mask]
+    crowded = tokenizer.encode(f"{' '.join(others)} {mask}", mask=True).ids
+    assert [number for number in crowded if tokenizer.is_special(number)].count(tokenizer.mask_id or -1) == 1
+    assert {number for number in crowded if tokenizer.is_special(number)} <= {
+        tokenizer.mask_id,
+        tokenizer.unknown_id,
+    }
+
+
+@EVERY
+def test_offsets_are_where_the_words_stand(family: str, checkpoints: Make) -> None:
+    tokenizer = _tokenizer(checkpoints(family))
+    text = "  Shares fell\n sharply on Monday"
+    tokens = tokenizer.encode(text)
+    spans = [(start, stop) for start, stop in tokens.offsets if stop > start]
+    assert len(tokens.offsets) == len(tokens)
+    assert all(not text[start].isspace() or text[start:stop].isspace() for start, stop in spans)
+    covered = {place for start, stop in spans for place in range(start, stop)}
+    assert covered.issuperset(place for place, character in enumerate(text) if not character.isspace())
+
+
+def test_truncation_and_padding_of_the_file_are_ignored(checkpoint_copy: Make) -> None:
+    """As all-MiniLM's tokenizer.json has them: 128 tokens, always."""
+    path = checkpoint_copy("bert")
+    before = _tokenizer(path).encode("the river " * 500).ids
+    theirs = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
+    theirs.enable_truncation(16)
+    theirs.enable_padding(length=16, pad_id=0, pad_token="[PAD]")
+    theirs.save(str(path / "tokenizer.json"))
+    tokenizer = _tokenizer(path)
+    assert tokenizer.encode("the river " * 500).ids == before
+    assert len(before) >= 1000
+    assert 0 not in tokenizer.encode("river").ids
+    assert tokenizer.frame(False).build([7])[0] == [2, 7, 3]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"do_lower_case": False},
+        {"do_lower_case": False, "strip_accents": True},
+        {"strip_accents": False},
+        {"tokenize_chinese_chars": False},
+    ],
+)
+def test_vocab_txt_is_enough(told: dict[str, bool], checkpoint_copy: Make) -> None:
+    from transformers import BertTokenizer
+
+    path = checkpoint_copy("bert")
+    pieces = _tokenizer(path).pieces
+    (path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    (path / "tokenizer.json").unlink()
+    write_json(path / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"} | told)
+    ours = _tokenizer(path)
+    theirs = BertTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}, **told)
+    for text in (*TEXTS, *NASTY):
+        assert ours.encode(text).ids == theirs(text, add_special_tokens=False)["input_ids"], text
+    ids, types, _, _ = ours.frame(True).build(ours.encode("a").ids, ours.encode("b").ids)
+    expected = theirs("a", "b")
+    assert ids == expected["input_ids"]
+    assert types == expected["token_type_ids"]
+    assert ours.mask_token == "[MASK]"
+
+
+def test_vocab_json_and_merges_are_enough(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("roberta")
+    before = _tokenizer(path)
+    model = json.loads((path / "tokenizer.json").read_text())["model"]
+    write_json(path / "vocab.json", model["vocab"])
+    merges = [" ".join(merge) for merge in model["merges"]]
+    (path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    (path / "tokenizer.json").unlink()
+    (path / "tokenizer_config.json").unlink()
+    after = _tokenizer(path)
+    for text in (*TEXTS, *NASTY):
+        assert after.encode(text).ids == before.encode(text).ids
+    assert after.encode("a <mask> b", mask=True).ids == before.encode("a <mask> b", mask=True).ids
+    assert after.frame(True) == before.frame(True)
+
+
+def test_settings_of_the_tokenizer_win_over_its_file(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert")
+    edit_json(path / "tokenizer_config.json", do_lower_case=False)
+    theirs = AutoTokenizer.from_pretrained(path)
+    text = "Shares Fell SHARPLY"
+    assert _tokenizer(path).encode(text).ids == theirs(text, add_special_tokens=False)["input_ids"]
+    assert _tokenizer(path).encode(text).ids != _tokenizer(path).encode(text.lower()).ids
+
+
+def test_sentence_transformers_may_ask_for_lower_case(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("sentence")
+    edit_json(path / "tokenizer_config.json", do_lower_case=False)
+    edit_json(path / "sentence_bert_config.json", do_lower_case=True)
+    tokenizer = _tokenizer(path)
+    assert tokenizer.encode("Shares FELL").ids == tokenizer.encode("shares fell").ids
+
+
+def test_pieces_and_where_words_begin(checkpoints: Make) -> None:
+    bert = _tokenizer(checkpoints("bert"))
+    pieces = [bert.piece(number) for number in bert.encode("walked bingly").ids]
+    assert pieces[-1] == "##ly"
+    assert [bert.starts_word(number) for number in bert.encode("walked bingly").ids].count(True) == 2
+    assert bert.decode(bert.encode("the river").ids) == "the river"
+    roberta = _tokenizer(checkpoints("roberta"))
+    ids = roberta.encode(" the wonderful").ids
+    assert [roberta.piece(number)[0] == "Ġ" for number in ids] == [roberta.starts_word(n) for n in ids]
+    assert len(roberta.pieces) == len(roberta)
+
+
+def test_no_length_is_cut(checkpoints: Make) -> None:
+    for family in FAMILIES:
+        assert len(_tokenizer(checkpoints(family)).encode("the river " * 10 * MAX_LENGTH)) > 10 * MAX_LENGTH
+
+
+def test_a_sentencepiece_model_alone_is_refused_with_a_way_out(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("albert")
+    (path / "tokenizer.json").rename(path / "spiece.model")
+    with pytest.raises(ModelError, match=r"spiece\.model") as error:
+        _tokenizer(path)
+    assert "save_pretrained" in (error.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"model": {}}', '{"model": {"type": "X", "vocab": {}}}']
+)
+def test_a_file_that_is_no_tokenizer_is_an_error(content: str, checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert")
+    (path / "tokenizer.json").write_text(content)
+    with pytest.raises(ModelError):
+        _tokenizer(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"a\nb\n", b"\xff\xfe"])
+def test_a_vocabulary_without_special_tokens_is_an_error(content: bytes, checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert")
+    (path / "tokenizer.json").unlink()
+    (path / "vocab.txt").write_bytes(content)
+    with pytest.raises(ModelError, match=r"\[CLS\]|cannot be read"):
+        _tokenizer(path)
+
+
+def test_a_tokenizer_that_would_fail_on_an_unknown_word_is_refused_at_once(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert")
+    content = json.loads((path / "tokenizer.json").read_text())
+    content["model"]["unk_token"] = "[NONE]"
+    write_json(path / "tokenizer.json", content)
+    with pytest.raises(ModelError, match=r"\[NONE\]"):
+        _tokenizer(path)
+
+
+def test_no_tokenizer_at_all(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert")
+    (path / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match="no tokenizer"):
+        _tokenizer(path)
+
+
+def test_a_tokenizer_of_another_model_is_refused(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert")
+    content = json.loads((path / "tokenizer.json").read_text())
+    content["model"]["vocab"]["another"] = len(content["model"]["vocab"])
+    write_json(path / "tokenizer.json", content)
+    with pytest.raises(ModelError, match="pieces"):
+        _tokenizer(path)
