@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from bertcli.records import Record
@@ -28,7 +28,7 @@ class Feed:
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._records = iter(records)
+        self._records = (record for record in records)  # begun with the first `take`, not before
         self._ahead: deque[Record | BaseException] = deque()
 
     def take(self, *, wait: bool = True) -> Record:
@@ -84,9 +84,9 @@ class LiveFeed(Feed):
     def __init__(self, records: Iterable[Record], most_ahead: int = 1024) -> None:
         super().__init__(())
         self._queue: queue.Queue[Record | BaseException] = queue.Queue(most_ahead)
-        threading.Thread(target=self._read, args=(iter(records),), name="reader", daemon=True).start()
+        threading.Thread(target=self._read, args=(records,), name="reader", daemon=True).start()
 
-    def _read(self, records: Iterator[Record]) -> None:
+    def _read(self, records: Iterable[Record]) -> None:
         try:
             for record in records:
                 self._queue.put(record)

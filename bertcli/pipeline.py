@@ -26,7 +26,8 @@ BLOCKS_AHEAD = 2  # one is computed while the next is read and tokenised
 class Counter(Protocol):
     """Is told about every result; a `receipt.Receipt` in the program."""
 
-    failed: int
+    @property
+    def failed(self) -> int: ...
 
     def add(self, result: Result) -> None: ...
 

@@ -163,7 +163,7 @@ class Block:
             values = self.task.decode(entry.record, entry.encoded, entry.outputs)
         except RecordError as error:
             return Result(entry.record, problem=Problem(error.type, error.message))
-        return Result(entry.record, values, None, len(entry.encoded.windows), entry.encoded.truncated)
+        return Result(entry.record, values, None, entry.encoded.slices, entry.encoded.truncated)
 
 
 def _pack(items: list[tuple[Window, tuple[Entry, int]]]) -> Pack:

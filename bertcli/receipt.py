@@ -76,7 +76,8 @@ class Receipt:
         counts = {"done": self.done, "blank": self.blank, "failed": self.failed}
         terms = [f"{grouped(count)} {word}" for word, count in counts.items() if count or word == "done"]
         parts = [f"{grouped(self.read)} read = {' + '.join(terms)}"]
-        notes = {"windowed": self.windowed, "truncated": self.truncated, "duplicates": self.duplicates}
+        duplicates = "duplicate" if self.duplicates == 1 else "duplicates"
+        notes = {"windowed": self.windowed, "truncated": self.truncated, duplicates: self.duplicates}
         parts += [f"{grouped(count)} {word}" for word, count in notes.items() if count]
         seconds = self.clock() - self._began if self.elapsed is None else self.elapsed
         parts.append(duration(seconds))

@@ -46,8 +46,9 @@ class Window:
 
     `ids` and `types` (token types; None means all 0) have the same length. `fresh` = (start, stop) are the
     positions in this window that no earlier window of the record had, special tokens included where they
-    count: over a record the fresh ranges hold each of its tokens once. `masks` are positions whose word is
-    asked for. `offsets` are (start, end) characters of the original text for each position, when the task
+    count: over a record the fresh ranges hold each of its tokens once (of a pair in several windows, each
+    token of the text that is cut; the other text stands in every window). `masks` are positions whose word
+    is asked for. `offsets` are (start, end) characters of the original text for each position, when the task
     wants them ((0, 0) for special tokens).
     """
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from bertcli.errors import EngineError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -73,3 +75,16 @@ class Engine(Protocol):
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         """Answer `ask` for each window, in order. Raises EngineError for an ask the model cannot answer."""
         ...
+
+
+def depth_of(ask: Ask, layers: int) -> int:
+    """How many of a model's encoder layers `ask` needs. Raises EngineError for a layer it does not have."""
+    if not isinstance(ask, Hidden | Pooled):
+        return layers
+    depth = ask.layer if ask.layer >= 0 else layers + 1 + ask.layer
+    if not 0 <= depth <= layers:
+        raise EngineError(
+            f"the model has no layer {ask.layer}",
+            hint=f"layers go from 0 (the embeddings) to {layers}, or from -1 (the last) back to {-layers - 1}",
+        )
+    return depth

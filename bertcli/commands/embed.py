@@ -1,0 +1,116 @@
+"""`bertcli embed`: embeddings of texts or of their tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from bertcli.command import command
+from bertcli.commands.streaming import Job, refuse_or_warn, stream
+from bertcli.options import (
+    InputOptions,
+    LongOptions,
+    ModelOptions,
+    OutputOptions,
+    RunOptions,
+    input_options,
+    long_options,
+    model_options,
+    output_options,
+    run_options,
+)
+from bertcli.parameters import whole_number
+
+if TYPE_CHECKING:
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.tasks.embed import Embed
+
+
+@command(
+    examples="""
+    $ bertcli embed docs.jsonl.zst -m MODEL -o docs.parquet
+    $ bertcli embed notes.txt -m MODEL -o notes.npy --dtype float16
+    $ bertcli embed -m MODEL -t "a single sentence" --tokens
+    """
+)
+@click.option(
+    "--pooling",
+    metavar="HOW",
+    type=click.Choice(["mean", "cls", "max"]),
+    show_default="the model's own, else mean",
+    help="How token vectors become one: mean, cls or max.",
+)
+@click.option(
+    "--normalize/--no-normalize",
+    default=None,
+    show_default="the model's own",
+    help="Whether vectors have length 1.",
+)
+@click.option(
+    "--layer",
+    metavar="N",
+    type=int,
+    default=-1,
+    help="Hidden states to use: 0 the embeddings, -1 the last layer.",
+)
+@click.option("--tokens", is_flag=True, help="A vector for each token, with its place in the text.")
+@click.option("--dim", metavar="N", type=whole_number(1), help="Keep the first N dimensions.")
+@click.option(
+    "--prompt-name",
+    metavar="NAME",
+    show_default="the model's default",
+    help="Which of the model's prompts to put before each text.",
+)
+@click.option(
+    "--dtype",
+    metavar="DTYPE",
+    type=click.Choice(["float32", "float16", "int8", "binary"]),
+    default="float32",
+    help="What is written: float32, float16, int8 or binary.",
+)
+@input_options
+@output_options
+@model_options(dtype="--compute-dtype")
+@long_options
+@run_options
+def embed(
+    *,
+    pooling: Literal["mean", "cls", "max"] | None,
+    normalize: bool | None,
+    layer: int,
+    tokens: bool,
+    dim: int | None,
+    prompt_name: str | None,
+    dtype: Literal["float32", "float16", "int8", "binary"],
+    inputs: InputOptions,
+    outputs: OutputOptions,
+    model: ModelOptions,
+    long: LongOptions,
+    run: RunOptions,
+) -> int:  # fmt: skip
+    """Export embeddings, of texts or of their tokens, from any layer.
+
+    Adds `embedding` to each record; with --tokens `tokens`, each with its place in the text. Pooling,
+    normalisation, prompts and the length limit come from the model's own sentence-transformers files.
+    """
+
+    def task(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Embed:
+        from bertcli.tasks.embed import Embed
+
+        refuse_or_warn(checkpoint, "embed", force=model.force, pooling=pooling)
+        return Embed(
+            checkpoint,
+            tokenizer,
+            long,
+            pooling=pooling,
+            normalize=normalize,
+            layer=layer,
+            tokens=tokens,
+            dim=dim,
+            prompt_name=prompt_name,
+            dtype=dtype,
+        )
+
+    return stream(Job("embed", task, inputs, outputs, model, run))

@@ -1,0 +1,239 @@
+"""What every command that streams records does: open everything, refuse early, run, account for it.
+
+options → source, checkpoint, task, engine, sink → pipeline → receipt
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from bertcli import console
+from bertcli.errors import BertcliError, FieldClash, InputError, ModelError
+from bertcli.feed import PAUSE, Feed, LiveFeed, PromptFeed
+
+if TYPE_CHECKING:
+    from bertcli.console.progress import Bar
+    from bertcli.engines import Engine
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Head, Kind
+    from bertcli.models.pooling import Mode
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.options import InputOptions, ModelOptions, OutputOptions, RunOptions
+    from bertcli.receipt import Receipt
+    from bertcli.records import Result
+    from bertcli.sinks import Layout, Sink
+    from bertcli.sources import Source
+    from bertcli.tasks import Task
+
+PATIENCE = 0.3  # seconds to find out whether a pipe holds little (`echo …`) or may go on for ever (`tail -f`)
+CHARACTERS_A_TOKEN = 4  # of English in word pieces, about
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of a streaming command: its name, how its task is made, and the options it shares.
+
+    `make_task` refuses a checkpoint that would answer wrongly before it makes the task.
+    """
+
+    name: str
+    make_task: Callable[[Checkpoint, Tokenizer], Task]
+    inputs: InputOptions
+    outputs: OutputOptions
+    model: ModelOptions
+    run: RunOptions
+
+
+def stream(job: Job) -> int:
+    """Run a job and return its exit code."""
+    console.configure(quiet=job.run.quiet, verbose=job.run.verbose, color=job.outputs.color)
+    stdout = console.claim_stdout()
+    console.quiet_libraries(verbose=job.run.verbose)
+
+    from bertcli.sources import open_source
+
+    with closing(open_source(job.inputs)) as source:
+        return _stream(job, source, stdout)
+
+
+def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
+    from bertcli.models.checkpoint import open_checkpoint
+    from bertcli.models.library import resolve
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.receipt import Receipt
+
+    receipt = Receipt()
+    feed = _feed(source)
+    checkpoint = open_checkpoint(resolve(job.model.model), allow_pickle=job.model.allow_pickle)
+    task = job.make_task(checkpoint, Tokenizer.of(checkpoint))
+    with Results(job, source, task, stdout) as results:
+        if feed.first(wait=not source.live) is not PAUSE:
+            results.open()  # what will be refused is refused before the engine is loaded
+        engine = _engine(job, checkpoint, feed)
+        receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
+        task.prepare(engine)
+        feed.first()
+        results.open()
+        _carry(job, source, feed, task, engine, results, receipt)
+    return receipt.exit_code
+
+
+def refuse_or_warn(
+    checkpoint: Checkpoint,
+    kind: Kind | Literal["embed"],
+    *,
+    force: bool,
+    head: Head | None = None,
+    pooling: Mode | None = None,
+) -> None:
+    """Look for what would make this checkpoint answer wrongly. Raises ModelError, unless `force`."""
+    from bertcli.models.check import quick_check
+
+    for finding in quick_check(checkpoint, kind, head, pooling=pooling):
+        if finding.refuses and not force:
+            raise ModelError(finding.message, hint=f"{finding.hint}; --force uses it all the same")
+        console.warn(f"{finding.message}; {finding.hint}")
+
+
+def read_text(path: str) -> str:
+    """A small text file named by an option. Raises InputError for one that cannot be read."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from None
+    except UnicodeDecodeError:
+        raise InputError("is not UTF-8 text", where=path) from None
+
+
+def _feed(source: Source) -> Feed:
+    if source.prompt:
+        return PromptFeed(source)
+    return LiveFeed(source) if source.live else Feed(source)
+
+
+def _engine(job: Job, checkpoint: Checkpoint, feed: Feed) -> Engine:
+    from bertcli.engines.choosing import BREAK_EVEN_TOKENS, choose
+
+    characters = None
+    if job.model.engine == "auto":
+        characters = feed.measure(BREAK_EVEN_TOKENS * CHARACTERS_A_TOKEN, PATIENCE)
+    tokens = None if characters is None else characters // CHARACTERS_A_TOKEN
+    engine = choose(checkpoint, job.model, tokens_ahead=tokens)
+    amount = "an input of unknown or large size" if tokens is None else f"about {tokens} tokens"
+    console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {amount}")
+    return engine
+
+
+def _carry(
+    job: Job, source: Source, feed: Feed, task: Task, engine: Engine, results: Results, receipt: Receipt
+) -> None:
+    """Run the pipeline, and account for it however it ends (but for a closed pipe: nobody is interested)."""
+    from bertcli.journal import is_stdout
+    from bertcli.pipeline import run
+    from bertcli.planning import Plan
+
+    plan = Plan(engine.pack_tokens, engine.workers, reserved=results.layout.reserved)
+    try:
+        with console.progress(source, results.stdout if is_stdout(job.outputs.path) else None) as bar:
+            counter = _Counter(receipt, bar)
+            run(
+                feed,
+                task=task,
+                engine=engine,
+                plan=plan,
+                sink=results.sink,
+                receipt=counter,
+                max_errors=job.run.max_errors,
+            )
+        results.close(complete=True)
+        receipt.finish()
+    except (KeyboardInterrupt, BertcliError) as end:
+        results.close(complete=False)
+        receipt.finish(interrupted=isinstance(end, KeyboardInterrupt))
+        console.say(receipt.line())
+        if isinstance(end, BertcliError):
+            raise
+        return
+    if receipt.is_due(on_terminal=results.terminal.is_tty, verbose=job.run.verbose):
+        console.say(receipt.line())
+
+
+class Results:
+    """Where results go: opened as soon as the names of the input fields are known, and closed once, whole or
+    not."""
+
+    sink: Sink
+    layout: Layout
+
+    def __init__(self, job: Job, source: Source, task: Task, stdout: BinaryIO) -> None:
+        self._job = job
+        self._source = source
+        self._task = task
+        self._is_open = False
+        self.stdout = stdout
+        self.terminal = console.terminal(stdout, job.outputs.color)
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close(complete=False)
+
+    def open(self) -> None:
+        """Open the sink, if it is not open yet. Raises FieldClash when a result would take the name of an
+        input field, UsageError and OutputError for an output that cannot be."""
+        if self._is_open:
+            return
+        from bertcli.journal import refuse_input
+        from bertcli.sinks import open_sink
+
+        refuse_input(self._job.outputs.path, self.stdout, self._job.inputs.files)
+        self.layout = self._layout()
+        if clash := self.layout.reserved.intersection(self.layout.inputs):
+            raise FieldClash(
+                f"the input already has a field named {', '.join(sorted(clash))}",
+                hint="put something before the names of the results, as in --prefix bert_",
+            )
+        self.sink = open_sink(self._job.outputs, self.layout, stdout=self.stdout, terminal=self.terminal)
+        self._is_open = True
+
+    def close(self, *, complete: bool) -> None:
+        """Close the sink, if it is still open."""
+        if self._is_open:
+            self._is_open = False
+            self.sink.close(complete)
+
+    def _layout(self) -> Layout:
+        from bertcli.sinks import REMARKS, Layout
+
+        job, source = self._job, self._source
+        return Layout(
+            task=job.name,
+            inputs=source.field_names,
+            results=self._task.fields,
+            extras=(*self._task.optional, *REMARKS),
+            text_field=source.text_field,
+            id_field=job.inputs.id_field,
+            prefix=job.outputs.prefix,
+            echo=not source.prompt and (bool(job.inputs.files) or len(job.inputs.texts) != 1),
+        )
+
+
+@dataclass(slots=True)
+class _Counter:
+    """Counts for the receipt, and shows the count on the bar."""
+
+    receipt: Receipt
+    bar: Bar
+
+    @property
+    def failed(self) -> int:
+        return self.receipt.failed
+
+    def add(self, result: Result) -> None:
+        self.receipt.add(result)
+        self.bar.show(self.receipt.read)
