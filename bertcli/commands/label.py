@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 @command(
     examples="""
-    $ echo "I loved every minute of it" | bertcli label -m MODEL --labels "praise,complaint"
+    $ echo "I loved it" | bertcli label -m MODEL --labels "praise,complaint"
     $ bertcli label reviews.csv --text-field body -m MODEL -o labelled.csv
-    $ tail -f app.log | bertcli label -m MODEL --labels "outage,billing,other" | jq -r .label
+    $ tail -f app.log | bertcli label -m MODEL --labels "outage,other" | jq .label
     """
 )
 @click.option("--labels", metavar="A,B,…", help="Labels of your own (zero-shot), between commas.")
