@@ -85,6 +85,6 @@ def depth_of(ask: Ask, layers: int) -> int:
     if not 0 <= depth <= layers:
         raise EngineError(
             f"the model has no layer {ask.layer}",
-            hint=f"layers go from 0 (the embeddings) to {layers}, or from -1 (the last) back to {-layers - 1}",
+            hint=f"layers go from 0 (the embeddings) to {layers}, and from -1 back to {-1 - layers}",
         )
     return depth

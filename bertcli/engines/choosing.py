@@ -1,0 +1,61 @@
+"""Which engine runs, decided once a run.
+
+The instant engine begins at once and computes slowly; the packed engine begins after torch has been imported
+and computes fast. So little input goes to the first: as long as NumPy would be done before torch had begun.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bertcli.engines.instant import Instant
+from bertcli.errors import EngineError
+
+if TYPE_CHECKING:
+    from bertcli.engines import Engine
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.options import ModelOptions
+
+PACKED_START = 3.0  # seconds to import torch and transformers and to load a model, measured on two cores
+NUMPY_RATE = 150e9  # float32 operations a second in the instant engine, likewise
+BREAK_EVEN_TOKENS = 20_000  # more is never little, whatever the model
+
+
+def choose(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int | None) -> Engine:
+    """The engine for a run over about `tokens_ahead` tokens (None: unknown or many).
+
+    Raises EngineError for an engine, device or dtype that cannot be had.
+    """
+    if options.engine == "instant":
+        refused = _refusal(options)
+        if refused:
+            raise EngineError(f"the instant engine has no {refused}", hint="use --engine packed")
+        return Instant(checkpoint)
+    little = tokens_ahead is not None and tokens_ahead <= break_even(checkpoint)
+    if options.engine == "auto" and little and not _refusal(options) and Instant.supports(checkpoint) is None:
+        return Instant(checkpoint)
+    from bertcli.engines.packed import Packed
+
+    return Packed(
+        checkpoint,
+        device=options.device,
+        dtype=options.dtype,
+        threads=options.threads,
+        pack_tokens=options.batch_tokens,
+    )
+
+
+def break_even(checkpoint: Checkpoint) -> int:
+    """The number of tokens up to which NumPy is done before torch has begun."""
+    inner = checkpoint.config.get("intermediate_size", 4 * checkpoint.hidden_size)
+    weights = checkpoint.layers * checkpoint.hidden_size * (4 * checkpoint.hidden_size + 2 * inner)
+    return min(BREAK_EVEN_TOKENS, int(PACKED_START * NUMPY_RATE / (2 * weights)))
+
+
+def _refusal(options: ModelOptions) -> str | None:
+    """What the options ask for that the instant engine does not have."""
+    if options.device not in ("auto", "cpu"):
+        return f"device {options.device}"
+    if options.dtype not in ("auto", "float32"):
+        return f"dtype {options.dtype}"
+    return None

@@ -1,0 +1,241 @@
+"""BERT in NumPy: the whole encoder and its heads on a page, in float32, without torch.
+
+    Devlin, Chang, Lee, Toutanova: BERT, 2018 (arXiv 1810.04805)
+    Vaswani et al.: Attention Is All You Need, 2017 (arXiv 1706.03762), section 3
+
+Shapes are written at the line that makes them: n windows of `length` tokens, `hidden` numbers a token.
+Handles `model_type: bert` with absolute positions. Windows of equal length run together, so that nothing is
+ever padded. Weights are read when they are first needed, and of the embeddings only the rows in use: a short
+question is answered before torch would have been imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertcli.engines import Ask, Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, depth_of
+from bertcli.errors import EngineError
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Head
+    from bertcli.records import Window
+
+
+class Instant:
+    """The engine for little input. Raises EngineError for a checkpoint that `supports` speaks against."""
+
+    name = "instant"
+    device = "cpu"
+    dtype = "float32"
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    pack_tokens = 512  # activations of more would not stay in the cache
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        reason = self.supports(checkpoint)
+        if reason is not None:
+            raise EngineError(
+                f"the instant engine cannot run {checkpoint.name}: {reason}", hint="use --engine packed"
+            )
+        self._checkpoint = checkpoint
+        self._prefix = checkpoint.encoder_prefix
+        self._eps = np.float32(checkpoint.config.get("layer_norm_eps", 1e-12))
+        self._activation = ACTIVATIONS[checkpoint.config.get("hidden_act", "gelu")]
+        self._kept: dict[str, Array] = {}
+
+    @staticmethod
+    def supports(checkpoint: Checkpoint) -> str | None:
+        """Why this engine cannot run the checkpoint, or None."""
+        config = checkpoint.config
+        if checkpoint.model_type != "bert":
+            return f"it is a {checkpoint.model_type} model, not BERT"
+        if config.get("is_decoder") or config.get("add_cross_attention"):
+            return "it is a decoder"
+        if config.get("position_embedding_type", "absolute") != "absolute":
+            return "its positions are relative"
+        if config.get("hidden_act", "gelu") not in ACTIVATIONS:
+            return f"its activation is {config['hidden_act']}"
+        return "its weights are a pickle" if checkpoint.weights.pickle else None
+
+    def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
+        """Answer `ask` for each window, in order."""
+        depth = depth_of(ask, self._checkpoint.layers)
+        answers: dict[int, Array] = {}
+        for length in sorted({len(window) for window in windows}):
+            same = [number for number, window in enumerate(windows) if len(window) == length]
+            states = self._encode([windows[number] for number in same], depth)  # (n, length, hidden)
+            for number, state in zip(same, states, strict=True):
+                answers[number] = self._answer(ask, state, windows[number])
+        return [answers[number] for number in range(len(windows))]
+
+    # The encoder
+
+    def _encode(self, windows: Sequence[Window], depth: int) -> Array:
+        """Hidden states after `depth` layers: (n, length, hidden)."""
+        x = self._embed(windows)
+        for layer in range(depth):
+            name = f"{self._prefix}encoder.layer.{layer}."
+            context = self._attend(name + "attention.self.", x)
+            attended = self._linear(name + "attention.output.dense", context)
+            x = self._normalise(name + "attention.output.LayerNorm", attended + x)
+            inner = self._activation(self._linear(name + "intermediate.dense", x))  # (n, length, 4 * hidden)
+            x = self._normalise(name + "output.LayerNorm", self._linear(name + "output.dense", inner) + x)
+        return x
+
+    def _embed(self, windows: Sequence[Window]) -> Array:
+        """A token's vector: what it is, where it stands, and in which of two texts."""
+        ids = np.array([window.ids for window in windows])  # (n, length)
+        types = np.array([window.types or [0] * len(window) for window in windows])  # (n, length)
+        positions = np.arange(ids.shape[1])
+        table = f"{self._prefix}embeddings.{{}}_embeddings.weight".format
+        rows = self._checkpoint.weights.rows
+        x = rows(table("word"), ids) + rows(table("position"), positions) + rows(table("token_type"), types)
+        return self._normalise(f"{self._prefix}embeddings.LayerNorm", x)  # (n, length, hidden)
+
+    def _attend(self, name: str, x: Array) -> Array:
+        """Multi-head attention: softmax(QKᵀ/√d)·V in every head, heads side by side again at the end."""
+        n, length, hidden = x.shape
+        heads = self._checkpoint.attention_heads
+
+        def split(part: str) -> Array:
+            y = self._linear(name + part, x).reshape(n, length, heads, hidden // heads)
+            return y.transpose(0, 2, 1, 3)  # (n, heads, length, d)
+
+        query, key, value = split("query"), split("key"), split("value")
+        query *= np.float32((hidden // heads) ** -0.5)
+        weights = softmax(query @ key.transpose(0, 1, 3, 2))  # (n, heads, length, length)
+        return (weights @ value).transpose(0, 2, 1, 3).reshape(n, length, hidden)
+
+    # The heads, each for one window: states (length, hidden)
+
+    def _answer(self, ask: Ask, states: Array, window: Window) -> Array:
+        match ask:
+            case Hidden():
+                return states
+            case Pooled(mode):
+                return pool(states, mode, window.fresh)
+            case SequenceLogits(head):
+                return self._classify(head, states)
+            case TokenLogits(head):
+                return self._linear(f"{_prefix_of(head)}classifier", states)  # (length, labels)
+            case MaskLogits():
+                return self._predict(states[list(window.masks)])
+
+    def _classify(self, head: Head, states: Array) -> Array:
+        """Logits of the classes from one vector of the text, usually through a dense layer."""
+        vector = pool(states, head.pooling, (0, len(states)))
+        dense = f"{_prefix_of(head)}dense" if head.skill else f"{self._prefix}pooler.dense"
+        if not head.skill or f"{dense}.weight" in self._checkpoint.weights:
+            vector = np.tanh(self._linear(dense, vector))
+        return self._linear(f"{_prefix_of(head)}classifier", vector)  # (labels,)
+
+    def _predict(self, states: Array) -> Array:
+        """Masked-LM logits: (masks, hidden) -> (masks, vocabulary)."""
+        name = "cls.predictions."
+        x = self._activation(self._linear(name + "transform.dense", states))
+        x = self._normalise(name + "transform.LayerNorm", x)
+        decoder = name + "decoder"
+        if self._checkpoint.config.get("tie_word_embeddings", True):
+            decoder = f"{self._prefix}embeddings.word_embeddings"
+        own = name + "decoder.bias" in self._checkpoint.weights
+        bias = self._read(name + ("decoder.bias" if own else "bias"))
+        return x @ self._read(decoder + ".weight").T + bias
+
+    # The weights
+
+    def _linear(self, name: str, x: Array) -> Array:
+        """x·Wᵀ + b"""
+        y: Array = x @ self._read(name + ".weight").T
+        y += self._read(name + ".bias")
+        return y
+
+    def _normalise(self, name: str, x: Array) -> Array:
+        """Layer normalisation: mean 0 and variance 1 over a token's numbers, then scaled and shifted."""
+        x = x - x.mean(axis=-1, keepdims=True)
+        x /= np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + self._eps)
+        x *= self._read(name + ".weight")
+        x += self._read(name + ".bias")
+        return x
+
+    def _read(self, name: str) -> Array:
+        if name not in self._kept:
+            self._kept[name] = self._checkpoint.weights.read(name)
+        return self._kept[name]
+
+
+def _prefix_of(head: Head) -> str:
+    return f"heads.{head.name}." if head.skill else ""
+
+
+def pool(states: Array, mode: str, fresh: tuple[int, int]) -> Array:
+    """(length, hidden) -> (hidden,): position 0, or the mean or maximum over the positions `fresh`."""
+    chosen = states[:1] if mode == "cls" else states[slice(*fresh)]
+    vector: Array = chosen.max(axis=0) if mode == "max" else chosen.mean(axis=0)
+    return vector
+
+
+def softmax(x: Array) -> Array:
+    """exp(x) / Σ exp(x) over the last axis, in place; the maximum is taken off first against overflow."""
+    x -= x.max(axis=-1, keepdims=True)
+    np.exp(x, out=x)
+    x /= x.sum(axis=-1, keepdims=True)
+    return x
+
+
+def gelu(x: Array) -> Array:
+    """x·Φ(x), Φ the normal distribution: x/2·(1 + erf(x/√2)), in place.
+
+    erf by Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: within 1.5e-7, a float32's own
+    precision.
+    """
+    z = np.abs(x)
+    z *= np.float32(0.5**0.5)
+    t = 1 / (1 + np.float32(0.3275911) * z)
+    tail = t * np.float32(1.061405429)
+    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        tail += np.float32(coefficient)
+        tail *= t
+    z *= -z
+    tail *= np.exp(z, out=z)  # 1 - erf(|x|/√2)
+    erf = np.copysign(1 - tail, x)
+    erf += 1
+    x *= erf
+    x *= np.float32(0.5)
+    return x
+
+
+def gelu_by_tanh(x: Array) -> Array:
+    """The approximation x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) that Google's first BERT used."""
+    y: Array = np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x**3))
+    y += 1
+    y *= x
+    y *= np.float32(0.5)
+    return y
+
+
+def silu(x: Array) -> Array:
+    """x / (1 + exp(-x)), by way of tanh, which cannot overflow."""
+    y: Array = np.tanh(np.float32(0.5) * x)
+    y += 1
+    y *= x
+    y *= np.float32(0.5)
+    return y
+
+
+def relu(x: Array) -> Array:
+    return np.maximum(x, 0, out=x)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": gelu,
+    "gelu_new": gelu_by_tanh,
+    "gelu_pytorch_tanh": gelu_by_tanh,
+    "relu": relu,
+    "silu": silu,
+    "swish": silu,
+}

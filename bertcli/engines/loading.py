@@ -1,0 +1,107 @@
+"""A checkpoint as transformers' modules: loaded silently and offline, and only when every weight is there.
+
+A model with a head comes apart into its encoder, which runs packs, and its head, which is transformers' own
+code whatever the architecture: a `Relay` in the encoder's place hands it chosen hidden states.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+# Read when huggingface_hub is first imported: nothing may be fetched.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from bertcli.errors import EngineError
+
+if TYPE_CHECKING:
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Kind
+
+_CLASSES: dict[Kind | None, Any] = {
+    None: transformers.AutoModel,
+    "label": transformers.AutoModelForSequenceClassification,
+    "tag": transformers.AutoModelForTokenClassification,
+    "fill": transformers.AutoModelForMaskedLM,
+    "answer": transformers.AutoModelForQuestionAnswering,
+}
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+
+class Relay(nn.Module):
+    """Stands in for an encoder under a head: what it is given as embeddings comes out as hidden states, with
+    the pooler's vector of them where the architecture has one."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.embeddings = encoder.embeddings  # DeBERTa's masked-LM head reads the word embeddings
+        self.pooler = getattr(encoder, "pooler", None)
+        self.pooler_activation = getattr(encoder, "pooler_activation", None)  # ALBERT keeps it apart
+
+    def forward(self, *ignored: Any, inputs_embeds: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        pooled = None
+        if self.pooler is not None:
+            if self.pooler_activation is not None:
+                pooled = self.pooler_activation(self.pooler(inputs_embeds[:, 0]))
+            else:
+                pooled = self.pooler(inputs_embeds)
+        return BaseModelOutputWithPooling(last_hidden_state=inputs_embeds, pooler_output=pooled)
+
+
+def load(
+    checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype, device: torch.device, attention: str | None
+) -> tuple[nn.Module, Any]:
+    """The encoder, and the head of `kind` (None: no head) that takes hidden states as `inputs_embeds`.
+
+    `attention` is the attention function's name, None for transformers' own choice. Raises EngineError when
+    transformers cannot load the model, or would make up weights that the files do not have.
+    """
+    settings: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, report = _CLASSES[kind].from_pretrained(
+                checkpoint.path,
+                local_files_only=True,
+                dtype=dtype,
+                use_safetensors=None if checkpoint.weights.pickle else True,
+                weights_only=True,
+                output_loading_info=True,
+                **settings,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise EngineError(
+            f"transformers cannot load {checkpoint.name}: {reason}",
+            hint="see what is wrong with the files by `bertcli models check`",
+        ) from error
+    _refuse_holes(checkpoint, kind, report)
+    model.eval().requires_grad_(False).to(device)
+    if kind is None:
+        return model, None
+    encoder = model.base_model
+    setattr(model, model.base_model_prefix, Relay(encoder))
+    return encoder, model
+
+
+def _refuse_holes(checkpoint: Checkpoint, kind: Kind | None, report: dict[str, Iterable[Any]]) -> None:
+    """Weights that are missing or of the wrong shape have been drawn at random by now."""
+    holes = sorted(str(name) for name in report["missing_keys"])
+    if kind is None:  # the vector of a bare encoder's pooler is not among what an engine is asked for
+        holes = [name for name in holes if not name.startswith("pooler")]
+    holes += sorted(str(entry[0]) for entry in report["mismatched_keys"])
+    if holes:
+        others = f" and {len(holes) - 1} more" if len(holes) > 1 else ""
+        raise EngineError(
+            f"{checkpoint.name} lacks weights that its architecture needs: {holes[0]}{others}",
+            hint="the model was saved without this head, or the file belongs to another model",
+        )

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bertcli.engines.attention import arrange, attend, running
+
+HEADS, WIDTH = 3, 8
+SCALE = WIDTH**-0.5
+
+
+def make_pack(lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, sum(lengths), HEADS, WIDTH, generator=generator)
+    return query, key, value
+
+
+def expect(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], reach: int | None) -> Tensor:
+    """Attention by its definition, sequence by sequence, in float64."""
+    answers = []
+    for q, k, v in zip(*(tensor.double().split(lengths) for tensor in (query, key, value)), strict=True):
+        scores = torch.einsum("qhw,khw->hqk", q, k) * SCALE
+        places = torch.arange(len(q))
+        if reach is not None:
+            scores[:, (places[:, None] - places).abs() >= reach] = -torch.inf
+        answers.append(torch.einsum("hqk,khw->qhw", scores.softmax(-1), v))
+    return torch.cat(answers)
+
+
+def difference(
+    lengths: list[int], dtype: torch.dtype = torch.float32, step: int = 1, reach: int | None = None
+) -> float:
+    """Between a pack's attention and that by definition, the largest anywhere."""
+    query, key, value = (tensor.to(dtype) for tensor in make_pack(lengths))
+    with running(arrange(lengths, 1, torch.device("cpu"), step)):
+        answer = attend(query, key, value, SCALE, reach)
+    assert answer.shape == query.shape
+    return float((answer.double() - expect(query, key, value, lengths, reach)).abs().max())
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12).map(sorted),
+    step=st.sampled_from([1, 4, 16, 100]),
+    reach=st.sampled_from([None, 1, 2, 9]),
+)
+def test_every_sequence_sees_only_itself(lengths: list[int], step: int, reach: int | None) -> None:
+    assert difference(lengths, step=step, reach=reach) < 1e-5
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12).map(sorted),
+    step=st.sampled_from([1, 16]),
+    reach=st.sampled_from([None, 1, 9]),
+)
+def test_bfloat16_is_as_exact_as_its_digits(lengths: list[int], step: int, reach: int | None) -> None:
+    assert difference(lengths, torch.bfloat16, step, reach) < 0.05
+
+
+@pytest.mark.parametrize("score", [20.0, 100.0, 3000.0])
+def test_scores_too_large_for_powers_are_noticed(score: float) -> None:
+    """Every token looks at itself alone."""
+    lengths = [5, 5, WIDTH]
+    tokens = torch.cat([torch.eye(WIDTH)[:length] for length in lengths])[:, None].expand(-1, HEADS, -1)
+    tokens = (tokens * (score / SCALE) ** 0.5).bfloat16()
+    value = make_pack(lengths)[2].bfloat16()
+    with running(arrange(lengths, 1, torch.device("cpu"))):
+        answer = attend(tokens, tokens, value, SCALE)
+    assert (answer - value).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("score", [-20.0, -100.0, -3000.0])
+def test_scores_too_small_for_powers_are_noticed(score: float) -> None:
+    """Every token looks at all of its sequence alike."""
+    lengths = [5, 5, 33]
+    query = torch.full((sum(lengths), HEADS, WIDTH), (-score / SCALE / WIDTH) ** 0.5).bfloat16()
+    value = make_pack(lengths)[2].bfloat16()
+    with running(arrange(lengths, 1, torch.device("cpu"))):
+        answer = attend(query, -query, value, SCALE)
+    means = [part.float().mean(0).expand(len(part), -1, -1) for part in value.split(lengths)]
+    assert (answer - torch.cat(means)).abs().max() < 0.02
+
+
+def test_more_sequences_than_fit_at_once() -> None:
+    assert difference([300] * 9 + [310] * 2, torch.bfloat16) < 0.05
+
+
+def test_rows_behind_the_last_sequence_come_out_as_zeros() -> None:
+    query, key, value = make_pack([3, 4, 5])
+    with running(arrange([3, 4], 1, torch.device("cpu"))):
+        answer = attend(query, key, value, SCALE)
+    assert (answer[7:] == 0).all()
+    assert (answer[:7] != 0).all()

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from bertcli.engines import Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, fused, packed
+from bertcli.engines.packed import Packed
+from bertcli.errors import EngineError
+from bertcli.models.checkpoint import Checkpoint, open_checkpoint
+from tests.checkpoints import FAMILIES
+from tests.conftest import Make
+from tests.engines import oracle
+from tests.engines.windows import make_windows
+
+TOLERANCE = 1e-4
+
+
+def make_engine(path: Path, dtype: str = "float32") -> tuple[Packed, Checkpoint]:
+    checkpoint = open_checkpoint(path)
+    return Packed(checkpoint, device="cpu", dtype=dtype), checkpoint
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_hidden_states_are_those_of_transformers(checkpoints: Make, family: str) -> None:
+    path = checkpoints(family)
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    for layer in (0, 1, 2, -1, -2, -3):
+        expected = [oracle.hidden(path, "base", window, layer) for window in windows]
+        assert oracle.difference(engine.forward(windows, Hidden(layer)), expected) < TOLERANCE, layer
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_label_heads(checkpoints: Make, family: str) -> None:
+    path = checkpoints(family, "label", labels=("a", "b", "c"))
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.logits(path, "label", window) for window in windows]
+    answers = engine.forward(windows, SequenceLogits(checkpoint.head("label")))
+    assert oracle.difference(answers, expected) < TOLERANCE
+
+
+def test_label_head_on_the_mean(checkpoints: Make) -> None:
+    path = checkpoints("modernbert", "label", classifier_pooling="mean")
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.logits(path, "label", window) for window in windows]
+    answers = engine.forward(windows, SequenceLogits(checkpoint.head("label")))
+    assert oracle.difference(answers, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tag_heads(checkpoints: Make, family: str) -> None:
+    path = checkpoints(family, "tag", labels=("O", "B", "I"))
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.logits(path, "tag", window) for window in windows]
+    assert (
+        oracle.difference(engine.forward(windows, TokenLogits(checkpoint.head("tag"))), expected) < TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fill_heads(checkpoints: Make, family: str) -> None:
+    path = checkpoints(family, "fill")
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.logits(path, "fill", window)[list(window.masks)] for window in windows]
+    assert (
+        oracle.difference(engine.forward(windows, MaskLogits(checkpoint.head("fill"))), expected) < TOLERANCE
+    )
+
+
+def test_named_heads(checkpoints: Make) -> None:
+    path = checkpoints("skills")
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    for name, head in checkpoint.heads.items():
+        if head.kind != "fill":
+            ask = SequenceLogits(head) if head.kind == "label" else TokenLogits(head)
+            expected = [oracle.skill(path, checkpoint, name, window) for window in windows]
+            assert oracle.difference(engine.forward(windows, ask), expected) < TOLERANCE, name
+
+
+@pytest.mark.parametrize(
+    "settings", [{"inner_group_num": 2}, {"num_hidden_groups": 2, "num_hidden_layers": 4}]
+)
+def test_albert_shares_layers_as_its_configuration_says(checkpoints: Make, settings: dict[str, int]) -> None:
+    path = checkpoints("albert", **settings)
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.hidden(path, "base", window) for window in windows]
+    assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("mode", ["mean", "max", "cls"])
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_pooling_runs_over_fresh_positions(checkpoints: Make, family: str, mode: str) -> None:
+    engine, checkpoint = make_engine(checkpoints(family))
+    windows = make_windows(checkpoint)
+    states = engine.forward(windows, Hidden(1))
+    expected = [oracle.pooled(state, window, mode) for state, window in zip(states, windows, strict=True)]
+    assert oracle.difference(engine.forward(windows, Pooled(mode, 1)), expected) < TOLERANCE  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "albert"])
+def test_torchs_own_operations_give_the_same(
+    checkpoints: Make, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoints(family)
+    monkeypatch.setattr(fused, "onednn_takes", lambda dtype, device: False)
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.hidden(path, "base", window) for window in windows]
+    assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "deberta-v2"])
+def test_settings_of_other_devices_give_the_same(
+    checkpoints: Make, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoints(family)
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.hidden(path, "base", window) for window in windows]
+    for device in ("cuda", "mps"):
+        for table in (packed._ATTENTION_STEP, packed._UNEVEN, packed._ROUND_ROWS):
+            monkeypatch.setitem(table, "cpu", table[device])
+        assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE, device
+
+
+@pytest.fixture(scope="module", params=["bert", "modernbert", "mpnet"])
+def some(checkpoints: Make, request: pytest.FixtureRequest) -> tuple[Packed, Checkpoint]:
+    return make_engine(checkpoints(request.param))
+
+
+@settings(deadline=None, max_examples=15)
+@given(lengths=st.lists(st.integers(3, 30), max_size=8), seed=st.integers(0, 3))
+def test_company_never_changes_an_answer(
+    some: tuple[Packed, Checkpoint], lengths: list[int], seed: int
+) -> None:
+    engine, checkpoint = some
+    windows = make_windows(checkpoint, lengths, seed)
+    alone = [engine.forward([window], Hidden())[0] for window in windows]
+    assert oracle.difference(engine.forward(windows, Hidden()), alone) < 1e-5
+
+
+def test_threads_do_not_disturb_each_other(checkpoints: Make) -> None:
+    engine, checkpoint = make_engine(checkpoints("bert"))
+    packs = [make_windows(checkpoint, range(3, 3 + size), size) for size in range(1, 25)]
+    expected = [engine.forward(pack, Hidden()) for pack in packs]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda pack: engine.forward(pack, Hidden()), packs * 3))
+    for answer, each in zip(answers, expected * 3, strict=True):
+        assert oracle.difference(answer, each) < 1e-5
+
+
+def test_a_worker_has_one_torch_thread(checkpoints: Make) -> None:
+    engine, checkpoint = make_engine(checkpoints("bert"))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(engine.forward, make_windows(checkpoint), Hidden()).result()
+        assert pool.submit(torch.get_num_threads).result() == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bfloat16_points_the_same_way(checkpoints: Make, family: str) -> None:
+    path = checkpoints(family)
+    engine, checkpoint = make_engine(path, "bfloat16")
+    windows = make_windows(checkpoint)
+    for window, answer in zip(windows, engine.forward(windows, Pooled("mean")), strict=True):
+        expected = oracle.pooled(oracle.hidden(path, "base", window), window, "mean")
+        cosine = answer @ expected / np.linalg.norm(answer) / np.linalg.norm(expected)
+        assert cosine > 0.995
+    assert engine.dtype == "bfloat16"
+
+
+def test_nothing_asked_nothing_answered(some: tuple[Packed, Checkpoint]) -> None:
+    assert some[0].forward([], Hidden()) == []
+
+
+def test_a_layer_that_is_not_there(some: tuple[Packed, Checkpoint]) -> None:
+    with pytest.raises(EngineError, match="no layer 3"):
+        some[0].forward(make_windows(some[1]), Hidden(3))
+
+
+def drop_weight(path: Path, ending: str) -> None:
+    weights = load_file(path / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if not name.endswith(ending)}
+    assert len(kept) == len(weights) - 1
+    save_file(kept, path / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("kind", ["label", "fill"])
+def test_weights_are_never_made_up(checkpoint_copy: Make, kind: str) -> None:
+    path = checkpoint_copy("bert", kind)
+    drop_weight(path, "encoder.layer.1.output.dense.weight")
+    with pytest.raises(EngineError, match=r"lacks weights .*encoder\.layer\.1\.output\.dense\.weight"):
+        make_engine(path)
+
+
+def test_a_head_that_was_never_trained_is_not_made_up(checkpoints: Make, checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert", "label")
+    drop_weight(path, "classifier.weight")
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    assert len(engine.forward(windows, Hidden())) == len(windows)
+    with pytest.raises(EngineError, match=r"lacks weights .*classifier\.weight"):
+        engine.forward(windows, SequenceLogits(checkpoint.head("label")))
+
+
+def test_loading_is_silent(checkpoints: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    path = checkpoints("bert", "fill")  # has no pooler: transformers would report it
+    engine, checkpoint = make_engine(path)
+    engine.forward(make_windows(checkpoint), Hidden())
+    assert capfd.readouterr() == ("", "")
