@@ -2,12 +2,12 @@
 
     BertcliError                 exit 1: could not run
     ├── UsageError               exit 2: the command line (or a settings file) asks for something impossible
-    │   └── FieldClash           an input field has the name of a result field
+    │   └── FieldClashError      an input field has the name of a result field
     ├── InputError               a file that cannot be opened or read at all
     ├── OutputError              a file that cannot be written, or must not be overwritten
     ├── ModelError               a checkpoint that is missing, damaged, unsafe or would answer wrongly
     ├── EngineError              an engine, device or dtype this machine or model cannot use
-    └── StoppedByErrors          exit 3: --strict or --max-errors ended the run early
+    └── StoppedEarlyError        exit 3: --strict or --max-errors ended the run early
     RecordError                  never leaves the pipeline: becomes the `error` of one output record
 
 An error is raised where the knowledge is, with a message (what is wrong) and a hint (what to do), and is
@@ -37,7 +37,7 @@ class UsageError(BertcliError):
     exit_code = 2
 
 
-class FieldClash(UsageError):
+class FieldClashError(UsageError):
     """An input field carries the name of a result field."""
 
 
@@ -57,17 +57,18 @@ class EngineError(BertcliError):
     pass
 
 
-class StoppedByErrors(BertcliError):
+class StoppedEarlyError(BertcliError):
     exit_code = 3
 
 
 class RecordError(Exception):
     """One record cannot be processed; `type` is a short stable word for programs, such as `no-mask`.
 
-    Types in use: `json`, `encoding`, `csv`, `field`, `file`, `no-mask`, `too-long`, `clash`, `engine`.
+    Types in use: `json`, `encoding`, `csv`, `conll`, `field`, `file`, `no-mask`, `too-long`, `clash`,
+    `engine`.
     """
 
-    def __init__(self, type: str, message: str) -> None:
+    def __init__(self, type: str, message: str) -> None:  # noqa: A002 - the name it has in the output
         super().__init__(message)
         self.type = type
         self.message = message

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from bertcli.engines import Engine
-from bertcli.errors import StoppedByErrors
+from bertcli.errors import StoppedEarlyError
 from bertcli.feed import Feed
 from bertcli.planning import Block, Pack, Plan
 from bertcli.records import Problem, Result, Window
@@ -44,7 +44,7 @@ def run(
 ) -> None:
     """Carry every record through the task to the sink, in input order.
 
-    When the input pauses, everything read so far is answered at once. Raises StoppedByErrors once more than
+    When the input pauses, everything read so far is answered at once. Raises StoppedEarlyError once more than
     `max_errors` records have failed; everything before has been written then.
     """
     with Workers(task, engine) as workers:
@@ -75,7 +75,7 @@ def _finish(
         receipt.add(result)
         if max_errors is not None and receipt.failed > max_errors:
             noun = "record" if receipt.failed == 1 else "records"
-            raise StoppedByErrors(f"stopped: {receipt.failed} {noun} failed", where=result.record.where)
+            raise StoppedEarlyError(f"stopped: {receipt.failed} {noun} failed", where=result.record.where)
 
 
 class Workers:

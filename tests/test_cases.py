@@ -1,7 +1,8 @@
 """Golden cases: what a user types, and every byte of what they see.
 
-`cases/COMMAND/NAME/` holds `cmd` (a shell line, run in a copy of the directory), its input files, and what must
-come out: `stdout`, `stderr` and `code`. `pytest --rewrite-cases` writes the last three anew: read the diff.
+`cases/COMMAND/NAME/` holds `cmd` (a shell line, run in a copy of the directory), its input files, and what
+must come out: `stdout`, `stderr` and `code`. `pytest --rewrite-cases` writes the last three anew: read the
+diff.
 
 In `cmd`, $LABEL, $FILL, $EMBED … are tiny checkpoints. Times and rates of receipts are written as `# s` and
 `#/s`, and paths of checkpoints by their variables, before the comparison.
@@ -36,6 +37,8 @@ def models(checkpoints) -> dict[str, str]:
         "NAMELESS": checkpoints("bert", "label", labels=["LABEL_0", "LABEL_1"]),
         "NLI": checkpoints("bert", "label", labels=["contradiction", "neutral", "entailment"]),
         "TAG": checkpoints("bert", "tag"),
+        "ENTITIES": checkpoints("bert", "tagger"),
+        "NAMELESSTAGS": checkpoints("bert", "tag", labels=["LABEL_0", "LABEL_1"]),
         "FILL": checkpoints("bert", "fill"),
         "BASE": checkpoints("bert", "base"),
         "EMBED": checkpoints("sentence", "base"),
@@ -72,7 +75,12 @@ def run(folder: Path, command: str, models: dict[str, str]) -> dict[str, str]:
         **models,
     }
     done = subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
     )
     return {
         "stdout": steady(done.stdout.decode(), models),

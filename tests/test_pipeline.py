@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertcli.errors import InputError, StoppedByErrors
+from bertcli.errors import InputError, StoppedEarlyError
 from bertcli.feed import Feed, LiveFeed
 from bertcli.pipeline import run
 from bertcli.planning import Plan
@@ -86,6 +86,12 @@ def test_equal_texts_with_different_pairs_are_different():
     assert sum(len(windows) for windows in engine.calls) == 2
 
 
+def test_equal_texts_that_are_split_differently_are_different():
+    engine = EchoEngine()
+    carry(iter([Record(0, {}, "a b", words=("a b",)), Record(1, {}, "a b", words=("a", "b"))]), engine=engine)
+    assert sum(len(windows) for windows in engine.calls) == 2
+
+
 @given(texts=st.lists(st.text(alphabet="abz", min_size=1, max_size=9), max_size=30))
 def test_a_window_that_breaks_the_engine_fails_alone(texts):
     results = carry(texts, engine=EchoEngine(poison="z"), plan=Plan(50)).results
@@ -116,7 +122,7 @@ def test_a_record_that_brings_a_result_field_is_refused_alone():
 def test_the_run_stops_after_the_allowed_number_of_failures(limit):
     sink = ListSink()
     texts = ["a", "!", "b", "!", "c", "!", "d"]
-    with pytest.raises(StoppedByErrors):
+    with pytest.raises(StoppedEarlyError):
         run(
             Feed(records(texts)),
             task=LetterTask(),

@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     $ bertcli fill cloze.csv --text-field sentence -m MODEL -o filled.jsonl
     """
 )
-@click.option(
-    "-k", "count", metavar="N", type=whole_number(1), default=5, help="How many fillings to give."
-)
+@click.option("-k", "count", metavar="N", type=whole_number(1), default=5, help="How many fillings to give.")
 @click.option(
     "--beam",
     metavar="N",

@@ -5,13 +5,13 @@ options → source, checkpoint, task, engine, sink → pipeline → receipt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from bertcli import console
-from bertcli.errors import BertcliError, FieldClash, InputError, ModelError
+from bertcli.errors import BertcliError, FieldClashError, InputError, ModelError
 from bertcli.feed import PAUSE, Feed, LiveFeed, PromptFeed
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.options import InputOptions, ModelOptions, OutputOptions, RunOptions
     from bertcli.receipt import Receipt
-    from bertcli.records import Result
+    from bertcli.records import Record, Result
     from bertcli.sinks import Layout, Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
@@ -66,13 +66,13 @@ def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
     from bertcli.receipt import Receipt
 
     receipt = Receipt()
-    feed = _feed(source)
+    feed = feed_of(source)
     checkpoint = open_checkpoint(resolve(job.model.model), allow_pickle=job.model.allow_pickle)
     task = job.make_task(checkpoint, Tokenizer.of(checkpoint))
     with Results(job, source, task, stdout) as results:
         if feed.first(wait=not source.live) is not PAUSE:
             results.open()  # what will be refused is refused before the engine is loaded
-        engine = _engine(job, checkpoint, feed)
+        engine = engine_for(job.model, checkpoint, feed)
         receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
         task.prepare(engine)
         feed.first()
@@ -109,20 +109,23 @@ def read_text(path: str) -> str:
         raise InputError("is not UTF-8 text", where=path) from None
 
 
-def _feed(source: Source) -> Feed:
+def feed_of(source: Source, records: Iterable[Record] | None = None) -> Feed:
+    """What hands out the records of a source, or `records` that come from it."""
+    records = source if records is None else records
     if source.prompt:
-        return PromptFeed(source)
-    return LiveFeed(source) if source.live else Feed(source)
+        return PromptFeed(records)
+    return LiveFeed(records) if source.live else Feed(records)
 
 
-def _engine(job: Job, checkpoint: Checkpoint, feed: Feed) -> Engine:
+def engine_for(options: ModelOptions, checkpoint: Checkpoint, feed: Feed) -> Engine:
+    """The engine that the options ask for, else the one for as much input as there is."""
     from bertcli.engines.choosing import BREAK_EVEN_TOKENS, choose
 
     characters = None
-    if job.model.engine == "auto":
+    if options.engine == "auto":
         characters = feed.measure(BREAK_EVEN_TOKENS * CHARACTERS_A_TOKEN, PATIENCE)
     tokens = None if characters is None else characters // CHARACTERS_A_TOKEN
-    engine = choose(checkpoint, job.model, tokens_ahead=tokens)
+    engine = choose(checkpoint, options, tokens_ahead=tokens)
     amount = "an input of unknown or large size" if tokens is None else f"about {tokens} tokens"
     console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {amount}")
     return engine
@@ -139,7 +142,7 @@ def _carry(
     plan = Plan(engine.pack_tokens, engine.workers, reserved=results.layout.reserved)
     try:
         with console.progress(source, results.stdout if is_stdout(job.outputs.path) else None) as bar:
-            counter = _Counter(receipt, bar)
+            counter = Counter(receipt, bar)
             run(
                 feed,
                 task=task,
@@ -184,8 +187,8 @@ class Results:
         self.close(complete=False)
 
     def open(self) -> None:
-        """Open the sink, if it is not open yet. Raises FieldClash when a result would take the name of an
-        input field, UsageError and OutputError for an output that cannot be."""
+        """Open the sink, if it is not open yet. Raises FieldClashError when a result would take the name
+        of an input field, UsageError and OutputError for an output that cannot be."""
         if self._is_open:
             return
         from bertcli.journal import refuse_input
@@ -194,7 +197,7 @@ class Results:
         refuse_input(self._job.outputs.path, self.stdout, self._job.inputs.files)
         self.layout = self._layout()
         if clash := self.layout.reserved.intersection(self.layout.inputs):
-            raise FieldClash(
+            raise FieldClashError(
                 f"the input already has a field named {', '.join(sorted(clash))}",
                 hint="put something before the names of the results, as in --prefix bert_",
             )
@@ -224,7 +227,7 @@ class Results:
 
 
 @dataclass(slots=True)
-class _Counter:
+class Counter:
     """Counts for the receipt, and shows the count on the bar."""
 
     receipt: Receipt

@@ -2,7 +2,7 @@
 
     configure(quiet, verbose, color)   once, before anything is said
     error, warn, note, say             lines on stderr
-    progress(source, stdout)           a bar while a run lasts
+    progress(source, stdout)           a bar while a run lasts; StepBar, one for training
     claim_stdout, terminal             stdout, for results alone, and what it is
     quiet_libraries                    before anything heavy is imported
 
@@ -11,10 +11,11 @@ Whatever is shown goes through `visible`, so that no text can steer the terminal
 
 from bertcli.console.drawing import visible
 from bertcli.console.messages import configure, error, note, quiet_libraries, say, warn
-from bertcli.console.progress import progress
+from bertcli.console.progress import StepBar, progress
 from bertcli.console.stdout import Terminal, claim_stdout, release_stdout, terminal
 
 __all__ = [
+    "StepBar",
     "Terminal",
     "claim_stdout",
     "configure",

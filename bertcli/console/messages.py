@@ -94,7 +94,7 @@ def quiet_libraries(*, verbose: bool = False, offline: bool = True) -> None:
     """Keep libraries to themselves; to be called before they are imported.
 
     No progress bars, no advice, no telemetry, no thread warnings, and (`offline`) no socket for model files.
-    Their warnings are dropped unless `verbose`. NumPy's matrix products stay in the thread that asks for them:
+    Their warnings are dropped unless `verbose`. NumPy's matrix products stay in the thread that asks:
     packs are what runs side by side, and OpenBLAS's own threads wait for each other in busy loops, which on a
     machine with other work makes a short answer ten times slower.
     """

@@ -114,3 +114,34 @@ def _is_storage(stdout: BinaryIO) -> bool:
     except (OSError, ValueError):
         return False
     return stat.S_ISREG(kind.st_mode) or os.path.samestat(kind, os.stat(os.devnull))
+
+
+class StepBar(Bar):
+    """One line on stderr that counts the steps of a training run, with its loss and time left."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.size: int | None = None
+        self.position = 0
+        self.live = False
+        self._loss: float | None = None
+        super().__init__(self, shown=_isatty(sys.stderr) and not messages.is_quiet(), clock=clock)
+
+    def tell(self, step: int, steps: int, loss: float) -> None:
+        """Step `step` of `steps` is done; the loss is shown as a running mean."""
+        self.position, self.size = step, steps
+        self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
+        self.show(step)
+
+    def line(self, records: int, seconds: float, width: int) -> str:
+        """The bar as text of at most `width` - 1 cells."""
+        size = self.size or 1
+        share = min(records / size, 1.0)
+        left = duration(seconds * (1 - share) / share) if share else "?"
+        parts = [
+            f"step {grouped(records)} of {grouped(size)}",
+            f"loss {self._loss or 0.0:.3f}",
+            f"{left} left",
+        ]
+        drawn = f"  {meter(share, 24):24}  "
+        words = " · ".join(parts)
+        return drawn + words if len(drawn) + len(words) < width else ("  " + words)[: max(0, width - 1)]

@@ -6,6 +6,7 @@ a window, in the order of the windows. Arrays never share memory that a later ca
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -88,3 +89,8 @@ def depth_of(ask: Ask, layers: int) -> int:
             hint=f"layers go from 0 (the embeddings) to {layers}, and from -1 back to {-1 - layers}",
         )
     return depth
+
+
+def available_cores() -> int:
+    """The number of CPU cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -30,10 +30,10 @@ def choose(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int |
         refused = _refusal(options)
         if refused:
             raise EngineError(f"the instant engine has no {refused}", hint="use --engine packed")
-        return Instant(checkpoint)
+        return _instant(checkpoint, options)
     little = tokens_ahead is not None and tokens_ahead <= break_even(checkpoint)
     if options.engine == "auto" and little and not _refusal(options) and Instant.supports(checkpoint) is None:
-        return Instant(checkpoint)
+        return _instant(checkpoint, options)
     from bertcli.engines.packed import Packed
 
     return Packed(
@@ -50,6 +50,10 @@ def break_even(checkpoint: Checkpoint) -> int:
     inner = checkpoint.config.get("intermediate_size", 4 * checkpoint.hidden_size)
     weights = checkpoint.layers * checkpoint.hidden_size * (4 * checkpoint.hidden_size + 2 * inner)
     return min(BREAK_EVEN_TOKENS, int(PACKED_START * NUMPY_RATE / (2 * weights)))
+
+
+def _instant(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
+    return Instant(checkpoint, threads=options.threads, pack_tokens=options.batch_tokens)
 
 
 def _refusal(options: ModelOptions) -> str | None:

@@ -11,13 +11,21 @@ question is answered before torch would have been imported.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertcli.engines import Ask, Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, depth_of
+from bertcli.engines import (
+    Ask,
+    Hidden,
+    MaskLogits,
+    Pooled,
+    SequenceLogits,
+    TokenLogits,
+    available_cores,
+    depth_of,
+)
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -26,22 +34,30 @@ if TYPE_CHECKING:
     from bertcli.models.heads import Head
     from bertcli.records import Window
 
+PACK_TOKENS = 512  # activations of more would not stay in a core's cache
+
 
 class Instant:
-    """The engine for little input. Raises EngineError for a checkpoint that `supports` speaks against."""
+    """The engine for little input. Raises EngineError for a checkpoint that `supports` speaks against.
+
+    `threads` is the number of CPU cores to use, None for all that this process may run on; `pack_tokens` the
+    size of a pack.
+    """
 
     name = "instant"
     device = "cpu"
     dtype = "float32"
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pack_tokens = 512  # activations of more would not stay in the cache
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, threads: int | None = None, pack_tokens: int | None = None
+    ) -> None:
         reason = self.supports(checkpoint)
         if reason is not None:
             raise EngineError(
                 f"the instant engine cannot run {checkpoint.name}: {reason}", hint="use --engine packed"
             )
+        self.workers = threads or available_cores()
+        self.pack_tokens = pack_tokens or PACK_TOKENS
         self._checkpoint = checkpoint
         self._prefix = checkpoint.encoder_prefix
         self._eps = np.float32(checkpoint.config.get("layer_norm_eps", 1e-12))

@@ -6,7 +6,6 @@ The encoder gives the hidden states of a pack, (tokens, hidden); a head sees onl
 from __future__ import annotations
 
 import inspect
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertcli.engines import Ask, Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, attention, depth_of
+from bertcli.engines import (
+    Ask,
+    Hidden,
+    MaskLogits,
+    Pooled,
+    SequenceLogits,
+    TokenLogits,
+    attention,
+    available_cores,
+    depth_of,
+)
 from bertcli.engines.device import choose_device, choose_dtype, keep_freed_memory
 from bertcli.engines.fused import fuse, prepack
 from bertcli.engines.loading import load
@@ -73,7 +82,7 @@ class Packed:
         kind = self._where.type
         self.device = str(self._where)
         self.dtype = str(self._dtype).removeprefix("torch.")
-        self.workers = (threads or _cores()) if kind == "cpu" else 1
+        self.workers = (threads or available_cores()) if kind == "cpu" else 1
         self.pack_tokens = pack_tokens or _PACK_TOKENS[kind]
         keep_freed_memory()
         self._packs = checkpoint.model_type in _PACKABLE
@@ -232,8 +241,3 @@ def _split(states: Tensor, lengths: Sequence[int]) -> list[Array]:
     """(rows, …) of all windows -> one array a window."""
     array, stops = _array(states), np.cumsum(lengths)
     return [array[stop - length : stop] for stop, length in zip(stops, lengths, strict=True)]
-
-
-def _cores() -> int:
-    """The number of CPU cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.options import LongOptions
-    from bertcli.records import Record
+    from bertcli.records import Record, Window
 
 SPELLINGS = ("[MASK]", "<mask>")
 
@@ -134,14 +134,15 @@ class Fill:
         ]
         return Encoded(windows, notes=spans)
 
-    def forward(self, engine: Engine, windows: Sequence[MaskedWindow]) -> list[list[Filling]]:
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[list[Filling]]:
         """The best fillings of each window's masks, best first."""
 
         def ask(questions: list[Question]) -> list[Answer]:
             logits = ask_in_packs(engine, [question.window for question in questions], self._ask)
             return [likeliest(rows[0], question) for rows, question in zip(logits, questions, strict=True)]
 
-        return search_together([search(window, self._lexicon, self._width) for window in windows], ask)
+        masked = cast("Sequence[MaskedWindow]", windows)  # as `encode` made them
+        return search_together([search(window, self._lexicon, self._width) for window in masked], ask)
 
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[list[Filling]]) -> Mapping[str, Any]:
         best = combined(outputs, self._width)[: self._top]
