@@ -62,10 +62,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a pack lies: its groups, shortest first, and the number of encoder layers that shall run on it."""
+    """How a pack lies: its groups, shortest first.
+
+    `depth` is the number of encoder layers that shall run on it, `rows` are those that the last of them shall
+    finish, because the answer reads no others (None: all).
+    """
 
     groups: tuple[Group, ...]
     depth: int
+    rows: Tensor | None = None
 
 
 def arrange(lengths: Sequence[int], depth: int, device: torch.device, step: int = 1) -> Layout:
@@ -136,7 +141,7 @@ def _attend_by_powers(query: Tensor, key: Tensor, value: Tensor, near: Tensor | 
     """
     count, heads, length, width = query.shape
     answer = query.new_empty(count * heads, length, width)
-    scaled = torch.mul(query, scale * math.log2(math.e), out=torch.empty_like(query, memory_format=torch.contiguous_format))
+    scaled = torch.mul(query, scale * math.log2(math.e), out=query.new_empty(query.shape))
     q, k, v = (tensor.reshape(-1, length, width) for tensor in (scaled, key, value))
     chunk = max(1, _SCORES // (length * length))
     for part in (slice(first, first + chunk) for first in range(0, count * heads, chunk)):

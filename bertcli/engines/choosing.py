@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bertcli.options import ModelOptions
 
 PACKED_START = 3.0  # seconds to import torch and transformers and to load a model, measured on two cores
-NUMPY_RATE = 150e9  # float32 operations a second in the instant engine, likewise
+NUMPY_RATE = 50e9  # float32 operations a second of the instant engine on one core, likewise
 BREAK_EVEN_TOKENS = 20_000  # more is never little, whatever the model
 
 

@@ -160,12 +160,15 @@ class FusedLayer(nn.Module):
         self.down = _same(part(names.down))
         self.norm = part(names.norm)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """With `rows`, only these come out, though they have looked at all."""
         qkv = self.query_key_value(x).view(len(x), 3, self.heads, -1)  # (tokens, 3, heads, width)
         q, k, v = qkv.unbind(1)
-        context = attend(q, k, v, scale=q.shape[-1] ** -0.5)  # (tokens, heads, width)
-        x = self.attention_norm(self.out(context.flatten(1), residual=x))
-        y: Tensor = self.norm(self.down(self.up(x), residual=x))  # (tokens, hidden)
+        context = attend(q, k, v, scale=q.shape[-1] ** -0.5).flatten(1)  # (tokens, hidden)
+        if rows is not None:
+            context, x = context[rows], x[rows]
+        x = self.attention_norm(self.out(context, residual=x))
+        y: Tensor = self.norm(self.down(self.up(x), residual=x))
         return y
 
 
@@ -184,8 +187,11 @@ class FusedEncoder(nn.Module):
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> EncoderOutput:
         x = hidden_states if self.before is None else self.before(hidden_states)
         x = x[0]  # (1, tokens, hidden): a pack is one long sequence
-        for layer in self.layers[: current_layout().depth]:
-            x = layer(x)
+        layout = current_layout()
+        for number in range(layout.depth):
+            x = self.layers[number](x, layout.rows if number == layout.depth - 1 else None)
+        if layout.depth == 0 and layout.rows is not None:
+            x = x[layout.rows]
         return EncoderOutput(last_hidden_state=x[None])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from bertcli.records import Window
 
     Numbers = NDArray[np.int64]
+
+# Which positions of each window an answer is made from.
+Reading = Literal["all", "first", "fresh", "masks"]
 
 
 class Pack:
@@ -51,17 +54,23 @@ class Pack:
                 cuts.append(number)
         return list(zip(cuts, [*cuts[1:], len(self)], strict=True))
 
-    def mask_rows(self) -> list[int]:
-        """The rows whose word is asked for, window after window."""
-        starts = zip(self.starts, self.windows, strict=True)
-        return [start + position for start, window in starts for position in window.masks]
+    def read(self, reading: Reading) -> tuple[list[int] | None, list[int]]:
+        """The rows that are read, window after window (None: all), and how many they are in each window."""
+        positions = [_positions(window, reading) for window in self.windows]
+        counts = [len(each) for each in positions]
+        if counts == self.lengths:
+            return None, counts
+        starts = zip(self.starts, positions, strict=True)
+        return [start + position for start, each in starts for position in each], counts
 
-    @property
-    def all_fresh(self) -> bool:
-        """Whether no window shares tokens with an earlier one of its record."""
-        return all(window.fresh == (0, len(window)) for window in self.windows)
 
-    def fresh_rows(self) -> list[int]:
-        """The rows that no earlier window of their record had."""
-        starts = zip(self.starts, self.windows, strict=True)
-        return [start + position for start, window in starts for position in range(*window.fresh)]
+def _positions(window: Window, reading: Reading) -> Sequence[int]:
+    match reading:
+        case "first":
+            return range(1)
+        case "fresh":
+            return range(*window.fresh)
+        case "masks":
+            return window.masks
+        case _:
+            return range(len(window))

@@ -1,0 +1,141 @@
+"""From hidden states to answers: pooling, transformers' heads, and the named heads of several-skill models.
+
+All of it works on the rows of a pack that the answer reads, and on no others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bertcli.engines import Ask, Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array
+    from bertcli.engines.packs import Reading
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Head, Kind
+
+# Architectures whose label head reads the vector of position 0 (ModernBERT's may be set to read the mean).
+_ONE_VECTOR = frozenset(
+    [
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "distilbert",
+        "electra",
+        "albert",
+        "mpnet",
+        "deberta-v2",
+        "modernbert",
+    ]
+)
+
+
+class Readout:
+    """The heads of a checkpoint. `load` gets transformers' head of a kind when it is first asked for."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, load: Callable[[Kind], Any]
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._dtype = dtype
+        self._device = device
+        self._load = load
+        self._lock = threading.Lock()
+        self._heads: dict[Kind, Any] = {}
+        self._weights: dict[str, Tensor] = {}
+
+    def keep(self, kind: Kind, head: Any) -> None:
+        """A head that has been loaded already."""
+        self._heads[kind] = head
+
+    def reads(self, ask: Ask) -> Reading:
+        """Which positions of each window the answer is made from."""
+        match ask:
+            case Pooled(mode):
+                return "first" if mode == "cls" else "fresh"
+            case SequenceLogits(head):
+                return "first" if self._pooling(head) == "cls" else "all"
+            case MaskLogits():
+                return "masks"
+            case _:
+                return "all"
+
+    def answer(self, ask: Ask, states: Tensor, counts: Sequence[int]) -> list[Array]:
+        """One array a window from the hidden states it reads: (rows, hidden), `counts` rows for each."""
+        match ask:
+            case Hidden():
+                return _split(states, counts)
+            case Pooled(mode):
+                return list(_array(pool(states, counts, mode)))
+            case SequenceLogits(head):
+                return list(_array(self._classify(head, states, counts)))
+            case TokenLogits(head) | MaskLogits(head):
+                return _split(self._logits(head, states[None])[0], counts)
+
+    def _pooling(self, head: Head) -> str | None:
+        """How a label head makes one vector of a text; None if that is its own affair."""
+        if head.skill:
+            return head.pooling
+        if self._checkpoint.model_type not in _ONE_VECTOR:
+            return None
+        return "mean" if self._checkpoint.config.get("classifier_pooling") == "mean" else "cls"
+
+    def _classify(self, head: Head, states: Tensor, counts: Sequence[int]) -> Tensor:
+        """Logits of the classes: (windows, labels)."""
+        pooling = self._pooling(head)
+        if pooling is None:
+            return torch.cat([self._logits(head, text[None]) for text in states.split(list(counts))])
+        vectors = pool(states, counts, pooling).to(self._dtype)
+        if not head.skill:
+            return self._logits(head, vectors[:, None])
+        if f"heads.{head.name}.dense.weight" in self._checkpoint.weights:
+            vectors = torch.tanh(self._linear(head, "dense", vectors))
+        return self._linear(head, "classifier", vectors)
+
+    def _logits(self, head: Head, states: Tensor) -> Tensor:
+        """What the head makes of hidden states (texts, positions, hidden)."""
+        if head.skill:
+            return self._linear(head, "classifier", states)
+        with self._lock:
+            if head.kind not in self._heads:
+                self._heads[head.kind] = self._load(head.kind)
+        logits: Tensor = self._heads[head.kind](inputs_embeds=states).logits
+        return logits
+
+    def _linear(self, head: Head, part: str, x: Tensor) -> Tensor:
+        """A layer of a named head."""
+        name = f"heads.{head.name}.{part}"
+        return functional.linear(x, self._weight(f"{name}.weight"), self._weight(f"{name}.bias"))
+
+    def _weight(self, name: str) -> Tensor:
+        if name not in self._weights:
+            weight = torch.tensor(self._checkpoint.weights.read(name))
+            self._weights[name] = weight.to(self._device, self._dtype)
+        return self._weights[name]
+
+
+def pool(states: Tensor, counts: Sequence[int], mode: str) -> Tensor:
+    """One vector a window in float32, (windows, hidden): the mean or maximum of its rows, or its only row."""
+    if mode == "cls":
+        return states.float()
+    return torch.segment_reduce(states.float(), mode, lengths=torch.tensor(counts, device=states.device))
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.float().cpu().numpy()
+    return array
+
+
+def _split(states: Tensor, counts: Sequence[int]) -> list[Array]:
+    """(rows, …) of all windows -> one array a window."""
+    array, stops = _array(states), np.cumsum(counts)
+    return [array[stop - count : stop] for stop, count in zip(stops, counts, strict=True)]
