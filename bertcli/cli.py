@@ -23,6 +23,9 @@ COMMANDS = MappingProxyType(
         "label": "bertcli.commands.label",
         "fill": "bertcli.commands.fill",
         "embed": "bertcli.commands.embed",
+        "tag": "bertcli.commands.tag",
+        "train": "bertcli.commands.train",
+        "evaluate": "bertcli.commands.evaluate",
         "models": "bertcli.commands.models",
         "completion": "bertcli.commands.completion",
     }

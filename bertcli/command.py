@@ -24,7 +24,7 @@ from bertcli.errors import UsageError
 from bertcli.options import BUNDLES
 from bertcli.parameters import SharedOption, SharedParameter
 
-HEADINGS = ("Input", "Output", "Model", "Long texts", "Run")
+HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
 """Headings of shared options in the order of the help page; a command's own options come before them."""
 
 TERM_WIDTH = 25

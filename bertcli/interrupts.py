@@ -8,9 +8,12 @@ imported, whose errors are then not ours. So it is remembered here.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -26,6 +29,28 @@ def watch() -> None:
 def seen() -> bool:
     """Whether there was a Ctrl-C: whatever fails after it failed because of it."""
     return _seen
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Callable[[], bool]]:
+    """Within it, a first Ctrl-C only makes the yielded function say True, so that work ends between two
+    steps; a second one interrupts at once."""
+    asked = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            _remember(number, frame)
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: asked
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def let_go() -> None:

@@ -1,10 +1,13 @@
 """Options that commands share, as decorators that hand each command a frozen dataclass.
 
     @input_options                       → inputs: InputOptions
+    @labelled_input_options                (without what is for bare texts)
+    @split_words_option                    (one more of its fields)
     @output_options                      → outputs: OutputOptions
     @model_options                       → model: ModelOptions
     @long_options                        → long: LongOptions
     @run_options                         → run: RunOptions
+    @train_options, @recipe_options      → training: TrainOptions
 
 `command.Command` collapses the click parameters into the dataclasses, which also hold the defaults.
 """
@@ -22,8 +25,8 @@ from bertcli.parameters import Bundle, SharedArgument, SharedOption, device, enc
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-InputForm = Literal["txt", "jsonl", "csv", "tsv", "parquet"]
-OutputForm = Literal["table", "jsonl", "json", "csv", "tsv", "parquet", "npy"]
+InputForm = Literal["txt", "jsonl", "csv", "tsv", "parquet", "conll", "conllu"]
+OutputForm = Literal["table", "jsonl", "json", "csv", "tsv", "parquet", "npy", "conll"]
 When = Literal["auto", "always", "never"]
 EngineName = Literal["auto", "instant", "packed"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -34,6 +37,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
+    """`split_words`: words stand between blanks, and a text may also be a list of them."""
+
     files: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     form: InputForm | None = None
@@ -45,6 +50,7 @@ class InputOptions:
     null: bool = False
     skip: int = 0
     limit: int | None = None
+    split_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +89,31 @@ class LongOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """`max_errors` is the number of failed records after which a run stops (0 for --strict: at the first)."""
+    """`max_errors` is the number of failed records after which a run stops (1 for --strict)."""
 
     max_errors: int | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What all ways of training share; None where the defaults depend on the data."""
+
+    output: str = ""
+    model: str | None = None
+    dev: str | None = None
+    dev_fraction: float = 0.1
+    seed: int = 7
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_tokens: int | None = None
+    max_length: int = 256
+    device: str = "auto"
+    dtype: ComputeDtype = "auto"
+    threads: int | None = None
+    force: bool = False
+    resume: bool = False
     quiet: bool = False
     verbose: bool = False
 
@@ -101,27 +129,61 @@ def input_options(callback: F) -> F:
     bundle = Bundle("inputs", "Input", InputOptions)
     return _stack(
         callback,
-        click.argument(
-            "inputs_files", cls=SharedArgument, fills=(("inputs", "files"),), heading="Input",
-            metavar="[FILES]...", nargs=-1, type=click.Path(allow_dash=True),
-            about="Files to read; - is stdin, which is also read when none is named.",
-        ),
+        _files_argument,
         bundle.option("texts", "-t", "--text", metavar="TEXT", multiple=True, settable=False,
                       help="A text to answer for, instead of a file. Repeatable."),
+        _field_options,
+        bundle.option("id_field", "--id-field", metavar="NAME", help="Field that names a record."),
+        _reading_options,
+        bundle.flag("whole_files", "--whole-files", help="A file is one record."),
+        bundle.flag("null", "-0", "--null", help="Records end in NUL bytes instead of line ends."),
+    )  # fmt: skip
+
+
+def labelled_input_options(callback: F) -> F:
+    """The same for records that bring an answer beside the text, which bare texts cannot."""
+    return _stack(callback, _files_argument, _field_options, _reading_options)
+
+
+def _files_argument(callback: F) -> F:
+    return click.argument(
+        "inputs_files", cls=SharedArgument, fills=(("inputs", "files"),), heading="Input",
+        metavar="[FILES]...", nargs=-1, type=click.Path(allow_dash=True, readable=False),
+        about="Files to read; - is stdin, which is also read when none is named.",
+    )(callback)  # fmt: skip
+
+
+def _field_options(callback: F) -> F:
+    bundle = Bundle("inputs", "Input", InputOptions)
+    return _stack(
+        callback,
         bundle.choice("form", InputForm, "--from", metavar="FORM", about="Form of the input",
                       unset="by suffix"),
         bundle.option("text_field", "--text-field", metavar="NAME", help="Field that holds the text.",
                       unset="text, else the only text field"),
         bundle.option("pair_field", "--pair-field", metavar="NAME", help="Field that holds a second text."),
-        bundle.option("id_field", "--id-field", metavar="NAME", help="Field that names a record."),
+    )  # fmt: skip
+
+
+def _reading_options(callback: F) -> F:
+    bundle = Bundle("inputs", "Input", InputOptions)
+    return _stack(
+        callback,
         bundle.option("encoding", "--encoding", metavar="NAME", type=encoding,
                       help="Encoding of text files."),
         bundle.option("limit", "--limit", metavar="N", type=whole_number(0), help="Stop after N records."),
         bundle.option("skip", "--skip", metavar="N", type=whole_number(0), show_default=False,
                       help="Leave out the first N records."),
-        bundle.flag("whole_files", "--whole-files", help="A file is one record."),
-        bundle.flag("null", "-0", "--null", help="Records end in NUL bytes instead of line ends."),
     )  # fmt: skip
+
+
+def split_words_option(callback: F) -> F:
+    """For commands that answer for words: whether the input has them split already; goes into `inputs`."""
+    bundle = Bundle("inputs", "Input", InputOptions)
+    return bundle.flag(
+        "split_words", "--split-words",
+        help="Texts are split into words: by blanks, or as a list of strings.",
+    )(callback)  # fmt: skip
 
 
 def output_options(callback: F) -> F:
@@ -129,8 +191,8 @@ def output_options(callback: F) -> F:
     bundle = Bundle("outputs", "Output", OutputOptions)
     return _stack(
         callback,
-        bundle.option("path", "-o", "--output", metavar="FILE", type=click.Path(), unset="stdout",
-                      help="File to write, whole or not at all."),
+        bundle.option("path", "-o", "--output", metavar="FILE", type=click.Path(readable=False),
+                      unset="stdout", help="File to write, whole or not at all."),
         bundle.choice("form", OutputForm, "-f", "--format", metavar="FORM", about="Form of the output",
                       unset="by suffix, else a table on a terminal and jsonl in a pipe"),
         bundle.flag("force", "--force", name="force", help="Replace an existing output file."),
@@ -212,6 +274,71 @@ def run_options(callback: F) -> F:
     )  # fmt: skip
 
 
+def train_options(callback: F) -> F:
+    """Hands the command `training`, a TrainOptions."""
+    bundle = Bundle("training", "Training", TrainOptions)
+    output = Bundle("training", "Output", TrainOptions)
+    decorators = (
+        *_output_options(output),
+        bundle.option("model", "-m", "--model", metavar="MODEL", unset="the bundled model",
+                      help="The base: a model directory, or a name in the local Hugging Face cache."),
+        bundle.option("dev", "--dev", metavar="FILE", type=click.Path(),
+                      help="Examples to measure with, in a file of their own."),
+        bundle.option("dev_fraction", "--dev-fraction", metavar="P", type=click.FloatRange(0.001, 0.9),
+                      help="The share of the examples held out to measure with, without --dev."),
+        bundle.option("epochs", "--epochs", metavar="N", type=whole_number(1), unset="3 to 12, by examples",
+                      help="The most times each example is seen."),
+        bundle.option("learning_rate", "--learning-rate", metavar="X", 
+                      type=click.FloatRange(0, min_open=True),
+                      help="The highest learning rate.", unset="1e-4 for label, 3e-4 for tag, 2e-4 for fill"),
+        bundle.option("max_length", "--max-length", metavar="N", type=whole_number(8),
+                      help="Tokens of a text to learn from; longer ones are cut."),
+        bundle.option("batch_tokens", "--batch-tokens", metavar="N", type=whole_number(8),
+                      help="Tokens of a training step, padding included.", unset="2048"),
+        bundle.option("seed", "--seed", metavar="N", type=whole_number(0), help="Seed of everything drawn."),
+        *_machine_options(Bundle("training", "Model", TrainOptions)),
+        *_manner_options(Bundle("training", "Run", TrainOptions)),
+    )  # fmt: skip
+    return _stack(callback, *decorators)
+
+
+def recipe_options(callback: F) -> F:
+    """Those of the options that a recipe does not decide itself."""
+    decorators = (
+        *_output_options(Bundle("training", "Output", TrainOptions)),
+        *_manner_options(Bundle("training", "Run", TrainOptions)),
+    )
+    return _stack(callback, *decorators)
+
+
+def _output_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
+    return (
+        bundle.option("output", "-o", "--output", metavar="DIR", type=click.Path(), required=True,
+                      show_default=False, help="The directory to make, whole or not at all."),
+        bundle.flag("force", "--force", help="Replace an existing model directory."),
+        bundle.flag("resume", "--resume", help="Continue the interrupted run of this directory."),
+    )  # fmt: skip
+
+
+def _machine_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
+    return (
+        bundle.option("device", "--device", metavar="NAME", type=device,
+                      help="Device: auto, cpu, cuda, cuda:N or mps."),
+        bundle.choice("dtype", ComputeDtype, "--dtype", metavar="DTYPE",
+                      about="What matrices are multiplied in"),
+        bundle.option("threads", "--threads", metavar="N", type=whole_number(1), help="CPU threads.",
+                      unset="all cores"),
+    )  # fmt: skip
+
+
+def _manner_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
+    return (
+        bundle.flag("quiet", "-q", "--quiet", rival="training_verbose", help="No progress, no warnings."),
+        bundle.flag("verbose", "-v", "--verbose", help="Tell every measurement."),
+        debug_option("Run"),
+    )
+
+
 DEBUG = "bertcli.debug"
 """Where the context's `meta` remembers that --debug was given."""
 
@@ -229,7 +356,7 @@ def debug_option(heading: str) -> Callable[[F], F]:
 
 
 def _run(strict: bool, max_errors: int | None, quiet: bool, verbose: bool) -> RunOptions:
-    return RunOptions(max_errors=0 if strict else max_errors, quiet=quiet, verbose=verbose)
+    return RunOptions(max_errors=1 if strict else max_errors, quiet=quiet, verbose=verbose)
 
 
 def _long(mode: LongMode, max_length: int | None, overlap: int | None) -> LongOptions:
@@ -244,4 +371,5 @@ BUNDLES: dict[str, Callable[..., Any]] = {
     "model": ModelOptions,
     "long": _long,
     "run": _run,
+    "training": TrainOptions,
 }

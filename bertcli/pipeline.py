@@ -44,8 +44,8 @@ def run(
 ) -> None:
     """Carry every record through the task to the sink, in input order.
 
-    When the input pauses, everything read so far is answered at once. Raises StoppedEarlyError once more than
-    `max_errors` records have failed; everything before has been written then.
+    When the input pauses, everything read so far is answered at once. Raises StoppedEarlyError once
+    `max_errors` records have failed; everything up to the last of them has been written then.
     """
     with Workers(task, engine) as workers:
         started: deque[tuple[Block, list[tuple[Pack, Future[list[Any]]]]]] = deque()
@@ -73,7 +73,7 @@ def _finish(
     for result in block.results():
         sink.write(result)
         receipt.add(result)
-        if max_errors is not None and receipt.failed > max_errors:
+        if max_errors is not None and receipt.failed >= max_errors:
             noun = "record" if receipt.failed == 1 else "records"
             raise StoppedEarlyError(f"stopped: {receipt.failed} {noun} failed", where=result.record.where)
 

@@ -59,7 +59,7 @@ class Plan:
 
     pack_tokens: int
     workers: int = 1
-    look_ahead: int = 65_536
+    look_ahead: int = 131_072
     most_records: int = 8_192
     reserved: frozenset[str] = frozenset()
 
@@ -101,7 +101,7 @@ class Block:
         self.task = task
         self.entries: list[Entry] = []
         self.tokens = 0
-        self._first: dict[tuple[str | None, str | None], Entry] = {}
+        self._first: dict[tuple[object, ...], Entry] = {}
 
     def add(self, record: Record) -> None:
         """Tokenise a record, unless it is blank, broken or equal to one that is here already."""
@@ -112,7 +112,7 @@ class Block:
             entry.problem = Problem("clash", f"the input already has a field named {names}; use --prefix")
         if entry.problem is not None or record.blank:
             return
-        entry.twin = self._first.setdefault((record.text, record.pair), entry)
+        entry.twin = self._first.setdefault((record.text, record.pair, record.words), entry)
         if entry.twin is not entry:
             return
         try:

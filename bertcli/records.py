@@ -24,7 +24,8 @@ class Record:
 
     `index` counts records of the run from 0. `text` (and `pair`) is what a task reads; it is also among
     `fields`. `text` is None for a null field. `where` is `file:line` for messages. A record its source could
-    not make sense of carries the `problem` and whatever fields could be saved.
+    not make sense of carries the `problem` and whatever fields could be saved. `words` are the text's words
+    where the input has it split already: joined by blanks they are `text`.
     """
 
     index: int
@@ -33,6 +34,7 @@ class Record:
     pair: str | None = None
     where: str = ""
     problem: Problem | None = None
+    words: tuple[str, ...] | None = None
 
     @property
     def blank(self) -> bool:

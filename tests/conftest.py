@@ -15,13 +15,14 @@ Make = Callable[..., Path]
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """`checkpoints("bert", "label", labels=…)` -> a directory, shared by all tests that ask for the same.
 
-    The family `skills` is a BERT with several heads, `sentence` one in sentence-transformers' layout. Tests
-    must not write into these; `checkpoint_copy` gives one that may be changed.
+    The family `skills` is a BERT with several heads, `sentence` one in sentence-transformers' layout; the
+    kind `tagger` is a tag head that finds something. Tests must not write into these; `checkpoint_copy` gives
+    one that may be changed.
     """
     built: dict[str, Path] = {}
 
     def make(family: str, kind: str = "base", **settings: Any) -> Path:
-        from tests.checkpoints import build, build_sentence, build_skills
+        from tests.checkpoints import build, build_sentence, build_skills, build_tagger
 
         key = repr((family, kind, sorted(settings.items(), key=lambda item: item[0])))
         if key not in built:
@@ -30,6 +31,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Make:
                 build_skills(path)
             elif family == "sentence":
                 build_sentence(path, **settings)
+            elif kind == "tagger":
+                build_tagger(family, path, **settings)
             else:
                 build(family, kind, path, **settings)
             built[key] = path

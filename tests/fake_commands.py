@@ -13,7 +13,14 @@ import pytest
 
 from bertcli import cli
 from bertcli.command import Group, command
-from bertcli.options import input_options, long_options, model_options, output_options, run_options
+from bertcli.options import (
+    input_options,
+    long_options,
+    model_options,
+    output_options,
+    run_options,
+    split_words_option,
+)
 
 Act = Callable[..., int | None]
 _act: Act = lambda name, **arguments: None  # noqa: E731
@@ -28,6 +35,7 @@ def fake_cli(monkeypatch: pytest.MonkeyPatch, act: Act) -> Callable[[list[str]],
 
 @command(examples="$ bertcli label reviews.csv")
 @input_options
+@split_words_option
 @output_options
 @model_options
 @long_options

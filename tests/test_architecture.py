@@ -21,8 +21,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
     frozenset({"commands"}),
-    frozenset({"command", "pipeline", "training"}),
-    frozenset({"settings", "planning", "receipt", "sinks"}),
+    frozenset({"command", "pipeline", "training", "evaluation"}),
+    frozenset({"settings", "planning", "receipt", "sinks", "evaluation"}),
     frozenset({"options", "feed", "journal", "sources", "tasks"}),
     frozenset({"parameters", "models"}),
     frozenset({"engines"}),
@@ -34,6 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 STRANGERS: dict[str, frozenset[str]] = {
     "pipeline": frozenset({"options", "settings", "command", "sources", "models", "console", "journal"}),
     "planning": frozenset({"options", "sources", "models", "console", "journal"}),
+    "evaluation": frozenset({"options", "sources", "journal", "feed", "console"}),
     "tasks": frozenset({"options", "sources", "journal", "feed"}),
     "sinks": frozenset({"models", "engines", "tasks", "sources", "feed"}),
     "sources": frozenset({"models", "engines", "tasks", "sinks"}),
@@ -46,7 +47,8 @@ STRANGERS: dict[str, frozenset[str]] = {
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "click": ("cli", "command", "commands", "options", "parameters", "settings"),
-    "numpy": ("tasks", "models", "engines", "sinks"),
+    "numpy": ("tasks", "training", "models", "engines", "sinks", "evaluation"),
+    "matplotlib": ("evaluation.png",),
     "torch": ("engines", "training", "models.convert"),
     "transformers": ("engines", "training", "models.convert"),
     "tokenizers": ("models", "training"),
@@ -169,7 +171,9 @@ def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     assert not _loaded(*arguments, "--help", folder=tmp_path) & heavy
 
 
-@pytest.mark.parametrize(("command", "kind"), [("fill", "fill"), ("label", "label"), ("embed", "base")])
+@pytest.mark.parametrize(
+    ("command", "kind"), [("fill", "fill"), ("label", "label"), ("embed", "base"), ("tag", "tag")]
+)
 def test_a_quick_answer_loads_neither_torch_nor_transformers(
     command: str, kind: str, checkpoints: Make, tmp_path: Path
 ) -> None:

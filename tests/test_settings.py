@@ -78,7 +78,7 @@ def test_the_strongest_source_wins(
         ("id-field: 2024-01-31", "inputs", "id_field", "2024-01-31"),
         ("whole-files: true", "inputs", "whole_files", True),
         ("whole-files: off", "inputs", "whole_files", False),
-        ("strict: yes", "run", "max_errors", 0),
+        ("strict: yes", "run", "max_errors", 1),
         ("limit:", "inputs", "limit", None),
         ("encoding: null", "inputs", "encoding", "utf-8"),
         ("# nothing but a comment", "inputs", "limit", None),

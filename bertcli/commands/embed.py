@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from bertcli.command import command
-from bertcli.commands.streaming import Job, refuse_or_warn, stream
+from bertcli.commands.streaming import Job, refuse_or_warn, refuse_pairs, stream
 from bertcli.options import (
     InputOptions,
     LongOptions,
@@ -95,6 +95,7 @@ def embed(
     Adds `embedding` to each record; with --tokens `tokens`, each with its place in the text. Pooling,
     normalisation, prompts and the length limit come from the model's own sentence-transformers files.
     """
+    refuse_pairs(inputs.pair_field, "`embed`")
 
     def task(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Embed:
         from bertcli.tasks.embed import Embed

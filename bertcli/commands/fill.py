@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli.command import command
-from bertcli.commands.streaming import Job, refuse_or_warn, stream
+from bertcli.commands.streaming import Job, refuse_or_warn, refuse_pairs, stream
 from bertcli.options import (
     InputOptions,
     LongOptions,
@@ -70,6 +70,7 @@ def fill(
     Adds `fills` to each record, best first: the words (one a mask), their joint score, and the text with the
     words in place. [MASK], <mask>, the model's own mask token and --mask are all understood.
     """
+    refuse_pairs(inputs.pair_field, "`fill`")
 
     def task(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Fill:
         from bertcli.tasks.commas import comma_separated

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli.command import command
-from bertcli.commands.streaming import Job, read_text, refuse_or_warn, stream
+from bertcli.commands.streaming import Job, read_text, refuse_or_warn, refuse_pairs, stream
 from bertcli.errors import UsageError
 from bertcli.options import (
     InputOptions,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--labels-file",
     metavar="FILE",
-    type=click.Path(),
+    type=click.Path(readable=False),
     help="Names for the model's classes, or labels of your own: one a line.",
 )
 @click.option("-k", "count", metavar="N", type=whole_number(1), help="Also list the N best labels.")
@@ -91,7 +91,9 @@ def label(
     may hold, `labels` are those over the threshold. A regression gives `score` alone.
     """
     top: Top = "all" if every else count
-    request = Labelling(labels, labels_file, top, threshold, multi_label, template, head, long, model.force)
+    request = Labelling(
+        labels, labels_file, top, threshold, multi_label, template, head, long, model.force, inputs.pair_field
+    )
     return stream(Job("label", request.task, inputs, outputs, model, run))
 
 
@@ -108,6 +110,7 @@ class Labelling:
     head: str | None
     long: LongOptions
     force: bool
+    pair_field: str | None = None
 
     def task(self, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Label | ByEntailment | ByNearness:
         """The model's own classes, unless labels are named that it does not have."""
@@ -118,6 +121,7 @@ class Labelling:
         if head is not None:
             refuse_or_warn(checkpoint, "label", force=self.force, head=head)
             return Label(checkpoint, tokenizer, head, self.long, top=self.top, threshold=self.threshold)
+        refuse_pairs(self.pair_field, "`label` with labels of your own")
         refuse_or_warn(checkpoint, "embed", force=self.force)
         return zero_shot(
             checkpoint,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from bertcli import console
-from bertcli.errors import BertcliError, FieldClashError, InputError, ModelError
+from bertcli.errors import BertcliError, FieldClashError, InputError, ModelError, UsageError
 from bertcli.feed import PAUSE, Feed, LiveFeed, PromptFeed
 
 if TYPE_CHECKING:
@@ -96,6 +96,12 @@ def refuse_or_warn(
         if finding.refuses and not force:
             raise ModelError(finding.message, hint=f"{finding.hint}; --force uses it all the same")
         console.warn(f"{finding.message}; {finding.hint}")
+
+
+def refuse_pairs(pair_field: str | None, reader: str) -> None:
+    """Raise UsageError for a --pair-field that `reader` would pass over without a word."""
+    if pair_field is not None:
+        raise UsageError(f"--pair-field: {reader} reads one text a record", hint="leave --pair-field out")
 
 
 def read_text(path: str) -> str:
@@ -197,8 +203,9 @@ class Results:
         refuse_input(self._job.outputs.path, self.stdout, self._job.inputs.files)
         self.layout = self._layout()
         if clash := self.layout.reserved.intersection(self.layout.inputs):
+            noun = "a field" if len(clash) == 1 else "fields"
             raise FieldClashError(
-                f"the input already has a field named {', '.join(sorted(clash))}",
+                f"the input already has {noun} named {', '.join(sorted(clash))}",
                 hint="put something before the names of the results, as in --prefix bert_",
             )
         self.sink = open_sink(self._job.outputs, self.layout, stdout=self.stdout, terminal=self.terminal)

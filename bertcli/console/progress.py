@@ -132,6 +132,10 @@ class StepBar(Bar):
         self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
         self.show(step)
 
+    def __enter__(self) -> StepBar:
+        super().__enter__()
+        return self
+
     def line(self, records: int, seconds: float, width: int) -> str:
         """The bar as text of at most `width` - 1 cells."""
         size = self.size or 1

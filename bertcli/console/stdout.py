@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ class Terminal:
 class _ClosedStdout:
     """Stands for a stdout that was closed before the program began (`>&-`): every write fails."""
 
+    closed = False  # to be written to, so that the failure is told and not passed over
+
     def write(self, data: bytes) -> int:
-        raise OSError(9, "standard output is closed")
+        raise OSError(errno.EBADF, "it is closed")
 
     def flush(self) -> None:
         """Nothing was taken, so nothing waits."""
@@ -33,7 +36,7 @@ class _ClosedStdout:
         return False
 
     def fileno(self) -> int:
-        raise OSError(9, "standard output is closed")
+        raise OSError(errno.EBADF, "it is closed")
 
     def close(self) -> None:
         """Closed already."""

@@ -17,13 +17,14 @@ from bertcli.errors import ModelError
 from bertcli.models import shapes, vocabulary
 from bertcli.models.checkpoint import Checkpoint
 from bertcli.models.heads import PROBLEM_TYPES, Head, Kind
+from bertcli.models.jsonfile import ANOTHER_COPY
 from bertcli.models.pooling import Mode
 from bertcli.models.tokenizer import Tokenizer
 
 SHORTEST = 3  # tokens of the shortest window: two special ones and one of text
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # how their architectures' names end
 _BLOCK = 4_000_000  # numbers looked at together
 _PROBE = "The quick brown fox jumps over 42 lazy dogs, doesn't it?"
-_ANOTHER_COPY = "take another copy of the model: `bertcli models pull NAME` downloads one anew"
 _CONFIG = "config.json and the weights are not of one model: take another copy, or correct config.json"
 
 
@@ -53,8 +54,8 @@ def quick_check(
     for. Reads nothing but what `open_checkpoint` has read already.
     """
     if checkpoint.weights.faults:  # nothing else can be said of damaged files
-        return [_refuse(f"{checkpoint.name}: {fault}", _ANOTHER_COPY) for fault in checkpoint.weights.faults]
-    findings = [*_weights(checkpoint), *_limits(checkpoint)]
+        return [_refuse(f"{checkpoint.name}: {fault}", ANOTHER_COPY) for fault in checkpoint.weights.faults]
+    findings = [*_weights(checkpoint), *_design(checkpoint), *_limits(checkpoint)]
     findings += _pooling(checkpoint, pooling) if kind == "embed" else _head(checkpoint, kind, head)
     return _gravest_first(findings)
 
@@ -95,11 +96,22 @@ def _weights(checkpoint: Checkpoint) -> Iterator[Finding]:
     if unreadable:
         dtype = checkpoint.weights.dtype(unreadable[0])
         yield _refuse(
-            f"{len(unreadable)} weights are stored as {dtype}, such as {unreadable[0]}",
+            f"some weights are stored as {dtype}, such as {unreadable[0]}",
             "quantised checkpoints are not supported: use one in float32, float16 or bfloat16",
         )
     for contradiction in shapes.contradictions(checkpoint):
         yield _refuse(f"{checkpoint.name}: {contradiction}", _CONFIG)
+
+
+def _design(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """What is no encoder, and settings that no encoder has."""
+    if checkpoint.architecture is not None and checkpoint.architecture.endswith(_WRITERS):
+        message = f"{checkpoint.name} is made to write text ({checkpoint.architecture}): it is no encoder"
+        yield _refuse(message, "use a model of BERT's kind, which reads a text as a whole")
+    for key in ("layer_norm_eps", "norm_eps"):
+        value = checkpoint.config.get(key)
+        if value is not None and not (type(value) in (int, float) and 0 < value < 1):
+            yield _refuse(f"{key} is {value!r}, not a small number above 0", "correct config.json")
 
 
 def _limits(checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -125,7 +137,7 @@ def _pooling(checkpoint: Checkpoint, asked: Mode | None) -> Iterator[Finding]:
         message = (
             f"the pooling files are for vectors of {own.width}, the model's have {checkpoint.hidden_size}"
         )
-        yield _refuse(message, _ANOTHER_COPY)
+        yield _refuse(message, ANOTHER_COPY)
     if own.max_length is not None and not SHORTEST <= own.max_length <= checkpoint.position_limit:
         message = (
             f"max_seq_length is {own.max_length}, the model's positions allow {checkpoint.position_limit}"
@@ -169,9 +181,11 @@ def _labels(checkpoint: Checkpoint, head: Head) -> Iterator[Finding]:
     twice = [label for label, count in Counter(head.labels).items() if count > 1]
     if twice:
         yield _warn(f"several classes of {head.name} are called {twice[0]!r}", "give each a name of its own")
-    if head.kind == "label" and head.problem != "regression" and not head.named:
+    if head.problem != "regression" and not head.named:
         message = f"the classes have no names but {head.labels[0]} to {head.labels[-1]}"
-        yield _warn(message, "name them with --labels-file")
+        yield _warn(
+            message, "name them with --labels-file" if head.kind == "label" else "name them in config.json"
+        )
 
 
 def _numbering(names: object) -> Iterator[Finding]:
@@ -226,7 +240,8 @@ def _tokenizer(checkpoint: Checkpoint) -> Iterator[Finding]:
     try:
         tokenizer = Tokenizer.of(checkpoint)
     except ModelError as error:
-        yield _refuse(error.message, error.hint or _ANOTHER_COPY)
+        message = error.message if error.where is None else f"{error.where}: {error.message}"
+        yield _refuse(message, error.hint or ANOTHER_COPY)
         return
     for contradiction in vocabulary.contradictions(checkpoint.path, checkpoint.tokenizer_config):
         yield _warn(contradiction, "make the two files agree")

@@ -14,7 +14,7 @@ from typing import Any
 
 from bertcli.errors import ModelError
 from bertcli.models.heads import Head, Kind, decoder_weight, find_heads, first_architecture
-from bertcli.models.jsonfile import read_object, read_optional
+from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional
 from bertcli.models.pooling import Pooling, encoder_folder, read_pooling
 from bertcli.models.weights import FLOATS, Weights, open_weights
 
@@ -235,7 +235,9 @@ def _number(config: Mapping[str, Any], *keys: str, default: int, least: int = 1)
             number = config[key]
             if type(number) is not int or number < least:
                 raise ModelError(
-                    f"{key} is {number!r}, not a whole number of at least {least}", where="config.json"
+                    f"{key} is {number!r}, not a whole number of at least {least}",
+                    where="config.json",
+                    hint=f"correct it, or {ANOTHER_COPY}",
                 )
             return number
     return default

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bertcli.errors import ModelError
+from bertcli.models.temperature import read_temperatures
 
 if TYPE_CHECKING:
     from bertcli.models.weights import Weights
@@ -33,7 +34,9 @@ class Head:
     for fill). `problem` is set for label heads. `named` is False when the labels are only LABEL_0, LABEL_1 …
     `skill` is True for a head of a several-skill checkpoint, stored under `heads.<name>.` in the file, with
     `pooling` saying which vector a label head reads. `missing` are the names of weights the head needs and
-    the file does not hold; `outputs` is the weight with a row a label, None where it is not known.
+    the file does not hold; `outputs` is the weight with a row a label, None where it is not known. A label
+    head's logits are divided by its `temperature` (`bertcli.temperature` in config.json, see
+    `models.temperature`).
     """
 
     name: str
@@ -45,6 +48,7 @@ class Head:
     pooling: Literal["cls", "mean"] = "cls"
     missing: tuple[str, ...] = ()
     outputs: str | None = None
+    temperature: float = 1.0
 
 
 _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
@@ -114,7 +118,7 @@ _DECODER = {
 def find_heads(config: Mapping[str, Any], weights: Weights, encoder_prefix: str) -> dict[str, Head]:
     """The heads of a checkpoint by name: skills first, in the order of config.json, then the ordinary one.
 
-    Raises ModelError when `bertcli.heads` is not what it should be.
+    Raises ModelError when `bertcli.heads` or `bertcli.temperature` is not what it should be.
     """
     heads = {head.name: head for head in _skills(config, weights)}
     declared = _declared_kind(config)
@@ -123,6 +127,9 @@ def find_heads(config: Mapping[str, Any], weights: Weights, encoder_prefix: str)
         kinds.append("fill")
     for kind in kinds:
         heads.setdefault(kind, _ordinary(kind, config, weights, encoder_prefix))
+    for name, temperature in read_temperatures(config).items():
+        if name in heads:
+            heads[name] = replace(heads[name], temperature=temperature)
     return heads
 
 

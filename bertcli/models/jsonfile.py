@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 from bertcli.errors import ModelError
 
+ANOTHER_COPY = "take another copy of the model: `bertcli models pull NAME` downloads one anew"
+WHOLE = "a model is a directory with config.json, tokenizer.json and model.safetensors"
+
 Form = TypeVar("Form", dict[str, Any], list[Any])
 
 
@@ -15,7 +18,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file that must exist."""
     found = read_optional(path, dict)
     if found is None:
-        raise ModelError(f"{path.name} is missing", where=str(path.parent))
+        raise ModelError(f"{path.name} is missing", where=str(path.parent), hint=WHOLE)
     return found
 
 
@@ -30,7 +33,9 @@ def read_optional(path: Path, form: type[Form]) -> Form | None:
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"is not JSON: {error}", where=str(path)) from error
+        raise ModelError(f"is not JSON: {error}", where=str(path), hint=ANOTHER_COPY) from error
     if not isinstance(found, form):
-        raise ModelError(f"is not a JSON {'object' if form is dict else 'list'}", where=str(path))
+        raise ModelError(
+            f"is not a JSON {'object' if form is dict else 'list'}", where=str(path), hint=ANOTHER_COPY
+        )
     return found

@@ -82,6 +82,8 @@ def _layer_count(checkpoint: Checkpoint) -> Iterator[str]:
     held = sum(number < checkpoint.layers for number in layers)
     if layers and held < checkpoint.layers:
         yield f"config.json has {checkpoint.layers} layers, the weights only {held} of them"
+    elif len(layers) > checkpoint.layers and checkpoint.model_type in _FAMILIES:
+        yield f"config.json has {checkpoint.layers} layers, the weights {len(layers)}"
 
 
 def _incomplete_layers(checkpoint: Checkpoint) -> Iterator[str]:

@@ -160,6 +160,12 @@ class Tokenizer:
         """A token as the vocabulary spells it, with the marks of its kind (`##ing`, `Ġthe`)."""
         return self.pieces[token]
 
+    @property
+    def marks_insides(self) -> bool:
+        """Whether pieces inside a word are marked (`##ing`). With vocabularies that do so (WordPiece) words
+        never hold punctuation; others know only blanks."""
+        return self._style == CONTINUATION
+
     def starts_word(self, token: int) -> bool:
         """Whether the vocabulary marks the token as the beginning of a word (always, where it marks none)."""
         piece = self.piece(token)

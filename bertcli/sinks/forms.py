@@ -23,6 +23,7 @@ SUFFIXES = {
     ".tsv": "tsv",
     ".parquet": "parquet",
     ".npy": "npy",
+    ".conll": "conll",
 }
 BINARY = ("parquet", "npy")
 
@@ -32,6 +33,10 @@ def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal
     form, compression = choose_form(options, terminal)
     if form in BINARY:
         return _open_binary(form, options, layout, stdout, terminal)
+    if form == "conll":
+        from bertcli.sinks.conll import check_layout
+
+        check_layout(layout)
     to_stdout = is_stdout(options.path)
     squeeze = compressor(compression) if compression else None  # may be missing: found out before the file is
     plain = open_output(options.path, stdout, force=options.force, eager=to_stdout and terminal.is_tty)
@@ -49,6 +54,10 @@ def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal
         from bertcli.sinks.json_array import JsonArraySink
 
         return JsonArraySink(output, layout, options.digits)
+    if form == "conll":
+        from bertcli.sinks.conll import ConllSink
+
+        return ConllSink(output)
     from bertcli.sinks.delimited import DelimitedSink
 
     return DelimitedSink(output, layout, options.digits, delimiter="\t" if form == "tsv" else ",")

@@ -6,7 +6,7 @@
     compression  gzip, bzip2, xz, Zstandard -> the bytes inside
     encoding     any encoding -> UTF-8, undecodable bytes marked
     lines        blocks of bytes -> blocks of whole lines
-    text, jsonl, delimited, parquet    a form -> rows (forms chooses among them)
+    text, jsonl, delimited, parquet, conll    a form -> rows (forms chooses among them)
     fields       which field is the text; rows -> Records
     stream       all inputs as one Source
     prompt       a terminal, asked line by line

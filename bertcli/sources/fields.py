@@ -32,6 +32,8 @@ def choose_text_field(
 ) -> str:
     """The field the first record's text is in: the one asked for, else `text`, else its only string.
 
+    Where a text may be a list of words, `words` comes before strings of other names.
+
     `names` are its fields, `strings` those that hold strings. Raises UsageError, which lists the fields, when
     there is no such field, when several could be meant, and when a pair or id field does not exist.
     """
@@ -48,6 +50,8 @@ def choose_text_field(
         return options.text_field
     if "text" in names:
         return "text"
+    if options.split_words and "words" in names:
+        return "words"
     candidates = [name for name in strings if name not in (options.pair_field, options.id_field)]
     if len(candidates) == 1:
         return candidates[0]
@@ -59,14 +63,22 @@ def choose_text_field(
     raise UsageError(message, hint=hint, where=where)
 
 
-def make_records(rows: Iterator[PlacedRow], text_field: str, pair_field: str | None) -> Iterator[Record]:
+def make_records(
+    rows: Iterator[PlacedRow], text_field: str, pair_field: str | None, *, split_words: bool = False
+) -> Iterator[Record]:
     """Number the rows and find their texts.
 
     A row whose text (or pair) is absent or not a string becomes a record with a `field` problem and all its
-    fields; null stands for no text.
+    fields; null stands for no text. With `split_words` a list of strings is a text too: its words, joined by
+    blanks. A field `words` that joined so gives the text says how it is split (see `sources.conll`).
     """
     for index, (where, fields, problem) in enumerate(rows):
         text = fields.get(text_field, MISSING)
+        words = _words(text if split_words and type(text) is list else fields.get("words"))
+        if split_words and type(text) is list and words is not None:
+            text = " ".join(words)
+        elif words is not None and " ".join(words) != text:
+            words = None
         pair = None if pair_field is None else fields.get(pair_field, MISSING)
         if type(text) is not str and text is not None:
             problem = problem or _not_text(text, text_field)
@@ -74,7 +86,14 @@ def make_records(rows: Iterator[PlacedRow], text_field: str, pair_field: str | N
         if type(pair) is not str and pair is not None:
             problem = problem or _not_text(pair, pair_field)
             pair = None
-        yield Record(index, fields, text, pair, where, problem)
+        yield Record(index, fields, text, pair, where, problem, words)
+
+
+def _words(value: object) -> tuple[str, ...] | None:
+    """A list of strings as a tuple; None for anything else."""
+    if type(value) is list and all(type(word) is str for word in value):
+        return tuple(value)
+    return None
 
 
 def _not_text(value: object, name: str | None) -> Problem:

@@ -27,6 +27,10 @@ SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
+    ".conll": "conll",
+    ".iob": "conll",
+    ".bio": "conll",
+    ".conllu": "conllu",
 }
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 PARQUET = b"PAR1\x15"  # its magic bytes, and the first of the structure that follows
@@ -90,6 +94,10 @@ def _read(form: str, chunks: Iterator[bytes], encoding: str, field: str, null: b
         from bertcli.sources.delimited import read_delimited
 
         return read_delimited(blocks, delimiter=DELIMITERS[form], encoding=encoding)
+    if form in ("conll", "conllu"):
+        from bertcli.sources.conll import read_conll
+
+        return read_conll(blocks, universal=form == "conllu", encoding=encoding)
     from bertcli.sources.text import read_lines
 
     return read_lines(blocks, field=field, encoding=encoding, end=end)

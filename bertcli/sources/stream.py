@@ -60,7 +60,9 @@ class Stream:
         limit = self._options.limit
         stop = None if limit is None else self._options.skip + limit
         rows = islice(self._rows(), self._options.skip, stop)
-        yield from make_records(rows, self._text_field, self._options.pair_field)
+        yield from make_records(
+            rows, self._text_field, self._options.pair_field, split_words=self._options.split_words
+        )
 
     def close(self) -> None:
         for source in self._inputs:

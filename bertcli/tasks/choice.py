@@ -40,15 +40,15 @@ class Choice:
             )
         self.names = tuple(names)
         self.fields = ("label", "score") if top is None and not several else ("label", "score", "labels")
-        self._several = several
+        self.several = several
         self._top = top
-        self._threshold = threshold
+        self.threshold = threshold
 
     def values(self, scores: Array) -> Mapping[str, Any]:
         """The result fields for scores (labels,)."""
         best = int(scores.argmax())
         score = float(scores[best])
-        label = self.names[best] if not self._several or score >= self._threshold else None
+        label = self.names[best] if not self.several or score >= self.threshold else None
         if len(self.fields) == 2:
             return {"label": label, "score": score}
         return {"label": label, "score": score, "labels": self._ranked(scores)}
@@ -56,7 +56,7 @@ class Choice:
     def _ranked(self, scores: Array) -> list[dict[str, Any]]:
         order = np.argsort(-scores, kind="stable")
         if self._top is None:
-            order = order[: int((scores >= self._threshold).sum())]
+            order = order[: int((scores >= self.threshold).sum())]
         elif self._top != "all":
             order = order[: self._top]
         ranked = scores[order].tolist()

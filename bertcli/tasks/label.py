@@ -6,6 +6,9 @@ The head gives a logit z for each class. What the logits mean is the checkpoint'
     multi_label_classification    sigmoid(z): each class by itself
     regression                    z as it is: one output is a number (`score` alone), several are named ones
 
+Where the model has been calibrated (`bertcli evaluate label --calibrate`), z is divided by the head's
+temperature first, which changes how sure an answer is and not which it is.
+
 A text longer than the model is read window by window; the answer is the average of the windows'
 probabilities, each weighted by the tokens that no earlier window had, so that overlaps do not count twice.
 """
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
 
 
 class Label:
-    """The classes of one label head. A record with a `pair` is read as a pair of texts."""
+    """The classes of one label head. A record with a `pair` is read as a pair of texts. `is_number` says that
+    the answer is one number and no label."""
 
     optional: tuple[str, ...] = ()
 
@@ -53,12 +57,13 @@ class Label:
         self._windowing = Windowing(
             tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
         )
+        self.head = head
         self._ask = SequenceLogits(head)
         self._activation = _activation(head)
         several = head.problem == "multi_label_classification"
-        self._choice = Choice(head.labels, several=several, top=top, threshold=threshold)
-        self._number = head.problem == "regression" and len(head.labels) == 1
-        self.fields = ("score",) if self._number else self._choice.fields
+        self.choice = Choice(head.labels, several=several, top=top, threshold=threshold)
+        self.is_number = head.problem == "regression" and len(head.labels) == 1
+        self.fields = ("score",) if self.is_number else self.choice.fields
 
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
@@ -77,7 +82,7 @@ class Label:
         scores = outputs[0]
         if len(outputs) > 1:
             scores = np.average(np.stack(outputs), axis=0, weights=fresh_shares(encoded.windows))
-        return {"score": float(scores[0])} if self._number else self._choice.values(scores)
+        return {"score": float(scores[0])} if self.is_number else self.choice.values(scores)
 
 
 def rename(head: Head, text: str, where: str) -> Head:
@@ -115,8 +120,8 @@ def _names_from_json(text: str, where: str) -> list[str]:
 
 
 def _activation(head: Head) -> Callable[[Array], Array]:
-    if head.problem == "multi_label_classification":
-        return sigmoid
     if head.problem == "regression":
         return lambda logits: logits
-    return softmax
+    activation = sigmoid if head.problem == "multi_label_classification" else softmax
+    temperature = np.float32(head.temperature)
+    return lambda logits: activation(logits / temperature)

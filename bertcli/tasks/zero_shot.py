@@ -145,7 +145,7 @@ class ByEntailment:
         )
         self._ask = SequenceLogits(head)
         self._entailment, self._contradiction = _entailment_classes(head)
-        self._choice = choice
+        self.choice = choice
         self._hypotheses = [tokenizer.encode(sentence).ids for sentence in sentences]
         self._several = multi_label
         self._space = self._room_beside(max(map(len, self._hypotheses)))
@@ -172,7 +172,7 @@ class ByEntailment:
         logits = np.stack(outputs).reshape(-1, len(self._hypotheses), 2)  # (slices, labels, 2)
         scores = softmax(logits)[..., 1] if self._several else softmax(logits[..., 1])
         weights = [stop - fresh or 1 for _, stop, fresh in encoded.notes]
-        return self._choice.values(np.average(scores, axis=0, weights=weights))
+        return self.choice.values(np.average(scores, axis=0, weights=weights))
 
     def _room_beside(self, kept: int) -> int:
         try:
@@ -201,7 +201,7 @@ class ByNearness:
     ) -> None:
         self.fields = choice.fields
         self._text = TextVector(checkpoint, tokenizer, long)
-        self._choice = choice
+        self.choice = choice
         self._sentences = [*sentences] if nothing is None else [*sentences, nothing]
         self._several = nothing is not None
         self._directions: Array = np.empty((0, 0), dtype=np.float32)
@@ -223,7 +223,7 @@ class ByNearness:
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
         nearness = self._directions @ unit(self._text.combine(encoded.windows, outputs)) / TEMPERATURE
         scores = sigmoid(nearness[:-1] - nearness[-1]) if self._several else softmax(nearness)
-        return self._choice.values(scores)
+        return self.choice.values(scores)
 
 
 def _checked(pairs: Iterable[tuple[str, str]], where: str) -> tuple[Candidate, ...]:

@@ -51,9 +51,7 @@ def test_a_closed_stderr_swallows_the_noise() -> None:
 def test_a_closed_stdout_fails_when_written() -> None:
     process = run(">&-")
     assert process.returncode == 0
-    assert set(process.stderr.splitlines()) == NOISE | {
-        "bertcli: warning: failed: [Errno 9] standard output is closed"
-    }
+    assert set(process.stderr.splitlines()) == NOISE | {"bertcli: warning: failed: [Errno 9] it is closed"}
 
 
 def test_everything_closed_is_quiet() -> None:

@@ -86,6 +86,9 @@ HARM: dict[str, tuple[str, Edit, str]] = {
     "mask head never trained": (
         "fill", _without("cls.predictions.transform.dense.weight"), "never trained",
     ),
+    "a layer too many": ("label", _config(num_hidden_layers=1), "1 layers, the weights 2"),
+    "no small number": ("label", _config(layer_norm_eps="tiny"), "layer_norm_eps is 'tiny'"),
+    "a large small number": ("label", _config(layer_norm_eps=1e5), "layer_norm_eps is 100000.0"),
     "a layer too few": ("label", _config(num_hidden_layers=3), "3 layers"),
     "a part of a layer missing": (
         "label",
@@ -129,6 +132,12 @@ def test_harm_is_refused_before_a_run(harm: str, checkpoint_copy: Make) -> None:
     assert any(words in message for message in _refusals(quick))
     assert all(found.hint and not found.hint.endswith(".") for found in quick)
     assert {found.message for found in quick} <= {found.message for found in full_check(checkpoint)}
+
+
+def test_what_writes_text_is_refused(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert", "base")
+    edit_json(path / "config.json", architectures=["GPT2LMHeadModel"])
+    assert "made to write text" in _refusals(quick_check(open_checkpoint(path), "embed"))[0]
 
 
 SENTENCE_HARM: dict[str, tuple[Edit, str]] = {

@@ -15,12 +15,14 @@ from bertcli.console import Terminal
 from bertcli.options import OutputOptions
 from bertcli.records import Record, Result
 from bertcli.sinks import Layout, open_sink
-from bertcli.sinks.table.cells import cut, last_cells, measured, padded
+from bertcli.sinks.table.cells import cut, folded, last_cells, measured, padded
 from bertcli.sinks.table.fills import pieces
 from tests.sinks.writing import EMBED, LABEL, REMARKS, failed, result, to_bytes
 
 FILL = Layout("fill", ("text",), ("fills",), REMARKS, "text")
 LABELS = Layout("label", ("text",), ("label", "score", "labels"), REMARKS, "text")
+SPANS = Layout("tag", ("text",), ("spans",), REMARKS, "text")
+TOKEN_TAGS = Layout("tag", ("text",), ("tokens",), REMARKS, "text")
 TOKENS = Layout("embed", ("text",), ("tokens",), REMARKS, "text")
 ANSI = re.compile("\x1b\\[[0-9;]*m")
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=80)
@@ -105,6 +107,64 @@ def test_token_vectors_say_how_many_more_there_are() -> None:
     assert lines[1] == "  wörd                3-7  [ 0.0000  0.0000  0.0000 ]"
     assert lines[-1] == "  … 4 more tokens"
     assert len(table(result({"tokens": [token] * 20}), layout=TOKENS, width=None).splitlines()) == 21
+
+
+def tagged(text: str, *spans: tuple[str, str], **about: Any) -> Result:
+    """Spans (words, label), each looked for behind the one before."""
+    entries, done = [], 0
+    for words, label in spans:
+        start = text.index(words, done)
+        done = start + len(words)
+        entries.append({"label": label, "start": start, "end": done, "text": words, "score": 0.5})
+    return result({"spans": entries}, text=text, **about)
+
+
+def test_spans_are_marked_in_the_text() -> None:
+    results = [
+        tagged("Ada saw\tParis.", ("Ada", "PER"), ("Paris", "LOC")),
+        tagged("nothing here", windows=2),
+        tagged("Paris\x1b[2J", ("Paris\x1b", "L\x07C")),
+    ]
+    assert table(*results, layout=SPANS) == (
+        "[Ada PER] saw\\t[Paris LOC].\n(2 windows)  nothing here\n[Paris\\x1b L\\x07C][2J\n"
+    )
+
+
+def test_labels_keep_their_colours() -> None:
+    shown = table(
+        tagged("a b", ("a", "X"), ("b", "Y")), tagged("c d", ("c", "Y"), ("d", "X")), layout=SPANS, color=True
+    )
+    assert shown.count("\x1b[1;36m") == shown.count("\x1b[1;33m") == 2
+    assert "\x1b[1;33mc\x1b[0m" in shown
+
+
+@given(st.integers(30, 100), st.lists(st.tuples(st.text("ab é東", min_size=1), st.booleans()), max_size=30))
+def test_no_span_is_lost_at_the_end_of_a_line(width: int, parts: list[tuple[str, bool]]) -> None:
+    text = "".join(words for words, _ in parts)
+    one = tagged(text, *((words, "X") for words, is_span in parts if is_span))
+    lines = table(one, layout=SPANS, width=width).splitlines()
+    whole = table(one, layout=SPANS, width=None)
+    if text.strip():
+        assert "".join("".join(lines).split()) == "".join(whole.split())
+    assert all(measured(line) <= width for line in lines)
+
+
+def test_lines_are_folded_behind_blanks() -> None:
+    line = [("one two", ""), ("three four", "1")]
+    assert folded(line, 8, 10) == [
+        [("one ", "")],
+        [("two", ""), ("three ", "1")],
+        [("four", "1")],
+    ]
+    assert folded([("abcdef", "")], 2, 4) == [[("a", ""), ("b", "")], [(letter, "") for letter in "cdef"]]
+
+
+def test_tags_of_tokens_say_how_many_more_there_are() -> None:
+    token = {"token": "##vre", "start": 3, "end": 6, "label": "B-PER", "score": 0.25}
+    lines = table(result({"tokens": [token] * 70}), layout=TOKEN_TAGS).splitlines()
+    assert lines[:2] == ["a text", "  ##vre               3-6  0.2500 ━━╸         B-PER"]
+    assert lines[-1] == "  … 6 more tokens"
+    assert len(table(result({"tokens": [token] * 70}), layout=TOKEN_TAGS, width=None).splitlines()) == 71
 
 
 def test_other_answers_are_shown_field_by_field() -> None:

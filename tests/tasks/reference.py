@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from bertcli.engines import Ask, Hidden, MaskLogits, Pooled, SequenceLogits
+from bertcli.engines import Ask, Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.records import Record, Window
@@ -44,7 +44,7 @@ class Reference:
             inputs["token_type_ids"] = torch.tensor([list(window.types)])
         output = self._model(**inputs, output_hidden_states=True)
         match ask:
-            case SequenceLogits():
+            case SequenceLogits() | TokenLogits():
                 return output.logits[0].numpy()
             case MaskLogits():
                 return output.logits[0, list(window.masks)].numpy()

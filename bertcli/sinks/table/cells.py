@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from rich.cells import get_character_cell_size
 
 from bertcli.console.drawing import painted, visible
@@ -9,6 +12,8 @@ from bertcli.console.drawing import painted, visible
 Span = tuple[str, str]  # text and its style (SGR parameters, empty for plain)
 Line = list[Span]
 
+NO_BREAK = "\xa0"  # the blank that keeps two words on one line
+BEHIND_BLANKS = re.compile(rf"(?<=[^\S{NO_BREAK}])(?=[\S{NO_BREAK}])")
 LONGEST_CHARACTER = 8  # code points of one cell that are looked at before a long text is measured
 
 
@@ -45,13 +50,54 @@ def last_cells(text: str, cells: int) -> str:
     return "…" + text[start:].lstrip()
 
 
+def folded(line: Line, first: int, others: int) -> list[Line]:
+    """The line as several: one of at most `first` cells, then of `others`, cut behind blanks (those that may
+    be cut at). A word is cut only where it is longer than a line."""
+    lines: list[Line] = [[]]
+    room = first
+    for part in _parts(line, others):
+        if _solid(part) > room and (lines[-1] or room < others):
+            lines.append([])
+            room = others
+        lines[-1] += part
+        room -= sum(measured(text) for text, _ in part)
+    return lines
+
+
+def _parts(line: Line, cells: int) -> Iterator[Line]:
+    """The words of a line with the blanks behind them; of longer words than `cells` the characters."""
+    word: Line = []
+    for text, style in line:
+        for part in BEHIND_BLANKS.split(text):
+            word.append((part, style))
+            if part[-1:].isspace() and part[-1] != NO_BREAK:
+                yield from _fitting(word, cells)
+                word = []
+    yield from _fitting(word, cells)
+
+
+def _fitting(word: Line, cells: int) -> list[Line]:
+    if _solid(word) <= cells:
+        return [word]
+    return [[(character, style)] for text, style in word for character in text]
+
+
+def _solid(word: Line) -> int:
+    """The cells of a word without the blanks behind it."""
+    return sum(
+        measured(text.rstrip() if place == len(word) else text) for place, (text, _) in enumerate(word, 1)
+    )
+
+
 def drawn(line: Line, cells: int | None, *, color: bool) -> str:
     """The line as a string, cut to `cells`, with ANSI styles if `color`; no spaces at its end."""
-    spans = line if cells is None else _cut_line(line, cells)
+    spans = line
     while spans and not spans[-1][0].rstrip():
         spans = spans[:-1]
     if spans:
         spans = [*spans[:-1], (spans[-1][0].rstrip(), spans[-1][1])]
+    if cells is not None:
+        spans = _cut_line(spans, cells)
     return "".join(painted(text, style if color else "") for text, style in spans)
 
 

@@ -10,6 +10,7 @@ from bertcli.sinks.table.fields import FieldsView
 from bertcli.sinks.table.fills import FillsView
 from bertcli.sinks.table.labels import LabelsView, LabelView
 from bertcli.sinks.table.page import Page
+from bertcli.sinks.table.spans import SpansView, TokenTagsView
 from bertcli.sinks.table.vectors import EmbeddingView, TokensView
 
 
@@ -35,6 +36,10 @@ def choose_view(page: Page) -> View:
         return LabelView(page)
     if "embedding" in results:
         return EmbeddingView(page)
+    if "spans" in results:
+        return SpansView(page)
+    if "tokens" in results and page.layout.task == "tag":
+        return TokenTagsView(page)
     if "tokens" in results and page.layout.task == "embed":
         return TokensView(page)
     return FieldsView(page)

@@ -1,0 +1,180 @@
+"""`bertcli train`: a model of one's own from labelled examples, or several skills at once from a recipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bertcli import console
+from bertcli.command import Group
+from bertcli.errors import UsageError
+from bertcli.options import InputOptions, TrainOptions, input_options, recipe_options, train_options
+
+if TYPE_CHECKING:
+    from bertcli.training.examples import Example
+    from bertcli.training.run import Kind
+    from bertcli.training.saving import Target
+
+INTERRUPTED = 130
+TYPED = "bertcli.train.typed"
+"""Where the context's `meta` keeps the arguments as they were typed, for the model card."""
+
+
+class TrainGroup(Group):
+    """`train RECIPE.yaml` is `train recipe RECIPE.yaml`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        ctx.meta[TYPED] = list(args)
+        if args[0].endswith((".yaml", ".yml")):
+            args = ["recipe", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=TrainGroup, subcommand_metavar="COMMAND [ARGS]...")
+def train() -> None:
+    """Train a model of your own, from a file or from a recipe.
+
+    The result is a Hugging Face directory: `bertcli -m DIR` uses it, and so does plain transformers. `train
+    RECIPE.yaml -o DIR` is short for `train recipe RECIPE.yaml -o DIR`.
+    """
+
+
+@train.command(examples="""
+    $ bertcli train label tickets.csv --text-field body --label-field team -o mine
+    $ bertcli train label pairs.jsonl --pair-field other -o pairs --dev dev.jsonl
+    """)  # fmt: skip
+@click.option("--label-field", metavar="NAME", help="Field that holds the label, the labels or the number.")
+@input_options
+@train_options
+def label(*, label_field: str | None, inputs: InputOptions, training: TrainOptions) -> int:
+    """Learn to label texts.
+
+    The classes are those of the file; lists of labels make a model where several may hold, numbers a
+    regression. A handful of examples a class is enough to begin with.
+    """
+    from bertcli.training.examples import read_labelled
+
+    return _learn("label", inputs, training, lambda files: read_labelled(files, label_field))
+
+
+@train.command(examples="""
+    $ bertcli train tag entities.conll -o ./entities
+    """)  # fmt: skip
+@input_options
+@train_options
+def tag(*, inputs: InputOptions, training: TrainOptions) -> int:
+    """Learn to tag words, from CoNLL columns or records with words and tags."""
+    from bertcli.training.examples import read_tagged
+
+    return _learn("tag", inputs, training, read_tagged)
+
+
+@train.command(examples="""
+    $ bertcli train fill notes/*.txt -o ./my-words
+    """)  # fmt: skip
+@input_options
+@train_options
+def fill(*, inputs: InputOptions, training: TrainOptions) -> int:
+    """Learn the words of your own texts, by guessing masked ones."""
+    from bertcli.training.examples import read_plain
+
+    return _learn("fill", inputs, training, read_plain)
+
+
+@train.command(examples="""
+    $ bertcli train recipe.yaml -o ./several
+    """)  # fmt: skip
+@click.argument("recipe", type=click.Path(path_type=Path))
+@recipe_options
+def recipe(*, recipe: Path, training: TrainOptions) -> int:
+    """Learn several skills on one encoder, as RECIPE says.
+
+    The recipe is YAML: a base, a schedule, and skills with their data and weights.
+    """
+    _configure(training)
+    from bertcli.training.recipes import follow
+
+    with _target(training) as target, console.StepBar() as bar:
+        finished = follow(recipe, target, resume=training.resume, told=bar.tell)
+    return 0 if finished else _interrupted(training)
+
+
+def _learn(
+    kind: Kind, inputs: InputOptions, training: TrainOptions, read: Callable[[InputOptions], list[Example]]
+) -> int:
+    """Read, hold out, teach, write, and tell how good it is."""
+    _configure(training)
+    from bertcli.models.checkpoint import open_checkpoint
+    from bertcli.models.library import resolve
+    from bertcli.training.examples import hold_out
+    from bertcli.training.run import Request, learn
+
+    checkpoint = open_checkpoint(resolve(training.model))
+    with _target(training) as target:
+        dev = None if training.dev is None else read(replace(inputs, files=(training.dev,), texts=()))
+        held = hold_out(read(inputs), dev, training.dev_fraction, training.seed)
+        request = Request(
+            kind=kind,
+            command=_typed(),
+            data=tuple(Path(name).name for name in inputs.files) or ("stdin",),
+            seed=training.seed,
+            epochs=training.epochs,
+            learning_rate=training.learning_rate,
+            batch_tokens=training.batch_tokens,
+            max_length=training.max_length,
+            device=training.device,
+            dtype=training.dtype,
+            threads=training.threads,
+        )
+        with console.StepBar() as bar:
+            standing = learn(request, checkpoint, held, target, resume=training.resume, told=bar.tell)
+    for line in standing.history:
+        console.note(_figures(line))
+    counts = f"{len(held.train)} examples learnt, {len(held.dev)} held out"
+    console.say(f"{training.output}: {counts}: {_figures(standing.best)}")
+    return _interrupted(training) if standing.interrupted else 0
+
+
+def _configure(training: TrainOptions) -> None:
+    console.configure(quiet=training.quiet, verbose=training.verbose)
+    console.claim_stdout()
+    console.quiet_libraries(verbose=False)
+    # Threads that spin while they wait for each other starve each other where others compute too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if training.force and training.resume:
+        raise UsageError("--force and --resume cannot go together")
+
+
+@contextmanager
+def _target(training: TrainOptions) -> Iterator[Target]:
+    """The directory to make, which leaves no trace of a run that failed."""
+    from bertcli.training.saving import Target
+
+    target = Target(Path(training.output), force=training.force, resume=training.resume)
+    try:
+        yield target
+    finally:
+        target.abandon()
+
+
+def _interrupted(training: TrainOptions) -> int:
+    console.say(f"interrupted: {training.output} holds the best so far, and --resume continues")
+    return INTERRUPTED
+
+
+def _figures(figures: dict[str, float]) -> str:
+    return " · ".join(f"{name.replace('_', ' ')} {value:.6g}" for name, value in figures.items())
+
+
+def _typed() -> list[str]:
+    """The command line for the model card."""
+    typed: list[str] = click.get_current_context().meta[TYPED]
+    return ["train", *typed]

@@ -1,0 +1,157 @@
+"""What the file says is right: gold answers, read from the fields of records.
+
+A record whose gold answer is missing or makes no sense fails like any other that cannot be processed. A label
+the model does not have is another matter: every figure would be wrong without a word, so the run ends there,
+with the labels of both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from bertcli.errors import RecordError, UsageError
+from bertcli.records import Problem, Record
+
+LABEL_FIELDS = ("label", "category", "class", "target")
+SEVERAL_FIELDS = ("labels", "label")
+NUMBER_FIELDS = ("score", "label", "target")
+"""Where the gold answer usually is, of one label, of several, of a number: first of these that is there."""
+
+LOOKED_AT = 10_000  # records that are read to list the labels of a file
+LISTED = 20
+
+
+class UnknownLabelError(Exception):
+    """A gold label that the model does not have."""
+
+
+def gold_field(names: Sequence[str], asked: str | None, *usual: str, where: str, option: str) -> str:
+    """The field that holds the gold answer: the one `asked` for, else the first of the `usual` ones that is
+    there. Raises UsageError, which lists the fields, when there is none."""
+    for name in (asked,) if asked is not None else usual:
+        if name in names or not names:  # an empty input has no fields
+            return name
+    wanted = f"no field '{asked}' ({option})" if asked is not None else f"no field {' or '.join(usual)}"
+    hint = f"its fields: {', '.join(names)}" + ("" if asked is not None else f"; name one with {option}")
+    raise UsageError(f"the first record has {wanted} to compare with", hint=hint, where=where)
+
+
+def watched(records: Iterable[Record], read: Callable[[Record], object]) -> Iterator[Record]:
+    """The records, with a problem where `read` finds no gold answer for a text that has one coming."""
+    for record in records:
+        if record.problem is None and not record.blank:
+            try:
+                read(record)
+            except RecordError as error:
+                record = replace(record, problem=Problem(error.type, error.message))
+        yield record
+
+
+class Labels:
+    """Reads labels as their places among the model's `names`."""
+
+    def __init__(self, field: str, names: Sequence[str]) -> None:
+        self._field = field
+        self._names = tuple(names)
+        self._places = {name: place for place, name in enumerate(names)}
+        self._seen: dict[str, None] = {}
+
+    def one(self, record: Record) -> int:
+        """The place of the record's label. Raises RecordError where it has none, UnknownLabelError."""
+        return self._place(_label(record.fields.get(self._field), self._field))
+
+    def several(self, record: Record) -> list[int]:
+        """The places of the record's labels, of which there may be none."""
+        found = record.fields.get(self._field)
+        if not isinstance(found, list):
+            found = [] if found is None and self._field in record.fields else [found]
+        return [self._place(_label(label, self._field)) for label in found]
+
+    def watch(self, records: Iterable[Record], read: Callable[[Record], object]) -> Iterator[Record]:
+        """`watched`; for a label the model does not have, raises UsageError with the labels of both, after a
+        look at the records that follow."""
+        records = iter(records)
+        current: list[Record] = []  # the record that `watched` is at
+
+        def remembered() -> Iterator[Record]:
+            for record in records:
+                current[:] = [record]
+                yield record
+
+        try:
+            yield from watched(remembered(), read)
+        except UnknownLabelError as unknown:
+            self._look_ahead(records, read)
+            model, file = _listed(self._names), _listed(tuple(self._seen))
+            raise UsageError(
+                f"the label '{unknown}' is not one of the model's",
+                where=current[0].where,
+                hint=f"the model's: {model}; the file's: {file}",
+            ) from None
+
+    def _place(self, label: str) -> int:
+        self._seen[label] = None
+        if label not in self._places:
+            raise UnknownLabelError(label)
+        return self._places[label]
+
+    def _look_ahead(self, records: Iterator[Record], read: Callable[[Record], object]) -> None:
+        for record in islice(records, LOOKED_AT):
+            try:
+                read(record)
+            except (RecordError, UnknownLabelError):
+                continue
+
+
+def number(record: Record, field: str) -> float:
+    """The number in a field; CSV has it as text. Raises RecordError."""
+    found = record.fields.get(field)
+    if isinstance(found, bool) or not isinstance(found, int | float | str):
+        raise _unreadable(field, found, "a number")
+    try:
+        value = float(found)
+    except (ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise _unreadable(field, found, "a number")
+    return value
+
+
+def tags(record: Record, field: str) -> list[str]:
+    """The tags of the record's words. Raises RecordError when there are none, or not one a word."""
+    found = record.fields.get(field)
+    if not isinstance(found, list) or not all(isinstance(tag, str) for tag in found):
+        raise _unreadable(field, found, "a list of tags")
+    if record.words is None:
+        raise RecordError("field", "the words are not given as a list")
+    if len(found) != len(record.words):
+        raise RecordError("field", f"{len(record.words)} words have {len(found)} tags")
+    return found
+
+
+def _label(value: Any, field: str) -> str:
+    """A label as `train` names it: text as it is, a whole number as its digits."""
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int):
+        return str(value)
+    raise _unreadable(field, value, "a label")
+
+
+def _unreadable(field: str, value: Any, what: str) -> RecordError:
+    if value is None or value == "":
+        return RecordError("field", f"the field '{field}' is missing or empty")
+    shown = f"'{value}'" if isinstance(value, str) else str(value)
+    shown = shown if len(shown) <= 40 else shown[:39] + "…"
+    return RecordError("field", f"the field '{field}' holds {shown}, which is not {what}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

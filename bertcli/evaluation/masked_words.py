@@ -1,0 +1,191 @@
+"""fill, measured: how often the model finds a piece of a text that is hidden, and how surprised it is.
+
+A share of each text's pieces is drawn, 15 % as in BERT's own training (Devlin et al. 2019), at least one.
+Each is hidden by the mask token alone, with the rest of the text to see, or all of a text together
+(`together`), which is what training asked for and is harder. Special and unknown tokens are never drawn. What
+is drawn depends on the seed and on where the text stands in the input, not on how texts are batched.
+
+    accuracy         the piece has the highest probability of the whole vocabulary
+    top_5_accuracy   it is among the first five
+    perplexity       exp of the mean of -log p
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from bertcli.engines import MaskLogits
+from bertcli.errors import ModelError
+from bertcli.evaluation import Collector
+from bertcli.evaluation.bootstrap import Numbers, estimates
+from bertcli.evaluation.report import Report
+from bertcli.records import Window
+from bertcli.tasks import Encoded
+from bertcli.tasks.windowing import Windowing
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array, Engine
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Head
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.options import LongOptions
+    from bertcli.records import Record, Result
+
+SHARE = 0.15
+FIRST = 5
+MOST_MASKS = 1024  # whose logits over the vocabulary are held at once
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden(Window):
+    """A window with the pieces that its masks hide."""
+
+    pieces: tuple[int, ...] = ()
+
+
+class MaskedWords:
+    """A task that hides pieces and looks for them. Its result `pieces` is an array (drawn pieces, 2): the
+    rank of each from 0, and its log-probability."""
+
+    fields = ("pieces",)
+    optional: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer,
+        head: Head,
+        long: LongOptions,
+        *,
+        share: float = SHARE,
+        together: bool = False,
+        seed: int = 0,
+    ) -> None:
+        if tokenizer.mask_id is None:
+            raise ModelError(f"{checkpoint.name} has no mask token", hint="use a masked language model")
+        self._mask = tokenizer.mask_id
+        self._tokenizer = tokenizer
+        self._windowing = Windowing(
+            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
+        )
+        self._ask = MaskLogits(head)
+        self._share = share
+        self._together = together
+        self._seed = seed
+
+    def prepare(self, engine: Engine) -> None:
+        """Nothing is computed ahead of the records."""
+
+    def encode(self, record: Record) -> Encoded:
+        encoded = self._windowing.single(self._tokenizer.encode(record.text or ""))
+        candidates = [
+            (number, place)
+            for number, window in enumerate(encoded.windows)
+            for place in self._windowing.fresh_tokens(window)
+            if self._is_word(window.ids[place])
+        ]
+        random = np.random.default_rng((self._seed, record.index))
+        count = min(len(candidates), max(1, round(self._share * len(candidates))))
+        drawn = sorted(random.choice(len(candidates), size=count, replace=False).tolist()) if count else []
+        places = [candidates[place] for place in drawn]
+        windows = list(self._hidden(encoded.windows, places))
+        return _Drawn(windows, encoded.truncated, len(encoded.windows))
+
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
+        """Ranks and log-probabilities (masks, 2) of the hidden pieces of each window."""
+        found: list[Array] = []
+        for part in _parts(cast("Sequence[Hidden]", windows)):  # as `encode` made them
+            logits = engine.forward(part, self._ask)
+            found += [_found(rows, window.pieces) for rows, window in zip(logits, part, strict=True)]
+        return found
+
+    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+        return {"pieces": np.concatenate(outputs) if outputs else np.empty((0, 2), dtype=np.float32)}
+
+    def _is_word(self, token: int) -> bool:
+        return not self._tokenizer.is_special(token) and token != self._tokenizer.unknown_id
+
+    def _hidden(self, windows: Sequence[Window], places: Sequence[tuple[int, int]]) -> Iterator[Hidden]:
+        """The windows with their pieces at `places` (number of the window, position) hidden."""
+        if self._together:
+            groups = [
+                (number, [place for where, place in places if where == number])
+                for number in dict.fromkeys(number for number, _ in places)
+            ]
+        else:
+            groups = [(number, [place]) for number, place in places]
+        for number, group in groups:
+            ids = list(windows[number].ids)
+            pieces = tuple(ids[place] for place in group)
+            for place in group:
+                ids[place] = self._mask
+            yield Hidden(ids, windows[number].types, (0, len(ids)), tuple(group), pieces=pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn(Encoded):
+    """`notes` is the number of windows the text was cut into."""
+
+    @property
+    def slices(self) -> int:
+        count: int = self.notes
+        return count
+
+
+class MaskedWordAnswers(Collector):
+    """Figures of a MaskedWords task. A text is what is drawn together in a resample."""
+
+    def __init__(self, task: MaskedWords, *, facts: dict[str, Any]) -> None:
+        super().__init__()
+        self.task = task
+        self._facts = facts
+        self._sums: list[tuple[float, float, float, float]] = []  # pieces, found, among the first, surprise
+
+    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+        return iter(records)
+
+    def keep(self, result: Result) -> None:
+        if len(result.values["pieces"]):
+            ranks, log_p = result.values["pieces"].astype(np.float64).T
+            self._sums.append((len(ranks), (ranks == 0).sum(), (ranks < FIRST).sum(), -log_p.sum()))
+
+    def report(self) -> Report:
+        if not self._sums:
+            return Report("fill", self._facts | {"pieces": 0}, {})
+        sums = np.array(self._sums, dtype=np.float64)
+
+        def measure(weights: Numbers) -> dict[str, float]:
+            pieces, found, first, surprise = weights @ sums
+            return {
+                "accuracy": found / pieces,
+                "top_5_accuracy": first / pieces,
+                "perplexity": float(np.exp(surprise / pieces)),
+            }
+
+        facts = self._facts | {"pieces": int(sums[:, 0].sum())}
+        return Report("fill", facts, estimates(measure, len(sums)))
+
+
+def _parts(windows: Sequence[Hidden]) -> Iterator[Sequence[Hidden]]:
+    """The windows in groups of at most `MOST_MASKS` masks (a window with more is a group of its own)."""
+    start = masks = 0
+    for end, window in enumerate(windows):
+        if end > start and masks + len(window.masks) > MOST_MASKS:
+            yield windows[start:end]
+            start, masks = end, 0
+        masks += len(window.masks)
+    if start < len(windows):
+        yield windows[start:]
+
+
+def _found(logits: Array, pieces: tuple[int, ...]) -> Array:
+    """Rank and log-probability (masks, 2) of each piece among logits (masks, vocabulary)."""
+    own = logits[np.arange(len(pieces)), list(pieces)]
+    ranks = (logits > own[:, None]).sum(axis=1)
+    most = logits.max(axis=1)  # so that nothing overflows
+    log_sums = most + np.log(np.exp(logits - most[:, None]).sum(axis=1))
+    return np.stack([ranks, own - log_sums], axis=1).astype(np.float32)

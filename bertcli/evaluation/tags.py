@@ -1,0 +1,100 @@
+"""tag, measured: entities where tags make spans, words where every word has a tag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bertcli.errors import UsageError
+from bertcli.evaluation import Collector
+from bertcli.evaluation.bootstrap import Measure, Numbers, estimates
+from bertcli.evaluation.classification import confusion, counts_of_confusion, one_of_many
+from bertcli.evaluation.entities import EntityCounts
+from bertcli.evaluation.gold import tags, watched
+from bertcli.evaluation.report import Confusion, Report, label_figures
+from bertcli.tasks.tagset import OUTSIDE, PREFIXED, Tagset
+
+if TYPE_CHECKING:
+    from bertcli.records import Record, Result
+    from bertcli.tasks import Task
+
+
+class TagAnswers(Collector):
+    """Compares a task's `word_tags` with the tags in `field`. `tagset` is the model's.
+
+    Types that only the file has count as missed; where it has none in common with the model, no figure would
+    mean anything.
+    """
+
+    def __init__(self, task: Task, tagset: Tagset, field: str, *, facts: dict[str, Any]) -> None:
+        super().__init__()
+        self.task = task
+        self._tagset = tagset
+        self._field = field
+        self._facts = facts
+        self._gold: list[list[str]] = []
+        self._answers: list[list[str]] = []
+
+    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+        return watched(records, lambda record: tags(record, self._field))
+
+    def keep(self, result: Result) -> None:
+        self._gold.append(tags(result.record, self._field))
+        self._answers.append([word["tag"] for word in result.values["word_tags"]])
+
+    def report(self) -> Report:
+        """Raises UsageError where the file's tags are not the model's."""
+        notes = self._strange()
+        return self._of_words(notes) if self._tagset.per_word else self._of_entities(notes)
+
+    def _of_entities(self, notes: Sequence[str]) -> Report:
+        entities = EntityCounts(self._gold, self._answers)
+        sentences = len(self._gold)
+        figures = label_figures(entities.types, entities.counts(np.ones(sentences)))
+        return Report("tag", self._facts, estimates(entities.measure(), sentences), figures, notes=notes)
+
+    def _of_words(self, notes: Sequence[str]) -> Report:
+        names = tuple(dict.fromkeys([*self._tagset.tags, *chain(*self._gold), *chain(*self._answers)]))
+        places = {name: place for place, name in enumerate(names)}
+        gold = np.array([places[tag] for tag in chain(*self._gold)])
+        answers = np.array([places[tag] for tag in chain(*self._answers)])
+        sentences = np.repeat(np.arange(len(self._gold)), [len(words) for words in self._gold])
+        table = confusion(gold, answers, len(names), np.ones(len(gold)))
+        return Report(
+            "tag",
+            self._facts | {"words": len(gold)},
+            estimates(_by_sentence(one_of_many(gold, answers, len(names)), sentences), len(self._gold)),
+            label_figures(names, counts_of_confusion(table)),
+            Confusion.of(names, table),
+            notes=notes,
+        )
+
+    def _strange(self) -> list[str]:
+        """A note on the types that the model does not have."""
+        own = {self._type(tag) for tag in self._tagset.tags}
+        there = {self._type(tag) for tag in chain(*self._gold)}
+        if not there - own:
+            return []
+        model, file = ", ".join(sorted(own - {OUTSIDE})), ", ".join(sorted(there - {OUTSIDE}))
+        if not (there & own) - {OUTSIDE}:
+            raise UsageError(
+                "none of the file's tags is one of the model's",
+                hint=f"the model's: {model}; the file's: {file}",
+            )
+        return [f"the model has no {', '.join(sorted(there - own))}: these count as missed"]
+
+    def _type(self, tag: str) -> str:
+        found = None if self._tagset.per_word else PREFIXED.fullmatch(tag)
+        return found[2] if found else tag
+
+
+def _by_sentence(measure: Measure, sentences: Any) -> Measure:
+    """A measure of words from how often each sentence counts; `sentences` (words,) is where each word is."""
+
+    def measure_sentences(weights: Numbers) -> Mapping[str, float]:
+        return measure(weights[sentences])
+
+    return measure_sentences

@@ -1,0 +1,227 @@
+"""tag: a label for each word, and spans of words that belong together.
+
+The head gives a logit for every class and token; softmax makes probabilities p of them. A span has to consist
+of whole words, but the head sees word pieces. `aggregation` says how a word gets its label (the names and
+rules are those of transformers):
+
+    first     that of its first piece, which is the one most models were trained on
+    average   the likeliest by the mean of p over its pieces
+    max       that of the piece with the largest p
+    simple    none: every piece is tagged by itself, and a span may begin inside a word
+
+How labels make spans is told in `tagset`, what a word is in `wording`. The score of a span is the mean of its
+words' scores, a word's score the p of its label.
+
+A text longer than the model is read window by window. Where two windows overlap, each token is decided where
+it has more context: by the earlier window up to the middle of the overlap, then by the later one. The border
+is moved to the nearest beginning of a word, so that no word is decided half by each.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from bertcli.engines import TokenLogits
+from bertcli.tasks import Encoded
+from bertcli.tasks.choice import softmax
+from bertcli.tasks.tagset import OUTSIDE, Tagset
+from bertcli.tasks.windowing import Slice, Windowing
+from bertcli.tasks.wording import Word, each_token, found_words, given_words
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array, Engine
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Head
+    from bertcli.models.tokenizer import Tokenizer, Tokens
+    from bertcli.options import LongOptions
+    from bertcli.records import Record, Window
+
+Aggregation = Literal["simple", "first", "average", "max"]
+Shape = Literal["spans", "tokens", "words"]
+FIELDS: Mapping[Shape, str] = {"spans": "spans", "tokens": "tokens", "words": "word_tags"}
+WORD = re.compile(r"\S+")
+
+
+class Notes(NamedTuple):
+    """What `decode` needs again: a text's tokens, and how they were cut into windows."""
+
+    tokens: Tokens
+    slices: list[Slice]
+
+
+class Tag:
+    """The tags of one head.
+
+    `shape` is what a record gets: `spans`; `tokens`, each with its own tag; or for CoNLL `word_tags`, a word
+    and a tag in BIO each. With `split_words` a text's words are what stands between blanks; records that
+    bring their `words` are always taken at their word.
+    """
+
+    optional: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer,
+        head: Head,
+        long: LongOptions,
+        *,
+        aggregation: Aggregation = "first",
+        shape: Shape = "spans",
+        split_words: bool = False,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._windowing = Windowing(
+            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
+        )
+        self._ask = TokenLogits(head)
+        self._tagset = Tagset(head.labels)
+        self._aggregation = aggregation
+        self._shape = shape
+        self._split_words = split_words
+        self.fields = (FIELDS[shape],)
+
+    def prepare(self, engine: Engine) -> None:
+        """Nothing is computed ahead of the records."""
+
+    def encode(self, record: Record) -> Encoded:
+        tokens = self._tokenizer.encode(record.text or "")
+        slices, truncated = self._windowing.slices(len(tokens), self._windowing.room)
+        windows = [self._windowing.window(tokens.ids, cut) for cut in slices]
+        return Encoded(windows, truncated, Notes(tokens, slices))
+
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
+        """Probabilities (tokens, labels) of each window, special tokens included."""
+        return [softmax(logits) for logits in engine.forward(windows, self._ask)]
+
+    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+        text = record.text or ""
+        tokens, slices = encoded.notes
+        words = self._words(record, text, tokens)
+        p = self._stitched(slices, outputs, [word.first for word in words])  # (tokens, labels)
+        if self._shape == "tokens":
+            return {"tokens": self._token_tags(tokens, p)}
+        if encoded.truncated:
+            words = [word._replace(stop=min(word.stop, len(p))) for word in words if word.first < len(p)]
+        spans = self._spans(text, words, aggregated(p, words, self._aggregation))
+        if self._shape == "words":
+            return {"word_tags": self._word_tags(text, self._places(record, text, tokens), spans)}
+        return {"spans": spans}
+
+    def _words(self, record: Record, text: str, tokens: Tokens) -> list[Word]:
+        """What gets a label together."""
+        if self._aggregation == "simple" or self._shape == "tokens":
+            return each_token(text, tokens)
+        places = self._given(record, text)
+        if places is None:
+            return found_words(text, tokens, self._tokenizer)
+        return given_words(text, tokens, self._tokenizer, places)
+
+    def _given(self, record: Record, text: str) -> list[tuple[int, int]] | None:
+        """Where the words stand that the input has split itself; None where it has not."""
+        if record.words is not None:
+            return list(_joined(record.words))
+        return [found.span() for found in WORD.finditer(text)] if self._split_words else None
+
+    def _places(self, record: Record, text: str, tokens: Tokens) -> list[tuple[int, int]]:
+        """Where all words stand, those without a token included."""
+        places = self._given(record, text)
+        if places is not None:
+            return places
+        return [(word.start, word.end) for word in found_words(text, tokens, self._tokenizer)]
+
+    def _stitched(self, slices: Sequence[Slice], outputs: Sequence[Array], begins: Sequence[int]) -> Array:
+        """Of each token what the window says that decides it: (tokens, labels)."""
+        leading = self._windowing.leading
+        parts = [
+            output[leading + first - start : leading + stop - start]
+            for (start, _, _), output, (first, stop) in zip(
+                slices, outputs, pairwise(borders(slices, begins)), strict=True
+            )
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _spans(self, text: str, words: Sequence[Word], p: Array) -> list[dict[str, Any]]:
+        """The spans of words with probabilities p (words, labels)."""
+        scores = p.max(axis=1)
+        spans = []
+        for first, stop, label in self._tagset.spans(p.argmax(axis=1).tolist()):
+            start, end = words[first].start, words[stop - 1].end
+            start += len(text[start:end]) - len(text[start:end].lstrip())
+            if start < end:
+                score = float(scores[first:stop].mean())
+                spans.append(
+                    {"label": label, "start": start, "end": end, "text": text[start:end], "score": score}
+                )
+        return spans
+
+    def _token_tags(self, tokens: Tokens, p: Array) -> list[dict[str, Any]]:
+        """Each token with the likeliest of its tags."""
+        best, scores = p.argmax(axis=1).tolist(), p.max(axis=1).tolist()
+        return [
+            {
+                "token": self._tokenizer.piece(token),
+                "start": start,
+                "end": end,
+                "label": self._tagset.tags[tag],
+                "score": score,
+            }
+            for token, (start, end), tag, score in zip(
+                tokens.ids[: len(p)], tokens.offsets[: len(p)], best, scores, strict=True
+            )
+        ]
+
+    def _word_tags(
+        self, text: str, places: Sequence[tuple[int, int]], spans: Sequence[dict[str, Any]]
+    ) -> list[dict[str, str]]:
+        """The words at `places` with their tags. A word that spans touch belongs to the first of them."""
+        tags = [OUTSIDE] * len(places)
+        free = 0
+        for span in spans:
+            free = bisect_right(places, span["start"], lo=free, key=lambda place: place[1])
+            touched = range(free, bisect_left(places, span["end"], lo=free, key=lambda place: place[0]))
+            for number in touched:
+                tags[number] = self._tagset.spelled(span["label"], begins=number == free)
+            free = touched.stop
+        return [{"word": text[start:end], "tag": tag} for (start, end), tag in zip(places, tags, strict=True)]
+
+
+def aggregated(p: Array, words: Sequence[Word], how: Aggregation) -> Array:
+    """Probabilities of words (words, labels) from those of tokens (tokens, labels)."""
+    rows: Array = p[[word.first for word in words]]
+    if how in ("simple", "first"):
+        return rows
+    for row, word in enumerate(words):
+        if word.stop - word.first > 1:
+            pieces = p[word.first : word.stop]
+            rows[row] = pieces.mean(axis=0) if how == "average" else pieces[pieces.max(axis=1).argmax()]
+    return rows
+
+
+def borders(slices: Sequence[Slice], begins: Sequence[int]) -> list[int]:
+    """The tokens at which one window hands over to the next, with 0 and the number of tokens around them.
+
+    Of the tokens where a word `begins` in the overlap of two windows it is the one nearest to the middle; the
+    middle itself where there is none.
+    """
+    found = [0]
+    for (_, stop, _), (start, _, _) in pairwise(slices):
+        middle = (start + stop) // 2
+        inside = begins[bisect_left(begins, start) : bisect_right(begins, stop)]
+        border = min(inside, key=lambda place: abs(place - middle), default=middle)
+        found.append(max(found[-1], border))
+    return [*found, slices[-1][1]]
+
+
+def _joined(words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where words stand that are joined by blanks."""
+    start = 0
+    for word in words:
+        yield start, start + len(word)
+        start += len(word) + 1

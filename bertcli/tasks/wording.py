@@ -1,0 +1,135 @@
+"""Which tokens make a word, and the characters it stands for.
+
+Where the vocabulary marks the pieces inside a word (WordPiece: `play ##ing`), a word is a piece without the
+mark and those with it that follow; punctuation marks are words of their own. Byte-level and SentencePiece
+vocabularies mark only where a blank was, so that a comma would belong to the word before it and a Chinese
+sentence would be one word. There the characters decide, as nearly as WordPiece would: a run of letters and
+digits is a word, every other character one of its own; in scripts that are written without blanks, each token
+is. A word that the input has split itself is what the input says.
+
+A word has all characters of its tokens, combining marks included that the tokenizer took off, and no blanks
+around.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from bertcli.models.tokenizer import WORD_STARTS
+
+if TYPE_CHECKING:
+    from bertcli.models.tokenizer import Tokenizer, Tokens
+
+# Thai, Lao, Burmese, Khmer, kana, Chinese
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+ATTACHED = ("Mn", "Mc", "Me", "Cf")  # categories of combining marks, joiners, soft hyphens
+
+
+class Word(NamedTuple):
+    """Tokens from `first` to before `stop`, and the characters from `start` to before `end`."""
+
+    first: int
+    stop: int
+    start: int
+    end: int
+
+
+def found_words(text: str, tokens: Tokens, tokenizer: Tokenizer) -> list[Word]:
+    """The words of a text, by what its tokens and characters say."""
+    words: list[Word] = []
+    marked = tokenizer.marks_insides
+    started = ended = -1
+    for place, start, end in _visible(text, tokens, tokenizer):
+        if marked:
+            begins = tokenizer.starts_word(tokens.ids[place])
+        else:  # several tokens may stand for one character
+            begins = start > started and start >= ended and _begins_word(text, start)
+        if begins or not words:
+            words.append(Word(place, place + 1, start, end))
+        else:
+            words[-1] = Word(words[-1].first, place + 1, words[-1].start, end)
+        started, ended = start, end
+    return words
+
+
+def given_words(
+    text: str, tokens: Tokens, tokenizer: Tokenizer, places: Sequence[tuple[int, int]]
+) -> list[Word]:
+    """The words that stand at `places`, (start, end) in characters; those without a token are left out."""
+    words: list[Word] = []
+    number = 0
+    for place, start, _ in _visible(text, tokens, tokenizer):
+        while number < len(places) and places[number][1] <= start:
+            number += 1
+        if number == len(places):
+            break
+        begin, end = places[number]
+        if words and words[-1].start == begin:
+            words[-1] = Word(words[-1].first, place + 1, begin, end)
+        elif begin <= start:
+            words.append(Word(place, place + 1, begin, end))
+    return words
+
+
+def each_token(text: str, tokens: Tokens) -> list[Word]:
+    """Every token by itself."""
+    offsets = tokens.offsets
+    return [
+        Word(place, place + 1, start, end)
+        for place, ((start, _), end) in enumerate(zip(offsets, _ends(text, offsets), strict=True))
+    ]
+
+
+def _visible(text: str, tokens: Tokens, tokenizer: Tokenizer) -> Iterator[tuple[int, int, int]]:
+    """(place, start, end) of each token that stands for more than blanks. A word's mark that is a token of
+    its own (`▁`) stands where the token behind it begins."""
+    ids, offsets = tokens.ids, tokens.offsets
+    for place, ((start, _), end) in enumerate(zip(offsets, _ends(text, offsets), strict=True)):
+        said, piece = text[start:end], tokenizer.piece(ids[place])
+        if not tokenizer.marks_insides and piece in WORD_STARTS and piece != said:
+            behind = place + 1
+            if behind == len(ids) or tokenizer.starts_word(ids[behind]) or not _says(text, offsets[behind]):
+                continue
+            start = end = offsets[behind][0]
+        elif not said.strip():
+            continue
+        yield place, start, end
+
+
+def _says(text: str, place: tuple[int, int]) -> bool:
+    return bool(text[slice(*place)].strip())
+
+
+def _ends(text: str, offsets: Sequence[tuple[int, int]]) -> Iterator[int]:
+    """Where each token ends, with the combining marks behind it that no token stands for."""
+    if text.isascii():
+        yield from (end for _, end in offsets)
+        return
+    limits = [*(start for start, _ in offsets[1:]), len(text)]
+    for (_, end), limit in zip(offsets, limits, strict=False):
+        while end < limit and unicodedata.category(text[end])[0] == "M":
+            end += 1
+        yield end
+
+
+def _begins_word(text: str, start: int) -> bool:
+    """Whether the character at `start` begins a word, going by it and by what stands before it."""
+    if start == 0 or text[start - 1].isspace():
+        return True
+    if unicodedata.category(text[start]) in ATTACHED:
+        return False
+    before = start - 1
+    while before > 0 and unicodedata.category(text[before]) in ATTACHED:
+        before -= 1
+    if UNSPACED.match(text, start):
+        return True
+    return not (_is_letter(text[before]) and _is_letter(text[start])) or bool(UNSPACED.match(text, before))
+
+
+def _is_letter(character: str) -> bool:
+    return character.isalnum()

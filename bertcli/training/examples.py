@@ -1,0 +1,243 @@
+"""Records -> examples with targets: which field is the label, which classes there are, what is held out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from bertcli import console
+from bertcli.errors import InputError, UsageError
+from bertcli.sources import open_source
+
+if TYPE_CHECKING:
+    from bertcli.models.heads import ProblemType
+    from bertcli.options import InputOptions
+    from bertcli.records import Record
+
+LABEL_FIELDS = ("labels", "label", "score", "category", "class", "target")
+SINGLE: ProblemType = "single_label_classification"
+MULTI: ProblemType = "multi_label_classification"
+REGRESSION: ProblemType = "regression"
+FEW_NUMBERS = 20  # whole numbers of at most so many values are names of classes
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text, or a pair of texts, and what it should get: a class, a tuple of classes, a number, or tags."""
+
+    text: str
+    pair: str | None
+    target: Any
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is learnt from, and what is held out to measure with."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+
+    def fingerprint(self) -> str:
+        """Changes with every example."""
+        return hashlib.sha256(repr((self.train, self.dev)).encode()).hexdigest()[:16]
+
+
+def read_labelled(options: InputOptions, label_field: str | None) -> list[Example]:
+    """The labelled texts of some files; what has no text or no label is left out, with a warning.
+
+    Raises UsageError when the records have no field with labels, InputError when none is usable.
+    """
+    field = label_field
+
+    def example(record: Record) -> Example | None:
+        nonlocal field
+        if field is None:
+            field = _label_field(record)
+        target = record.fields.get(field)
+        if record.blank or target is None or target == "":
+            return None
+        if isinstance(target, list):
+            target = tuple(str(label) for label in target)
+        return Example(str(record.text), record.pair, target)
+
+    return _read(options, example, "label")
+
+
+def read_tagged(options: InputOptions) -> list[Example]:
+    """The tagged sentences of some files: CoNLL columns, or records with `words` and `tags`.
+
+    Raises InputError when none is usable.
+    """
+
+    def example(record: Record) -> Example | None:
+        tags = record.fields.get("tags")
+        if record.words is None or not isinstance(tags, list) or len(tags) != len(record.words):
+            return None
+        return Example(str(record.text), None, tuple(str(tag) for tag in tags), record.words)
+
+    return _read(replace(options, split_words=True), example, "tags for its words")
+
+
+def read_plain(options: InputOptions) -> list[Example]:
+    """The texts of some files. Raises InputError when there are none."""
+    return _read(
+        options, lambda record: None if record.blank else Example(str(record.text), None, None), "text"
+    )
+
+
+def hold_out(examples: Sequence[Example], dev: Sequence[Example] | None, fraction: float, seed: int) -> Held:
+    """The examples with those of `dev` held out, or without `dev` a seeded `fraction` of each class.
+
+    Equal texts go to the same side, so that nothing measured with was learnt from.
+    """
+    if dev is not None:
+        return Held(tuple(examples), tuple(dev))
+    groups: dict[str, list[tuple[str, str | None]]] = {}
+    for key, target in {(e.text, e.pair): e.target for e in examples}.items():
+        groups.setdefault(target if isinstance(target, str) else "", []).append(key)
+    rng = np.random.default_rng(seed)
+    held: set[tuple[str, str | None]] = set()
+    owed = 0.0
+    for name in sorted(groups):
+        # What one class is too small to give, the next one owes: the fraction holds over all.
+        owed += fraction * len(groups[name])
+        count = min(int(owed + 0.5), len(groups[name]) - 1)
+        owed -= count
+        held.update(groups[name][i] for i in rng.permutation(len(groups[name]))[:count])
+    parts = Held(
+        tuple(e for e in examples if (e.text, e.pair) not in held),
+        tuple(e for e in examples if (e.text, e.pair) in held),
+    )
+    if not parts.train or not parts.dev:
+        raise InputError(
+            f"{len(examples)} examples are too few to hold out {fraction:g} of them",
+            hint="give more examples, a larger --dev-fraction, or a file to measure with as --dev",
+        )
+    return parts
+
+
+def problem_of(examples: Iterable[Example]) -> ProblemType:
+    """What the labels are: lists of classes, numbers, or classes."""
+    targets = [example.target for example in examples]
+    if any(isinstance(target, tuple) for target in targets):
+        return MULTI
+    if not all(type(target) in (int, float) for target in targets):
+        numbers = [_number(target) for target in targets]
+        # Numbers from a CSV file come as strings; only fractions tell them from names.
+        whole = all(number is None or number == int(number) for number in numbers)
+        return SINGLE if whole or None in numbers else REGRESSION
+    values = set(targets)
+    whole = all(value == int(value) for value in values)
+    return SINGLE if whole and len(values) <= FEW_NUMBERS else REGRESSION
+
+
+def classes_of(examples: Iterable[Example], problem: ProblemType) -> tuple[str, ...]:
+    """The names of the classes, sorted; `score` alone for a regression.
+
+    Raises InputError when there is only one, from which nothing can be learnt.
+    """
+    if problem == REGRESSION:
+        return ("score",)
+    names = {label for example in examples for label in _names(example.target)}
+    if len(names) < 2:
+        only = f"the only label is {next(iter(names))!r}" if names else "there is no label"
+        raise InputError(f"{only}: nothing can be learnt from that", hint="give examples of other labels too")
+    return tuple(sorted(names))
+
+
+def targets_of(
+    examples: Sequence[Example], classes: Sequence[str], problem: ProblemType
+) -> np.ndarray[Any, Any]:
+    """The targets as the losses want them: int64 [n] of classes, float32 [n, classes] of 0 and 1 where many
+    may hold, float32 [n] for a regression. Raises InputError for a class that is not among `classes`."""
+    if problem == REGRESSION:
+        return np.array([_as_number(example.target) for example in examples], np.float32)
+    index = {name: number for number, name in enumerate(classes)}
+    unknown = sorted({n for e in examples for n in _names(e.target)} - set(index))
+    if unknown:
+        raise InputError(
+            f"the held-out examples have a label {unknown[0]!r} that no training example has",
+            hint=f"the labels learnt are: {', '.join(classes)}",
+        )
+    if problem == SINGLE:
+        return np.array([index[_names(example.target)[0]] for example in examples], np.int64)
+    several = np.zeros((len(examples), len(classes)), np.float32)
+    for row, example in enumerate(examples):
+        several[row, [index[name] for name in _names(example.target)]] = 1
+    return several
+
+
+def tag_names(examples: Iterable[Example]) -> tuple[str, ...]:
+    """The tags, `O` first. Raises InputError when there is only one."""
+    names = {tag for example in examples for tag in example.target}
+    if len(names) < 2:
+        raise InputError("there is only one tag: nothing can be learnt from that")
+    return tuple(sorted(names, key=lambda name: (name != "O", name)))
+
+
+def spread(examples: Sequence[Example], classes: Sequence[str]) -> Mapping[str, int]:
+    """How many examples each class has, in the order of `classes`."""
+    counts = Counter(name for example in examples for name in _names(example.target))
+    return {name: counts[name] for name in classes}
+
+
+T = TypeVar("T")
+
+
+def _read(options: InputOptions, convert: Any, lacking: str) -> list[Example]:
+    found: list[Example] = []
+    left_out, first = 0, ""
+    with closing(open_source(options)) as source:
+        for record in source:
+            example = None if record.problem is not None else convert(record)
+            if example is None:
+                left_out, first = left_out + 1, first or record.where
+            else:
+                found.append(example)
+    if not found:
+        where = first or ", ".join(options.files)
+        raise InputError(f"no record has a {lacking}" if lacking != "text" else "no text", where=where)
+    if left_out:
+        console.warn(f"{left_out} records are left out, the first at {first}: no text or no {lacking}")
+    return found
+
+
+def _label_field(record: Record) -> str:
+    found = next((name for name in LABEL_FIELDS if name in record.fields), None)
+    if found is None:
+        raise UsageError(
+            "no field looks like a label",
+            hint=f"name one with --label-field: {', '.join(record.fields)}",
+            where=record.where,
+        )
+    return found
+
+
+def _names(target: Any) -> tuple[str, ...]:
+    if isinstance(target, tuple):
+        return target
+    if isinstance(target, float) and target == int(target):
+        return (str(int(target)),)
+    return (str(target),)
+
+
+def _number(target: Any) -> float | None:
+    try:
+        number = float(target)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _as_number(target: Any) -> float:
+    number = _number(target)
+    if number is None:
+        raise InputError(f"the label {target!r} is not a number, but the others are")
+    return number

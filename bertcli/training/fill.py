@@ -1,0 +1,108 @@
+"""Learn words: continued masked-LM training on one's own text (Devlin et al. 2018)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForMaskedLM
+
+from bertcli.errors import ModelError
+from bertcli.training.batches import Ids
+from bertcli.training.figures import Figures
+from bertcli.training.lessons import Machine, load_base
+
+if TYPE_CHECKING:
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.training.examples import Example, Held
+
+RATE = 0.15  # of the tokens are guessed; of these one in ten stays, one in ten becomes a random token
+KEPT, SWAPPED = 0.1, 0.1
+FEWEST = 3  # tokens of a text worth guessing in
+
+
+class FillLesson:
+    """A masked-LM on the base's encoder."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, tokenizer: Tokenizer, held: Held, machine: Machine, length: int
+    ) -> None:
+        if tokenizer.mask_id is None:
+            raise ModelError(f"{checkpoint.name} has no mask token", hint="take a BERT with its tokenizer")
+        self.machine = machine
+        self._mask, self._size = tokenizer.mask_id, len(tokenizer)
+        self._special = np.array([tokenizer.is_special(token) for token in range(self._size)])
+        self.train = _pieces(tokenizer, held.train, length)
+        self.dev = _pieces(tokenizer, held.dev, length)
+        self.lengths: Sequence[int] = [len(one) for one in self.train]
+        self.model = load_base(AutoModelForMaskedLM, checkpoint).to(machine.device)
+
+    def begin(self) -> None:
+        """The head is the base's own."""
+
+    def loss(self, chosen: Sequence[int], seed: int) -> Tensor:
+        logits, words = self._guessed([self.train[i] for i in chosen], seed, KEPT, SWAPPED)
+        return torch.nn.functional.cross_entropy(logits, words)
+
+    def figures(self) -> Figures:
+        """With every chosen token behind the mask, the same ones each time."""
+        right, total, loss = 0, 0, 0.0
+        for indices, _ in self.machine.sweep(self.dev):
+            logits, words = self._guessed([self.dev[i] for i in indices], indices[0], 0.0, 0.0)
+            loss += float(torch.nn.functional.cross_entropy(logits, words, reduction="sum"))
+            right, total = right + int((logits.argmax(1) == words).sum()), total + len(words)
+        mean = loss / total
+        return {"accuracy": right / total, "perplexity": math.exp(min(mean, 50.0)), "loss": mean}
+
+    def _guessed(self, texts: Sequence[Ids], seed: int, kept: float, swapped: float) -> tuple[Tensor, Tensor]:
+        """Logits [guessed, vocabulary] at the chosen places, and the words there [guessed]."""
+        rng = np.random.default_rng(seed)
+        inputs = self.machine.batch(texts)
+        ids = inputs["input_ids"].cpu().numpy().copy()  # [rows, length]
+        open_places = (inputs["attention_mask"].cpu().numpy() == 1) & ~self._special[ids]
+        drawn = np.where(open_places, rng.random(ids.shape), 2.0)
+        # At least one a text, so that short ones count too.
+        chosen = (drawn < RATE) | (open_places & (drawn == drawn.min(1, keepdims=True)))
+        words = torch.from_numpy(ids[chosen])
+        fate = rng.random(ids.shape)
+        ids[chosen & (fate >= kept + swapped)] = self._mask
+        random = chosen & (fate >= kept) & (fate < kept + swapped)
+        ids[random] = rng.integers(0, self._size, int(random.sum()))
+        places = torch.from_numpy(chosen).to(self.machine.device)
+        inputs["input_ids"] = torch.from_numpy(ids).to(self.machine.device)
+        states = self.model.base_model(**inputs).last_hidden_state[places]  # [guessed, hidden]
+        head = self.model.get_submodule(_head_name(self.model))
+        return head(states).float(), words.to(self.machine.device)
+
+
+def _head_name(model: torch.nn.Module) -> str:
+    """The masked-LM head beside the encoder (`cls`, `lm_head` …): only guessed places are projected onto the
+    vocabulary. Raises ModelError for an architecture whose head is in several parts."""
+    names = [name for name, _ in model.named_children() if name in ("cls", "lm_head", "predictions")]
+    if len(names) != 1:
+        raise ModelError(
+            f"train fill does not know the head of {type(model).__name__}",
+            hint="take a BERT, RoBERTa, CamemBERT, XLM-R, MPNet or ALBERT",
+        )
+    return names[0]
+
+
+def _pieces(tokenizer: Tokenizer, examples: Sequence[Example], length: int) -> list[Ids]:
+    """Every text whole, in pieces of at most `length` tokens; scraps of a few tokens are left out."""
+    frame = tokenizer.frame(False)
+    room = length - len(frame)
+    found = []
+    for example in examples:
+        ids = tokenizer.encode(example.text).ids
+        for start in range(0, len(ids), room):
+            if len(ids) - start >= FEWEST:
+                built, types, _, _ = frame.build(ids[start : start + room])
+                found.append(Ids(np.array(built, np.int32), types))  # type: ignore[arg-type]
+    if not found:
+        raise ModelError("the texts are too short to guess words in", hint="give whole sentences, one a line")
+    return found

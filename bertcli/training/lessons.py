@@ -1,0 +1,100 @@
+"""What is common to learning labels, tags and masked words: a model, its texts, a loss, its figures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+# Read when huggingface_hub is first imported: nothing may be fetched.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+import transformers
+from torch import Tensor
+
+from bertcli.errors import ModelError
+from bertcli.training.batches import Ids, by_length, pad
+from bertcli.training.figures import Figures
+
+if TYPE_CHECKING:
+    from bertcli.models.checkpoint import Checkpoint
+
+MEASURE_TOKENS = 4096  # of a batch while measuring
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+
+class Lesson(Protocol):
+    """What `fit` teaches. `lengths` are those of the training texts, in tokens.
+
+    `figures()` measures on the held-out part; the first of them is watched, greater is better; `loss`
+    is the loss there, which decides between equals.
+    """
+
+    model: Any
+    lengths: Sequence[int]
+
+    def begin(self) -> None:
+        """What is done once, before the first step."""
+
+    def loss(self, chosen: Sequence[int], seed: int) -> Tensor: ...
+
+    def figures(self) -> Figures: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What computes: a device, and the dtype of its matrix products; weights stay in float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+    pad_id: int
+
+    def products(self) -> contextlib.AbstractContextManager[Any]:
+        """Within it, matrices are multiplied in the machine's dtype."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def batch(self, chosen: Sequence[Ids]) -> dict[str, Tensor]:
+        return pad(chosen, self.pad_id, self.device)
+
+    def sweep(self, encoded: Sequence[Ids]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """All texts once, in batches of like length: (indices, keyword arguments of the model)."""
+        for indices in by_length([len(one) for one in encoded], MEASURE_TOKENS):
+            yield indices, self.batch([encoded[index] for index in indices])
+
+
+def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
+    """The base as one of transformers' Auto classes in float32, a missing head drawn at random.
+
+    Attention is the eager one: on CPU the backward pass of torch's flash attention makes a step 1.35 times as
+    long. Raises ModelError when transformers cannot load it, or when weights of the encoder are missing.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, report = family.from_pretrained(
+                checkpoint.path,
+                local_files_only=True,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **settings,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(f"transformers cannot train {checkpoint.name}: {reason}") from error
+    inside = f"{model.base_model_prefix}."
+    holes = [n for n in sorted(report["missing_keys"]) if n.startswith(inside) and ".pooler." not in n]
+    if holes:
+        raise ModelError(f"{checkpoint.name} lacks weights of its encoder: {holes[0]}")
+    if hasattr(model.config, "bertcli"):  # skills of the base, which the new checkpoint does not have
+        del model.config.bertcli
+    return model

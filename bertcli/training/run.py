@@ -1,0 +1,113 @@
+"""`train label | tag | fill` from examples to a directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import transformers
+
+from bertcli.engines.device import choose_device, choose_dtype
+from bertcli.models.tokenizer import Tokenizer
+from bertcli.training.card import Account, write_card
+from bertcli.training.examples import Held, spread
+from bertcli.training.fill import FillLesson
+from bertcli.training.fit import Fit, Pace, Standing
+from bertcli.training.label import LabelLesson
+from bertcli.training.lessons import Machine
+from bertcli.training.tag import TagLesson
+
+if TYPE_CHECKING:
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.training.saving import Target
+
+Kind = Literal["label", "tag", "fill"]
+
+LESSONS: Mapping[Kind, type[LabelLesson] | type[TagLesson] | type[FillLesson]] = {
+    "label": LabelLesson,
+    "tag": TagLesson,
+    "fill": FillLesson,
+}
+RATES: Mapping[Kind, float] = {"label": 1e-4, "tag": 3e-4, "fill": 2e-4}
+FEWEST_STEPS = 400  # worth making, if the epochs for it are not too many
+MOST_EPOCHS, FEWEST_EPOCHS = 12, 3
+BATCH_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asked for; None where the defaults decide. `command` is what they typed."""
+
+    kind: Kind
+    command: Sequence[str]
+    data: Sequence[str]
+    seed: int
+    epochs: int | None
+    learning_rate: float | None
+    batch_tokens: int | None
+    max_length: int
+    device: str
+    dtype: str
+    threads: int | None
+
+
+def learn(
+    request: Request,
+    checkpoint: Checkpoint,
+    held: Held,
+    target: Target,
+    *,
+    resume: bool,
+    told: Callable[[int, int, float], None],
+) -> Standing:
+    """Teach the base what the examples say, and write the best state as a directory."""
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    transformers.set_seed(request.seed)  # a new head is drawn at random
+    tokenizer = Tokenizer.of(checkpoint)
+    device = choose_device(request.device)
+    machine = Machine(device, choose_dtype(request.dtype, device), tokenizer.pad_id or 0)
+    length = min(request.max_length, checkpoint.max_length)
+    lesson = LESSONS[request.kind](checkpoint, tokenizer, held, machine, length)
+    pace = _pace(request, len(lesson.lengths))
+    identity = repr((request.kind, checkpoint.fingerprint(), held.fingerprint(), pace, length, machine))
+    key = hashlib.sha256(identity.encode()).hexdigest()
+    standing = Fit(lesson, pace, machine, target.part, key, told).run(resume=resume)
+    card = write_card(_account(request, checkpoint, held, lesson, standing))
+    target.write(lesson.model, checkpoint.path, card, keep_state=standing.interrupted)
+    return standing
+
+
+def _pace(request: Request, examples: int) -> Pace:
+    """Few examples are seen more often than many."""
+    wanted = FEWEST_STEPS * 16 // max(1, examples)
+    epochs = request.epochs or max(FEWEST_EPOCHS, min(MOST_EPOCHS, wanted))
+    rate = request.learning_rate or RATES[request.kind]
+    return Pace(epochs, rate, request.batch_tokens or BATCH_TOKENS, request.seed)
+
+
+def _account(
+    request: Request,
+    checkpoint: Checkpoint,
+    held: Held,
+    lesson: LabelLesson | TagLesson | FillLesson,
+    standing: Standing,
+) -> Account:
+    classes: Mapping[str, int] = {}
+    if isinstance(lesson, TagLesson) or (isinstance(lesson, LabelLesson) and lesson.problem != "regression"):
+        classes = spread(held.train, lesson.classes)
+    return Account(
+        kind=request.kind,
+        base=checkpoint.name,
+        command=request.command,
+        data=request.data,
+        train=len(held.train),
+        dev=len(held.dev),
+        classes=classes,
+        figures=standing.best,
+        steps=standing.best_step,
+        finished=not standing.interrupted,
+    )

@@ -1,0 +1,102 @@
+"""Learn tags: a class for each word, said by its first piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForTokenClassification
+
+from bertcli.errors import InputError
+from bertcli.training.batches import Ids
+from bertcli.training.examples import Example, Held, tag_names
+from bertcli.training.figures import Figures, tag_figures
+from bertcli.training.lessons import Machine, load_base
+
+if TYPE_CHECKING:
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.tokenizer import Tokenizer
+
+IGNORED = -100
+"""The target of a token that carries no tag (torch's cross_entropy leaves it out)."""
+
+
+class TagLesson:
+    """A token classifier on the base's encoder."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, tokenizer: Tokenizer, held: Held, machine: Machine, length: int
+    ) -> None:
+        self.machine = machine
+        self.classes = tag_names(held.train)
+        self._index = {name: number for number, name in enumerate(self.classes)}
+        if unknown := sorted({tag for e in held.dev for tag in e.target} - set(self._index)):
+            raise InputError(
+                f"the held-out sentences have a tag {unknown[0]!r} that no training sentence has"
+            )
+        self._true = [list(example.target) for example in held.dev]
+        self.train = [_placed(tokenizer, example, length) for example in held.train]
+        self.dev = [_placed(tokenizer, example, length) for example in held.dev]
+        self.lengths: Sequence[int] = [len(ids) for ids, _ in self.train]
+        self.targets = [
+            [self._index[tag] for tag in example.target[: len(places)]]
+            for example, (_, places) in zip(held.train, self.train, strict=True)
+        ]
+        self.model = load_base(
+            AutoModelForTokenClassification,
+            checkpoint,
+            num_labels=len(self.classes),
+            id2label=dict(enumerate(self.classes)),
+            label2id=self._index,
+        ).to(machine.device)
+
+    def begin(self) -> None:
+        """A tag head starts at random: there are tokens enough to learn it from."""
+
+    def loss(self, chosen: Sequence[int], seed: int) -> Tensor:
+        inputs = self.machine.batch([self.train[i][0] for i in chosen])
+        targets = torch.full(inputs["input_ids"].shape, IGNORED)
+        for row, index in enumerate(chosen):
+            targets[row, self.train[index][1]] = torch.tensor(self.targets[index])
+        logits = self.model(**inputs).logits.float()  # [rows, length, classes]
+        flat = targets.flatten().to(logits.device)
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), flat, ignore_index=IGNORED)
+
+    def figures(self) -> Figures:
+        """Words behind the length limit have no prediction and count as the first tag."""
+        predicted = [[self.classes[0]] * len(tags) for tags in self._true]
+        loss, count = 0.0, 0
+        for indices, inputs in self.machine.sweep([ids for ids, _ in self.dev]):
+            logits = self.model(**inputs).logits.float().cpu()
+            for row, index in enumerate(indices):
+                places = self.dev[index][1]
+                said = logits[row, places]  # [words, classes]
+                true = torch.tensor([self._index[tag] for tag in self._true[index][: len(places)]])
+                loss += float(torch.nn.functional.cross_entropy(said, true, reduction="sum"))
+                count += len(places)
+                predicted[index][: len(places)] = [self.classes[int(tag)] for tag in said.argmax(1)]
+        return tag_figures(predicted, self._true) | {"loss": loss / max(1, count)}
+
+
+def _placed(tokenizer: Tokenizer, example: Example, length: int) -> tuple[Ids, list[int]]:
+    """A sentence as the model reads it, and the place of each word's first piece.
+
+    Places end at the first word that has no piece within `length` tokens.
+    """
+    tokens = tokenizer.encode(example.text)
+    frame = tokenizer.frame(False)
+    ids, types, first, _ = frame.build(tokens.ids[: length - len(frame)])
+    starts = [start for start, _ in tokens.offsets[: length - len(frame)]]
+    places: list[int] = []
+    end, token = 0, 0
+    for word in example.words:
+        begin, end = end, end + len(word)
+        while token < len(starts) and starts[token] < begin:
+            token += 1
+        if token == len(starts) or starts[token] >= end:
+            break
+        places.append(first + token)
+        end += 1  # the blank behind it
+    return Ids(ids, types), places

@@ -1,0 +1,189 @@
+"""`bertcli train`: the result answers the same in plain transformers; runs repeat and resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+import yaml
+from safetensors.torch import load_file
+
+from bertcli.cli import main
+from bertcli.training import fit
+from tests.conftest import Make
+
+GOOD, BAD = ("good film", "a nice day", "lovely dog"), ("bad film", "a sad day", "ugly cat")
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> str:
+    rows = [{"text": f"{text} {n}", "label": "good"} for text in GOOD for n in range(6)]
+    rows += [{"text": f"{text} {n}", "label": "bad"} for text in BAD for n in range(6)]
+    return write(tmp_path / "labelled.jsonl", rows)
+
+
+def train(*arguments: str, base: Path, out: Path, code: int = 0) -> Path:
+    fast = ["--dtype", "float32", "--device", "cpu", "--threads", "1", "-q"]
+    assert main(["train", *arguments, "-m", str(base), "-o", str(out), *fast]) == code
+    return out
+
+
+def answers(model: Path, text: str) -> tuple[str, float]:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    network = transformers.AutoModelForSequenceClassification.from_pretrained(model).eval()
+    with torch.no_grad():
+        p = network(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0]
+    return network.config.id2label[int(p.argmax())], float(p.max())
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_a_label_model_answers_the_same_in_plain_transformers(
+    family: str, checkpoints: Make, labelled: str, tmp_path: Path
+) -> None:
+    out = train("label", labelled, "--epochs", "1", base=checkpoints(family, "fill"), out=tmp_path / "m")
+    written = tmp_path / "said.jsonl"
+    assert (
+        main(["label", "-q", "-m", str(out), "-t", "a nice dog", "-o", str(written), "--dtype", "float32"])
+        == 0
+    )
+    said = json.loads(written.read_text())
+    label, score = answers(out, "a nice dog")
+    assert said["label"] == label
+    assert said["score"] == pytest.approx(score, abs=1e-4)
+
+
+def test_the_added_layer_gives_the_mean_of_the_encoders_states(checkpoints: Make) -> None:
+    from bertcli.training.pooled import SLOPE, append_mean_layer
+
+    path = checkpoints("bert", "label")
+    plain = transformers.AutoModel.from_pretrained(path).eval()
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(path).eval()
+    append_mean_layer(model)
+    ids = torch.tensor([[2, 9, 11, 14, 3], [2, 8, 3, 0, 0]])
+    mask = (ids != 0).long()
+    with torch.no_grad():
+        states = plain(input_ids=ids, attention_mask=mask).last_hidden_state
+        mean = (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        expected = torch.tanh(SLOPE * torch.nn.functional.layer_norm(mean, mean.shape[-1:]))
+        found = model.bert(input_ids=ids, attention_mask=mask).pooler_output
+    assert torch.cosine_similarity(found, expected).min() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        (lambda n: ["good", "bad"][: 1 + n % 2], "multi_label_classification"),
+        (lambda n: n / 7, "regression"),
+        (lambda n: n % 2, "single_label_classification"),
+    ],
+)
+def test_the_labels_say_what_kind_of_problem_it_is(
+    target: Any, problem: str, checkpoints: Make, tmp_path: Path
+) -> None:
+    rows = [{"text": f"the dog {n}", "b": "a cat", "label": target(n)} for n in range(30)]
+    data = write(tmp_path / "data.jsonl", rows)
+    out = train(
+        "label", data, "--text-field", "text", "--pair-field", "b", "--epochs", "1",
+        base=checkpoints("bert", "fill"), out=tmp_path / "m",
+    )  # fmt: skip
+    assert json.loads((out / "config.json").read_text())["problem_type"] == problem
+
+
+def test_a_run_repeats_to_the_bit(checkpoints: Make, labelled: str, tmp_path: Path) -> None:
+    base = checkpoints("bert", "fill")
+    one, two = (train("label", labelled, "--epochs", "2", base=base, out=tmp_path / name) for name in "ab")
+    assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+
+
+def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
+    checkpoints: Make, labelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = checkpoints("bert", "fill")
+    whole = train("label", labelled, "--epochs", "3", base=base, out=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        step = fit.Fit._step
+
+        def stepping(self: fit.Fit) -> float:
+            import signal
+
+            if self.standing.step == 4:
+                signal.raise_signal(signal.SIGINT)
+            return step(self)
+
+        patch.setattr(fit.Fit, "_step", stepping)
+        out = train("label", labelled, "--epochs", "3", base=base, out=tmp_path / "m", code=130)
+    assert answers(out, "a nice dog")
+    train("label", labelled, "--epochs", "3", "--resume", base=base, out=out)
+    resumed, wanted = load_file(out / "model.safetensors"), load_file(whole / "model.safetensors")
+    assert all(torch.equal(resumed[name], wanted[name]) for name in wanted)
+    assert not (tmp_path / "m.part").exists()
+
+
+def test_a_directory_that_is_there_is_not_replaced(checkpoints: Make, labelled: str, tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "precious").write_text("work")
+    base = checkpoints("bert", "fill")
+    train("label", labelled, base=base, out=tmp_path / "m", code=1)
+    train("label", labelled, "--force", base=base, out=tmp_path / "m", code=1)
+    assert (tmp_path / "m" / "precious").read_text() == "work"
+
+
+def test_one_class_is_nothing_to_learn_and_leaves_nothing(checkpoints: Make, tmp_path: Path) -> None:
+    data = write(tmp_path / "d.jsonl", [{"text": f"a {n}", "label": "x"} for n in range(20)])
+    train("label", data, base=checkpoints("bert", "fill"), out=tmp_path / "m", code=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["d.jsonl"]
+
+
+def test_tags_are_learnt_from_conll(checkpoints: Make, tmp_path: Path) -> None:
+    data = tmp_path / "d.conll"
+    data.write_text("".join(f"dog{n}\tB-PER\nruns\tO\n\n" for n in range(20)))
+    out = train("tag", str(data), "--epochs", "1", base=checkpoints("bert", "fill"), out=tmp_path / "m")
+    network = transformers.AutoModelForTokenClassification.from_pretrained(out)
+    assert set(network.config.id2label.values()) == {"O", "B-PER"}
+    assert main(["tag", "-q", "-m", str(out), "-t", "dog runs", "-o", str(tmp_path / "o.jsonl")]) == 0
+
+
+def test_words_are_learnt_from_plain_text(checkpoints: Make, tmp_path: Path) -> None:
+    data = tmp_path / "d.txt"
+    data.write_text("".join(f"the dog {n} runs in the park\n" for n in range(30)))
+    out = train("fill", str(data), "--epochs", "1", base=checkpoints("bert", "fill"), out=tmp_path / "m")
+    transformers.AutoModelForMaskedLM.from_pretrained(out)
+    assert main(["fill", "-q", "-m", str(out), "-t", "the [MASK]", "-o", str(tmp_path / "o.jsonl")]) == 0
+
+
+def recipe(base: Path, data: str) -> dict[str, Any]:
+    return {
+        "model": str(base),
+        "schedule": {"steps": 3, "warm_up": 1, "precision": "float32", "evaluate_limit": 0, "buckets": [16]},
+        "skills": [{"name": "mood", "kind": "label", "data": data, "max_length": 16}],
+    }
+
+
+def test_a_recipe_becomes_a_model_with_its_skills(checkpoints: Make, labelled: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(recipe(checkpoints("bert", "fill"), labelled)))
+    out = tmp_path / "m"
+    assert main(["train", str(path), "-o", str(out), "-q", "--threads", "1"]) == 0
+    said = tmp_path / "o.jsonl"
+    assert main(["label", "-q", "-m", str(out), "--head", "mood", "-t", "a nice dog", "-o", str(said)]) == 0
+    assert json.loads(said.read_text())["label"] in ("good", "bad")
+
+
+def test_an_unknown_key_of_a_recipe_is_named(
+    checkpoints: Make, labelled: str, tmp_path: Path, capsys: Any
+) -> None:
+    wrong = recipe(checkpoints("bert", "fill"), labelled)
+    wrong["skills"][0]["wieght"] = 1
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(wrong))
+    assert main(["train", str(path), "-o", str(tmp_path / "m"), "-q"]) == 2
+    assert "skills[0].wieght: unknown key, did you mean weight?" in capsys.readouterr().err
