@@ -172,7 +172,7 @@ def test_a_recipe_becomes_a_model_with_its_skills(checkpoints: Make, labelled: s
     path = tmp_path / "r.yaml"
     path.write_text(yaml.safe_dump(recipe(checkpoints("bert", "fill"), labelled)))
     out = tmp_path / "m"
-    assert main(["train", str(path), "-o", str(out), "-q", "--threads", "1"]) == 0
+    assert main(["train", str(path), "-o", str(out), "-q"]) == 0
     said = tmp_path / "o.jsonl"
     assert main(["label", "-q", "-m", str(out), "--head", "mood", "-t", "a nice dog", "-o", str(said)]) == 0
     assert json.loads(said.read_text())["label"] in ("good", "bad")
