@@ -142,14 +142,13 @@ def _suspects(suspects: Sequence[Suspect]) -> Iterator[Line]:
         return
     yield [("labels of the file that are likely wrong, likeliest first", DIM)]
     for suspect in suspects:
-        text = " ".join(suspect.text.split())
-        room = max(0, WIDTH - len(suspect.where) - len(GAP))
-        yield [(suspect.where + GAP, CYAN), (_name(text, room), "")]
+        yield [(suspect.where, CYAN)]
         yield [
             (f"  {_name(suspect.given, SUSPECT_CELLS)} {_figure(suspect.given_score)}", ""),
             (", rather ", DIM),
             (f"{_name(suspect.likelier, SUSPECT_CELLS)} {_figure(suspect.score)}", BOLD),
         ]
+        yield [("  " + _name(" ".join(suspect.text.split()), WIDTH - 2), "")]
 
 
 def _words(name: str) -> str:

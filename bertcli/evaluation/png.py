@@ -56,8 +56,8 @@ def _draw_confusion(axes: Any, table: Confusion) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(table.labels))
-    axes.set_xticks(places, table.labels, rotation=90)
-    axes.set_yticks(places, table.labels)
+    axes.set_xticks(places, table.labels, rotation=90, parse_math=False)
+    axes.set_yticks(places, table.labels, parse_math=False)
     axes.set_xlabel("answered")
     axes.set_ylabel("in the file")
     if len(table.labels) > MOST_COUNTED:
