@@ -30,12 +30,20 @@ class Prompt:
         if self._editing is None:
             self._editing = _can_edit(self._stream)
             console.say(WELCOME)
-        while (line := self._ask()) is not None:
-            if line.strip():
-                return line + self._end
-        sys.stderr.write("\n")  # the shell's prompt gets a line of its own
-        sys.stderr.flush()
+        try:
+            while (line := self._ask()) is not None:
+                if line.strip():
+                    return line + self._end
+        except KeyboardInterrupt:
+            self._leave()
+            raise
+        self._leave()
         return b""
+
+    def _leave(self) -> None:
+        """Give what comes next, the shell's prompt or the receipt, a line of its own."""
+        sys.stderr.write("\n")
+        sys.stderr.flush()
 
     def _ask(self) -> bytes | None:
         if self._editing:

@@ -36,6 +36,17 @@ def test_each_line_is_asked_for_on_stderr(capfd: pytest.CaptureFixture[str]) -> 
     assert (out, err) == ("", PROMPT + "\n")
 
 
+def test_ctrl_c_leaves_the_next_prompt_a_line_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    class Interrupted(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            raise KeyboardInterrupt
+
+    source = open_source(InputOptions(), stdin=Interrupted(), interactive=True)
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(source))
+    assert capfd.readouterr().err.endswith(PROMPT + "\n")
+
+
 def test_the_prompt_takes_other_forms_and_ignores_the_encoding_of_files() -> None:
     assert [r.text for r in prompt('{"body": "ü"}\n'.encode(), form="jsonl", encoding="utf-16")] == ["ü"]
     assert [r.text for r in prompt(b"a\nb\n", null=True)] == ["a", "b"]
