@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from bertcli.engines import Engine
-from bertcli.errors import StoppedEarlyError
+from bertcli.errors import EngineError, StoppedEarlyError
 from bertcli.feed import Feed
 from bertcli.planning import Block, Pack, Plan
 from bertcli.records import Problem, Result, Window
@@ -103,6 +103,7 @@ class Workers:
             return self._task.forward(self._engine, windows)
         except (RuntimeError, ValueError, IndexError, MemoryError, ArithmeticError) as error:
             if len(windows) == 1:
-                return [Problem("engine", f"{type(error).__name__}: {error}")]
+                told = isinstance(error, EngineError)
+                return [Problem("engine", str(error) if told else f"{type(error).__name__}: {error}")]
         middle = len(windows) // 2
         return self._forward(windows[:middle]) + self._forward(windows[middle:])

@@ -126,6 +126,7 @@ def feed_of(source: Source, records: Iterable[Record] | None = None) -> Feed:
 def engine_for(options: ModelOptions, checkpoint: Checkpoint, feed: Feed) -> Engine:
     """The engine that the options ask for, else the one for as much input as there is."""
     from bertcli.engines.choosing import BREAK_EVEN_TOKENS, choose
+    from bertcli.engines.finite import Finite
 
     characters = None
     if options.engine == "auto":
@@ -134,7 +135,7 @@ def engine_for(options: ModelOptions, checkpoint: Checkpoint, feed: Feed) -> Eng
     engine = choose(checkpoint, options, tokens_ahead=tokens)
     amount = "an input of unknown or large size" if tokens is None else f"about {tokens} tokens"
     console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {amount}")
-    return engine
+    return Finite(engine)
 
 
 def _carry(

@@ -1,0 +1,47 @@
+"""An engine whose answers are numbers: NaN and infinity end in an error instead of in somebody's table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertcli.errors import EngineError
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array, Ask, Engine
+    from bertcli.records import Window
+
+
+class NotFiniteError(EngineError, ArithmeticError):
+    """What a model computed is not finite: its weights are damaged, or too large for the dtype."""
+
+
+class Finite:
+    """Another engine, with a look at each of its answers. Raises NotFiniteError for a pack that holds one
+    that is not finite."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name = engine.name
+        self.device = engine.device
+        self.dtype = engine.dtype
+        self.workers = engine.workers
+        self.pack_tokens = engine.pack_tokens
+
+    def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
+        answers = self._engine.forward(windows, ask)
+        if not all(map(_is_finite, answers)):
+            raise NotFiniteError(
+                "the model's answer is not a finite number",
+                hint="`bertcli models check` looks for damaged weights; --dtype float32 has the widest range",
+            )
+        return answers
+
+
+def _is_finite(answer: Array) -> bool:
+    """By the sum, which NaN and infinity do not leave: one pass, and no second array."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return math.isfinite(float(answer.sum()))
