@@ -109,6 +109,10 @@ def zero_shot(
     entailment = _entailment_head(checkpoint, head)
     if entailment is not None:
         return ByEntailment(checkpoint, tokenizer, entailment, long, choice, sentences, multi_label)
+    if head is not None:
+        raise UsageError(
+            f"head {head} has no entailment class to judge labels of your own with", hint="leave out --head"
+        )
     if not checkpoint.pooling.declared:
         raise ModelError(
             "this model can neither judge entailment nor compare sentences, so labels of your own would be"
