@@ -77,6 +77,11 @@ class Engine(Protocol):
         """Answer `ask` for each window, in order. Raises EngineError for an ask the model cannot answer."""
         ...
 
+    def forward_all(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Array]]:
+        """Answer several asks: a list for each, as `forward` gives it. The encoder runs once for all asks of
+        the same depth."""
+        ...
+
 
 def depth_of(ask: Ask, layers: int) -> int:
     """How many of a model's encoder layers `ask` needs. Raises EngineError for a layer it does not have."""

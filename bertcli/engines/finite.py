@@ -32,13 +32,19 @@ class Finite:
         self.pack_tokens = engine.pack_tokens
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
-        answers = self._engine.forward(windows, ask)
-        if not all(map(_is_finite, answers)):
-            raise NotFiniteError(
-                "the model's answer is not a finite number",
-                hint="`bertcli models check` looks for damaged weights; --dtype float32 has the widest range",
-            )
-        return answers
+        return _checked(self._engine.forward(windows, ask))
+
+    def forward_all(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Array]]:
+        return [_checked(answers) for answers in self._engine.forward_all(windows, asks)]
+
+
+def _checked(answers: list[Array]) -> list[Array]:
+    if not all(map(_is_finite, answers)):
+        raise NotFiniteError(
+            "the model's answer is not a finite number",
+            hint="`bertcli models check` looks for damaged weights; --dtype float32 has the widest range",
+        )
+    return answers
 
 
 def _is_finite(answer: Array) -> bool:

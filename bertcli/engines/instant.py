@@ -80,14 +80,23 @@ class Instant:
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         """Answer `ask` for each window, in order."""
-        depth = depth_of(ask, self._checkpoint.layers)
-        answers: dict[int, Array] = {}
+        return self.forward_all(windows, [ask])[0]
+
+    def forward_all(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Array]]:
+        """Answer several asks for each window, with one pass of the encoder for each depth."""
+        depths = [depth_of(ask, self._checkpoint.layers) for ask in asks]
+        answers: list[dict[int, Array]] = [{} for _ in asks]
         for length in sorted({len(window) for window in windows}):
             same = [number for number, window in enumerate(windows) if len(window) == length]
-            states = self._encode([windows[number] for number in same], depth)  # (n, length, hidden)
-            for number, state in zip(same, states, strict=True):
-                answers[number] = self._answer(ask, state, windows[number])
-        return [answers[number] for number in range(len(windows))]
+            for depth in set(depths):
+                states = self._encode([windows[number] for number in same], depth)  # (n, length, hidden)
+                for ask, each, found in zip(asks, depths, answers, strict=True):
+                    if each == depth:
+                        found |= {
+                            number: self._answer(ask, state, windows[number])
+                            for number, state in zip(same, states, strict=True)
+                        }
+        return [[found[number] for number in range(len(windows))] for found in answers]
 
     # The encoder
 

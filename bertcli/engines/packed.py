@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bertcli.engines import Array
-    from bertcli.engines.packs import Numbers
+    from bertcli.engines.packs import Numbers, Reading
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Kind
     from bertcli.records import Window
@@ -87,18 +87,38 @@ class Packed:
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         """Answer `ask` for each window, in order. May be called from several threads at once."""
+        return self.forward_all(windows, [ask])[0]
+
+    def forward_all(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Array]]:
+        """Answer several asks, each as `forward` does, with one pass of the encoder for each depth."""
         if not windows:
-            return []
+            return [[] for _ in asks]
         if self._where.type == "cpu" and torch.get_num_threads() != 1:
             torch.set_num_threads(1)  # workers with a core each are faster than all cores on one pack
         order = sorted(range(len(windows)), key=lambda number: len(windows[number]))
         pack = Pack([windows[number] for number in order])
-        depth = depth_of(ask, self._checkpoint.layers)
-        rows, counts = pack.read(self._readout.reads(ask))
+        depths = [depth_of(ask, self._checkpoint.layers) for ask in asks]
+        answers: dict[int, list[Array]] = {}
         with torch.inference_mode():
-            encode = self._encode_packed if self._packs else self._encode_padded
-            answers = self._readout.answer(ask, encode(pack, depth, rows), counts)
-        return [answer for _, answer in sorted(zip(order, answers, strict=True), key=lambda pair: pair[0])]
+            for depth in set(depths):
+                same = [number for number, each in enumerate(depths) if each == depth]
+                found = self._answer(pack, depth, [asks[number] for number in same])
+                answers |= zip(same, found, strict=True)
+        places = np.argsort(order)
+        return [[answers[number][place] for place in places] for number in range(len(asks))]
+
+    def _answer(self, pack: Pack, depth: int, asks: Sequence[Ask]) -> list[list[Array]]:
+        """The answers to asks of one depth, each in the pack's order."""
+        readings = [self._readout.reads(ask) for ask in asks]
+        together: Reading = readings[0] if len(set(readings)) == 1 else "all"
+        encode = self._encode_packed if self._packs else self._encode_padded
+        states = encode(pack, depth, pack.read(together)[0])
+        answers = []
+        for ask, reading in zip(asks, readings, strict=True):
+            rows, counts = pack.read(reading)
+            chosen = states if reading == together or rows is None else states[rows]
+            answers.append(self._readout.answer(ask, chosen, counts))
+        return answers
 
     def _load_encoder(self) -> Any:
         """The encoder, and the ordinary head with it if there is one, which saves loading twice."""

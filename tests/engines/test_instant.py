@@ -163,3 +163,15 @@ def test_softmax_survives_large_numbers() -> None:
     x = np.array([[1e4, 1e4 - 1, -1e4], [-1e4, -1e4, -1e4]], dtype=np.float32)
     expected = torch.softmax(torch.tensor(x), -1).numpy()
     assert np.allclose(softmax(x), expected, atol=1e-6)
+
+
+def test_several_asks_are_answered_as_one_by_one(checkpoints: Make) -> None:
+    path = checkpoints("skills")
+    checkpoint = open_checkpoint(path)
+    engine = Instant(checkpoint)
+    windows = make_windows(checkpoint)
+    sentiment, topics = checkpoint.heads_of("label")
+    asks = [SequenceLogits(sentiment), Pooled("mean"), SequenceLogits(topics), Hidden(1), Pooled("cls", 0)]
+    asks += [MaskLogits(checkpoint.head("fill"))]
+    for ask, found in zip(asks, engine.forward_all(windows, asks), strict=True):
+        assert oracle.difference(found, engine.forward(windows, ask)) < 1e-6, ask

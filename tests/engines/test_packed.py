@@ -220,3 +220,15 @@ def test_loading_is_silent(checkpoints: Make, capfd: pytest.CaptureFixture[str])
     engine, checkpoint = make_engine(path)
     engine.forward(make_windows(checkpoint), Hidden())
     assert capfd.readouterr() == ("", "")
+
+
+def test_several_asks_are_answered_as_one_by_one(checkpoints: Make) -> None:
+    path = checkpoints("skills")
+    checkpoint = open_checkpoint(path)
+    engine = Packed(checkpoint, device="cpu", dtype="float32")
+    windows = make_windows(checkpoint)
+    sentiment, topics = checkpoint.heads_of("label")
+    asks = [SequenceLogits(sentiment), Pooled("mean"), SequenceLogits(topics), Hidden(1), Pooled("cls", 0)]
+    asks += [MaskLogits(checkpoint.head("fill"))]
+    for ask, found in zip(asks, engine.forward_all(windows, asks), strict=True):
+        assert oracle.difference(found, engine.forward(windows, ask)) < 1e-6, ask
