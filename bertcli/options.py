@@ -31,6 +31,7 @@ When = Literal["auto", "always", "never"]
 EngineName = Literal["auto", "instant", "packed"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 LongMode = Literal["window", "truncate", "error"]
+Emitted = Literal["label", "entropy", "margin", "embedding"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar, get_args
 
@@ -104,6 +104,19 @@ def whole_number(least: int) -> Callable[[str | int], int]:
         if number < least:
             raise click.BadParameter(f"must be {least} or more, not {number}")
         return number
+
+    return parse
+
+
+def one_or_more(values: Sequence[str]) -> Callable[[str | Sequence[str]], tuple[str, ...]]:
+    """A click type: some of `values` between commas, each once, in the order given."""
+
+    def parse(text: str | Sequence[str]) -> tuple[str, ...]:
+        names = [name.strip() for name in text.split(",")] if isinstance(text, str) else text
+        for name in names:
+            if name not in values:
+                raise click.BadParameter(f"'{name}' is not one of {', '.join(values)}")
+        return tuple(dict.fromkeys(names))
 
     return parse
 

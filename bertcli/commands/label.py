@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from bertcli.command import command
-from bertcli.commands.streaming import Job, read_text, refuse_or_warn, refuse_pairs, stream
+from bertcli.commands.streaming import Job, choose_head, read_text, refuse_or_warn, refuse_pairs, stream
 from bertcli.errors import UsageError
 from bertcli.options import (
+    Emitted,
     InputOptions,
     LongOptions,
     ModelOptions,
@@ -22,14 +24,16 @@ from bertcli.options import (
     output_options,
     run_options,
 )
-from bertcli.parameters import whole_number
+from bertcli.parameters import one_or_more, whole_number
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
+    from bertcli.tasks import Task
     from bertcli.tasks.choice import Top
     from bertcli.tasks.label import Label
+    from bertcli.tasks.pooling import TextVector
     from bertcli.tasks.zero_shot import ByEntailment, ByNearness, Candidate
 
 
@@ -63,7 +67,20 @@ if TYPE_CHECKING:
     default="This text is about {}.",
     help="Labels of your own: the sentence that {} makes of a label.",
 )
-@click.option("--head", metavar="NAME", help="Which of a model's several label heads.")
+@click.option(
+    "--head",
+    "heads",
+    metavar="NAME,…",
+    help="Which of a model's several label heads, one or more.",
+    show_default="the first",
+)
+@click.option(
+    "--emit",
+    metavar="WHAT,…",
+    type=one_or_more(get_args(Emitted)),
+    default="label",
+    help="What to tell of each text in one pass: label, entropy, margin, embedding.",
+)
 @input_options
 @output_options
 @model_options
@@ -78,7 +95,8 @@ def label(
     threshold: float,
     multi_label: bool,
     template: str,
-    head: str | None,
+    heads: str | None,
+    emit: tuple[Emitted, ...],
     inputs: InputOptions,
     outputs: OutputOptions,
     model: ModelOptions,
@@ -88,13 +106,61 @@ def label(
     """Label each text: with the model's own classes, or with any labels you name.
 
     Adds `label` and `score` to each record; with -k or --all also `labels`, best first. Where several labels
-    may hold, `labels` are those over the threshold. A regression gives `score` alone.
+    may hold, `labels` are those over the threshold. A regression gives `score` alone. Several heads answer in
+    one pass, each with its name before its fields.
     """
+    from bertcli.tasks.commas import comma_separated
+
     top: Top = "all" if every else count
-    request = Labelling(
-        labels, labels_file, top, threshold, multi_label, template, head, long, model.force, inputs.pair_field
-    )
-    return stream(Job("label", request.task, inputs, outputs, model, run))
+    requests = [
+        Labelling(
+            labels,
+            labels_file,
+            top,
+            threshold,
+            multi_label,
+            template,
+            name,
+            long,
+            model.force,
+            inputs.pair_field,
+        )
+        for name in (dict.fromkeys(comma_separated(heads)) if heads is not None else [None])
+    ]
+
+    def task(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Task:
+        tasks = [request.task(checkpoint, tokenizer) for request in requests]
+        if len(tasks) == 1 and emit == ("label",):
+            return tasks[0]
+        vector = None
+        if "embedding" in emit:
+            vector = _vector(checkpoint, tokenizer, long, inputs.pair_field, force=model.force)
+        return _together(tasks, emit, vector)
+
+    return stream(Job("label", task, inputs, outputs, model, run))
+
+
+def _vector(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, long: LongOptions, pair_field: str | None, *, force: bool
+) -> TextVector:
+    from bertcli.tasks.pooling import TextVector
+
+    refuse_pairs(pair_field, "an embedding")
+    refuse_or_warn(checkpoint, "embed", force=force)
+    return TextVector(checkpoint, tokenizer, long)
+
+
+def _together(tasks: Sequence[Task], emit: Sequence[Emitted], vector: TextVector | None) -> Task:
+    """Several answers from one pass, of heads whose classes are the model's own."""
+    from bertcli.tasks.label import Label
+    from bertcli.tasks.several import Several
+
+    heads = [task for task in tasks if isinstance(task, Label)]
+    if len(heads) < len(tasks):
+        raise UsageError(
+            "--emit and several heads are for the model's own classes", hint="leave out --labels"
+        )
+    return Several(heads, emit, vector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +206,8 @@ class Labelling:
         if self.labels is not None and self.labels_file is not None:
             raise UsageError("--labels and --labels-file cannot go together")
         if self.labels is None and self.labels_file is None:
-            return checkpoint.head("label", self.head)
-        nameless = [head for head in checkpoint.heads.values() if head.kind == "label" and not head.named]
+            return choose_head(checkpoint, "label", self.head)
+        nameless = [head for head in checkpoint.heads_of("label") if not head.named]
         if self.labels_file is None or not nameless:
             return None
         from bertcli.tasks.label import rename

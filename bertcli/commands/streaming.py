@@ -98,6 +98,16 @@ def refuse_or_warn(
         console.warn(f"{finding.message}; {finding.hint}")
 
 
+def choose_head(checkpoint: Checkpoint, kind: Kind, name: str | None) -> Head:
+    """The head that answers `kind`: the one named, else the first, which is then told if it is not the only
+    one. Raises ModelError for a head the checkpoint does not have."""
+    head = checkpoint.head(kind, name)
+    others = [other.name for other in checkpoint.heads_of(kind) if other is not head]
+    if name is None and others:
+        console.say(f"head {head.name}; others, with --head NAME: {', '.join(others)}")
+    return head
+
+
 def refuse_pairs(pair_field: str | None, reader: str) -> None:
     """Raise UsageError for a --pair-field that `reader` would pass over without a word."""
     if pair_field is not None:

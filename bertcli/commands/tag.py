@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli.command import command
-from bertcli.commands.streaming import Job, refuse_or_warn, stream
+from bertcli.commands.streaming import Job, choose_head, refuse_or_warn, stream
 from bertcli.errors import UsageError
 from bertcli.options import (
     InputOptions,
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     $ bertcli tag sentences.conll -m MODEL -o tagged.conll
     """
 )
-@click.option("--head", metavar="NAME", help="Which of a model's several tag heads.")
+@click.option(
+    "--head", metavar="NAME", help="Which of a model's several tag heads.", show_default="the first"
+)
 @click.option(
     "--aggregation",
     metavar="HOW",
@@ -72,7 +74,7 @@ def tag(
     def task(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Tag:
         from bertcli.tasks.tag import Tag
 
-        chosen = checkpoint.head("tag", head)
+        chosen = choose_head(checkpoint, "tag", head)
         refuse_or_warn(checkpoint, "tag", force=model.force, head=chosen)
         return Tag(
             checkpoint,

@@ -70,21 +70,18 @@ class Checkpoint:
     encoder_prefix: str
 
     def head(self, kind: Kind, name: str | None = None) -> Head:
-        """The head that answers `kind`: the one called `name`, or the only one. Else raises ModelError."""
-        fitting = [head for head in self.heads.values() if head.kind == kind]
-        if name is not None:
-            fitting = [head for head in fitting if head.name == name]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            names = ", ".join(head.name for head in fitting)
-            raise ModelError(
-                f"{self.name} has several {kind} heads: {names}", hint="choose one with --head NAME"
-            )
+        """The head that answers `kind`: the one called `name`, or the first. Else raises ModelError."""
+        for head in self.heads_of(kind):
+            if name in (None, head.name):
+                return head
         raise self._no_head(kind, name)
 
+    def heads_of(self, kind: Kind) -> list[Head]:
+        """The heads that answer `kind`; where there are several, the first is the one to take unasked."""
+        return [head for head in self.heads.values() if head.kind == kind]
+
     def _no_head(self, kind: Kind, name: str | None) -> ModelError:
-        others = [head.name for head in self.heads.values() if head.kind == kind]
+        others = [head.name for head in self.heads_of(kind)]
         if name is not None and others:
             return ModelError(f"{self.name} has no {kind} head {name!r}", hint=f"it has: {', '.join(others)}")
         held = [f"{head.name} ({head.kind})" if head.skill else head.kind for head in self.heads.values()]

@@ -66,6 +66,21 @@ class Choice:
         ]
 
 
+def entropy(shares: Array) -> float:
+    """How undecided probabilities that add up to 1 are: -Σ p·ln p, in nats, from 0 to ln(number of labels).
+
+    Shannon, A Mathematical Theory of Communication, 1948.
+    """
+    held = shares[shares > 0].astype(np.float64)
+    return float(-(held * np.log(held)).sum()) + 0.0  # no -0.0
+
+
+def margin(shares: Array) -> float:
+    """How far the best label is ahead of the next: the difference of their probabilities."""
+    second, best = np.partition(shares, -2)[-2:]
+    return float(best - second)
+
+
 def softmax(logits: Array) -> Array:
     """exp(x) / Σ exp(x) over the last axis, computed as exp(x - max x) so that nothing overflows."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))

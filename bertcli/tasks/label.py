@@ -58,7 +58,7 @@ class Label:
             tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
         )
         self.head = head
-        self._ask = SequenceLogits(head)
+        self.ask = SequenceLogits(head)
         self._activation = _activation(head)
         several = head.problem == "multi_label_classification"
         self.choice = Choice(head.labels, several=several, top=top, threshold=threshold)
@@ -76,12 +76,24 @@ class Label:
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Probabilities (labels,) of each window."""
-        return list(self._activation(np.stack(engine.forward(windows, self._ask))))
+        return self.probabilities(engine.forward(windows, self.ask))
 
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
-        scores = outputs[0]
-        if len(outputs) > 1:
-            scores = np.average(np.stack(outputs), axis=0, weights=fresh_shares(encoded.windows))
+        return self.values(self.combine(encoded.windows, outputs))
+
+    def probabilities(self, logits: Sequence[Array]) -> list[Array]:
+        """Logits (labels,) of some windows -> the probabilities of each."""
+        return list(self._activation(np.stack(logits)))
+
+    def combine(self, windows: Sequence[Window], outputs: Sequence[Array]) -> Array:
+        """A record's probabilities (labels,) from those of its windows."""
+        if len(outputs) == 1:
+            return outputs[0]
+        average: Array = np.average(np.stack(outputs), axis=0, weights=fresh_shares(windows))
+        return average
+
+    def values(self, scores: Array) -> Mapping[str, Any]:
+        """The result fields for a record's probabilities (labels,)."""
         return {"score": float(scores[0])} if self.is_number else self.choice.values(scores)
 
 

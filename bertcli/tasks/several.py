@@ -1,0 +1,115 @@
+"""Several answers from one pass: more than one label head, and what else their hidden states tell.
+
+    label      label and score (labels too, where asked for), as `tasks.label` gives them
+    entropy    how undecided the head is, -Σ p·ln p in nats: 0 when sure, ln(labels) when it does not know
+    margin     how far the best label is ahead of the second, from 0 to 1
+    embedding  the text's vector, pooled and normalised as the model's own files say
+
+With more than one head each name has the head's before it: `sentiment_label`, `sentiment_score`,
+`emotion_label` … Texts are cut into windows as for `label`; where a model makes vectors from shorter windows,
+the vector of a long text differs a little from what `embed` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bertcli.errors import UsageError
+from bertcli.tasks.choice import entropy, margin
+from bertcli.tasks.pooling import unit
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array, Ask, Engine
+    from bertcli.options import Emitted
+    from bertcli.records import Record, Window
+    from bertcli.tasks import Encoded
+    from bertcli.tasks.label import Label
+    from bertcli.tasks.pooling import TextVector
+
+
+class Several:
+    """The answers `emit` of label heads that read the same windows; `vector` makes the embedding.
+
+    Raises UsageError for entropy or margin of a head whose probabilities do not add up to 1, and for a vector
+    that needs a prompt before the text, which label heads do not read.
+    """
+
+    optional: tuple[str, ...] = ()
+
+    def __init__(
+        self, heads: Sequence[Label], emit: Sequence[Emitted] = ("label",), vector: TextVector | None = None
+    ) -> None:
+        for head in heads:
+            _refuse_shares(head, emit)
+        if vector is not None and vector.prompt:
+            raise UsageError(
+                f"the model makes vectors with {vector.prompt!r} before the text, which label leaves out",
+                hint="use `bertcli embed` for them",
+            )
+        self._heads = {f"{head.head.name}_" if len(heads) > 1 else "": head for head in heads}
+        self._emit = emit
+        self._vector = vector
+        self._asks: list[Ask] = [head.ask for head in heads]
+        if vector is not None:
+            self._asks.append(vector.ask)
+        self.fields = tuple(self._names())
+
+    def prepare(self, engine: Engine) -> None:
+        """Nothing is computed ahead of the records."""
+
+    def encode(self, record: Record) -> Encoded:
+        return next(iter(self._heads.values())).encode(record)
+
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[tuple[Array, ...]]:
+        """For each window: probabilities (labels,) of each head, then the vector (hidden,) if asked for."""
+        answers = engine.forward_all(windows, self._asks)
+        for number, head in enumerate(self._heads.values()):
+            answers[number] = head.probabilities(answers[number])
+        return list(zip(*answers, strict=True))
+
+    def decode(
+        self, record: Record, encoded: Encoded, outputs: Sequence[tuple[Array, ...]]
+    ) -> Mapping[str, Any]:
+        answers = list(zip(*outputs, strict=True))
+        values: dict[str, Any] = {}
+        for (prefix, head), found in zip(self._heads.items(), answers, strict=False):
+            scores = head.combine(encoded.windows, found)
+            for what in self._emit:
+                values |= {prefix + name: value for name, value in _told(head, what, scores).items()}
+        if self._vector is not None:
+            vector = self._vector.combine(encoded.windows, answers[-1])
+            values["embedding"] = unit(vector) if self._vector.normalize else vector
+        return values
+
+    def _names(self) -> list[str]:
+        names = []
+        for prefix, head in self._heads.items():
+            for what in self._emit:
+                if what == "label":
+                    names += [prefix + field for field in head.fields]
+                elif what != "embedding":
+                    names.append(prefix + what)
+        return names if self._vector is None else [*names, "embedding"]
+
+
+def _told(head: Label, what: Emitted, scores: Array) -> Mapping[str, Any]:
+    """The fields that one head adds for one thing asked of it."""
+    match what:
+        case "label":
+            return head.values(scores)
+        case "entropy":
+            return {"entropy": entropy(scores)}
+        case "margin":
+            return {"margin": margin(scores)}
+        case "embedding":  # the text's, not the head's
+            return {}
+
+
+def _refuse_shares(head: Label, emit: Sequence[Emitted]) -> None:
+    asked = [what for what in emit if what in ("entropy", "margin")]
+    if asked and head.head.problem != "single_label_classification":
+        raise UsageError(
+            f"{asked[0]} is told of labels that exclude each other, and those of {head.head.name} do not",
+            hint=f"leave {asked[0]} out of --emit",
+        )
