@@ -6,7 +6,7 @@ would and keeps of every result only what its figures need. A file a noun:
     labels, tags, masked_words, numbers, similarity    what is collected for one kind of answer
     gold                      what the file says, read from its fields
     classification            counts → precision, recall, F1, confusion
-    entities                  tags → counts, by seqeval's definition
+    entities, words           tags → counts, of entities by seqeval's definition, or of each word
     correlation               Pearson, Spearman
     calibration               how far a score is from how often it is right; the temperature that mends it
     suspects                  labels of the file that are likely wrong

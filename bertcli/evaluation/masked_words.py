@@ -21,7 +21,7 @@ import numpy as np
 from bertcli.engines import MaskLogits
 from bertcli.errors import ModelError
 from bertcli.evaluation import Collector
-from bertcli.evaluation.bootstrap import Numbers, estimates
+from bertcli.evaluation.bootstrap import Measure, Numbers, estimates
 from bertcli.evaluation.report import Report
 from bertcli.records import Window
 from bertcli.tasks import Encoded
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 SHARE = 0.15
 FIRST = 5
 MOST_MASKS = 1024  # whose logits over the vocabulary are held at once
+Sums = tuple[float, float, float, float]
+"""Of the hidden pieces of a text: how many, found, among the first five, and the sum of -log p."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,31 +145,41 @@ class MaskedWordAnswers(Collector):
         super().__init__()
         self.task = task
         self._facts = facts
-        self._sums: list[tuple[float, float, float, float]] = []  # pieces, found, among the first, surprise
+        self._sums: list[Sums] = []
 
     def watch(self, records: Iterable[Record]) -> Iterator[Record]:
         return iter(records)
 
     def keep(self, result: Result) -> None:
         if len(result.values["pieces"]):
-            ranks, log_p = result.values["pieces"].astype(np.float64).T
-            self._sums.append((len(ranks), (ranks == 0).sum(), (ranks < FIRST).sum(), -log_p.sum()))
+            self._sums.append(piece_sums(result.values["pieces"]))
 
     def report(self) -> Report:
         if not self._sums:
             return Report("fill", self._facts | {"pieces": 0}, {})
-        sums = np.array(self._sums, dtype=np.float64)
+        facts = self._facts | {"pieces": int(sum(pieces for pieces, *_ in self._sums))}
+        return Report("fill", facts, estimates(piece_measure(self._sums), len(self._sums)))
 
-        def measure(weights: Numbers) -> dict[str, float]:
-            pieces, found, first, surprise = weights @ sums
-            return {
-                "accuracy": found / pieces,
-                "top_5_accuracy": first / pieces,
-                "perplexity": float(np.exp(surprise / pieces)),
-            }
 
-        facts = self._facts | {"pieces": int(sums[:, 0].sum())}
-        return Report("fill", facts, estimates(measure, len(sums)))
+def piece_sums(found: Array) -> Sums:
+    """The sums over the hidden pieces of a text, from the rank and log-probability (pieces, 2) of each."""
+    ranks, log_p = found.astype(np.float64).T
+    return len(ranks), float((ranks == 0).sum()), float((ranks < FIRST).sum()), float(-log_p.sum())
+
+
+def piece_measure(sums: Sequence[Sums]) -> Measure:
+    """Accuracy, top-5 accuracy and perplexity, from the sums of each text."""
+    table = np.array(sums, dtype=np.float64)  # (texts, 4)
+
+    def measure(weights: Numbers) -> dict[str, float]:
+        pieces, found, first, surprise = weights @ table
+        return {
+            "accuracy": float(found / pieces),
+            "top_5_accuracy": float(first / pieces),
+            "perplexity": float(np.exp(surprise / pieces)),
+        }
+
+    return measure
 
 
 def _parts(windows: Sequence[Hidden]) -> Iterator[Sequence[Hidden]]:

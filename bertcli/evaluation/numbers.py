@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertcli.evaluation import Collector
-from bertcli.evaluation.bootstrap import Numbers, estimates
+from bertcli.evaluation.bootstrap import Measure, Numbers, estimates
 from bertcli.evaluation.correlation import Ranks, pearson, spearman
 from bertcli.evaluation.gold import number, watched
 from bertcli.evaluation.report import Report
@@ -40,19 +40,25 @@ class NumberAnswers(Collector):
 
     def report(self) -> Report:
         gold, answers = np.array(self._pairs, dtype=np.float64).T
-        gold_ranks, answer_ranks = Ranks(gold), Ranks(answers)
-        distances = answers - gold
-
-        def measure(weights: Numbers) -> dict[str, float]:
-            figures = {
-                "spearman": spearman(gold_ranks, answer_ranks, weights),
-                "pearson": pearson(gold, answers, weights),
-            }
-            if self._errors:
-                total = weights.sum()
-                figures["root_mean_squared_error"] = float(np.sqrt(weights @ distances**2 / total))
-                figures["mean_absolute_error"] = float(weights @ np.abs(distances) / total)
-            return figures
-
+        measure = number_measure(gold, answers, errors=self._errors)
         task = "label" if self._errors else "embed"
         return Report(task, self._facts, estimates(measure, len(gold)))
+
+
+def number_measure(gold: Numbers, answers: Numbers, *, errors: bool) -> Measure:
+    """Figures of numbers (records,) both: correlations, and with `errors` what is off."""
+    gold_ranks, answer_ranks = Ranks(gold), Ranks(answers)
+    distances = answers - gold
+
+    def measure(weights: Numbers) -> dict[str, float]:
+        figures = {
+            "spearman": spearman(gold_ranks, answer_ranks, weights),
+            "pearson": pearson(gold, answers, weights),
+        }
+        if errors:
+            total = weights.sum()
+            figures["root_mean_squared_error"] = float(np.sqrt(weights @ distances**2 / total))
+            figures["mean_absolute_error"] = float(weights @ np.abs(distances) / total)
+        return figures
+
+    return measure

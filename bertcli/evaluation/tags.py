@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from bertcli.errors import UsageError
 from bertcli.evaluation import Collector
-from bertcli.evaluation.bootstrap import Measure, Numbers, estimates
-from bertcli.evaluation.classification import confusion, counts_of_confusion, one_of_many
+from bertcli.evaluation.bootstrap import estimates
+from bertcli.evaluation.classification import counts_of_confusion
 from bertcli.evaluation.entities import EntityCounts
 from bertcli.evaluation.gold import tags, watched
 from bertcli.evaluation.report import Confusion, Report, label_figures
+from bertcli.evaluation.words import WordCounts
 from bertcli.tasks.tagset import OUTSIDE, PREFIXED, Tagset
 
 if TYPE_CHECKING:
@@ -57,18 +58,14 @@ class TagAnswers(Collector):
         return Report("tag", self._facts, estimates(entities.measure(), sentences), figures, notes=notes)
 
     def _of_words(self, notes: Sequence[str]) -> Report:
-        names = tuple(dict.fromkeys([*self._tagset.tags, *chain(*self._gold), *chain(*self._answers)]))
-        places = {name: place for place, name in enumerate(names)}
-        gold = np.array([places[tag] for tag in chain(*self._gold)])
-        answers = np.array([places[tag] for tag in chain(*self._answers)])
-        sentences = np.repeat(np.arange(len(self._gold)), [len(words) for words in self._gold])
-        table = confusion(gold, answers, len(names), np.ones(len(gold)))
+        words = WordCounts(self._tagset.tags, self._gold, self._answers)
+        table = words.table()
         return Report(
             "tag",
-            self._facts | {"words": len(gold)},
-            estimates(_by_sentence(one_of_many(gold, answers, len(names)), sentences), len(self._gold)),
-            label_figures(names, counts_of_confusion(table)),
-            Confusion.of(names, table),
+            self._facts | {"words": len(words)},
+            estimates(words.measure(), len(self._gold)),
+            label_figures(words.tags, counts_of_confusion(table)),
+            Confusion.of(words.tags, table),
             notes=notes,
         )
 
@@ -90,11 +87,3 @@ class TagAnswers(Collector):
         found = None if self._tagset.per_word else PREFIXED.fullmatch(tag)
         return found[2] if found else tag
 
-
-def _by_sentence(measure: Measure, sentences: Any) -> Measure:
-    """A measure of words from how often each sentence counts; `sentences` (words,) is where each word is."""
-
-    def measure_sentences(weights: Numbers) -> Mapping[str, float]:
-        return measure(weights[sentences])
-
-    return measure_sentences
