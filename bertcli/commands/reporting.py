@@ -153,7 +153,7 @@ def _suspects(suspects: Sequence[Suspect]) -> Iterator[Line]:
 
 def _words(name: str) -> str:
     """`macro_f1` as `macro F1`."""
-    return name.replace("top_5", "top-5").replace("_", " ").replace("f1", "F1")
+    return name.replace("top_5", "top-5").replace("_", " ").replace("f1", "F1").replace("r2", "R²")
 
 
 def _figure(value: float) -> str:

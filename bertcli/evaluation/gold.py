@@ -17,9 +17,11 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.records import Problem, Record
 
 LABEL_FIELDS = ("label", "category", "class", "target")
-SEVERAL_FIELDS = ("labels", "label")
-NUMBER_FIELDS = ("score", "label", "target")
-"""Where the gold answer usually is, of one label, of several, of a number: first of these that is there."""
+SEVERAL_FIELDS = ("labels", *LABEL_FIELDS)
+NUMBER_FIELDS = ("score", *LABEL_FIELDS)
+ANY_FIELDS = ("labels", "label", "score", "category", "class", "target")
+"""Where the gold answer usually is, of one label, of several, of a number, and where nothing but the file
+says which of these it is: the first that is there."""
 
 LOOKED_AT = 10_000  # records that are read to list the labels of a file
 LISTED = 20
@@ -133,15 +135,20 @@ def tags(record: Record, field: str) -> list[str]:
     return found
 
 
-def _label(value: Any, field: str) -> str:
-    """A label as `train` names it: text as it is, a whole number as its digits."""
+def label_name(value: Any) -> str | None:
+    """The name of the label that a file's value means: text as it is, a whole number as its digits."""
     if isinstance(value, str) and value.strip():
         return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, int):
-        return str(value)
-    raise _unreadable(field, value, "a label")
+    return str(value) if isinstance(value, int) else None
+
+
+def _label(value: Any, field: str) -> str:
+    name = label_name(value)
+    if name is None:
+        raise _unreadable(field, value, "a label")
+    return name
 
 
 def _unreadable(field: str, value: Any, what: str) -> RecordError:

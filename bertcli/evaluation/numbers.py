@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 class NumberAnswers(Collector):
     """Compares the number a task gives as `result` with the one in `field`: Spearman's and Pearson's
-    correlation, and with `errors`, where both mean the same, the root of the mean squared error and the mean
-    absolute error too."""
+    correlation, and with `errors`, where both mean the same, R², the root of the mean squared error and the
+    mean absolute error too."""
 
     def __init__(self, task: Task, result: str, field: str, *, errors: bool, facts: dict[str, Any]) -> None:
         super().__init__()
@@ -46,7 +46,11 @@ class NumberAnswers(Collector):
 
 
 def number_measure(gold: Numbers, answers: Numbers, *, errors: bool) -> Measure:
-    """Figures of numbers (records,) both: correlations, and with `errors` what is off."""
+    """Figures of numbers (records,) both: correlations, and with `errors` what is off.
+
+    R², the share of the variance that is explained, is 1 - Σ(answer - gold)² / Σ(gold - mean gold)²; not a
+    number where all gold numbers are the same.
+    """
     gold_ranks, answer_ranks = Ranks(gold), Ranks(answers)
     distances = answers - gold
 
@@ -57,7 +61,10 @@ def number_measure(gold: Numbers, answers: Numbers, *, errors: bool) -> Measure:
         }
         if errors:
             total = weights.sum()
-            figures["root_mean_squared_error"] = float(np.sqrt(weights @ distances**2 / total))
+            residue = weights @ distances**2
+            variance = weights @ (gold - weights @ gold / total) ** 2
+            figures["r2"] = float(1 - residue / variance) if variance > 0 else float("nan")
+            figures["root_mean_squared_error"] = float(np.sqrt(residue / total))
             figures["mean_absolute_error"] = float(weights @ np.abs(distances) / total)
         return figures
 
