@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
     frozenset({"commands"}),
-    frozenset({"command", "pipeline", "training", "evaluation"}),
+    frozenset({"command", "pipeline", "training"}),
     frozenset({"settings", "planning", "receipt", "sinks", "evaluation"}),
     frozenset({"options", "feed", "journal", "sources", "tasks"}),
     frozenset({"parameters", "models"}),

@@ -86,4 +86,3 @@ class TagAnswers(Collector):
     def _type(self, tag: str) -> str:
         found = None if self._tagset.per_word else PREFIXED.fullmatch(tag)
         return found[2] if found else tag
-

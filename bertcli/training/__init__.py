@@ -12,5 +12,5 @@ One head on one encoder (`train label | tag | fill`):
     saving, card        the directory, and the page that describes it
 
 Several skills on one encoder (`train RECIPE.yaml`): recipe, data, heads, skills, loop, measures, export.
-figures holds the measures of both.
+examination tells how good either is, by the measures of `evaluation`.
 """

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bertcli import __version__
+from bertcli.evaluation.bootstrap import Estimate
+from bertcli.evaluation.report import LabelFigures
 
 MOST_CLASSES = 40  # listed
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a card tells. `classes` are (name, training examples); `figures` those of the held-out part."""
+    """What a card tells. `classes` are names with the number of training examples; `figures` and `labels` are
+    those of the held-out part."""
 
     kind: str
     base: str
@@ -22,7 +26,8 @@ class Account:
     train: int
     dev: int
     classes: Mapping[str, int]
-    figures: Mapping[str, float]
+    figures: Mapping[str, Estimate]
+    labels: Sequence[LabelFigures]
     steps: int
     finished: bool
 
@@ -40,7 +45,7 @@ def write_card(account: Account) -> str:
         "",
         f"Trained by bertcli {__version__} from `{account.base}` on {account.train} examples"
         f" ({', '.join(f'`{name}`' for name in account.data)}); {account.dev} were held out.",
-        "" if account.finished else "\nThe run was interrupted: this is the best state until then.\n",
+        "" if account.finished else f"\n{INTERRUPTED}\n",
         "```console",
         f"$ bertcli {shlex.join(account.command)}",
         f"$ bertcli {account.kind} {used}",
@@ -49,32 +54,57 @@ def write_card(account: Account) -> str:
         "## Figures",
         "",
         f"On the {account.dev} held-out examples, which also chose this state (step {account.steps});"
-        " figures on"
-        " data that chose nothing may be a little lower.",
+        " figures on data that chose nothing may be a little lower. Intervals are 95 % bootstrap intervals.",
         "",
-        "| figure | value |",
-        "| --- | --- |",
-        *(f"| {name.replace('_', ' ')} | {value:.4f} |" for name, value in account.figures.items()),
+        *figure_table(account.figures),
         "",
     ]
-    if account.classes:
-        lines += ["## Classes", "", "| class | training examples |", "| --- | --- |"]
-        listed = list(account.classes.items())
-        lines += [f"| {_cell(name)} | {count} |" for name, count in listed[:MOST_CLASSES]]
-        if len(listed) > MOST_CLASSES:
-            lines.append(f"| … and {len(listed) - MOST_CLASSES} more | |")
-        lines.append("")
-    lines += [
-        "## Limits",
-        "",
-        "The model knows what its base and these examples say, with their biases. Texts of another kind"
-        " than the examples may be answered badly and with confidence.",
-        "",
+    if account.classes or account.labels:
+        lines += ["## Classes", "", *_class_table(account.classes, account.labels), ""]
+    return "\n".join([*lines, *LIMITS, ""])
+
+
+def figure_table(figures: Mapping[str, Estimate]) -> list[str]:
+    """Figures with their intervals as a Markdown table."""
+    lines = ["| figure | value | 95 % interval |", "| --- | --- | --- |"]
+    for name, figure in figures.items():
+        low, high = _shown(figure.low), _shown(figure.high)
+        lines.append(f"| {name.replace('_', ' ')} | {_shown(figure.value)} | {low} to {high} |")
+    return lines
+
+
+def _class_table(classes: Mapping[str, int], labels: Sequence[LabelFigures]) -> list[str]:
+    """Each class: how often it was learnt from, and how well it is found. Of tags, the latter is of entities,
+    which have other names."""
+    found = {figures.label: figures for figures in labels}
+    names = list(dict.fromkeys([*classes, *found]))
+    lines = [
+        "| class | training examples | held out | precision | recall | F1 |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    return "\n".join(lines)
+    for name in names[:MOST_CLASSES]:
+        cells = ["", "", "", ""]
+        if name in found:
+            one = found[name]
+            cells = [str(one.support), *(_shown(value) for value in (one.precision, one.recall, one.f1))]
+        lines.append(f"| {_cell(name)} | {classes.get(name, '')} | {' | '.join(cells)} |")
+    if len(names) > MOST_CLASSES:
+        lines.append(f"| … and {len(names) - MOST_CLASSES} more | | | | | |")
+    return lines
 
 
+INTERRUPTED = "The run was interrupted: this is the best state until then."
+LIMITS = (
+    "## Limits",
+    "",
+    "The model knows what its base and these examples say, with their biases. Texts of another kind than the"
+    " examples may be answered badly and with confidence.",
+)
 PIPELINES = {"label": "text-classification", "tag": "token-classification", "fill": "fill-mask"}
+
+
+def _shown(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
 
 
 def _cell(name: str) -> str:

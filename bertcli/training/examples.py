@@ -13,6 +13,7 @@ import numpy as np
 
 from bertcli import console
 from bertcli.errors import InputError, UsageError
+from bertcli.evaluation.gold import ANY_FIELDS, label_name
 from bertcli.sources import open_source
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from bertcli.options import InputOptions
     from bertcli.records import Record
 
-LABEL_FIELDS = ("labels", "label", "score", "category", "class", "target")
 SINGLE: ProblemType = "single_label_classification"
 MULTI: ProblemType = "multi_label_classification"
 REGRESSION: ProblemType = "regression"
@@ -60,12 +60,8 @@ def read_labelled(options: InputOptions, label_field: str | None) -> list[Exampl
         nonlocal field
         if field is None:
             field = _label_field(record)
-        target = record.fields.get(field)
-        if record.blank or target is None or target == "":
-            return None
-        if isinstance(target, list):
-            target = tuple(str(label) for label in target)
-        return Example(str(record.text), record.pair, target)
+        target = _target(record.fields.get(field))
+        return None if record.blank or target is None else Example(str(record.text), record.pair, target)
 
     return _read(options, example, "label")
 
@@ -210,7 +206,7 @@ def _read(options: InputOptions, convert: Any, lacking: str) -> list[Example]:
 
 
 def _label_field(record: Record) -> str:
-    found = next((name for name in LABEL_FIELDS if name in record.fields), None)
+    found = next((name for name in ANY_FIELDS if name in record.fields), None)
     if found is None:
         raise UsageError(
             "no field looks like a label",
@@ -220,12 +216,17 @@ def _label_field(record: Record) -> str:
     return found
 
 
+def _target(value: Any) -> Any:
+    """What a field says a text should get: a class, a tuple of them, a number; None where it says nothing."""
+    if isinstance(value, list):
+        names = [label_name(label) for label in value]
+        return None if None in names else tuple(names)
+    readable = label_name(value) is not None or _number(value) is not None
+    return value if readable else None
+
+
 def _names(target: Any) -> tuple[str, ...]:
-    if isinstance(target, tuple):
-        return target
-    if isinstance(target, float) and target == int(target):
-        return (str(int(target)),)
-    return (str(target),)
+    return target if isinstance(target, tuple) else (label_name(target) or str(target),)
 
 
 def _number(target: Any) -> float | None:

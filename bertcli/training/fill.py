@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from bertcli.errors import ModelError
+from bertcli.evaluation.masked_words import Sums, piece_sums
 from bertcli.training.batches import Ids
-from bertcli.training.figures import Figures
+from bertcli.training.examination import Examination, of_pieces
 from bertcli.training.lessons import Machine, load_base
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.training.examples import Example, Held
+
+Ints = NDArray[np.int64]
 
 RATE = 0.15  # of the tokens are guessed; of these one in ten stays, one in ten becomes a random token
 KEPT, SWAPPED = 0.1, 0.1
@@ -46,21 +49,24 @@ class FillLesson:
         """The head is the base's own."""
 
     def loss(self, chosen: Sequence[int], seed: int) -> Tensor:
-        logits, words = self._guessed([self.train[i] for i in chosen], seed, KEPT, SWAPPED)
+        logits, words, _ = self._guessed([self.train[i] for i in chosen], seed, KEPT, SWAPPED)
         return torch.nn.functional.cross_entropy(logits, words)
 
-    def figures(self) -> Figures:
+    def examine(self) -> Examination:
         """With every chosen token behind the mask, the same ones each time."""
-        right, total, loss = 0, 0, 0.0
+        sums: list[Sums] = []
         for indices, _ in self.machine.sweep(self.dev):
-            logits, words = self._guessed([self.dev[i] for i in indices], indices[0], 0.0, 0.0)
-            loss += float(torch.nn.functional.cross_entropy(logits, words, reduction="sum"))
-            right, total = right + int((logits.argmax(1) == words).sum()), total + len(words)
-        mean = loss / total
-        return {"accuracy": right / total, "perplexity": math.exp(min(mean, 50.0)), "loss": mean}
+            logits, words, counts = self._guessed([self.dev[i] for i in indices], indices[0], 0.0, 0.0)
+            found = ranks_and_log_p(logits, words)  # [guessed, 2]
+            sums += [piece_sums(part) for part in np.split(found, np.cumsum(counts)[:-1])]
+        pieces, _, _, surprise = np.sum(sums, axis=0)
+        return of_pieces(sums, float(surprise / pieces))
 
-    def _guessed(self, texts: Sequence[Ids], seed: int, kept: float, swapped: float) -> tuple[Tensor, Tensor]:
-        """Logits [guessed, vocabulary] at the chosen places, and the words there [guessed]."""
+    def _guessed(
+        self, texts: Sequence[Ids], seed: int, kept: float, swapped: float
+    ) -> tuple[Tensor, Tensor, Ints]:
+        """Logits [guessed, vocabulary] at the chosen places, the words there [guessed], and how many of them
+        each text has [rows]."""
         rng = np.random.default_rng(seed)
         inputs = self.machine.batch(texts)
         ids = inputs["input_ids"].cpu().numpy().copy()  # [rows, length]
@@ -77,7 +83,15 @@ class FillLesson:
         inputs["input_ids"] = torch.from_numpy(ids).to(self.machine.device)
         states = self.model.base_model(**inputs).last_hidden_state[places]  # [guessed, hidden]
         head = self.model.get_submodule(_head_name(self.model))
-        return head(states).float(), words.to(self.machine.device)
+        return head(states).float(), words.to(self.machine.device), chosen.sum(1)
+
+
+def ranks_and_log_p(logits: Tensor, words: Tensor) -> NDArray[np.float32]:
+    """The rank from 0 and the log-probability of each word [guessed, 2]; logits are [guessed, vocabulary]."""
+    own = logits.gather(1, words[:, None])  # [guessed, 1]
+    ranks = (logits > own).sum(1, keepdim=True)
+    found: NDArray[np.float32] = torch.cat([ranks, own - logits.logsumexp(1, keepdim=True)], 1).cpu().numpy()
+    return found
 
 
 def _head_name(model: torch.nn.Module) -> str:

@@ -19,7 +19,7 @@ import torch
 from bertcli import interrupts
 from bertcli.errors import UsageError
 from bertcli.training.batches import shuffled
-from bertcli.training.figures import Figures
+from bertcli.training.examination import Examination, better
 from bertcli.training.lessons import Lesson, Machine
 
 STATE = "state.pt"
@@ -111,6 +111,15 @@ class Fit:
         self.lesson.model.load_state_dict(self.best_weights)
         return self.standing
 
+    def examine(self) -> Examination:
+        """The model as it is, on the held-out part."""
+        generator = torch.get_rng_state()
+        self.lesson.model.eval()
+        with torch.no_grad(), self.machine.products():
+            found = self.lesson.examine()
+        torch.set_rng_state(generator)
+        return found
+
     def _step(self) -> float:
         epoch, index = divmod(self.standing.step, self.epoch_steps)
         chosen = self._batches(epoch)[index]
@@ -139,11 +148,7 @@ class Fit:
 
     def _measure(self) -> None:
         standing, model = self.standing, self.lesson.model
-        generator = torch.get_rng_state()
-        model.eval()
-        with torch.no_grad(), self.machine.products():
-            figures = dict(self.lesson.figures())
-        torch.set_rng_state(generator)
+        figures = self.examine().figures()
         standing.history.append({"step": standing.step} | figures)
         if not standing.best or better(figures, standing.best):
             standing.best, standing.best_step, standing.stale = figures, standing.step, 0
@@ -188,11 +193,3 @@ def rate(step: int, steps: int) -> float:
     """The share of the learning rate at a step: linear from 0 over the warm-up, then linear to 0."""
     warm = max(1, math.ceil(steps * WARM_UP))
     return min((step + 1) / warm, (steps - step) / max(1, steps - warm + 1), 1.0)
-
-
-def better(one: Figures, other: Figures) -> bool:
-    """Whether the first figure is greater, or the same and the loss less."""
-    first = next(iter(one))
-    if one[first] != other[first]:
-        return one[first] > other[first]
-    return one["loss"] < other["loss"]

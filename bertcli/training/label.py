@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from bertcli.training.batches import encode
-from bertcli.training.examples import MULTI, REGRESSION, SINGLE, Held, classes_of, problem_of, targets_of
-from bertcli.training.figures import Figures, label_figures, number_figures, several_figures
+from bertcli.training.examination import Examination, of_numbers, of_one_label, of_several_labels
+from bertcli.training.examples import MULTI, REGRESSION, Held, classes_of, problem_of, targets_of
 from bertcli.training.lessons import Machine, load_base
 from bertcli.training.linear import fit_head, loss_of
 from bertcli.training.pooled import append_mean_layer
@@ -73,20 +73,17 @@ class LabelLesson:
         logits = self.model(**self.machine.batch([self.train[i] for i in chosen])).logits.float()
         return loss_of(logits, self.targets[list(chosen)].to(logits.device), self.problem)
 
-    def figures(self) -> Figures:
+    def examine(self) -> Examination:
         logits = torch.zeros(len(self.dev), len(self.classes))
         for indices, inputs in self.machine.sweep(self.dev):
             logits[indices] = self.model(**inputs).logits.float().cpu()
         loss = float(loss_of(logits, self.dev_targets, self.problem))
-        true = self.dev_targets.numpy()
-        if self.problem == SINGLE:
-            found = label_figures(logits.argmax(1).numpy(), true, len(self.classes))
-        elif self.problem == MULTI:
-            found = several_figures((logits > 0).numpy(), true > 0.5)
-        else:
-            assert self.problem == REGRESSION
-            found = number_figures(logits[:, 0].numpy(), true)
-        return found | {"loss": loss}
+        gold = self.dev_targets.numpy()
+        if self.problem == REGRESSION:
+            return of_numbers(logits[:, 0].numpy(), gold, loss)
+        if self.problem == MULTI:
+            return of_several_labels((logits > 0).numpy(), gold > 0.5, self.classes, loss)
+        return of_one_label(logits.argmax(1).numpy(), gold, self.classes, loss)
 
     def _features(self) -> Tensor:
         """What the classifier reads of each training text: float32 [texts, hidden]."""

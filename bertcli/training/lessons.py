@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bertcli.errors import ModelError
 from bertcli.training.batches import Ids, by_length, pad
-from bertcli.training.figures import Figures
+from bertcli.training.examination import Examination
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -30,11 +30,7 @@ transformers.utils.logging.disable_progress_bar()
 
 
 class Lesson(Protocol):
-    """What `fit` teaches. `lengths` are those of the training texts, in tokens.
-
-    `figures()` measures on the held-out part; the first of them is watched, greater is better; `loss`
-    is the loss there, which decides between equals.
-    """
+    """What `fit` teaches. `lengths` are those of the training texts, in tokens."""
 
     model: Any
     lengths: Sequence[int]
@@ -44,7 +40,8 @@ class Lesson(Protocol):
 
     def loss(self, chosen: Sequence[int], seed: int) -> Tensor: ...
 
-    def figures(self) -> Figures: ...
+    def examine(self) -> Examination:
+        """Answers for the held-out part, measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,7 @@ class Trainer:
         figures: dict[str, Any] = {}
         with torch.inference_mode(), self.precision():
             for name, measure in self.measures.items():
-                figures[name] = {key: round(value, 4) for key, value in measure(self.model).items()}
+                figures[name] = {key: round(value, 4) for key, value in measure(self.model).figures().items()}
         torch.set_num_threads(threads)
         losses = {name: round(statistics.fmean(values), 4) for name, values in self.losses.items() if values}
         line = self.status() | {

@@ -15,11 +15,19 @@ from tokenizers import Tokenizer
 
 from bertcli.training import data, evaluate
 from bertcli.training.data import BlockStream, Encoded, Example, Masking, Sentence
-from bertcli.training.figures import spearman
+from bertcli.training.examination import (
+    Examination,
+    of_numbers,
+    of_one_label,
+    of_pairs,
+    of_pieces,
+    of_several_labels,
+    of_tags,
+)
 from bertcli.training.heads import SkillModel
 from bertcli.training.recipe import EmbedSkill, FillSkill, LabelSkill, Recipe, Skill, TagSkill
 
-Measure = Callable[[SkillModel], dict[str, float]]
+Measure = Callable[[SkillModel], Examination]
 LONGEST = 512
 """Tokens a text may have here: what the encoder takes, not what a skill was trained on."""
 
@@ -52,45 +60,38 @@ def _fill_measure(skill: FillSkill, tokenizer: Tokenizer, cache: Path, limit: in
     files = [data.tokenize_file(source.path, tokenizer, cache) for source in skill.data]
     special = data.SpecialTokens.of(tokenizer)
 
-    def stream(share: float) -> BlockStream:
-        masking = Masking(0.15, share, share)
-        return BlockStream(files, special, skill.max_length, 16, masking, 15, skill.held_out, train=False)
-
+    stream = BlockStream(files, special, skill.max_length, 16, Masking(0.15), 15, skill.held_out, train=False)
     batches = max(1, limit // 24) if limit else 150
-    return partial(measure_fill, masked=stream(0.0), bert=stream(0.1), batches=batches)
+    return partial(measure_fill, stream=stream, batches=batches)
 
 
-def measure_fill(model: SkillModel, masked: BlockStream, bert: BlockStream, batches: int) -> dict[str, float]:
-    """Accuracy and perplexity with every chosen token behind [MASK], and BERT's accuracy.
-
-    BERT's (Devlin et al. 2018) keeps one in ten and replaces one in ten by a random token.
-    """
-    scores = evaluate.masked_accuracy(model, masked, batches)
-    return scores | {"accuracy_80_10_10": evaluate.masked_accuracy(model, bert, batches)["accuracy"]}
+def measure_fill(model: SkillModel, stream: BlockStream, batches: int) -> Examination:
+    """With every chosen token behind [MASK]."""
+    return of_pieces(evaluate.masked_pieces(model, stream, batches))
 
 
 def measure_pairs(
     model: SkillModel, first: Sequence[Encoded], second: Sequence[Encoded], scores: NDArray[np.float32]
-) -> dict[str, float]:
-    """Spearman correlation of cosines with the scores."""
+) -> Examination:
+    """The order of the cosines and that of the scores."""
     cosines = (evaluate.embeddings(model, first) * evaluate.embeddings(model, second)).sum(1)
-    return {"spearman": spearman(cosines, scores)}
+    return of_pairs(cosines, scores)
 
 
 def measure_labels(
     model: SkillModel, name: str, examples: Sequence[Example], encoded: Sequence[Encoded]
-) -> dict[str, float]:
-    """Accuracy and F1 of one label a text, F1 of several, Spearman for numbers."""
+) -> Examination:
+    """One label a text, several, or a number."""
     spec = model.specs[name]
     logits = evaluate.label_logits(model, name, encoded)
-    targets = data.label_targets(examples, spec.labels, str(spec.problem_type)).numpy()
+    gold = data.label_targets(examples, spec.labels, str(spec.problem_type)).numpy()
     match spec.problem_type:
         case "multi_label_classification":
-            return evaluate.multi_label_scores(logits > 0, targets > 0.5)
+            return of_several_labels(logits > 0, gold > 0.5, spec.labels)
         case "regression":
-            return {"spearman": spearman(logits[:, 0], targets)}
+            return of_numbers(logits[:, 0], gold)
         case _:
-            return evaluate.label_scores(logits.argmax(1), targets, spec.labels)
+            return of_one_label(logits.argmax(1), gold, spec.labels)
 
 
 def measure_tags(
@@ -99,17 +100,10 @@ def measure_tags(
     sentences: Sequence[Sentence],
     encoded: Sequence[Encoded],
     firsts: Sequence[list[int]],
-) -> dict[str, float]:
-    """Accuracy of words, and of whole entities where the tags are BIO.
-
-    Words beyond the model's length count as O.
-    """
-    true = [sentence.tags for sentence in sentences]
-    predicted = evaluate.tag_predictions(model, name, encoded, firsts)
-    predicted = [
-        tags + ["O"] * (len(wanted) - len(tags)) for tags, wanted in zip(predicted, true, strict=True)
-    ]
-    scores = {"accuracy": evaluate.word_accuracy(predicted, true)}
-    if any(label.startswith("B-") for label in model.specs[name].labels):
-        scores |= evaluate.entity_scores(predicted, true)
-    return scores
+) -> Examination:
+    """Words beyond the model's length count as the first tag."""
+    gold = [sentence.tags for sentence in sentences]
+    tags = model.specs[name].labels
+    answers = evaluate.tag_predictions(model, name, encoded, firsts)
+    answers = [said + [tags[0]] * (len(true) - len(said)) for said, true in zip(answers, gold, strict=True)]
+    return of_tags(answers, gold, tags)

@@ -75,8 +75,9 @@ def learn(
     pace = _pace(request, len(lesson.lengths))
     identity = repr((request.kind, checkpoint.fingerprint(), held.fingerprint(), pace, length, machine))
     key = hashlib.sha256(identity.encode()).hexdigest()
-    standing = Fit(lesson, pace, machine, target.part, key, told).run(resume=resume)
-    card = write_card(_account(request, checkpoint, held, lesson, standing))
+    fit = Fit(lesson, pace, machine, target.part, key, told)
+    standing = fit.run(resume=resume)
+    card = write_card(_account(request, checkpoint, held, lesson, fit))
     target.write(lesson.model, checkpoint.path, card, keep_state=standing.interrupted)
     return standing
 
@@ -94,11 +95,12 @@ def _account(
     checkpoint: Checkpoint,
     held: Held,
     lesson: LabelLesson | TagLesson | FillLesson,
-    standing: Standing,
+    fit: Fit,
 ) -> Account:
     classes: Mapping[str, int] = {}
     if isinstance(lesson, TagLesson) or (isinstance(lesson, LabelLesson) and lesson.problem != "regression"):
         classes = spread(held.train, lesson.classes)
+    examination = fit.examine()
     return Account(
         kind=request.kind,
         base=checkpoint.name,
@@ -107,7 +109,8 @@ def _account(
         train=len(held.train),
         dev=len(held.dev),
         classes=classes,
-        figures=standing.best,
-        steps=standing.best_step,
-        finished=not standing.interrupted,
+        figures=examination.estimates(),
+        labels=examination.labels,
+        steps=fit.standing.best_step,
+        finished=not fit.standing.interrupted,
     )

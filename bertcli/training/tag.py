@@ -11,8 +11,8 @@ from transformers import AutoModelForTokenClassification
 
 from bertcli.errors import InputError
 from bertcli.training.batches import Ids
+from bertcli.training.examination import Examination, of_tags
 from bertcli.training.examples import Example, Held, tag_names
-from bertcli.training.figures import Figures, tag_figures
 from bertcli.training.lessons import Machine, load_base
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class TagLesson:
         flat = targets.flatten().to(logits.device)
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), flat, ignore_index=IGNORED)
 
-    def figures(self) -> Figures:
+    def examine(self) -> Examination:
         """Words behind the length limit have no prediction and count as the first tag."""
         predicted = [[self.classes[0]] * len(tags) for tags in self._true]
         loss, count = 0.0, 0
@@ -77,7 +77,7 @@ class TagLesson:
                 loss += float(torch.nn.functional.cross_entropy(said, true, reduction="sum"))
                 count += len(places)
                 predicted[index][: len(places)] = [self.classes[int(tag)] for tag in said.argmax(1)]
-        return tag_figures(predicted, self._true) | {"loss": loss / max(1, count)}
+        return of_tags(predicted, self._true, self.classes, loss / max(1, count))
 
 
 def _placed(tokenizer: Tokenizer, example: Example, length: int) -> tuple[Ids, list[int]]:

@@ -61,6 +61,21 @@ def test_a_label_model_answers_the_same_in_plain_transformers(
     assert said["score"] == pytest.approx(score, abs=1e-4)
 
 
+def test_the_card_tells_what_evaluate_measures(
+    checkpoints: Make, labelled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = checkpoints("bert", "fill")
+    out = train("label", labelled, "--dev", labelled, "--epochs", "2", base=base, out=tmp_path / "m")
+    arguments = ["-m", str(out), "--json", "-q", "--dtype", "float32"]
+    assert main(["evaluate", "label", labelled, *arguments]) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    card = (out / "README.md").read_text()
+    for name in ("macro_f1", "balanced_accuracy", "accuracy"):
+        figure = metrics[name]
+        shown = f"{figure['value']:.4f} | {figure['low']:.4f} to {figure['high']:.4f}"
+        assert f"| {name.replace('_', ' ')} | {shown} |" in card
+
+
 def test_the_added_layer_gives_the_mean_of_the_encoders_states(checkpoints: Make) -> None:
     from bertcli.training.pooled import SLOPE, append_mean_layer
 

@@ -1,0 +1,126 @@
+"""What is measured of the held-out part while a skill is learnt, and which figure decides.
+
+The measures are those of `evaluation`, so that a model card and `bertcli evaluate` mean the same by a name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertcli.evaluation.bootstrap import Estimate, Measure, Numbers, estimates
+from bertcli.evaluation.classification import (
+    any_of_many,
+    confusion,
+    counts_of_confusion,
+    counts_of_flags,
+    one_of_many,
+)
+from bertcli.evaluation.entities import EntityCounts, Sentences
+from bertcli.evaluation.masked_words import Sums, piece_measure
+from bertcli.evaluation.numbers import number_measure
+from bertcli.evaluation.report import LabelFigures, label_figures
+from bertcli.evaluation.words import WordCounts
+from bertcli.tasks.tagset import Tagset
+
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """Answers for `records` held-out examples, measured.
+
+    `names` are the figures of `measure` that are told; the first of them is watched, greater is better.
+    `loss` is the mean loss, None where it was not computed; `labels` are the figures of each label.
+    """
+
+    measure: Measure
+    records: int
+    names: tuple[str, ...]
+    loss: float | None = None
+    labels: Sequence[LabelFigures] = ()
+
+    def figures(self) -> dict[str, float]:
+        """The figures by name, the watched one first and the loss last."""
+        found = self.measure(np.ones(self.records))
+        loss = {} if self.loss is None else {"loss": self.loss}
+        return {name: found[name] for name in self.names} | loss
+
+    def estimates(self) -> dict[str, Estimate]:
+        """The figures with their 95 % intervals, the watched one first."""
+        return estimates(self._told, self.records)
+
+    def _told(self, weights: Numbers) -> Figures:
+        found = self.measure(weights)
+        return {name: found[name] for name in self.names}
+
+
+def of_one_label(
+    answers: NDArray[np.intp], gold: NDArray[np.intp], names: Sequence[str], loss: float | None = None
+) -> Examination:
+    """One of the labels `names` a text: their places (texts,)."""
+    counts = counts_of_confusion(confusion(gold, answers, len(names), np.ones(len(gold))))
+    told = ("macro_f1", "balanced_accuracy", "accuracy")
+    measure = one_of_many(gold, answers, len(names))
+    return Examination(measure, len(gold), told, loss, label_figures(names, counts))
+
+
+def of_several_labels(
+    answers: NDArray[np.bool_], gold: NDArray[np.bool_], names: Sequence[str], loss: float | None = None
+) -> Examination:
+    """Any of the labels `names` a text: (texts, labels)."""
+    counts = counts_of_flags(gold, answers, np.ones(len(gold)))
+    told = ("micro_f1", "macro_f1", "accuracy")
+    return Examination(any_of_many(gold, answers), len(gold), told, loss, label_figures(names, counts))
+
+
+def of_numbers(answers: NDArray[Any], gold: NDArray[Any], loss: float | None = None) -> Examination:
+    """A number a text (texts,), of the same kind as the file's."""
+    measure = number_measure(gold.astype(np.float64), answers.astype(np.float64), errors=True)
+    return Examination(measure, len(gold), ("r2", "spearman", "mean_absolute_error"), loss)
+
+
+def of_pairs(cosines: NDArray[Any], scores: NDArray[Any]) -> Examination:
+    """A cosine a pair (pairs,), and scores that are in the same order if all is well."""
+    measure = number_measure(scores.astype(np.float64), cosines.astype(np.float64), errors=False)
+    return Examination(measure, len(scores), ("spearman", "pearson"))
+
+
+def of_tags(
+    answers: Sentences, gold: Sentences, tags: Sequence[str], loss: float | None = None
+) -> Examination:
+    """A tag a word: whole entities and words, or words alone where every word has a tag of its own."""
+    words = WordCounts(tags, gold, answers)
+    of_words = words.measure()
+    if Tagset(tags).per_word:
+        labels = label_figures(words.tags, counts_of_confusion(words.table()))
+        return Examination(of_words, len(gold), ("accuracy", "macro_f1"), loss, labels)
+    entities = EntityCounts(gold, answers)
+    of_entities = entities.measure()
+
+    def measure(weights: Numbers) -> Figures:
+        return {**of_entities(weights), "accuracy": of_words(weights)["accuracy"]}
+
+    labels = label_figures(entities.types, entities.counts(np.ones(len(gold))))
+    told = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "accuracy")
+    return Examination(measure, len(gold), told, loss, labels)
+
+
+def of_pieces(sums: Sequence[Sums], loss: float | None = None) -> Examination:
+    """Hidden pieces, summed over each text."""
+    return Examination(piece_measure(sums), len(sums), ("accuracy", "top_5_accuracy", "perplexity"), loss)
+
+
+def better(one: Figures, other: Figures) -> bool:
+    """Whether the first figure is greater, or the same and the loss less. What is not a number is least."""
+    mine, yours = (
+        -math.inf if math.isnan(value := next(iter(found.values()))) else value for found in (one, other)
+    )
+    if mine != yours:
+        return mine > yours
+    return one.get("loss", 0.0) < other.get("loss", 0.0)
