@@ -1,4 +1,4 @@
-"""What is on disk: outputs that are written whole or not at all.
+"""Outputs that are written whole or not at all.
 
 A file is written as `NAME.part`, and takes its name when it is complete. What an interrupted run leaves is a
 `NAME.part` with everything that was finished; when nothing was, there is none. Both names are guarded alike:
