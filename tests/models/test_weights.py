@@ -50,6 +50,29 @@ def test_every_dtype_reads_as_torch_converts_it(tmp_path: Path, dtype: str) -> N
     np.testing.assert_array_equal(weights.read("w"), tensor.float().numpy())
 
 
+def test_every_half_is_widened_bit_for_bit(tmp_path: Path) -> None:
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    halves = torch.from_numpy(bits.view(np.float16))
+    wide = open_weights(_saved(tmp_path, w=halves)).read("w").view(np.int32)
+
+    number = bits.astype(np.int32)
+    sign, exponent, fraction = number >> 15 << 31, number >> 10 & 31, number & 1023
+    whole = np.where(exponent > 0, fraction + 1024, fraction).astype(np.float32)
+    finite = np.ldexp(whole, np.maximum(exponent, 1) - 25).view(np.int32)
+    expected = sign | np.where(exponent == 31, 255 << 23 | fraction << 13, finite)
+    np.testing.assert_array_equal(wide, expected)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (1, 1), (5, 7)])
+def test_halves_of_every_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(2)
+    tensor = torch.randn(shape, dtype=torch.float16)
+    read = open_weights(_saved(tmp_path, w=tensor, other=torch.zeros(1))).read("w")
+    assert (read.shape, read.dtype) == (shape, np.float32)
+    np.testing.assert_array_equal(read, tensor.float().numpy())
+
+
+@settings(deadline=None)  # the first call makes the checkpoint
 @given(ids=st.lists(st.integers(0, 63), max_size=20))
 def test_rows_are_rows_of_the_whole(ids: list[int], checkpoints: Make) -> None:
     weights = open_weights(checkpoints("bert", "base", dtype="bfloat16"))
