@@ -220,14 +220,17 @@ def variables(path: tuple[str, ...], command: click.Command) -> dict[click.Optio
 
 
 def unknown_variables(root: click.Group, ctx: click.Context) -> list[tuple[str, str | None]]:
-    """BERTCLI_… variables that nothing answers to, each with the one that was probably meant."""
-    present = {name for name in os.environ if name.startswith("BERTCLI_")} - set(ROOT_VARIABLES)
-    if not present:
-        return []
+    """BERTCLI_… variables that nothing answers to, each with the one that was probably meant.
+
+    A command must be imported to be asked, so none is once all variables are accounted for.
+    """
     known = set(ROOT_VARIABLES)
-    for path, command in leaves(root, ctx):
-        known.update(*variables(path, command).values())
-    return [(name, nearest(name, known)) for name in sorted(present - known)]
+    unknown = {name for name in os.environ if name.startswith("BERTCLI_")} - known
+    commands = leaves(root, ctx)
+    while unknown and (found := next(commands, None)):
+        known.update(*variables(*found).values())
+        unknown -= known
+    return [(name, nearest(name, known)) for name in sorted(unknown)]
 
 
 def bind(ctx: click.Context) -> None:

@@ -5,7 +5,6 @@ A checkpoint is read as it is; whether it can be trusted is the business of `che
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,6 +107,8 @@ class Checkpoint:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with the model: from the small files, and from names, shapes and
         the first and last bytes of every tensor. Cheap, the same on every machine."""
+        import hashlib  # brings OpenSSL, which a quick answer does without
+
         digest = hashlib.sha256()
         for pattern in ("*.json", "vocab.txt", "merges.txt", "1_Pooling/config.json"):
             for path in sorted(self.path.glob(pattern)):
