@@ -26,6 +26,7 @@ from bertcli.engines import (
     available_cores,
     depth_of,
 )
+from bertcli.engines.kept import Kept
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Instant:
         self._prefix = checkpoint.encoder_prefix
         self._eps = np.float32(checkpoint.config.get("layer_norm_eps", 1e-12))
         self._activation = ACTIVATIONS[checkpoint.config.get("hidden_act", "gelu")]
-        self._kept: dict[str, Array] = {}
+        self._read = Kept(checkpoint.weights).read
 
     @staticmethod
     def supports(checkpoint: Checkpoint) -> str | None:
@@ -186,11 +187,6 @@ class Instant:
         x *= self._read(name + ".weight")
         x += self._read(name + ".bias")
         return x
-
-    def _read(self, name: str) -> Array:
-        if name not in self._kept:
-            self._kept[name] = self._checkpoint.weights.read(name)
-        return self._kept[name]
 
 
 def _prefix_of(head: Head) -> str:

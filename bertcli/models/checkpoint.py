@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.errors import ModelError
+from bertcli.models.floats import FLOATS
 from bertcli.models.heads import Head, Kind, decoder_weight, find_heads, first_architecture
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional
 from bertcli.models.pooling import Pooling, encoder_folder, read_pooling
-from bertcli.models.weights import FLOATS, Weights, open_weights
+from bertcli.models.weights import Weights, open_weights
 
 # Positions start behind the padding index in these: a table of 514 takes 512 tokens.
 _OFFSET_POSITIONS = (

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from bertcli.models.checkpoint import Checkpoint
-from bertcli.models.weights import FLOATS, Weights
+from bertcli.models.floats import FLOATS
+from bertcli.models.weights import Weights
 
 # One of a stack of equal layers. ALBERT's layers are shared, and its names (`albert_layers.0`) do not match.
 _LAYER = re.compile(r"^(?P<stack>.*?\blayers?)\.(?P<number>\d+)\.(?P<part>.+)$")

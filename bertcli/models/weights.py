@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertcli.errors import ModelError
+from bertcli.models.floats import FLOATS, as_float32
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -29,8 +30,6 @@ _BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
     "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
 }  # fmt: skip
-_SIGN = np.int32(-(2**31))
-FLOATS = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
 
 
 class DamagedFileError(Exception):
@@ -69,6 +68,11 @@ class Weights:
     def names(self) -> tuple[str, ...]:
         return tuple(self.tensors)
 
+    @property
+    def converted(self) -> tuple[str, ...]:
+        """Names of the tensors that become float32 only when they are read."""
+        return tuple(name for name in self if self.dtype(name) in FLOATS.keys() - {"F32"})
+
     def __contains__(self, name: object) -> bool:
         return name in self.tensors
 
@@ -90,15 +94,16 @@ class Weights:
         """The stored type as safetensors spells it: F32, F16, BF16, F64, I64 …"""
         return self._find(name).dtype
 
-    def read(self, name: str) -> NDArray[np.float32]:
-        """The tensor as float32. A float32 tensor is a read-only view of the file, everything else a copy."""
+    def read(self, name: str, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """The tensor as float32. A float32 tensor is a read-only view of the file, everything else a copy, in
+        `room` (flat, of the tensor's size) where that is given."""
         stored = self._find(name)
-        return _as_float32(self._raw(stored), stored.dtype)
+        return as_float32(self._raw(stored), stored.dtype, room)
 
     def rows(self, name: str, ids: Sequence[int] | NDArray[Any]) -> NDArray[np.float32]:
         """The rows `ids`, of any shape, as float32: (*ids.shape, ...). Other rows are not read."""
         stored = self._find(name)
-        return _as_float32(self._raw(stored)[np.asarray(ids, dtype=np.intp)], stored.dtype)
+        return as_float32(self._raw(stored)[np.asarray(ids, dtype=np.intp)], stored.dtype)
 
     def bytes_of(self, name: str, most: int) -> bytes:
         """The first and last bytes of the tensor as stored, `most` in all: enough to tell two apart."""
@@ -137,36 +142,6 @@ class Weights:
             offset=stored.start,
         )
         return flat.reshape(stored.shape)
-
-
-def _as_float32(raw: NDArray[Any], dtype: str) -> NDArray[np.float32]:
-    if dtype == "BF16":  # the upper half of a float32
-        bits = raw.astype(np.uint32)
-        bits <<= 16
-        return bits.view(np.float32)
-    if dtype == "F16":
-        return _widened(raw)
-    return raw.astype(np.float32, copy=False)
-
-
-def _widened(halves: NDArray[np.float16]) -> NDArray[np.float32]:
-    """float16 as float32, bit for bit as IEEE 754 has it, in a third to a sixth of the time of `astype`.
-
-    Both formats are sign, exponent, fraction, so that the 15 bits below a half's sign, shifted up to where a
-    float's exponent (5 bits into 8) and fraction (10 into 23) meet, are the same number but for the bias of
-    the exponent: 15 in one, 127 in the other. One multiplication by 2^112 makes up for it and normalises
-    subnormal numbers on the way. The shift starts from the sign spread over 16 more bits; the mask leaves one
-    of them. Infinity and NaN have the exponent 31, which must become 255 and not 143.
-    """
-    wide = np.empty(halves.shape, np.float32)
-    bits = wide.view(np.int32)
-    bits[...] = halves.view("<i2")
-    bits <<= 13
-    bits &= _SIGN | 0x0FFF_E000
-    wide *= np.float32(2.0**112)
-    if bits.size and (halves.view("<i2").max() >= 0x7C00 or halves.view("<u2").max() >= 0xFC00):
-        bits[(bits & 0x7FFF_FFFF) >= 143 << 23] |= 255 << 23
-    return wide
 
 
 def open_weights(directory: Path) -> Weights:
