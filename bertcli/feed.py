@@ -11,13 +11,18 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from bertcli.records import Record
 
 END: Final = Record(-1, {}, None)
 PAUSE: Final = Record(-2, {}, None)
+
+
+def characters(record: Record) -> int:
+    """How many characters a record has to be read."""
+    return len(record.text or "") + len(record.pair or "")
 
 
 class Feed:
@@ -49,20 +54,22 @@ class Feed:
             raise item
         return item
 
-    def measure(self, enough: int, patience: float) -> int | None:
-        """Look ahead to learn how much there is to do: the number of characters until the end of the input,
-        or None when there are more than `enough`, or when a live input has not ended within `patience`
-        seconds."""
-        characters = sum(_characters(item) for item in self._ahead)
+    def measure(
+        self, enough: int, patience: float, weigh: Callable[[Record], int] = characters
+    ) -> int | None:
+        """Look ahead to learn how much there is to do: the number of characters until the end of the input
+        (of each record as many as `weigh` says), or None when there are more than `enough`, or when a live
+        input has not ended within `patience` seconds."""
+        amount = sum(weigh(item) for item in self._ahead if isinstance(item, Record))
         deadline = time.monotonic() + patience
-        while characters <= enough:
+        while amount <= enough:
             item = self._next_until(deadline)
             if item is PAUSE:
                 return None
             self._ahead.append(item)
             if item is END or isinstance(item, BaseException):
-                return characters
-            characters += _characters(item)
+                return amount
+            amount += weigh(item)
         return None
 
     def _next(self, wait: bool) -> Record | BaseException:
@@ -114,12 +121,8 @@ class PromptFeed(Feed):
     def _next(self, wait: bool) -> Record | BaseException:
         return next(self._records, END) if wait else PAUSE
 
-    def measure(self, enough: int, patience: float) -> int | None:
+    def measure(
+        self, enough: int, patience: float, weigh: Callable[[Record], int] = characters
+    ) -> int | None:
         """Nobody types much."""
         return 0
-
-
-def _characters(item: Record | BaseException) -> int:
-    if isinstance(item, BaseException):
-        return 0
-    return len(item.text or "") + len(item.pair or "")

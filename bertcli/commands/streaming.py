@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from bertcli import console
 from bertcli.errors import BertcliError, FieldClashError, InputError, ModelError, UsageError
-from bertcli.feed import PAUSE, Feed, LiveFeed, PromptFeed
+from bertcli.feed import PAUSE, Feed, LiveFeed, PromptFeed, characters
 
 if TYPE_CHECKING:
     from bertcli.console.progress import Bar
@@ -133,18 +133,23 @@ def feed_of(source: Source, records: Iterable[Record] | None = None) -> Feed:
     return LiveFeed(records) if source.live else Feed(records)
 
 
-def engine_for(options: ModelOptions, checkpoint: Checkpoint, feed: Feed) -> Engine:
+def engine_for(
+    options: ModelOptions,
+    checkpoint: Checkpoint,
+    feed: Feed,
+    weigh: Callable[[Record], int] = characters,
+) -> Engine:
     """The engine that the options ask for, else the one for as much input as there is."""
     from bertcli.engines.choosing import BREAK_EVEN_TOKENS, choose
     from bertcli.engines.finite import Finite
 
-    characters = None
+    amount = None
     if options.engine == "auto":
-        characters = feed.measure(BREAK_EVEN_TOKENS * CHARACTERS_A_TOKEN, PATIENCE)
-    tokens = None if characters is None else characters // CHARACTERS_A_TOKEN
+        amount = feed.measure(BREAK_EVEN_TOKENS * CHARACTERS_A_TOKEN, PATIENCE, weigh)
+    tokens = None if amount is None else amount // CHARACTERS_A_TOKEN
     engine = choose(checkpoint, options, tokens_ahead=tokens)
-    amount = "an input of unknown or large size" if tokens is None else f"about {tokens} tokens"
-    console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {amount}")
+    told = "an input of unknown or large size" if tokens is None else f"about {tokens} tokens"
+    console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {told}")
     return Finite(engine)
 
 
