@@ -75,3 +75,10 @@ def test_a_prompt_asks_only_when_somebody_waits():
     assert feed.take().text == "a"
     assert feed.take(wait=False) is PAUSE
     assert asked == ["a"]
+
+
+def test_a_record_may_weigh_more_than_its_letters() -> None:
+    feed = Feed(records(["ab", None, "cde"]))
+    feed.first()
+    assert feed.measure(1000, patience=10, weigh=lambda record: 10 * len(record.text or "")) == 50
+    assert feed.measure(40, patience=10, weigh=lambda record: 10 * len(record.text or "")) is None

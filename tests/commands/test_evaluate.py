@@ -318,6 +318,16 @@ def test_fill_is_repeatable_and_says_how_it_masked(checkpoints: Make, run: Run) 
     assert other["masking"] == "0.5 of the pieces hidden together"
 
 
+def test_the_engine_is_chosen_by_what_hiding_every_piece_takes(
+    checkpoints: Make, run: Run, capsys: Capture
+) -> None:
+    Path("long.txt").write_text(" ".join(TEXTS * 20))
+    command = ["evaluate", "fill", "long.txt", "-m", checkpoints("bert", "fill"), "-v", "--limit", 1]
+    for share, engine in ((0.01, "instant"), (1, "packed")):
+        assert cli.main([*map(str, command), "--share", str(share)]) == 0
+        assert f"{engine} engine" in capsys.readouterr().err
+
+
 def test_embed_compares_the_cosine_with_the_score(checkpoints: Make, run: Run) -> None:
     path = checkpoints("sentence")
     rows = [{"text": TEXTS[place], "text_pair": TEXTS[place // 2], "score": 5 - place} for place in range(6)]
