@@ -13,7 +13,7 @@ from bertcli.command import Command, Group
 from bertcli.commands.evaluating import Evaluation
 from bertcli.commands.evaluating import evaluate as run_evaluation
 from bertcli.commands.label import Labelling
-from bertcli.commands.streaming import refuse_or_warn
+from bertcli.commands.streaming import refuse_or_warn, refuse_pairs
 from bertcli.errors import OutputError, UsageError
 from bertcli.options import (
     InputOptions,
@@ -131,7 +131,18 @@ def label(
     The file has the right answer in a field: `label`, a list `labels` where several may hold, or a number for
     a regression. Intervals are 95 % bootstrap intervals.
     """
-    request = Labelling(labels, labels_file, "all", threshold, multi_label, template, head, long, model.force)
+    request = Labelling(
+        labels,
+        labels_file,
+        "all",
+        threshold,
+        multi_label,
+        template,
+        head,
+        long,
+        model.force,
+        inputs.pair_field,
+    )
     examination = LabelExamination(
         request, label_field, suspects or 0, calibrate, plot, _where(inputs), model.force
     )
@@ -172,6 +183,7 @@ def tag(
     The file is CoNLL, or has the lists `words` and `tags` in its records. An entity is right when its type
     and its words are, as in seqeval. Of parts of speech, every word counts.
     """
+    refuse_pairs(inputs.pair_field, "`evaluate tag`")
 
     def measure(checkpoint: Checkpoint, tokenizer: Tokenizer, source: Source) -> Measurement:
         from bertcli.evaluation.gold import gold_field
@@ -224,6 +236,7 @@ def fill(
     Draws word pieces of each text, hides them one at a time with the rest of the text to see, and looks
     whether the model finds them in its whole vocabulary.
     """
+    refuse_pairs(inputs.pair_field, "`evaluate fill`")
 
     def measure(checkpoint: Checkpoint, tokenizer: Tokenizer, source: Source) -> Measurement:
         from bertcli.evaluation.masked_words import MaskedWordAnswers, MaskedWords

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli.command import command
-from bertcli.commands.streaming import Job, choose_head, refuse_or_warn, stream
+from bertcli.commands.streaming import Job, choose_head, refuse_or_warn, refuse_pairs, stream
 from bertcli.errors import UsageError
 from bertcli.options import (
     InputOptions,
@@ -70,6 +70,7 @@ def tag(
     Adds `spans` to each record: label, start and end in characters of the text, the words, and a score. A
     model of parts of speech gives a span for every word. With --tokens it is `tokens`, with their raw tags.
     """
+    refuse_pairs(inputs.pair_field, "`tag`")
 
     def task(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Tag:
         from bertcli.tasks.tag import Tag
