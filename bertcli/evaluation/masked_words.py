@@ -13,7 +13,6 @@ is drawn depends on the seed and on where the text stands in the input, not on h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -23,8 +22,8 @@ from bertcli.errors import ModelError
 from bertcli.evaluation import Collector
 from bertcli.evaluation.bootstrap import Measure, Numbers, estimates
 from bertcli.evaluation.report import Report
-from bertcli.records import Window
 from bertcli.tasks import Encoded
+from bertcli.tasks.masking import Hidden, in_parts, log_probs
 from bertcli.tasks.windowing import Windowing
 
 if TYPE_CHECKING:
@@ -33,20 +32,12 @@ if TYPE_CHECKING:
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.options import LongOptions
-    from bertcli.records import Record, Result
+    from bertcli.records import Record, Result, Window
 
 SHARE = 0.15
 FIRST = 5
-MOST_MASKS = 1024  # whose logits over the vocabulary are held at once
 Sums = tuple[float, float, float, float]
 """Of the hidden pieces of a text: how many, found, among the first five, and the sum of -log p."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hidden(Window):
-    """A window with the pieces that its masks hide."""
-
-    pieces: tuple[int, ...] = ()
 
 
 class MaskedWords:
@@ -95,12 +86,12 @@ class MaskedWords:
         drawn = sorted(random.choice(len(candidates), size=count, replace=False).tolist()) if count else []
         places = [candidates[place] for place in drawn]
         windows = list(self._hidden(encoded.windows, places))
-        return _Drawn(windows, encoded.truncated, len(encoded.windows))
+        return Encoded(windows, encoded.truncated, cut=len(encoded.windows))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Ranks and log-probabilities (masks, 2) of the hidden pieces of each window."""
         found: list[Array] = []
-        for part in _parts(cast("Sequence[Hidden]", windows)):  # as `encode` made them
+        for part in in_parts(cast("Sequence[Hidden]", windows)):  # as `encode` made them
             logits = engine.forward(part, self._ask)
             found += [_found(rows, window.pieces) for rows, window in zip(logits, part, strict=True)]
         return found
@@ -126,16 +117,6 @@ class MaskedWords:
             for place in group:
                 ids[place] = self._mask
             yield Hidden(ids, windows[number].types, (0, len(ids)), tuple(group), pieces=pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawn(Encoded):
-    """`notes` is the number of windows the text was cut into."""
-
-    @property
-    def slices(self) -> int:
-        count: int = self.notes
-        return count
 
 
 class MaskedWordAnswers(Collector):
@@ -182,22 +163,8 @@ def piece_measure(sums: Sequence[Sums]) -> Measure:
     return measure
 
 
-def _parts(windows: Sequence[Hidden]) -> Iterator[Sequence[Hidden]]:
-    """The windows in groups of at most `MOST_MASKS` masks (a window with more is a group of its own)."""
-    start = masks = 0
-    for end, window in enumerate(windows):
-        if end > start and masks + len(window.masks) > MOST_MASKS:
-            yield windows[start:end]
-            start, masks = end, 0
-        masks += len(window.masks)
-    if start < len(windows):
-        yield windows[start:]
-
-
 def _found(logits: Array, pieces: tuple[int, ...]) -> Array:
     """Rank and log-probability (masks, 2) of each piece among logits (masks, vocabulary)."""
     own = logits[np.arange(len(pieces)), list(pieces)]
     ranks = (logits > own[:, None]).sum(axis=1)
-    most = logits.max(axis=1)  # so that nothing overflows
-    log_sums = most + np.log(np.exp(logits - most[:, None]).sum(axis=1))
-    return np.stack([ranks, own - log_sums], axis=1).astype(np.float32)
+    return np.stack([ranks, log_probs(logits, pieces)], axis=1).astype(np.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bertcli.errors import RecordError
@@ -17,17 +16,6 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.options import LongOptions
     from bertcli.records import Record, Window
-
-
-@dataclass(frozen=True, slots=True)
-class TwoTexts(Encoded):
-    """The windows of a text, then those of another; `notes` is the number of the first."""
-
-    @property
-    def slices(self) -> int:
-        """Into how many windows the longer text was cut."""
-        first: int = self.notes
-        return max(first, len(self.windows) - first)
 
 
 class Similarity:
@@ -55,7 +43,9 @@ class Similarity:
             raise RecordError("field", "the second text is missing or empty")
         first, second = self._text.encode(record.text or ""), self._text.encode(record.pair)
         windows = [*first.windows, *second.windows]
-        return TwoTexts(windows, first.truncated or second.truncated, len(first.windows))
+        border = len(first.windows)
+        longer = max(border, len(second.windows))
+        return Encoded(windows, first.truncated or second.truncated, notes=border, cut=longer)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """A vector (hidden,) a window."""

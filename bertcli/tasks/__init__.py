@@ -17,19 +17,19 @@ from bertcli.records import Record, Window
 class Encoded:
     """A record's windows, what was lost on the way, and notes the task wants back in `decode`.
 
-    `repeats` is how many of the windows show the same slice of the text (zero-shot by entailment asks about
-    each slice once a label), so that `slices` is the number a user is told as `windows`.
+    `slices` is into how many windows the text was cut, which a user is told as `windows`. `cut` says it where
+    there are more windows, since a task asks about the same slice several times (zero-shot by entailment once
+    a label).
     """
 
     windows: Sequence[Window]
     truncated: bool = False
     notes: Any = None
-    repeats: int = 1
+    cut: int | None = None
 
     @property
     def slices(self) -> int:
-        """Into how many windows the text was cut."""
-        return len(self.windows) // self.repeats
+        return len(self.windows) if self.cut is None else self.cut
 
 
 class Task(Protocol):

@@ -31,7 +31,7 @@ from bertcli.engines import TokenLogits
 from bertcli.tasks import Encoded
 from bertcli.tasks.choice import softmax
 from bertcli.tasks.tagset import OUTSIDE, Tagset
-from bertcli.tasks.windowing import Slice, Windowing
+from bertcli.tasks.windowing import Slice, Windowing, borders
 from bertcli.tasks.wording import Word, each_token, found_words, given_words
 
 if TYPE_CHECKING:
@@ -202,21 +202,6 @@ def aggregated(p: Array, words: Sequence[Word], how: Aggregation) -> Array:
             pieces = p[word.first : word.stop]
             rows[row] = pieces.mean(axis=0) if how == "average" else pieces[pieces.max(axis=1).argmax()]
     return rows
-
-
-def borders(slices: Sequence[Slice], begins: Sequence[int]) -> list[int]:
-    """The tokens at which one window hands over to the next, with 0 and the number of tokens around them.
-
-    Of the tokens where a word `begins` in the overlap of two windows it is the one nearest to the middle; the
-    middle itself where there is none.
-    """
-    found = [0]
-    for (_, stop, _), (start, _, _) in pairwise(slices):
-        middle = (start + stop) // 2
-        inside = begins[bisect_left(begins, start) : bisect_right(begins, stop)]
-        border = min(inside, key=lambda place: abs(place - middle), default=middle)
-        found.append(max(found[-1], border))
-    return [*found, slices[-1][1]]
 
 
 def _joined(words: Sequence[str]) -> Iterator[tuple[int, int]]:

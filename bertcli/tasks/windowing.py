@@ -25,7 +25,9 @@ text first, as transformers' `longest_first` does.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bertcli.errors import RecordError, UsageError
@@ -152,6 +154,21 @@ class Windowing:
 def fresh_shares(windows: Sequence[Window]) -> list[int]:
     """How many new positions each window brings: the weights of an average over windows."""
     return [window.fresh[1] - window.fresh[0] for window in windows]
+
+
+def borders(slices: Sequence[Slice], begins: Sequence[int]) -> list[int]:
+    """The tokens at which one window hands over to the next, with 0 and the number of tokens around them.
+
+    Of the tokens where a word `begins` in the overlap of two windows it is the one nearest to the middle; the
+    middle itself where there is none.
+    """
+    found = [0]
+    for (_, stop, _), (start, _, _) in pairwise(slices):
+        middle = (start + stop) // 2
+        inside = begins[bisect_left(begins, start) : bisect_right(begins, stop)]
+        border = min(inside, key=lambda place: abs(place - middle), default=middle)
+        found.append(max(found[-1], border))
+    return [*found, slices[-1][1]]
 
 
 def _length(asked: int, most: int, specials: int) -> int:

@@ -165,7 +165,7 @@ class ByEntailment:
             for cut in slices
             for hypothesis in self._hypotheses
         ]
-        return Encoded(windows, truncated, repeats=len(self._hypotheses), notes=slices)
+        return Encoded(windows, truncated, cut=len(slices), notes=slices)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Logits of (contradiction, entailment) of each pair."""

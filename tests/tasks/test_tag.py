@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from bertcli.engines import Ask
 from bertcli.options import LongOptions
 from bertcli.records import Record, Window
-from bertcli.tasks.tag import Tag, borders
+from bertcli.tasks.tag import Tag
+from bertcli.tasks.windowing import borders
 from tests.checkpoints import TAGS
 from tests.tasks.reference import Reference, answer, answers, opened
 
