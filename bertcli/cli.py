@@ -24,6 +24,7 @@ COMMANDS = MappingProxyType(
         "fill": "bertcli.commands.fill",
         "embed": "bertcli.commands.embed",
         "tag": "bertcli.commands.tag",
+        "score": "bertcli.commands.score",
         "train": "bertcli.commands.train",
         "evaluate": "bertcli.commands.evaluate",
         "models": "bertcli.commands.models",

@@ -14,7 +14,8 @@ from bertcli.records import Result
 class Receipt:
     """Is told about every result, and words the last line of a run.
 
-    done + blank + failed = read. `windowed`, `truncated` and `duplicates` count records among them that took
+    done + left_out + blank + failed = read, where `left_out` are those that were done but not asked for
+    (`score --below`). `windowed`, `truncated` and `duplicates` count records among them that took
     more than one window, lost text, or had the answer of an equal text. The clock starts when the receipt is
     made and stops with `finish`.
     """
@@ -23,6 +24,7 @@ class Receipt:
     device: str = ""
     dtype: str = ""
     done: int = 0
+    left_out: int = 0
     blank: int = 0
     failed: int = 0
     windowed: int = 0
@@ -36,10 +38,11 @@ class Receipt:
     def __post_init__(self) -> None:
         self._began = self.clock()
 
-    def add(self, result: Result) -> None:
-        """Count a result that has been written."""
+    def add(self, result: Result, *, kept: bool = True) -> None:
+        """Count a result that has been written, or was not to be (`kept` is False)."""
         status = result.status
-        self.done += status == "done"
+        self.done += status == "done" and kept
+        self.left_out += status == "done" and not kept
         self.blank += status == "blank"
         self.failed += status == "failed"
         self.windowed += result.windows > 1
@@ -54,7 +57,7 @@ class Receipt:
     @property
     def read(self) -> int:
         """Records answered for, one way or another."""
-        return self.done + self.blank + self.failed
+        return self.done + self.left_out + self.blank + self.failed
 
     @property
     def exit_code(self) -> int:
@@ -73,7 +76,12 @@ class Receipt:
 
         Parts that are zero are left out, except `done`, which keeps the sum complete.
         """
-        counts = {"done": self.done, "blank": self.blank, "failed": self.failed}
+        counts = {
+            "done": self.done,
+            "left out": self.left_out,
+            "blank": self.blank,
+            "failed": self.failed,
+        }
         terms = [f"{grouped(count)} {word}" for word, count in counts.items() if count or word == "done"]
         parts = [f"{grouped(self.read)} read = {' + '.join(terms)}"]
         duplicates = "duplicate" if self.duplicates == 1 else "duplicates"

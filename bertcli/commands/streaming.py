@@ -36,7 +36,9 @@ CHARACTERS_A_TOKEN = 4  # of English in word pieces, about
 class Job:
     """One run of a streaming command: its name, how its task is made, and the options it shares.
 
-    `make_task` refuses a checkpoint that would answer wrongly before it makes the task.
+    `make_task` refuses a checkpoint that would answer wrongly before it makes the task. `keep` says of a
+    result whether it is written (None: all are). `weigh` is how many characters of a record are read, where
+    it is not those it has.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Job:
     outputs: OutputOptions
     model: ModelOptions
     run: RunOptions
+    keep: Callable[[Result], bool] | None = None
+    weigh: Callable[[Record], int] = characters
 
 
 def stream(job: Job) -> int:
@@ -72,7 +76,7 @@ def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
     with Results(job, source, task, stdout) as results:
         if feed.first(wait=not source.live) is not PAUSE:
             results.open()  # what will be refused is refused before the engine is loaded
-        engine = engine_for(job.model, checkpoint, feed)
+        engine = engine_for(job.model, checkpoint, feed, job.weigh)
         receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
         task.prepare(engine)
         feed.first()
@@ -164,13 +168,13 @@ def _carry(
     plan = Plan(engine.pack_tokens, engine.workers, reserved=results.layout.reserved)
     try:
         with console.progress(source, results.stdout if is_stdout(job.outputs.path) else None) as bar:
-            counter = Counter(receipt, bar)
+            counter = Counter(receipt, bar, job.keep)
             run(
                 feed,
                 task=task,
                 engine=engine,
                 plan=plan,
-                sink=results.sink,
+                sink=results.sink if job.keep is None else Sieve(results.sink, job.keep),
                 receipt=counter,
                 max_errors=job.run.max_errors,
             )
@@ -249,17 +253,36 @@ class Results:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Sieve:
+    """A sink that is written to only what `keep` keeps."""
+
+    sink: Sink
+    keep: Callable[[Result], bool]
+
+    def write(self, result: Result) -> None:
+        if self.keep(result):
+            self.sink.write(result)
+
+    def flush(self) -> None:
+        self.sink.flush()
+
+    def close(self, complete: bool) -> None:
+        self.sink.close(complete)
+
+
 @dataclass(slots=True)
 class Counter:
     """Counts for the receipt, and shows the count on the bar."""
 
     receipt: Receipt
     bar: Bar
+    keep: Callable[[Result], bool] | None = None
 
     @property
     def failed(self) -> int:
         return self.receipt.failed
 
     def add(self, result: Result) -> None:
-        self.receipt.add(result)
+        self.receipt.add(result, kept=self.keep is None or self.keep(result))
         self.bar.show(self.receipt.read)

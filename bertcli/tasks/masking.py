@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain, islice, repeat
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -21,6 +22,32 @@ class Hidden(Window):
     """A window with the pieces that its masks hide."""
 
     pieces: tuple[int, ...] = ()
+
+
+class MaskedIds(Sequence[int]):
+    """Token ids, those from `first` to before `stop` hidden behind masks.
+
+    The others are not copied: a text of n tokens asked about token by token has n windows, and n² ids.
+    """
+
+    __slots__ = ("_first", "_ids", "_mask", "_stop")
+
+    def __init__(self, ids: Sequence[int], first: int, stop: int, mask: int) -> None:
+        self._ids, self._first, self._stop, self._mask = ids, first, stop, mask
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[int]:
+        hidden = repeat(self._mask, self._stop - self._first)
+        return chain(islice(self._ids, self._first), hidden, islice(self._ids, self._stop, None))
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[int]: ...
+    def __getitem__(self, place: int | slice) -> int | list[int]:
+        return list(self)[place]
 
 
 def in_parts(windows: Sequence[Hidden]) -> Iterator[Sequence[Hidden]]:

@@ -10,6 +10,7 @@ from bertcli.sinks.table.fields import FieldsView
 from bertcli.sinks.table.fills import FillsView
 from bertcli.sinks.table.labels import LabelsView, LabelView
 from bertcli.sinks.table.page import Page
+from bertcli.sinks.table.scores import ScoreView
 from bertcli.sinks.table.spans import SpansView, TokenTagsView
 from bertcli.sinks.table.vectors import EmbeddingView, TokensView
 
@@ -28,6 +29,8 @@ class View(Protocol):
 def choose_view(page: Page) -> View:
     """The view for the result fields of the page's layout."""
     results = page.layout.results
+    if page.layout.task == "score":
+        return ScoreView(page)
     if "fills" in results:
         return FillsView(page)
     if "labels" in results:
