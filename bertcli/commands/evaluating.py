@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from bertcli import console
 from bertcli.commands.showing import show
-from bertcli.commands.streaming import CHARACTERS_A_TOKEN, Counter, engine_for, feed_of
-from bertcli.errors import InputError, RecordError, StoppedEarlyError, UsageError
+from bertcli.commands.streaming import Counter, engine_for, feed_of, weigher
+from bertcli.errors import InputError, StoppedEarlyError, UsageError
 
 if TYPE_CHECKING:
     from bertcli.evaluation import Measurement
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.options import InputOptions, ModelOptions, RunOptions
     from bertcli.receipt import Receipt
-    from bertcli.records import Record
     from bertcli.sources import Source
-    from bertcli.tasks import Task
 
 FAILURES_TOLD = 5
 
@@ -116,22 +114,6 @@ def _carry(
     except StoppedEarlyError:
         console.say(receipt.line())
         raise
-
-
-def weigher(task: Task) -> Callable[[Record], int]:
-    """How many characters a record is worth in work, which is not how many it has where a task looks at each
-    text many times, each time with another word hidden."""
-
-    def weigh(record: Record) -> int:
-        if record.blank or record.problem is not None:
-            return 0
-        try:
-            windows = task.encode(record).windows
-        except RecordError:
-            return 0
-        return CHARACTERS_A_TOKEN * sum(map(len, windows))
-
-    return weigh
 
 
 def _tell_failures(measurement: Measurement, receipt: Receipt) -> None:

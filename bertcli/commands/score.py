@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from bertcli.command import command
-from bertcli.commands.streaming import CHARACTERS_A_TOKEN, Job, refuse_or_warn, stream
+from bertcli.commands.streaming import Job, refuse_or_warn, stream
 from bertcli.errors import UsageError
 from bertcli.options import (
     InputOptions,
@@ -26,11 +26,10 @@ from bertcli.options import (
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.records import Record, Result
+    from bertcli.records import Result
     from bertcli.tasks.score import Method, Score
 
 Measure = Literal["score", "perplexity"]
-WINDOW_CHARACTERS = 512 * CHARACTERS_A_TOKEN
 
 
 @command(
@@ -91,7 +90,7 @@ def score(
         return Score(checkpoint, tokenizer, head, long, method=method, words=words, pair=pair)
 
     keep = between(by, above, below)
-    return stream(Job("score", task, inputs, outputs, model, run, keep=keep, weigh=masked_characters))
+    return stream(Job("score", task, inputs, outputs, model, run, keep=keep, repeats=True))
 
 
 def between(by: Measure, above: float | None, below: float | None) -> Callable[[Result], bool] | None:
@@ -108,9 +107,3 @@ def between(by: Measure, above: float | None, below: float | None) -> Callable[[
         return (above is None or value > above) and (below is None or value < below)
 
     return keep
-
-
-def masked_characters(record: Record) -> int:
-    """How many characters are read to score a record: for each token of a text, all that is in its window."""
-    lengths = [len(text) for text in (record.text, record.pair) if text]
-    return sum(min(length, WINDOW_CHARACTERS) * (length // CHARACTERS_A_TOKEN + 1) for length in lengths)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from bertcli import console
-from bertcli.errors import BertcliError, FieldClashError, InputError, ModelError, UsageError
+from bertcli.errors import BertcliError, FieldClashError, InputError, ModelError, RecordError, UsageError
 from bertcli.feed import PAUSE, Feed, LiveFeed, PromptFeed, characters
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Job:
     """One run of a streaming command: its name, how its task is made, and the options it shares.
 
     `make_task` refuses a checkpoint that would answer wrongly before it makes the task. `keep` says of a
-    result whether it is written (None: all are). `weigh` is how many characters of a record are read, where
-    it is not those it has.
+    result whether it is written (None: all are). `repeats` says that the task reads a text many times, so
+    that its windows and not its letters tell how much there is to do.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Job:
     model: ModelOptions
     run: RunOptions
     keep: Callable[[Result], bool] | None = None
-    weigh: Callable[[Record], int] = characters
+    repeats: bool = False
 
 
 def stream(job: Job) -> int:
@@ -76,7 +76,7 @@ def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
     with Results(job, source, task, stdout) as results:
         if feed.first(wait=not source.live) is not PAUSE:
             results.open()  # what will be refused is refused before the engine is loaded
-        engine = engine_for(job.model, checkpoint, feed, job.weigh)
+        engine = engine_for(job.model, checkpoint, feed, weigher(task) if job.repeats else characters)
         receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
         task.prepare(engine)
         feed.first()
@@ -155,6 +155,22 @@ def engine_for(
     told = "an input of unknown or large size" if tokens is None else f"about {tokens} tokens"
     console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {told}")
     return Finite(engine)
+
+
+def weigher(task: Task) -> Callable[[Record], int]:
+    """How many characters a record is worth in work, which is not how many it has where a task looks at each
+    text many times, each time with another word hidden."""
+
+    def weigh(record: Record) -> int:
+        if record.blank or record.problem is not None:
+            return 0
+        try:
+            windows = task.encode(record).windows
+        except RecordError:
+            return 0
+        return CHARACTERS_A_TOKEN * sum(map(len, windows))
+
+    return weigh
 
 
 def _carry(
