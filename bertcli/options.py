@@ -51,6 +51,7 @@ class InputOptions:
     null: bool = False
     skip: int = 0
     limit: int | None = None
+    max_record_bytes: int = 1 << 26
     split_words: bool = False
 
 
@@ -175,6 +176,8 @@ def _reading_options(callback: F) -> F:
         bundle.option("limit", "--limit", metavar="N", type=whole_number(0), help="Stop after N records."),
         bundle.option("skip", "--skip", metavar="N", type=whole_number(0), show_default=False,
                       help="Leave out the first N records."),
+        bundle.option("max_record_bytes", "--max-record-bytes", metavar="N", type=whole_number(1),
+                      show_default=False, help="A larger record fails. Default: 64 MiB."),
     )  # fmt: skip
 
 

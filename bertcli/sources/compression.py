@@ -14,6 +14,7 @@ from typing import Protocol
 from bertcli.errors import InputError
 
 MOST_AT_ONCE = 1 << 20
+MOST_MEMORY = 1 << 29  # what an archive may ask for: its window comes out of its own header
 SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd"}
 MAGIC = {
     b"\x1f\x8b\x08": "gzip",
@@ -90,7 +91,7 @@ def _codec(kind: str) -> tuple[Callable[[], Decompressor], type[Exception]]:
     if kind == "xz":
         import lzma
 
-        return lzma.LZMADecompressor, lzma.LZMAError
+        return lambda: lzma.LZMADecompressor(memlimit=MOST_MEMORY + (1 << 26)), lzma.LZMAError
     try:
         import zstandard
     except ImportError as error:
@@ -124,13 +125,13 @@ class _Gzip:
 class _Zstd:
     """zstandard under bz2's manners: it knows no `max_length`, so it is fed by the spoon."""
 
-    SPOON = 4096
+    SPOON = 1024  # of which at most 32 MiB can come
 
     def __init__(self) -> None:
         import zstandard
 
-        # the largest window that `zstd --long=31` makes
-        self._zstd = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
+        # zstd itself takes no more than 128 MiB unless it is told to
+        self._zstd = zstandard.ZstdDecompressor(max_window_size=MOST_MEMORY).decompressobj()
         self._waiting = memoryview(b"")
 
     @property

@@ -18,7 +18,7 @@ from typing import Any
 
 from bertcli.records import Problem
 from bertcli.sources.contents import Contents, Row
-from bertcli.sources.encoding import undecodable
+from bertcli.sources.encoding import too_big, undecodable
 from bertcli.sources.lines import split_lines
 
 DOCUMENT = "-DOCSTART-"
@@ -26,14 +26,15 @@ WORD, UPOS = 1, 3  # columns of CoNLL-U
 NO_WORD = re.compile(r"\d+[-.]\d+")  # as its first column has it
 
 
-def read_conll(blocks: Iterator[bytes], *, universal: bool, encoding: str) -> Contents:
+def read_conll(blocks: Iterator[bytes], *, universal: bool, encoding: str, most: int) -> Contents:
     """Each sentence of `blocks` (see `whole_lines`) as the fields `text` (its words joined by blanks),
     `words` and `tags`; without `tags` when the first line of all has none. `universal` is CoNLL-U.
 
     A sentence with a line that has no word, or no tag where the first has one, is a record with a `conll`
-    problem and without tags; one with undecodable bytes has an `encoding` problem and no fields.
+    problem and without tags; one with undecodable bytes has an `encoding` problem and no fields, and so has
+    one of more than `most` bytes with `too-big`.
     """
-    return Contents(_Sentences(universal).rows(_lines(blocks), encoding))
+    return Contents(_Sentences(universal, most).rows(_lines(blocks), encoding))
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -45,13 +46,15 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
 class _Sentences:
     """Sentences from lines. `_width` is the number of columns of the file's first line with a word."""
 
-    def __init__(self, universal: bool) -> None:
+    def __init__(self, universal: bool, most: int) -> None:
         self._universal = universal
+        self._most = most
         self._width = 0
         self._begin()
 
     def _begin(self) -> None:
         self._start = 0
+        self._size = 0
         self._words: list[str] = []
         self._tags: list[str] = []
         self._problem: Problem | None = None
@@ -62,9 +65,18 @@ class _Sentences:
                 yield from self._end()
             elif problem := undecodable(f"line {number}", data, encoding):
                 self._note(number, problem)
-            else:
+            elif self._fits(number, len(data)):
                 self._add(number, data.decode())
         yield from self._end()
+
+    def _fits(self, number: int, size: int) -> bool:
+        """Whether the sentence with a line of `size` bytes more is still one to be read."""
+        self._size += size + 1
+        if self._size > self._most:
+            self._note(number, too_big(f"the sentence of line {self._start or number}", self._most))
+            self._words.clear()
+            self._tags.clear()
+        return self._size <= self._most
 
     def _add(self, number: int, line: str) -> None:
         columns = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
@@ -112,7 +124,7 @@ class _Sentences:
         self._begin()
 
     def _fields(self) -> dict[str, Any]:
-        if self._problem is not None and self._problem.type == "encoding":
+        if self._problem is not None and self._problem.type in ("encoding", "too-big"):
             return {}
         fields: dict[str, Any] = {"text": " ".join(self._words), "words": self._words}
         if self._problem is None and self._width > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -13,19 +13,19 @@ from itertools import chain
 from bertcli.errors import InputError
 from bertcli.records import Problem
 from bertcli.sources.contents import Contents, Row
-from bertcli.sources.encoding import undecodable
+from bertcli.sources.encoding import too_big, undecodable
 from bertcli.sources.lines import split_lines
 
 
-def read_delimited(blocks: Iterator[bytes], *, delimiter: str, encoding: str) -> Contents:
+def read_delimited(blocks: Iterator[bytes], *, delimiter: str, encoding: str, most: int) -> Contents:
     """Rows of `blocks` (see `whole_lines`) as fields named by the header; every cell is a string.
 
     A CSV file whose header has no comma is read with the semicolon or tab it has instead, as Excel writes it
     in many countries. Empty lines are no records, but are counted. A row with too many or too few cells, an
-    unclosed quote or undecodable bytes is a record with a problem and the cells that could be saved. Raises
-    InputError for a header that names a field twice or is not text.
+    unclosed quote or undecodable bytes is a record with a problem and the cells that could be saved; one of
+    more than `most` bytes has none. Raises InputError for a header that names a field twice or is not text.
     """
-    lines = _Lines(blocks, encoding)
+    lines = _Lines(blocks, encoding, most)
     first = next((line for line in lines if line.strip()), "")
     if not first:
         return Contents(iter(()))
@@ -35,16 +35,23 @@ def read_delimited(blocks: Iterator[bytes], *, delimiter: str, encoding: str) ->
     return Contents(rows.read(), names=rows.header, strings=rows.header)
 
 
+class _TooBigError(Exception):
+    """A record goes on beyond what one may have."""
+
+
 class _Lines:
     """Decoded lines with their ends. `bad` holds the numbers and problems of undecodable lines until they are
-    taken; `count` is the number of lines handed out, `ended` says that there are no more."""
+    taken; `count` is the number of lines handed out, `ended` says that there are no more. Raises _TooBigError
+    for the line that makes a record larger than `most` bytes."""
 
-    def __init__(self, blocks: Iterator[bytes], encoding: str) -> None:
+    def __init__(self, blocks: Iterator[bytes], encoding: str, most: int) -> None:
         self.bad: deque[tuple[int, Problem]] = deque()
         self.count = 0
         self.ended = False
+        self.most = most
         self._encoding = encoding
         self._lines = self._read(blocks)
+        self._record_size = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -52,7 +59,22 @@ class _Lines:
     def __next__(self) -> str:
         line = next(self._lines)
         self.count += 1
+        before, self._record_size = self._record_size, self._record_size + _size(line)
+        if before and self._record_size > self.most:  # a record of one line has been measured already
+            if line.count('"') % 2 == 0:
+                self._skip_cell()
+            raise _TooBigError
         return line
+
+    def begin_record(self) -> None:
+        self._record_size = 0
+
+    def _skip_cell(self) -> None:
+        """A record of several lines is in the middle of a quoted cell: go on to the line that ends it."""
+        for line in self._lines:
+            self.count += 1
+            if line.count('"') % 2:
+                return
 
     def _read(self, blocks: Iterator[bytes]) -> Iterator[str]:
         for block in blocks:
@@ -94,11 +116,13 @@ class _Rows:
             header = tuple(next(self._reader))
         except csv.Error as error:
             raise InputError(f"the header in {where} cannot be read: {error}") from error
+        except _TooBigError:
+            raise InputError(too_big(f"the header in {where}", self._lines.most).message) from None
         if self._lines.ended:
             raise InputError(f"the header in {where} has a quote that is never closed")
         if problem := self._lines.take_bad():
             raise InputError(f"the header is not text: {problem.message}")
-        twice = sorted({name for name in header if header.count(name) > 1})
+        twice = sorted(name for name, count in Counter(header).items() if count > 1)
         if twice:
             names = ", ".join(f"'{name}'" for name in twice)
             raise InputError(
@@ -116,10 +140,15 @@ class _Rows:
         lines, reader = self._lines, self._reader
         while True:
             start = lines.count + 1
+            lines.begin_record()
             try:
                 cells = next(reader)
             except StopIteration:
                 return
+            except _TooBigError:
+                lines.take_bad()
+                yield start, {}, too_big(f"the record of line {start}", lines.most)
+                continue
             except csv.Error as error:
                 lines.take_bad()
                 yield start, {}, Problem("csv", f"line {start} cannot be read: {error}")
@@ -152,6 +181,11 @@ def _long_cells() -> Iterator[None]:
         yield
     finally:
         csv.field_size_limit(limit)
+
+
+def _size(line: str) -> int:
+    """Bytes of the line in UTF-8."""
+    return len(line) if line.isascii() else len(line.encode("utf-8", "surrogateescape"))
 
 
 def _is_text(cell: str) -> bool:

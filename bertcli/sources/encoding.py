@@ -13,6 +13,7 @@ from bertcli.errors import UsageError
 from bertcli.records import Problem
 
 MARK = "\ud800"
+TOO_BIG = b"\xf8\xf9\xfa\xfb"  # begins what stands for a record that is too big; never valid UTF-8
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 
 
@@ -60,14 +61,29 @@ def _transcode(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         yield text.encode("utf-8", "surrogatepass")
 
 
+def mark_too_big(most: int) -> bytes:
+    """What stands for a line of more than `most` bytes."""
+    return TOO_BIG + str(most).encode()
+
+
+def too_big(what: str, most: int) -> Problem:
+    """The problem of a record that was not read to its end."""
+    limit = f"{most >> 20} MiB" if most % (1 << 20) == 0 else f"{most} bytes"
+    return Problem("too-big", f"{what} is larger than {limit}; --max-record-bytes sets the limit")
+
+
 def undecodable(what: str, data: bytes, encoding: str) -> Problem | None:
-    """The problem of a line (or whatever `what` calls it) that is not text; None when `data` is valid.
+    """The problem of a line (or whatever `what` calls it) that is not text, or was too big to be read; None
+    when `data` is valid.
 
     `data` is what `to_utf8` made of bytes in `encoding`; the offset told counts the original bytes.
     """
     try:
         data.decode()
     except UnicodeDecodeError as error:
+        limit = data.removeprefix(TOO_BIG)
+        if len(limit) < len(data) and limit.isdigit():
+            return too_big(what, int(limit))
         if _is_utf8(encoding):
             message = f"byte 0x{data[error.start]:02x} at offset {error.start} of {what} is not {encoding}"
         else:

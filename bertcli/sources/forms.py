@@ -63,10 +63,12 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
         from bertcli.sources.text import read_whole
 
         chunks = to_utf8(source.unpacked(), options.encoding)
-        return read_whole(chunks, path=source.path, field=field, encoding=options.encoding)
+        return read_whole(
+            chunks, path=source.path, field=field, encoding=options.encoding, most=options.max_record_bytes
+        )
     form: str | None = "txt" if options.null else options.form
     if source.prompt:
-        return _read(form or "txt", source.chunks(), "utf-8", field, options.null)
+        return _read(form or "txt", source.chunks(), options, encoding="utf-8")
     chunks = source.unpacked()
     if form is None:
         head, chunks = look(chunks, _may_become_parquet)
@@ -74,18 +76,18 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
     if form == "parquet":
         from bertcli.sources.parquet import read_parquet
 
-        return read_parquet(source, chunks)
+        return read_parquet(source, chunks, most=options.max_record_bytes)
     chunks = to_utf8(chunks, options.encoding)
     if form is None and source.regular is None:
         head, chunks = look(chunks, _may_become_json)
         form = "jsonl" if JSON.match(head) else None
-    return _read(form or "txt", chunks, options.encoding, field, options.null)
+    return _read(form or "txt", chunks, options, encoding=options.encoding)
 
 
-def _read(form: str, chunks: Iterator[bytes], encoding: str, field: str, null: bool) -> Contents:
+def _read(form: str, chunks: Iterator[bytes], options: InputOptions, *, encoding: str) -> Contents:
     """The contents of a form made of lines; `chunks` are UTF-8."""
-    end = b"\0" if null else b"\n"
-    blocks = whole_lines(chunks, end)
+    end, most = b"\0" if options.null else b"\n", options.max_record_bytes
+    blocks = whole_lines(chunks, end, most=most)
     if form == "jsonl":
         from bertcli.sources.jsonl import read_jsonl
 
@@ -93,14 +95,14 @@ def _read(form: str, chunks: Iterator[bytes], encoding: str, field: str, null: b
     if form in DELIMITERS:
         from bertcli.sources.delimited import read_delimited
 
-        return read_delimited(blocks, delimiter=DELIMITERS[form], encoding=encoding)
+        return read_delimited(blocks, delimiter=DELIMITERS[form], encoding=encoding, most=most)
     if form in ("conll", "conllu"):
         from bertcli.sources.conll import read_conll
 
-        return read_conll(blocks, universal=form == "conllu", encoding=encoding)
+        return read_conll(blocks, universal=form == "conllu", encoding=encoding, most=most)
     from bertcli.sources.text import read_lines
 
-    return read_lines(blocks, field=field, encoding=encoding, end=end)
+    return read_lines(blocks, field=options.text_field or "text", encoding=encoding, end=end)
 
 
 def _form_of(path: str) -> str | None:

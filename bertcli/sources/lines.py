@@ -4,24 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bertcli.sources.encoding import mark_too_big
 
-def whole_lines(chunks: Iterator[bytes], end: bytes = b"\n") -> Iterator[bytes]:
+
+def whole_lines(chunks: Iterator[bytes], end: bytes = b"\n", *, most: int) -> Iterator[bytes]:
     """Regroup `chunks` into blocks that end with a line's `end` (the last block perhaps without).
 
     A line is handed on as soon as it is complete. However long a line is and in however many pieces it
-    comes, each of its bytes is copied a fixed number of times.
+    comes, each of its bytes is copied a fixed number of times. In place of a line of more than `most` bytes,
+    which is never in memory as a whole, stands a mark that `undecodable` knows.
     """
     begun: list[bytes] = []
+    size = 0
     for chunk in chunks:
         cut = chunk.rfind(end) + 1
         if not cut:
-            begun.append(chunk)
+            size += len(chunk)
+            if size > most:
+                begun = [mark_too_big(most)]
+            else:
+                begun.append(chunk)
             continue
+        if size > most:  # of the line that is too long, only its end is left
+            start = chunk.find(end)
+            chunk, cut = chunk[start:], cut - start
         block = b"".join([*begun, chunk[:cut]])
         begun = [chunk[cut:]]  # before the block goes out: a long line should not be in memory twice
-        yield block
+        size = len(begun[0])
+        yield _without_long_lines(block, end, most)
     if rest := b"".join(begun):
-        yield rest
+        yield _without_long_lines(rest, end, most)
+
+
+def _without_long_lines(block: bytes, end: bytes, most: int) -> bytes:
+    if len(block) <= most:
+        return block
+    return end.join(line if len(line) <= most else mark_too_big(most) for line in block.split(end))
 
 
 def split_lines(block: bytes, end: bytes = b"\n") -> list[bytes]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from bertcli.errors import InputError
 from bertcli.sources.contents import Contents, Row
-from bertcli.sources.opening import Input
+from bertcli.sources.encoding import too_big
+from bertcli.sources.opening import Input, look
 
 if TYPE_CHECKING:
     import pyarrow
@@ -16,14 +18,16 @@ if TYPE_CHECKING:
 BATCH_ROWS = 1024
 BUFFER = 1 << 20
 MAGIC = b"PAR1"
+ANOTHER_FORM = "if it is whole but of another form, name that with --from: txt, jsonl, csv …"
 
 
-def read_parquet(source: Input, chunks: Iterator[bytes]) -> Contents:
+def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Contents:
     """The rows of a Parquet input; lines are counted as rows from 1.
 
     Parquet is read from its end: what is not a plain file (a pipe, a compressed file) is first copied from
     `chunks` to a temporary file. Values are Python's; times in nanoseconds become microseconds, or text where
-    that would lose digits. Raises InputError for data that is not Parquet and for names used twice.
+    that would lose digits. A row whose texts have more than `most` characters is a record with a `too-big`
+    problem. Raises InputError for data that is not Parquet and for names used twice.
     """
     try:
         import pyarrow
@@ -34,15 +38,15 @@ def read_parquet(source: Input, chunks: Iterator[bytes]) -> Contents:
         ) from error
     try:
         file = parquet.ParquetFile(_seekable(source, chunks), buffer_size=BUFFER)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"cannot be read as Parquet: {_first_line(error)}") from error
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # names may not be UTF-8
+        raise InputError(f"cannot be read as Parquet: {_first_line(error)}", hint=ANOTHER_FORM) from error
     source.held.callback(file.close)
     schema: pyarrow.Schema = file.schema_arrow
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
     if twice:
         raise InputError("has several columns of the same name: " + ", ".join(twice))
     strings = tuple(field.name for field in schema if _is_string(field.type))
-    return Contents(_rows(source, file), names=tuple(schema.names), strings=strings)
+    return Contents(_rows(source, file, most), names=tuple(schema.names), strings=strings)
 
 
 def _seekable(source: Input, chunks: Iterator[bytes]) -> str | IO[bytes]:
@@ -51,6 +55,9 @@ def _seekable(source: Input, chunks: Iterator[bytes]) -> str | IO[bytes]:
         with open(source.regular, "rb") as file:
             if file.read(len(MAGIC)) == MAGIC:
                 return source.regular
+    head, chunks = look(chunks, lambda head: len(head) < len(MAGIC))
+    if not head.startswith(MAGIC):  # a bomb should not fill the disk before it turns out to be none
+        raise InputError("cannot be read as Parquet: it does not begin like it", hint=ANOTHER_FORM)
     copy = source.held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     for chunk in chunks:
         copy.write(chunk)
@@ -58,14 +65,16 @@ def _seekable(source: Input, chunks: Iterator[bytes]) -> str | IO[bytes]:
     return copy
 
 
-def _rows(source: Input, file: Any) -> Iterator[Row]:
+def _rows(source: Input, file: Any, most: int) -> Iterator[Row]:
     count = 0
     source.position = 0  # of what was read to find the form, nothing has been handed out
     try:
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             for fields in _to_python(batch):
                 count += 1
-                yield count, fields, None
+                size = sum(len(value) for value in fields.values() if isinstance(value, str | bytes))
+                problem = too_big(f"row {count}", most) if size > most else None
+                yield count, fields if problem is None else {}, problem
             if source.size is not None:
                 source.position = source.size * count // file.metadata.num_rows
     except (OSError, ValueError) as error:  # pyarrow.ArrowInvalid is a ValueError

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from bertcli.errors import InputError
 from bertcli.records import Problem
 from bertcli.sources.contents import Contents, Row
-from bertcli.sources.encoding import undecodable
+from bertcli.sources.encoding import too_big, undecodable
 from bertcli.sources.lines import split_lines
 
 
@@ -44,20 +44,29 @@ def _decode_lines(block: bytes, encoding: str, end: bytes, first: int) -> Iterab
     return texts
 
 
-def read_whole(chunks: Iterator[bytes], *, path: str, field: str, encoding: str) -> Contents:
+def read_whole(chunks: Iterator[bytes], *, path: str, field: str, encoding: str, most: int) -> Contents:
     """The whole input as one record: the fields `file` (its path) and `field` (its content).
 
-    An input that cannot be read or is not text is a record with a problem and its path alone.
+    An input that cannot be read, is not text or has more than `most` bytes is a record with a problem and its
+    path alone.
     """
-    return Contents(_whole_row(chunks, path, field, encoding), names=("file", field), strings=(field,))
+    return Contents(_whole_row(chunks, path, field, encoding, most), names=("file", field), strings=(field,))
 
 
-def _whole_row(chunks: Iterator[bytes], path: str, field: str, encoding: str) -> Iterator[Row]:
+def _whole_row(chunks: Iterator[bytes], path: str, field: str, encoding: str, most: int) -> Iterator[Row]:
+    pieces: list[bytes] = []
+    size = 0
     try:
-        content = b"".join(chunks)
+        for chunk in chunks:
+            size += len(chunk)
+            if size > most:
+                yield 0, {"file": path}, too_big("the file", most)
+                return
+            pieces.append(chunk)
     except InputError as error:
         yield 0, {"file": path}, Problem("file", error.message)
         return
+    content = b"".join(pieces)
     problem = undecodable("the file", content, encoding)
     yield 0, {"file": path} if problem else {"file": path, field: content.decode()}, problem
 
