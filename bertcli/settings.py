@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FILE_NAME = "bertcli.yaml"
 META = "bertcli.settings"
 ROOT_VARIABLES = ("BERTCLI_CONFIG", "BERTCLI_DEBUG")
+DEEPEST = 4  # sections within each other; an alias of YAML may stand for a section that holds itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ def _parse(data: bytes, path: Path) -> yaml.Node | None:
 
     try:
         return yaml.compose(data, yaml.SafeLoader)
+    except RecursionError:
+        raise InputError("is nested too deeply for settings", where=str(path)) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
@@ -92,10 +95,12 @@ def _parse(data: bytes, path: Path) -> yaml.Node | None:
         raise InputError(f"not valid YAML: {reason}", where=str(path)) from None
 
 
-def _section(node: yaml.Node, path: Path) -> Section:
+def _section(node: yaml.Node, path: Path, depth: int = 0) -> Section:
     import yaml
 
     where = _place(node, path)
+    if depth > DEEPEST:
+        raise UsageError("settings are nested too deeply", where=where)
     if not isinstance(node, yaml.MappingNode):
         raise UsageError("settings are lines of the form `option: value`", where=where)
     values: dict[str, Setting] = {}
@@ -105,7 +110,7 @@ def _section(node: yaml.Node, path: Path) -> Section:
         if key in values or key in sections:
             raise UsageError(f"'{key}' is given twice", where=place)
         if isinstance(value_node, yaml.MappingNode):
-            sections[key] = _section(value_node, path)
+            sections[key] = _section(value_node, path, depth + 1)
         elif value_node.tag != "tag:yaml.org,2002:null":
             values[key] = Setting(_text(value_node, path), place)
     return Section(where, values, sections)

@@ -115,7 +115,8 @@ class Checkpoint:
             for path in sorted(self.path.glob(pattern)):
                 digest.update(f"{path.name}\0".encode() + path.read_bytes())
         for name in sorted(self.weights.names):
-            digest.update(f"{name}\0{self.weights.dtype(name)}\0{self.weights.shape(name)}".encode())
+            told = f"{name}\0{self.weights.dtype(name)}\0{self.weights.shape(name)}"
+            digest.update(told.encode("utf-8", "surrogatepass"))  # JSON can name half a character
             digest.update(self.weights.bytes_of(name, most=1024))
         if self.weights.pickle:
             for path in self.weights.files:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from bertcli.errors import ModelError
-from bertcli.models.jsonfile import read_object, read_optional
+from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
 
 SPECIAL_NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "bos_token", "eos_token", "mask_token")
 _BERT_NAMES = {
@@ -78,13 +78,11 @@ def contradictions(directory: Path, config: Mapping[str, Any]) -> Iterator[str]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        definition: dict[str, Any] = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        definition: dict[str, Any] = orjson.loads(read_small(path) or b"")
     except orjson.JSONDecodeError as error:
-        raise ModelError(f"is not JSON: {error}", where=str(path)) from error
+        raise ModelError(f"is not JSON: {error}", where=str(path), hint=ANOTHER_COPY) from error
     if not _is_definition(definition):
-        raise ModelError("is not the definition of a tokenizer", where=str(path))
+        raise ModelError("is not the definition of a tokenizer", where=str(path), hint=ANOTHER_COPY)
     definition["added_tokens"] = definition.get("added_tokens") or []
     return definition
 
@@ -118,9 +116,9 @@ def _apply_settings(definition: dict[str, Any], config: Mapping[str, Any]) -> No
 def _wordpiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """BERT's own tokenizer: a piece a line, its number the line's."""
     try:
-        pieces = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot be read: {error}", where=str(path)) from error
+        pieces = (read_small(path) or b"").decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"is not UTF-8: {error}", where=str(path), hint=ANOTHER_COPY) from error
     vocabulary = {
         piece.rstrip("\r"): number for number, piece in enumerate(pieces) if piece or number < len(pieces) - 1
     }
@@ -159,9 +157,9 @@ def _byte_level(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     vocabulary = read_object(directory / "vocab.json")
     path = directory / "merges.txt"
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot be read: {error}", where=str(path)) from error
+        lines = (read_small(path) or b"").decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"is not UTF-8: {error}", where=str(path), hint=ANOTHER_COPY) from error
     names = _named(_ROBERTA_NAMES, config)
     start, stop = names["cls_token"], names["sep_token"]
     _expect_tokens(vocabulary, (start, stop), directory / "vocab.json")

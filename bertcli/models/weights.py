@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,13 +178,13 @@ def _open_shards(directory: Path) -> Weights:
         placed = json.loads((directory / INDEX).read_bytes())["weight_map"]
         if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):
             raise TypeError
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
         return Weights({}, (), (f"{INDEX} is not a JSON object with a weight_map of file names",))
     faults, files = [], []
     for name in sorted(set(placed.values())):
         if Path(name).name != name or "\\" in name or name in (".", ".."):
             faults.append(f"{INDEX} names a file outside the directory: {name}")
-        elif not (directory / name).is_file():
+        elif not os.path.isfile(directory / name):  # false too for a name that no file can have
             faults.append(f"{INDEX} names a file that is missing: {name}")
         else:
             files.append(directory / name)
