@@ -310,6 +310,7 @@ def recipe_options(callback: F) -> F:
     """Those of the options that a recipe does not decide itself."""
     decorators = (
         *_output_options(Bundle("training", "Output", TrainOptions)),
+        *_machine_options(Bundle("training", "Model", TrainOptions)),
         *_manner_options(Bundle("training", "Run", TrainOptions)),
     )
     return _stack(callback, *decorators)

@@ -60,7 +60,7 @@ def label(*, label_field: str | None, inputs: InputOptions, training: TrainOptio
     The classes are those of the file; lists of labels make a model where several may hold, numbers a
     regression. A handful of examples a class is enough to begin with.
     """
-    from bertcli.training.examples import read_labelled
+    from bertcli.training.reading import read_labelled
 
     return _learn("label", inputs, training, lambda files: read_labelled(files, label_field))
 
@@ -72,7 +72,7 @@ def label(*, label_field: str | None, inputs: InputOptions, training: TrainOptio
 @train_options
 def tag(*, inputs: InputOptions, training: TrainOptions) -> int:
     """Learn to tag words, from CoNLL columns or records with words and tags."""
-    from bertcli.training.examples import read_tagged
+    from bertcli.training.reading import read_tagged
 
     return _learn("tag", inputs, training, read_tagged)
 
@@ -84,7 +84,7 @@ def tag(*, inputs: InputOptions, training: TrainOptions) -> int:
 @train_options
 def fill(*, inputs: InputOptions, training: TrainOptions) -> int:
     """Learn the words of your own texts, by guessing masked ones."""
-    from bertcli.training.examples import read_plain
+    from bertcli.training.reading import read_plain
 
     return _learn("fill", inputs, training, read_plain)
 
@@ -100,11 +100,20 @@ def recipe(*, recipe: Path, training: TrainOptions) -> int:
     The recipe is YAML: a base, a schedule, and skills with their data and weights.
     """
     _configure(training)
-    from bertcli.training.recipes import follow
+    from bertcli.training.recipes import Place, follow
 
+    place = Place(training.device, training.dtype, training.threads)
     with _target(training) as target, console.StepBar() as bar:
-        finished = follow(recipe, target, resume=training.resume, told=bar.tell)
-    return 0 if finished else _interrupted(training)
+        trainer = follow(recipe, target, place, _typed(), resume=training.resume, told=bar.tell)
+    for line in trainer.history:
+        console.note(_figures(line))
+    watched = {
+        f"{skill} {name}": figure.value
+        for skill, found in trainer.best.estimates().items()
+        for name, figure in list(found.items())[:1]
+    }
+    console.say(f"{training.output}: {trainer.progress.step} steps: {_figures(watched)}")
+    return _interrupted(training) if trainer.interrupted else 0
 
 
 def _learn(

@@ -39,7 +39,7 @@ def gold_field(names: Sequence[str], asked: str | None, *usual: str, where: str,
             return name
     wanted = f"no field '{asked}' ({option})" if asked is not None else f"no field {' or '.join(usual)}"
     hint = f"its fields: {', '.join(names)}" + ("" if asked is not None else f"; name one with {option}")
-    raise UsageError(f"the first record has {wanted} to compare with", hint=hint, where=where)
+    raise UsageError(f"the first record has {wanted} with the right answer", hint=hint, where=where)
 
 
 def watched(records: Iterable[Record], read: Callable[[Record], object]) -> Iterator[Record]:

@@ -45,10 +45,35 @@ def encode(tokenizer: Tokenizer, text: str, pair: str | None, length: int) -> Id
     return Ids(ids, types)
 
 
-def pad(chosen: Sequence[Ids], pad_id: int, device: torch.device) -> dict[str, Tensor]:
-    """The keyword arguments of a model, each [rows, longest]."""
-    longest = max(len(one) for one in chosen)
-    ids = np.full((len(chosen), longest), pad_id, np.int64)
+def encode_words(tokenizer: Tokenizer, words: Sequence[str], length: int) -> tuple[Ids, list[int]]:
+    """A sentence of words as the model reads it, and the place of each word's first piece.
+
+    Places end at the first word that has no piece within `length` tokens.
+    """
+    tokens = tokenizer.encode(" ".join(words))
+    frame = tokenizer.frame(False)
+    ids, types, first, _ = frame.build(tokens.ids[: length - len(frame)])
+    starts = [start for start, _ in tokens.offsets[: length - len(frame)]]
+    places: list[int] = []
+    end, token = 0, 0
+    for word in words:
+        begin, end = end, end + len(word)
+        while token < len(starts) and starts[token] < begin:
+            token += 1
+        if token == len(starts) or starts[token] >= end:
+            break
+        places.append(first + token)
+        end += 1  # the blank behind it
+    return Ids(ids, types), places
+
+
+def pad(
+    chosen: Sequence[Ids], pad_id: int, device: torch.device, length: int | None = None
+) -> dict[str, Tensor]:
+    """The keyword arguments of a model, each [rows, length]; the length is that of the longest text where
+    none is given."""
+    length = length or max(len(one) for one in chosen)
+    ids = np.full((len(chosen), length), pad_id, np.int64)
     mask, types = np.zeros_like(ids), np.zeros_like(ids)
     for row, one in enumerate(chosen):
         ids[row, : len(one)], mask[row, : len(one)] = one.ids, 1

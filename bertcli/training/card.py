@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bertcli import __version__
 from bertcli.evaluation.bootstrap import Estimate
 from bertcli.evaluation.report import LabelFigures
+from bertcli.training.skills import PreparedSkill
 
 MOST_CLASSES = 40  # listed
 
@@ -56,7 +57,7 @@ def write_card(account: Account) -> str:
         f"On the {account.dev} held-out examples, which also chose this state (step {account.steps});"
         " figures on data that chose nothing may be a little lower. Intervals are 95 % bootstrap intervals.",
         "",
-        *figure_table(account.figures),
+        *_figure_table(account.figures),
         "",
     ]
     if account.classes or account.labels:
@@ -64,7 +65,56 @@ def write_card(account: Account) -> str:
     return "\n".join([*lines, *LIMITS, ""])
 
 
-def figure_table(figures: Mapping[str, Estimate]) -> list[str]:
+def write_skill_card(
+    base: str,
+    command: Sequence[str],
+    skills: Sequence[PreparedSkill],
+    figures: Mapping[str, Mapping[str, Estimate]],
+    *,
+    steps: int,
+    finished: bool,
+) -> str:
+    """The card of a model with several skills; `figures` are by skill and name."""
+    lines = [
+        "---",
+        "library_name: transformers",
+        "---",
+        "",
+        "# A model with several skills, trained by bertcli",
+        "",
+        f"Trained by bertcli {__version__} from `{base}`, as `recipe.yaml` beside this page says; this is the"
+        f" state after {steps} steps.",
+        "" if finished else f"\n{INTERRUPTED}\n",
+        "```console",
+        f"$ bertcli {shlex.join(command)}",
+        "```",
+        "",
+        "Intervals are 95 % bootstrap intervals. What is held out also chose this state: figures on data that"
+        " chose nothing may be a little lower.",
+        "",
+    ]
+    for one in skills:
+        lines += [f"## {one.skill.name}", "", *_skill_facts(one), ""]
+        if one.skill.name in figures:
+            lines += [*_figure_table(figures[one.skill.name]), ""]
+    return "\n".join([*lines, *LIMITS, ""])
+
+
+def _skill_facts(one: PreparedSkill) -> list[str]:
+    kind = type(one.skill).__name__.removesuffix("Skill").lower()
+    data = [source.path.name for name in ("data", "pairs") for source in getattr(one.skill, name, ())]
+    files = ", ".join(f"`{name}`" for name in data)
+    facts = [f"`{kind}`, learnt from {one.learnt} examples ({files}); {one.held} held out."]
+    if one.head is not None:
+        shown = [_cell(label) for label in one.head.labels[:MOST_CLASSES]]
+        more = (
+            f" and {len(one.head.labels) - MOST_CLASSES} more" if len(one.head.labels) > MOST_CLASSES else ""
+        )
+        facts += ["", f"Labels: {', '.join(shown)}{more}."]
+    return facts
+
+
+def _figure_table(figures: Mapping[str, Estimate]) -> list[str]:
     """Figures with their intervals as a Markdown table."""
     lines = ["| figure | value | 95 % interval |", "| --- | --- | --- |"]
     for name, figure in figures.items():

@@ -1,25 +1,21 @@
-"""Records -> examples with targets: which field is the label, which classes there are, what is held out."""
+"""Examples and what they should get: which classes there are, which problem it is, what is held out."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli import console
-from bertcli.errors import InputError, UsageError
-from bertcli.evaluation.gold import ANY_FIELDS, label_name
-from bertcli.sources import open_source
+from bertcli.errors import InputError
+from bertcli.evaluation.gold import label_name
 
 if TYPE_CHECKING:
     from bertcli.models.heads import ProblemType
-    from bertcli.options import InputOptions
-    from bertcli.records import Record
 
 SINGLE: ProblemType = "single_label_classification"
 MULTI: ProblemType = "multi_label_classification"
@@ -47,45 +43,6 @@ class Held:
     def fingerprint(self) -> str:
         """Changes with every example."""
         return hashlib.sha256(repr((self.train, self.dev)).encode()).hexdigest()[:16]
-
-
-def read_labelled(options: InputOptions, label_field: str | None) -> list[Example]:
-    """The labelled texts of some files; what has no text or no label is left out, with a warning.
-
-    Raises UsageError when the records have no field with labels, InputError when none is usable.
-    """
-    field = label_field
-
-    def example(record: Record) -> Example | None:
-        nonlocal field
-        if field is None:
-            field = _label_field(record)
-        target = _target(record.fields.get(field))
-        return None if record.blank or target is None else Example(str(record.text), record.pair, target)
-
-    return _read(options, example, "label")
-
-
-def read_tagged(options: InputOptions) -> list[Example]:
-    """The tagged sentences of some files: CoNLL columns, or records with `words` and `tags`.
-
-    Raises InputError when none is usable.
-    """
-
-    def example(record: Record) -> Example | None:
-        tags = record.fields.get("tags")
-        if record.words is None or not isinstance(tags, list) or len(tags) != len(record.words):
-            return None
-        return Example(str(record.text), None, tuple(str(tag) for tag in tags), record.words)
-
-    return _read(replace(options, split_words=True), example, "tags for its words")
-
-
-def read_plain(options: InputOptions) -> list[Example]:
-    """The texts of some files. Raises InputError when there are none."""
-    return _read(
-        options, lambda record: None if record.blank else Example(str(record.text), None, None), "text"
-    )
 
 
 def hold_out(examples: Sequence[Example], dev: Sequence[Example] | None, fraction: float, seed: int) -> Held:
@@ -119,13 +76,31 @@ def hold_out(examples: Sequence[Example], dev: Sequence[Example] | None, fractio
     return parts
 
 
+def joined(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
+    """Tagged sentences, each once: half of them alone, the others in groups of 2 to `most`, in a seeded
+    order. All alone where `most` is 1."""
+    if most < 2:
+        return list(examples)
+    rng = np.random.default_rng([seed, 2])
+    order = rng.permutation(len(examples))
+    alone = len(order) // 2
+    found = [examples[i] for i in order[:alone]]
+    while alone < len(order):
+        group = [examples[i] for i in order[alone : alone + int(rng.integers(2, most + 1))]]
+        alone += len(group)
+        words = tuple(chain.from_iterable(one.words for one in group))
+        tags = tuple(chain.from_iterable(one.target for one in group))
+        found.append(Example(" ".join(words), None, tags, words))
+    return found
+
+
 def problem_of(examples: Iterable[Example]) -> ProblemType:
     """What the labels are: lists of classes, numbers, or classes."""
     targets = [example.target for example in examples]
     if any(isinstance(target, tuple) for target in targets):
         return MULTI
     if not all(type(target) in (int, float) for target in targets):
-        numbers = [_number(target) for target in targets]
+        numbers = [number_of(target) for target in targets]
         # Numbers from a CSV file come as strings; only fractions tell them from names.
         whole = all(number is None or number == int(number) for number in numbers)
         return SINGLE if whole or None in numbers else REGRESSION
@@ -184,52 +159,12 @@ def spread(examples: Sequence[Example], classes: Sequence[str]) -> Mapping[str, 
     return {name: counts[name] for name in classes}
 
 
-T = TypeVar("T")
-
-
-def _read(options: InputOptions, convert: Any, lacking: str) -> list[Example]:
-    found: list[Example] = []
-    left_out, first = 0, ""
-    with closing(open_source(options)) as source:
-        for record in source:
-            example = None if record.problem is not None else convert(record)
-            if example is None:
-                left_out, first = left_out + 1, first or record.where
-            else:
-                found.append(example)
-    if not found:
-        where = first or ", ".join(options.files)
-        raise InputError(f"no record has a {lacking}" if lacking != "text" else "no text", where=where)
-    if left_out:
-        console.warn(f"{left_out} records are left out, the first at {first}: no text or no {lacking}")
-    return found
-
-
-def _label_field(record: Record) -> str:
-    found = next((name for name in ANY_FIELDS if name in record.fields), None)
-    if found is None:
-        raise UsageError(
-            "no field looks like a label",
-            hint=f"name one with --label-field: {', '.join(record.fields)}",
-            where=record.where,
-        )
-    return found
-
-
-def _target(value: Any) -> Any:
-    """What a field says a text should get: a class, a tuple of them, a number; None where it says nothing."""
-    if isinstance(value, list):
-        names = [label_name(label) for label in value]
-        return None if None in names else tuple(names)
-    readable = label_name(value) is not None or _number(value) is not None
-    return value if readable else None
-
-
 def _names(target: Any) -> tuple[str, ...]:
     return target if isinstance(target, tuple) else (label_name(target) or str(target),)
 
 
-def _number(target: Any) -> float | None:
+def number_of(target: Any) -> float | None:
+    """A finite number, which CSV has as text; None for anything else."""
     try:
         number = float(target)
     except (TypeError, ValueError):
@@ -238,7 +173,7 @@ def _number(target: Any) -> float | None:
 
 
 def _as_number(target: Any) -> float:
-    number = _number(target)
+    number = number_of(target)
     if number is None:
         raise InputError(f"the label {target!r} is not a number, but the others are")
     return number

@@ -1,4 +1,4 @@
-"""From a run's state to a directory that opens in transformers and in bertcli.
+"""From trained weights to a directory that opens in transformers and in bertcli.
 
 `config.json`, `model.safetensors` (float16), tokenizer files and sentence-transformers' modules. The tensors
 are those of `BertForMaskedLM` (`bert.…`, `cls.predictions.…`; the decoder is tied and left out) and
@@ -9,56 +9,61 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import AutoTokenizer
 
+from bertcli.models.checkpoint import Checkpoint
 from bertcli.training.heads import HeadSpec
 
 ENCODER = "masked_lm."
 TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+FILL = "cls.predictions."
+OF_THE_BASE = ("bertcli", "id2label", "label2id", "problem_type", "torch_dtype")  # keys of config.json
+MAX_LENGTH = 256  # tokens, of an embedding
 
 
-def export_state(state_file: Path, base: Path, target: Path, max_length: int = 256) -> None:
-    """Write the checkpoint `target` from a run's `state.pt`; config and tokenizer come from `base`.
+def export(
+    weights: dict[str, Tensor], specs: Mapping[str, HeadSpec], base: Checkpoint, target: Path, *, fill: bool
+) -> None:
+    """Write the weights of a SkillModel as the directory `target`; config and tokenizer come from `base`.
 
-    Written beside its name first, so that it appears whole. Raises FileExistsError when `target` is there.
+    `fill` says whether its masked-LM head has learnt anything, or else is left out.
     """
-    if target.exists():
-        raise FileExistsError(f"{target} exists")
-    state = torch.load(state_file, weights_only=True, map_location="cpu")
-    specs = {
-        name: HeadSpec(**(spec | {"labels": tuple(spec["labels"])})) for name, spec in state["specs"].items()
-    }
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    weights = part / "model.safetensors"
-    save_file(checkpoint_tensors(state["model"]), weights, metadata={"format": "pt"})
-    weights.chmod(0o644)  # safetensors makes files that only their owner may read
-    config = json.loads((base / "config.json").read_text())
-    config |= {"architectures": ["BertForMaskedLM"], "dtype": "float16"}
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    file = target / "model.safetensors"
+    save_file(checkpoint_tensors(weights, fill=fill), file, metadata={"format": "pt"})
+    file.chmod(0o644)  # safetensors makes files that only their owner may read
+    config = {name: value for name, value in base.config.items() if name not in OF_THE_BASE}
+    config |= {"architectures": ["BertForMaskedLM" if fill else "BertModel"], "dtype": "float16"}
     config["bertcli"] = {"heads": {name: spec.as_config() for name, spec in specs.items()}}
-    _write_json(part / "config.json", config)
-    for name in TOKENIZER_FILES:
-        if (base / name).exists():
-            shutil.copyfile(base / name, part / name)
-    # The base's tokenizer.json pads to 128 and cuts there; whoever opens the file should choose that.
-    tokenizer = json.loads((base / "tokenizer.json").read_text())
-    _write_json(part / "tokenizer.json", tokenizer | {"truncation": None, "padding": None})
-    write_pooling(part, config["hidden_size"], max_length)
-    part.rename(target)
+    _write_json(target / "config.json", config)
+    write_tokenizer(base.path, target)
+    write_pooling(target, base.hidden_size, min(MAX_LENGTH, base.max_length))
 
 
-def checkpoint_tensors(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+def write_tokenizer(base: Path, target: Path) -> None:
+    """The tokenizer of a base, without the padding and the limit some have in tokenizer.json: whoever opens
+    the file should choose these."""
+    AutoTokenizer.from_pretrained(base, local_files_only=True).save_pretrained(target)
+    file = target / "tokenizer.json"
+    definition = json.loads(file.read_text(encoding="utf-8"))
+    _write_json(file, definition | {"truncation": None, "padding": None})
+
+
+def checkpoint_tensors(parameters: dict[str, Tensor], *, fill: bool) -> dict[str, Tensor]:
     """A SkillModel's state under its names on disk, float16, tied tensors once."""
     tensors = {}
     for name, value in parameters.items():
         on_disk = name.removeprefix(ENCODER)
+        if on_disk.startswith(FILL) and not fill:
+            continue
         if on_disk not in TIED and value.is_floating_point():
             tensors[on_disk] = value.to(torch.float16).contiguous()
     return tensors

@@ -16,6 +16,7 @@ from bertcli.evaluation.masked_words import Sums, piece_sums
 from bertcli.training.batches import Ids
 from bertcli.training.examination import Examination, of_pieces
 from bertcli.training.lessons import Machine, load_base
+from bertcli.training.masking import Masking, inside
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -35,11 +36,10 @@ class FillLesson:
     def __init__(
         self, checkpoint: Checkpoint, tokenizer: Tokenizer, held: Held, machine: Machine, length: int
     ) -> None:
-        if tokenizer.mask_id is None:
-            raise ModelError(f"{checkpoint.name} has no mask token", hint="take a BERT with its tokenizer")
+        self._masking = Masking.of(tokenizer, RATE, KEPT, SWAPPED)
+        self._measured = Masking.of(tokenizer, RATE)
+        self._frame = tokenizer.frame(False)
         self.machine = machine
-        self._mask, self._size = tokenizer.mask_id, len(tokenizer)
-        self._special = np.array([tokenizer.is_special(token) for token in range(self._size)])
         self.train = _pieces(tokenizer, held.train, length)
         self.dev = _pieces(tokenizer, held.dev, length)
         self.lengths: Sequence[int] = [len(one) for one in self.train]
@@ -49,41 +49,33 @@ class FillLesson:
         """The head is the base's own."""
 
     def loss(self, chosen: Sequence[int], seed: int) -> Tensor:
-        logits, words, _ = self._guessed([self.train[i] for i in chosen], seed, KEPT, SWAPPED)
+        logits, words, _ = self._guessed([self.train[i] for i in chosen], seed, self._masking)
         return torch.nn.functional.cross_entropy(logits, words)
 
     def examine(self) -> Examination:
         """With every chosen token behind the mask, the same ones each time."""
         sums: list[Sums] = []
         for indices, _ in self.machine.sweep(self.dev):
-            logits, words, counts = self._guessed([self.dev[i] for i in indices], indices[0], 0.0, 0.0)
+            logits, words, counts = self._guessed([self.dev[i] for i in indices], indices[0], self._measured)
             found = ranks_and_log_p(logits, words)  # [guessed, 2]
             sums += [piece_sums(part) for part in np.split(found, np.cumsum(counts)[:-1])]
         pieces, _, _, surprise = np.sum(sums, axis=0)
         return of_pieces(sums, float(surprise / pieces))
 
-    def _guessed(
-        self, texts: Sequence[Ids], seed: int, kept: float, swapped: float
-    ) -> tuple[Tensor, Tensor, Ints]:
+    def _guessed(self, texts: Sequence[Ids], seed: int, masking: Masking) -> tuple[Tensor, Tensor, Ints]:
         """Logits [guessed, vocabulary] at the chosen places, the words there [guessed], and how many of them
         each text has [rows]."""
-        rng = np.random.default_rng(seed)
         inputs = self.machine.batch(texts)
-        ids = inputs["input_ids"].cpu().numpy().copy()  # [rows, length]
-        open_places = (inputs["attention_mask"].cpu().numpy() == 1) & ~self._special[ids]
-        drawn = np.where(open_places, rng.random(ids.shape), 2.0)
-        # At least one a text, so that short ones count too.
-        chosen = (drawn < RATE) | (open_places & (drawn == drawn.min(1, keepdims=True)))
-        words = torch.from_numpy(ids[chosen])
-        fate = rng.random(ids.shape)
-        ids[chosen & (fate >= kept + swapped)] = self._mask
-        random = chosen & (fate >= kept) & (fate < kept + swapped)
-        ids[random] = rng.integers(0, self._size, int(random.sum()))
-        places = torch.from_numpy(chosen).to(self.machine.device)
-        inputs["input_ids"] = torch.from_numpy(ids).to(self.machine.device)
-        states = self.model.base_model(**inputs).last_hidden_state[places]  # [guessed, hidden]
+        ids = inputs["input_ids"].cpu().numpy()  # [rows, length]
+        maskable = inside(np.array([len(one) for one in texts]), ids.shape[1], self._frame)
+        counts = masking.counts(maskable)
+        hidden = masking.hide(ids, maskable, counts, np.random.default_rng(seed))
+        device = self.machine.device
+        inputs["input_ids"] = torch.from_numpy(hidden.ids).to(device)
+        states = self.model.base_model(**inputs).last_hidden_state.flatten(0, 1)  # [rows * length, hidden]
         head = self.model.get_submodule(_head_name(self.model))
-        return head(states).float(), words.to(self.machine.device), chosen.sum(1)
+        logits = head(states[torch.from_numpy(hidden.positions).to(device)]).float()
+        return logits, torch.from_numpy(hidden.targets).to(device), counts
 
 
 def ranks_and_log_p(logits: Tensor, words: Tensor) -> NDArray[np.float32]:

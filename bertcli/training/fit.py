@@ -113,11 +113,11 @@ class Fit:
 
     def examine(self) -> Examination:
         """The model as it is, on the held-out part."""
-        generator = torch.get_rng_state()
+        generators = self.machine.generators()
         self.lesson.model.eval()
         with torch.no_grad(), self.machine.products():
             found = self.lesson.examine()
-        torch.set_rng_state(generator)
+        self.machine.set_generators(generators)
         return found
 
     def _step(self) -> float:
@@ -168,7 +168,7 @@ class Fit:
                 "best": self.best_weights,
                 "optimizer": self.optimizer.state_dict(),
                 "standing": asdict(self.standing),
-                "generator": torch.get_rng_state(),
+                "generators": self.machine.generators(),
             },
             part,
         )
@@ -186,7 +186,7 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
         self.best_weights = state["best"]
         self.standing = Standing(**state["standing"])
-        torch.set_rng_state(state["generator"])
+        self.machine.set_generators(state["generators"])
 
 
 def rate(step: int, steps: int) -> float:

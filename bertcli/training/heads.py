@@ -6,12 +6,19 @@ the same safetensors file, described under `"bertcli": {"heads": …}` in config
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 from transformers import BertForMaskedLM
+
+from bertcli.training.batches import Ids
+from bertcli.training.lessons import Machine
+
+if TYPE_CHECKING:
+    from bertcli.models.heads import ProblemType
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class HeadSpec:
 
     kind: Literal["label", "tag"]
     labels: tuple[str, ...]
-    problem_type: str | None = None
+    problem_type: ProblemType | None = None
     pooling: Literal["cls", "mean"] | None = None
     dense: bool = False
 
@@ -40,7 +47,7 @@ class LabelHead(nn.Module):
         self.dropout = dropout
         self.classifier = nn.Linear(hidden, len(spec.labels))
 
-    def forward(self, states: Tensor, mask: Tensor, noise: Generator | None = None) -> Tensor:
+    def forward(self, states: Tensor, mask: Tensor | None, noise: Generator | None = None) -> Tensor:
         """states [rows, length, hidden], mask [rows, length] -> logits [rows, labels]."""
         pooled = states[:, 0] if self.pooling == "cls" else mean_pool(states, mask)  # [rows, hidden]
         if self.dense is not None:
@@ -57,7 +64,7 @@ class TagHead(nn.Module):
         self.dropout = dropout
         self.classifier = nn.Linear(hidden, len(spec.labels))
 
-    def forward(self, states: Tensor, mask: Tensor, noise: Generator | None = None) -> Tensor:
+    def forward(self, states: Tensor, mask: Tensor | None, noise: Generator | None = None) -> Tensor:
         """states [rows, length, hidden] -> logits [rows, length, tags]; `mask` is not needed."""
         logits: Tensor = self.classifier(drop(states, self.dropout, noise))
         return logits
@@ -73,6 +80,7 @@ class SkillModel(nn.Module):
         self.masked_lm = masked_lm
         self.specs = specs
         hidden = masked_lm.config.hidden_size
+        self.hidden_size: int = hidden
         self.heads = nn.ModuleDict()
         for name, spec in specs.items():
             build = LabelHead if spec.kind == "label" else TagHead
@@ -101,6 +109,18 @@ class SkillModel(nn.Module):
         logits: Tensor = self.masked_lm.cls(states)
         return logits
 
+    def sweep(self, machine: Machine, encoded: Sequence[Ids]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """All texts once, in batches of like length: (indices [rows], hidden states [rows, length, hidden],
+        mask [rows, length])."""
+        for indices, inputs in machine.sweep(encoded):
+            mask = inputs["attention_mask"]
+            yield indices, self.encode(inputs["input_ids"], mask, inputs.get("token_type_ids")), mask
+
+
+def drawing(seed: int, device: torch.device) -> Generator:
+    """What dropout draws from on a device."""
+    return torch.Generator(device).manual_seed(seed)
+
 
 def drop(values: Tensor, share: float, noise: Generator | None) -> Tensor:
     """Dropout (Srivastava et al. 2014) from a generator of its own; without one nothing is dropped.
@@ -113,7 +133,10 @@ def drop(values: Tensor, share: float, noise: Generator | None) -> Tensor:
     return values * kept / (1.0 - share)
 
 
-def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
-    """The mean of states [rows, length, hidden] where mask [rows, length] is 1: float32 [rows, hidden]."""
+def mean_pool(states: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of states [rows, length, hidden] where mask [rows, length] is 1, of all of them without one:
+    float32 [rows, hidden]."""
+    if mask is None:
+        return states.float().mean(1)
     weights = mask[:, :, None].to(torch.float32)
     return (states.float() * weights).sum(1) / weights.sum(1)

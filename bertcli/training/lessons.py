@@ -16,7 +16,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from bertcli.errors import ModelError
+from bertcli.engines.device import choose_device, choose_dtype
+from bertcli.errors import ModelError, UsageError
 from bertcli.training.batches import Ids, by_length, pad
 from bertcli.training.examination import Examination
 
@@ -51,6 +52,25 @@ class Machine:
     device: torch.device
     dtype: torch.dtype
     pad_id: int
+
+    @classmethod
+    def choose(cls, device: str, dtype: str, pad_id: int | None) -> Machine:
+        """Raises EngineError for a device that is not here, UsageError for float16: gradients vanish in it."""
+        if dtype == "float16":
+            raise UsageError("float16 cannot be trained in", hint="use --dtype bfloat16, float32 or auto")
+        place = choose_device(device)
+        return cls(place, choose_dtype(dtype, place), pad_id or 0)
+
+    def generators(self) -> list[Tensor]:
+        """The states of what is drawn from: of the CPU, and of the device."""
+        states = [torch.get_rng_state()]
+        return [*states, torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else states
+
+    def set_generators(self, states: Sequence[Tensor]) -> None:
+        """Draw from here on as after `generators`."""
+        torch.set_rng_state(states[0])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(states[1], self.device)
 
     def products(self) -> contextlib.AbstractContextManager[Any]:
         """Within it, matrices are multiplied in the machine's dtype."""

@@ -1,13 +1,13 @@
-"""The training loop: several skills, mixed by weight, on one encoder.
+"""The training loop of a recipe: several skills, mixed by weight, on one encoder.
 
 Each optimiser step sums a few micro-batches. Which skill a micro-batch comes from is decided by credit: every
 skill earns its weight each time and the richest pays one, so shares are exact over any stretch and nothing is
 left to chance.
 
 The schedule lives on `progress`, which goes from 0 to 1: warm-up over the first steps, then the learning rate
-falls linearly to zero. A file COOLDOWN in the run's folder (its content: minutes, 10 when empty) makes
-progress reach 1 in that time. Ctrl-C leaves `state.pt`, from which `resume` continues as
-if nothing had happened.
+falls linearly to zero. A file COOLDOWN in the run's folder (its content: whole minutes, 10 when empty) makes
+progress reach 1 in that time. The state that measured best is kept. Ctrl-C leaves `state.pt`, from which
+`resume` continues as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import json
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,95 +29,93 @@ from transformers import BertForMaskedLM
 
 from bertcli import interrupts
 from bertcli.errors import UsageError
-from bertcli.training.data import Batch, load_tokenizer
+from bertcli.models.checkpoint import Checkpoint
+from bertcli.training.fit import STATE
+from bertcli.training.graph import Graphs
 from bertcli.training.heads import SkillModel
-from bertcli.training.measures import measure_of
+from bertcli.training.lessons import Machine, load_base
+from bertcli.training.progress import Best, Progress, rate
 from bertcli.training.recipe import Recipe, Schedule
-from bertcli.training.skills import PreparedSkill, prepare
+from bertcli.training.skills import PreparedSkill
+from bertcli.training.streams import Batch
 
-STATE = "state.pt"
 METRICS = "metrics.jsonl"
 COOLDOWN = "COOLDOWN"
+COOLDOWN_MINUTES = 10
 
 Gradients = tuple[float, list[Tensor | None]]
 """Of a micro-batch: its loss, and the gradient for each parameter."""
 
 
-@dataclass
-class Progress:
-    """Where a run stands; all of it is saved, so that a resumed run goes on in the same place."""
-
-    step: int = 0
-    fraction: float = 0.0
-    drawn: dict[str, int] = field(default_factory=dict)
-    credit: dict[str, float] = field(default_factory=dict)
-    tokens: int = 0
-    seconds: float = 0.0
-    cooldown_left: float | None = None
-    """Seconds until the end since COOLDOWN was seen, else None."""
-
-
 class Trainer:
-    """A run in the folder `run`: model, optimiser, streams, schedule."""
+    """A run in the folder `run`: model, optimiser, streams, schedule. `told(step, steps, loss)` is called
+    after every step."""
 
     def __init__(
-        self, recipe: Recipe, base: Path, run: Path, told: Callable[[int, int, float], None], *, resume: bool
+        self,
+        recipe: Recipe,
+        base: Checkpoint,
+        skills: Sequence[PreparedSkill],
+        machine: Machine,
+        run: Path,
+        told: Callable[[int, int, float], None],
     ) -> None:
-        self.recipe, self.base, self.run, self.told = recipe, base, run, told
-        schedule = recipe.schedule
+        self.recipe, self.machine, self.run, self.told = recipe, machine, run, told
+        self.skills = {one.skill.name: one for one in skills}
+        self.key = hashlib.sha256(repr((base.fingerprint(), recipe.seed, recipe.skills)).encode()).hexdigest()
         torch.manual_seed(recipe.seed)
-        run.mkdir(parents=True, exist_ok=True)
-        self.tokenizer = load_tokenizer(base)
-        cache = run / "cache"
-        self.skills = {one.skill.name: one for one in prepare(recipe, self.tokenizer, cache)}
-        found = {
-            skill.name: measure_of(skill, recipe, self.tokenizer, cache, schedule.evaluate_limit)
-            for skill in recipe.skills
-        }
-        self.measures = {name: measure for name, measure in found.items() if measure is not None}
-        self.model = build_model(base, list(self.skills.values()))
-        self.optimizer = build_optimizer(self.model, schedule)
-        self.progress = Progress()
-        self.stopping = False
+        self.model = build_model(base, skills).to(machine.device)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(self.model, recipe.schedule, machine)
+        self.progress, self.best = Progress(), Best()
+        self.history: list[dict[str, float]] = []
+        self.interrupted = False
         self.step_seconds: deque[float] = deque(maxlen=31)
         self.losses: dict[str, deque[float]] = {name: deque(maxlen=50) for name in self.skills}
-        if resume:
-            self.load()
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        if schedule.workers > 1:
-            # This thread too: sums are rounded by the number of threads.
+        workers = recipe.schedule.workers if machine.device.type == "cpu" else 1
+        self.pool = None
+        if workers > 1:
+            # This thread too: a graph is compiled for a number of threads, and sums are rounded by it.
             torch.set_num_threads(1)
-        self.pool = (
-            ThreadPoolExecutor(schedule.workers, initializer=torch.set_num_threads, initargs=(1,))
-            if schedule.workers > 1
-            else None
-        )
+            self.pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        self.graphs = Graphs(self.model, compiled=recipe.schedule.compile, workers=workers)
 
     def train(self) -> None:
-        """Run to the end of the schedule, or to a Ctrl-C."""
-        with interrupts.deferred() as asked:
-            self._train(asked)
+        """Run to the end of the schedule, until nothing gets better, or to a Ctrl-C."""
+        try:
+            with interrupts.deferred() as asked:
+                self._train(asked)
+        finally:
+            if self.pool is not None:
+                self.pool.shutdown()
 
     def _train(self, asked: Callable[[], bool]) -> None:
-        schedule = self.recipe.schedule
+        schedule, progress = self.recipe.schedule, self.progress
         saved = time.monotonic()
-        while self.progress.fraction < 1.0 and not self.stopping:
+        while not self.has_ended():
             began = time.monotonic()
             self.step()
             self.step_seconds.append(time.monotonic() - began)
             self.advance(time.monotonic() - began)
             self.told(
-                self.progress.step, schedule.steps, statistics.fmean(v[-1] for v in self.losses.values() if v)
+                progress.step, schedule.steps, statistics.fmean(v[-1] for v in self.losses.values() if v)
             )
-            self.stopping = asked()
-            if self.progress.step % schedule.evaluate_steps == 0:
-                self.measure()
+            self.interrupted = asked()
             if time.monotonic() - saved > schedule.checkpoint_minutes * 60:
                 self.save()
                 saved = time.monotonic()
         self.save()
-        if not self.stopping:
+
+    def has_ended(self) -> bool:
+        """Whether the schedule is over, nothing has got better for as long as it has patience, or somebody
+        has interrupted. What is to be measured before that is known is measured."""
+        schedule, progress = self.recipe.schedule, self.progress
+        is_over = progress.fraction >= 1.0
+        is_due = is_over or (progress.step > 0 and progress.step % schedule.evaluate_steps == 0)
+        is_done = bool(self.history) and self.history[-1]["step"] == progress.step
+        if is_due and not is_done and not self.interrupted:
             self.measure()
+        return is_over or self.interrupted or 0 < schedule.patience <= self.best.stale
 
     def step(self) -> None:
         """A few micro-batches forward and backward, one step of the optimiser."""
@@ -150,13 +147,23 @@ class Trainer:
         seed = self.recipe.seed + 1_000_003 * (list(self.skills).index(name) + 1) + number
         batch = replace(self.skills[name].stream.batch(number), seed=seed)
         self.progress.tokens += batch.ids.numel() if batch.mask is None else int(batch.mask.sum())
-        return name, batch
+        return name, batch.to(self.machine.device)
 
     def gradients_of_all(self, draws: list[tuple[str, Batch]]) -> list[Gradients]:
-        """The gradients of each micro-batch, in order, the workers sharing the work."""
+        """The gradients of each micro-batch, in order, the workers sharing the work.
+
+        A shape's first time is for this thread alone: two threads that compile at once lock each other out.
+        """
         if self.pool is None:
             return [self.gradients(drawn) for drawn in draws]
-        return list(self.pool.map(self.gradients, draws))
+        early = {
+            place: self.gradients(drawn) for place, drawn in enumerate(draws) if self.graphs.is_new(drawn[1])
+        }
+        rest = [place for place in range(len(draws)) if place not in early]
+        found = early | dict(
+            zip(rest, self.pool.map(self.gradients, [draws[place] for place in rest]), strict=True)
+        )
+        return [found[place] for place in range(len(draws))]
 
     def gradients(self, drawn: tuple[str, Batch]) -> Gradients:
         """Loss and weighted gradients of one micro-batch (None where a parameter plays no part).
@@ -165,13 +172,11 @@ class Trainer:
         """
         name, batch = drawn
         one = self.skills[name]
-        with self.precision():
+        with self.machine.products():
             if batch.positions is not None:
-                loss = fill_whole(
-                    self.model, batch.ids, batch.mask, batch.types, batch.positions, batch.targets
-                )
+                loss = self.graphs.fill(batch.ids, batch.mask, batch.types, batch.positions, batch.targets)
             else:
-                loss = one.loss(self.model, self.model.encode(batch.ids, batch.mask, batch.types), batch)
+                loss = one.loss(self.model, self.graphs.encode(batch.ids, batch.mask, batch.types), batch)
         weighted = loss * (one.skill.loss_weight / self.recipe.schedule.micro_batches)
         return float(loss.detach()), list(torch.autograd.grad(weighted, self.parameters, allow_unused=True))
 
@@ -195,7 +200,8 @@ class Trainer:
         progress.seconds += seconds
         flag = self.run / COOLDOWN
         if progress.cooldown_left is None and flag.exists():
-            progress.cooldown_left = float(flag.read_text().strip() or 10) * 60
+            minutes = flag.read_text(encoding="utf-8").strip()
+            progress.cooldown_left = 60.0 * int(minutes if minutes.isdecimal() else COOLDOWN_MINUTES)
         if progress.cooldown_left is None:
             progress.fraction += 1 / self.recipe.schedule.steps
         else:
@@ -206,31 +212,36 @@ class Trainer:
         if progress.fraction > 1.0 - 1e-9:
             progress.fraction = 1.0
 
-    def precision(self) -> Any:
-        """bfloat16 autocast, or nothing."""
-        if self.recipe.schedule.precision == "bfloat16":
-            return torch.autocast("cpu", torch.bfloat16)
-        return nullcontext()
-
     def measure(self) -> None:
-        """Measure every skill on its held-out data and append one line to metrics.jsonl."""
+        """Measure every skill on what is held out for it, append a line to metrics.jsonl, and keep the state
+        if it is the best."""
+        progress = self.progress
         self.model.eval()
         began = time.monotonic()
         threads = torch.get_num_threads()
         torch.set_num_threads(max(threads, self.recipe.schedule.workers))
-        figures: dict[str, Any] = {}
-        with torch.inference_mode(), self.precision():
-            for name, measure in self.measures.items():
-                figures[name] = {key: round(value, 4) for key, value in measure(self.model).figures().items()}
+        with torch.inference_mode(), self.machine.products():
+            found = {name: one.examine(self.model) for name, one in self.skills.items() if one.examine}
         torch.set_num_threads(threads)
+        figures = {name: examination.figures() for name, examination in found.items()}
+        if found and self.best.is_beaten_by(found):
+            self.best = Best.of(found, progress.step, self.weights())
         losses = {name: round(statistics.fmean(values), 4) for name, values in self.losses.items() if values}
         line = self.status() | {
             "measured_in": round(time.monotonic() - began, 1),
             "losses": losses,
-            "dev": figures,
+            "dev": {
+                name: {key: round(value, 4) for key, value in one.items()} for name, one in figures.items()
+            },
         }
+        watched = {f"{name} {next(iter(one))}": next(iter(one.values())) for name, one in figures.items()}
+        self.history.append({"step": progress.step} | watched)
         with (self.run / METRICS).open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the model's weights as they are, on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
 
     def status(self) -> dict[str, Any]:
         """Step, progress, rate, speed and what is left, in steps per second and minutes."""
@@ -255,78 +266,43 @@ class Trainer:
         temporary = self.run / f"{STATE}.part"
         torch.save(
             {
+                "key": self.key,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "progress": vars(self.progress),
-                "generator": torch.get_rng_state(),
-                "recipe": recipe_key(self.recipe),
-                "specs": {name: vars(spec) for name, spec in self.model.specs.items()},
+                "best": vars(self.best),
+                "history": self.history,
+                "generators": self.machine.generators(),
             },
             temporary,
         )
         temporary.replace(self.run / STATE)
 
     def load(self) -> None:
-        """Take everything from state.pt. Raises ValueError when it belongs to another recipe."""
-        state = torch.load(self.run / STATE, weights_only=True)
-        if state["recipe"] != recipe_key(self.recipe):
+        """Take everything from state.pt. Raises UsageError when it belongs to another recipe."""
+        state = torch.load(self.run / STATE, weights_only=True, map_location="cpu")
+        if state.get("key") != self.key:
             raise UsageError(
-                "the run to continue had another recipe",
-                hint="begin anew with --force",
+                "the run to continue had other skills, another base or another seed",
+                hint="give the same recipe as before, or begin anew with --force",
                 where=str(self.run),
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**state["progress"])
-        torch.set_rng_state(state["generator"])
+        self.progress, self.best = Progress(**state["progress"]), Best(**state["best"])
+        self.history = state["history"]
+        self.machine.set_generators(state["generators"])
 
 
-def fill_whole(
-    model: SkillModel,
-    ids: Tensor,
-    mask: Tensor | None,
-    types: Tensor | None,
-    positions: Tensor,
-    targets: Tensor,
-) -> Tensor:
-    """Encoder and masked-LM loss in one, so that a compiler sees both."""
-    states = model.encode(ids, mask, types).flatten(0, 1)[positions]  # [masked, hidden]
-    return nn.functional.cross_entropy(model.vocabulary_logits(states).float(), targets)
-
-
-def rate(schedule: Schedule, progress: Progress) -> float:
-    """The learning rate: linear from 0 over the warm-up, then linear to 0 at progress 1."""
-    return (
-        schedule.peak_rate
-        * min(1.0, (progress.step + 1) / max(1, schedule.warm_up))
-        * (1.0 - progress.fraction)
-    )
-
-
-def recipe_key(recipe: Recipe) -> str:
-    """A fingerprint of what must not change between a run and its continuation: model, seed and skills."""
-    return hashlib.sha256(repr((recipe.model, recipe.seed, recipe.skills)).encode()).hexdigest()
-
-
-def build_model(base: Path, skills: list[PreparedSkill]) -> SkillModel:
-    """The base in float32 with a new head for each skill that has one; no dropout within the encoder.
-
-    Attention is the eager one: the backward pass of torch's flash attention on CPU takes longer (measured
-    1.35 x a step).
-    """
-    masked_lm = BertForMaskedLM.from_pretrained(
-        base,
-        dtype=torch.float32,
-        attn_implementation="eager",
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
+def build_model(base: Checkpoint, skills: Sequence[PreparedSkill]) -> SkillModel:
+    """The base in float32 with a new head for each skill that has one; no dropout within the encoder."""
+    masked_lm = load_base(BertForMaskedLM, base, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     specs = {one.skill.name: one.head for one in skills if one.head is not None}
     dropout = {one.skill.name: getattr(one.skill, "dropout", 0.0) for one in skills}
     return SkillModel(masked_lm, specs, dropout)
 
 
-def build_optimizer(model: SkillModel, schedule: Schedule) -> torch.optim.AdamW:
+def build_optimizer(model: SkillModel, schedule: Schedule, machine: Machine) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019), fused; biases and norms are not decayed."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -334,4 +310,5 @@ def build_optimizer(model: SkillModel, schedule: Schedule) -> torch.optim.AdamW:
         {"params": decayed, "weight_decay": schedule.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=schedule.peak_rate, betas=schedule.betas, fused=True)
+    fused = machine.device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(groups, lr=schedule.peak_rate, betas=schedule.betas, fused=fused)

@@ -1,34 +1,29 @@
-"""A YAML recipe, read into frozen dataclasses. An unknown key is an error that names the nearest known one.
+"""A YAML recipe: a base model, a schedule, and the skills to learn on it (docs/training.md).
 
-A recipe names a base model, a schedule and the skills. Each skill has a kind (fill, embed, label, tag), its
-data and a weight: the share of micro-batches it gets. A weight may be a pair `[at the start, at the end]` of
-the schedule.
+Each skill has a kind (fill, embed, label, tag), its data, and a weight: the share of micro-batches it gets. A
+weight may be a pair `[at the start, at the end]` of the schedule.
 """
 
 from __future__ import annotations
 
-import difflib
-import types
-import typing
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 import yaml
 
-from bertcli.errors import UsageError
-
-
-class RecipeError(UsageError):
-    """What is wrong in a recipe, and where.
-
-    For example `recipe.yaml: skills[2].wieght: unknown key, did you mean weight?`
-    """
+from bertcli.training.conversion import Converter, ModelName, RecipeError
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, how fast and how often: steps, learning rate, batches, checkpoints."""
+    """How long, how fast and how often: steps, learning rate, batches, checkpoints.
+
+    `patience` is the number of measurements without a better one that ends the run, 0 for none. `workers` are
+    threads that compute a micro-batch each, on CPU. `compile` makes a graph of every shape of batch, which
+    takes minutes and pays after thousands of steps.
+    """
 
     steps: int
     peak_rate: float = 4e-4
@@ -37,23 +32,29 @@ class Schedule:
     weight_decay: float = 0.01
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
     workers: int = 1
+    compile: bool = False
     buckets: tuple[int, ...] = (16, 24, 32, 48, 64, 96, 128)
     checkpoint_minutes: float = 10.0
     evaluate_steps: int = 300
     evaluate_limit: int = 600
+    patience: int = 0
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file, and how much of it: `limit` takes a seeded sample.
+    """A file of any form bertcli reads, and how much of it: `limit` takes a seeded sample.
 
-    In a recipe a bare path stands for all of it.
+    In a recipe a bare path stands for all of it. Fields are found as for `train label`; a second text is also
+    looked for in `text_pair`.
     """
 
     path: Path
     limit: int | None = None
+    text_field: str | None = None
+    pair_field: str | None = None
+    label_field: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,8 @@ class Skill:
 class FillSkill(Skill):
     """Masked language modelling.
 
-    `unit: block` cuts full blocks from texts; `text` and `sentence` take each by itself.
+    `unit: block` cuts full blocks from texts; `text` and `sentence` take each by itself. Every
+    `holdout_every`th record of a file, from the first, is kept for measuring; 0 keeps none.
     """
 
     data: tuple[Source, ...]
@@ -85,44 +87,38 @@ class FillSkill(Skill):
     random_rate: float = 0.0
     holdout_every: int = 50
 
-    def held_out(self, line: int) -> bool:
-        """Whether the line of this number (from 0) of a text file is kept for measuring."""
-        return self.holdout_every > 0 and line % self.holdout_every == 0
-
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedSkill(Skill):
     """Sentence embeddings.
 
     Distilled from `teacher` over the texts of `data`, or learnt from scored `pairs`: one of the two.
+    `holdout_every` leaves out the same records as for fill.
     """
 
     data: tuple[Source, ...] = ()
-    teacher: Path | None = None
+    teacher: ModelName | None = None
     unit: Literal["text", "sentence"] = "text"
     holdout_every: int = 50
     pairs: tuple[Source, ...] = ()
     score_range: tuple[float, float] = (0.0, 5.0)
     dev: tuple[Source, ...] = ()
 
-    def held_out(self, line: int) -> bool:
-        """Whether the line of this number (from 0) of a text file is kept for measuring."""
-        return self.holdout_every > 0 and line % self.holdout_every == 0
-
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSkill(Skill):
     """A class for each text, or pair of texts.
 
-    Without `dev`, a seeded `dev_fraction` of the data is held out.
+    Without `dev`, a seeded `dev_fraction` of the data is held out. Without `problem_type` the labels say what
+    it is, as for `train label`.
     """
 
     data: tuple[Source, ...]
     dev: tuple[Source, ...] = ()
     dev_fraction: float = 0.1
-    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] = (
-        "single_label_classification"
-    )
+    problem_type: (
+        Literal["single_label_classification", "multi_label_classification", "regression"] | None
+    ) = None
     pooling: Literal["cls", "mean"] = "cls"
     dense: bool = True
     dropout: float = 0.1
@@ -130,12 +126,16 @@ class LabelSkill(Skill):
 
 @dataclass(frozen=True, kw_only=True)
 class TagSkill(Skill):
-    """A tag for each word, read from CoNLL columns; the first word piece of a word carries its tag."""
+    """A tag for each word; the first word piece of a word carries it.
+
+    `join` reads half of the sentences in groups of up to so many, so that long texts are seen too.
+    """
 
     data: tuple[Source, ...]
     dev: tuple[Source, ...] = ()
     dev_fraction: float = 0.1
     dropout: float = 0.1
+    join: int = 1
 
 
 KINDS: dict[str, type[Skill]] = {"fill": FillSkill, "embed": EmbedSkill, "label": LabelSkill, "tag": TagSkill}
@@ -147,7 +147,7 @@ class Recipe:
 
     schedule: Schedule
     skills: tuple[Skill, ...]
-    model: Path | None = None
+    model: ModelName | None = None
     seed: int = 7
 
 
@@ -158,82 +158,54 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as problem:
-        raise RecipeError(f"{path}: cannot be read as YAML: {problem}") from problem
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise RecipeError(f"{path}: cannot be read: {reason}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     try:
-        recipe: Recipe = _convert(tree, Recipe, "", path.parent)
-    except RecipeError as problem:
-        raise RecipeError(f"{path}: {problem}") from None
-    names = [skill.name for skill in recipe.skills]
-    for name in names:
-        if names.count(name) > 1:
-            raise RecipeError(f"{path}: skills: two skills are named {name!r}; names must differ")
-        if "." in name:
-            raise RecipeError(
-                f"{path}: skills: the name {name!r} contains a dot; tensor names are split at dots"
-            )
+        recipe = Converter(path.parent, {Skill: KINDS}, {Source: "path"}).mapping(tree, Recipe)
+        problem = next(_problems(recipe), None)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    if problem is not None:
+        raise RecipeError(f"{path}: {problem}")
     return recipe
 
 
-def _convert(value: Any, wanted: Any, where: str, folder: Path) -> Any:
-    """`value` from YAML as the annotated type `wanted`; `where` is the dotted place for messages."""
-    origin, arguments = get_origin(wanted), get_args(wanted)
-    if wanted is Source and isinstance(value, str):
-        return Source(folder / value)
-    if wanted is Skill:
-        return _convert_skill(value, where, folder)
-    if is_dataclass(wanted):
-        return _convert_mapping(value, typing.cast(type, wanted), where, folder)
-    if origin is tuple:
-        variable = len(arguments) == 2 and arguments[1] is Ellipsis
-        if not isinstance(value, list):
-            # One path stands for a list of one, one weight for the same weight from start to end.
-            value = [value] if variable else [value] * len(arguments)
-        if not variable and len(value) != len(arguments):
-            raise RecipeError(f"{where}: {len(arguments)} values are needed, {len(value)} are given")
-        inner = [arguments[0]] * len(value) if variable else arguments
-        return tuple(
-            _convert(v, t, f"{where}[{i}]", folder) for i, (v, t) in enumerate(zip(value, inner, strict=True))
-        )
-    if origin is Literal:
-        if value not in arguments:
-            raise RecipeError(f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}")
-        return value
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        return _convert(value, next(a for a in arguments if a is not type(None)), where, folder)
-    if wanted is Path and isinstance(value, str):
-        return folder / value
-    if wanted is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML 1.1 reads 4e-4 as a string
-        except ValueError:
-            pass
-    elif isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool):
-        return value
-    raise RecipeError(f"{where}: {value!r} is not a {wanted.__name__}")
+def _problems(recipe: Recipe) -> Iterator[str]:
+    """What no single value is to blame for, and numbers that make no sense."""
+    if not recipe.skills:
+        yield "skills: there is none"
+    names = [skill.name for skill in recipe.skills]
+    for place, skill in enumerate(recipe.skills):
+        where = f"skills[{place}]"
+        if names.count(skill.name) > 1:
+            yield f"{where}.name: two skills are named {skill.name!r}; names must differ"
+        if not skill.name or "." in skill.name:
+            yield f"{where}.name: {skill.name!r} is empty or has a dot; tensor names are split at dots"
+        if isinstance(skill, EmbedSkill) and bool(skill.pairs) == (skill.teacher is not None):
+            yield f"{where}: a `teacher` with `data` is needed, or scored `pairs`"
+        yield from (f"{where}.{problem}" for problem in _wrong_numbers(skill))
+    yield from (f"schedule.{problem}" for problem in _wrong_numbers(recipe.schedule))
 
 
-def _convert_skill(value: Any, where: str, folder: Path) -> Skill:
-    if not isinstance(value, dict) or value.get("kind") not in KINDS:
-        raise RecipeError(f"{where}: a skill needs `kind`, one of {', '.join(KINDS)}")
-    rest = {key: item for key, item in value.items() if key != "kind"}
-    return typing.cast(Skill, _convert_mapping(rest, KINDS[value["kind"]], where, folder))
+LEAST = {
+    "steps": 1,
+    "micro_batches": 1,
+    "workers": 1,
+    "evaluate_steps": 1,
+    "batch_tokens": 8,
+    "max_length": 8,
+}
+SHARES = ("mask_rate", "keep_rate", "random_rate", "dev_fraction", "dropout")
 
 
-def _convert_mapping(value: Any, wanted: type, where: str, folder: Path) -> Any:
-    if not isinstance(value, dict):
-        raise RecipeError(f"{where or 'the recipe'}: a mapping is needed, not {value!r}")
-    hints = get_type_hints(wanted)
-    prefix = f"{where}." if where else ""
-    for key in value:
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), [*hints, "kind"], n=1, cutoff=0.0)
-            raise RecipeError(f"{prefix}{key}: unknown key, did you mean {near[0]}?")
-    for field in fields(wanted):
-        if field.name not in value and field.default is MISSING:
-            raise RecipeError(f"{prefix}{field.name}: missing")
-    return wanted(
-        **{key: _convert(item, hints[key], f"{prefix}{key}", folder) for key, item in value.items()}
-    )
+def _wrong_numbers(part: Schedule | Skill) -> Iterator[str]:
+    for name, value in vars(part).items():
+        if name in LEAST and value < LEAST[name]:
+            yield f"{name}: {value} is less than {LEAST[name]}"
+        if name in SHARES and not 0 <= value < 1:
+            yield f"{name}: {value} is not a share from 0 to below 1"
+        if name == "weight" and (min(value) < 0 or max(value) == 0):
+            yield f"{name}: {value} is not a share of anything"

@@ -2,50 +2,91 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from bertcli.errors import ModelError
+from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from bertcli.models.library import resolve
-from bertcli.training.export import export_state
-from bertcli.training.fit import STATE
-from bertcli.training.loop import METRICS, Trainer
-from bertcli.training.recipe import read_recipe
+from bertcli.models.tokenizer import Tokenizer
+from bertcli.training.card import write_skill_card
+from bertcli.training.export import export
+from bertcli.training.lessons import Machine
+from bertcli.training.loop import Trainer
+from bertcli.training.recipe import FillSkill, read_recipe
 from bertcli.training.saving import Target
+from bertcli.training.skills import PreparedSkill, Workshop, prepare
 
 
-def follow(path: Path, target: Target, *, resume: bool, told: Callable[[int, int, float], None]) -> bool:
-    """Train the skills of a recipe and write them as a directory; False when Ctrl-C ended it early.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a recipe is followed, as options say it; `dtype` "auto" leaves it to the recipe."""
+
+    device: str
+    dtype: str
+    threads: int | None
+
+
+def follow(
+    path: Path,
+    target: Target,
+    place: Place,
+    command: Sequence[str],
+    *,
+    resume: bool,
+    told: Callable[[int, int, float], None],
+) -> Trainer:
+    """Train the skills of a recipe and write the best state as a directory.
 
     Raises RecipeError, and UsageError when the run to continue had another recipe.
     """
     recipe = read_recipe(path)
-    base = resolve(None if recipe.model is None else str(recipe.model))
-    trainer = Trainer(recipe, base, target.part, told, resume=resume)
+    base = open_checkpoint(resolve(recipe.model))
+    if base.model_type != "bert":
+        raise ModelError(f"a recipe needs a BERT, and {base.name} is a {base.model_type}", where=str(path))
+    if place.threads is not None:
+        torch.set_num_threads(place.threads)
+    tokenizer = Tokenizer.of(base)
+    schedule = recipe.schedule
+    dtype = schedule.precision if place.dtype == "auto" else place.dtype
+    machine = Machine.choose(place.device, dtype, tokenizer.pad_id)
+    workshop = Workshop(
+        tokenizer, machine, target.part / "cache", base.position_limit, schedule.buckets,
+        schedule.evaluate_limit, recipe.seed,
+    )  # fmt: skip
+    skills = prepare(recipe, workshop)
+    trainer = Trainer(recipe, base, skills, machine, target.part, told)
+    if resume:
+        trainer.load()
     trainer.train()
+    _write(trainer, path, base, skills, command, target)
+    return trainer
+
+
+def _write(
+    trainer: Trainer,
+    recipe: Path,
+    base: Checkpoint,
+    skills: Sequence[PreparedSkill],
+    command: Sequence[str],
+    target: Target,
+) -> None:
+    """The best state, or without measurements the last one, as the directory."""
     whole = target.part / "whole"
-    export_state(target.part / STATE, base, whole)
-    (whole / "recipe.yaml").write_bytes(path.read_bytes())
-    (whole / "README.md").write_text(_card(path, target.part / METRICS), encoding="utf-8")
-    target.take(whole, keep_state=trainer.stopping)
-    return not trainer.stopping
-
-
-def _card(recipe: Path, metrics: Path) -> str:
-    """What the directory holds and what it measured last."""
-    lines = [
-        f"# Several skills, trained by bertcli from `{recipe.name}`",
-        "",
-        "| skill | figure | value |",
-        "| --- | --- | --- |",
-    ]
-    if metrics.exists():
-        figures = json.loads(metrics.read_text().splitlines()[-1])["dev"]
-        lines += [
-            f"| {skill} | {name} | {value} |"
-            for skill, found in figures.items()
-            for name, value in found.items()
-        ]
-    return "\n".join(
-        [*lines, "", "The recipe stands beside this page: `bertcli train recipe.yaml -o DIR`.", ""]
+    fill = "fill" in base.heads and not base.heads["fill"].missing
+    fill = fill or any(isinstance(one.skill, FillSkill) for one in skills)
+    export(trainer.best.weights or trainer.weights(), trainer.model.specs, base, whole, fill=fill)
+    (whole / "recipe.yaml").write_bytes(recipe.read_bytes())
+    card = write_skill_card(
+        base.name,
+        command,
+        skills,
+        trainer.best.estimates(),
+        steps=trainer.best.step or trainer.progress.step,
+        finished=not trainer.interrupted,
     )
+    (whole / "README.md").write_text(card, encoding="utf-8")
+    target.take(whole, keep_state=trainer.interrupted)

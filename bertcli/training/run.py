@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import transformers
 
-from bertcli.engines.device import choose_device, choose_dtype
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.training.card import Account, write_card
 from bertcli.training.examples import Held, spread
@@ -68,8 +67,7 @@ def learn(
         torch.set_num_threads(request.threads)
     transformers.set_seed(request.seed)  # a new head is drawn at random
     tokenizer = Tokenizer.of(checkpoint)
-    device = choose_device(request.device)
-    machine = Machine(device, choose_dtype(request.dtype, device), tokenizer.pad_id or 0)
+    machine = Machine.choose(request.device, request.dtype, tokenizer.pad_id)
     length = min(request.max_length, checkpoint.max_length)
     lesson = LESSONS[request.kind](checkpoint, tokenizer, held, machine, length)
     pace = _pace(request, len(lesson.lengths))

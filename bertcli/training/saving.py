@@ -6,9 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from bertcli.errors import OutputError
+from bertcli.training.export import write_tokenizer
 from bertcli.training.fit import STATE
 
 
@@ -51,8 +50,7 @@ class Target:
         whole = self.part / "whole"
         shutil.rmtree(whole, ignore_errors=True)
         model.save_pretrained(whole)
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-        tokenizer.save_pretrained(whole)
+        write_tokenizer(base, whole)
         (whole / "README.md").write_text(card, encoding="utf-8")
         self.take(whole, keep_state=keep_state)
 

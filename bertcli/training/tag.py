@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import AutoModelForTokenClassification
 
 from bertcli.errors import InputError
-from bertcli.training.batches import Ids
+from bertcli.training.batches import encode_words
 from bertcli.training.examination import Examination, of_tags
-from bertcli.training.examples import Example, Held, tag_names
+from bertcli.training.examples import Held, tag_names
 from bertcli.training.lessons import Machine, load_base
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class TagLesson:
                 f"the held-out sentences have a tag {unknown[0]!r} that no training sentence has"
             )
         self._true = [list(example.target) for example in held.dev]
-        self.train = [_placed(tokenizer, example, length) for example in held.train]
-        self.dev = [_placed(tokenizer, example, length) for example in held.dev]
+        self.train = [encode_words(tokenizer, example.words, length) for example in held.train]
+        self.dev = [encode_words(tokenizer, example.words, length) for example in held.dev]
         self.lengths: Sequence[int] = [len(ids) for ids, _ in self.train]
         self.targets = [
             [self._index[tag] for tag in example.target[: len(places)]]
@@ -78,25 +78,3 @@ class TagLesson:
                 count += len(places)
                 predicted[index][: len(places)] = [self.classes[int(tag)] for tag in said.argmax(1)]
         return of_tags(predicted, self._true, self.classes, loss / max(1, count))
-
-
-def _placed(tokenizer: Tokenizer, example: Example, length: int) -> tuple[Ids, list[int]]:
-    """A sentence as the model reads it, and the place of each word's first piece.
-
-    Places end at the first word that has no piece within `length` tokens.
-    """
-    tokens = tokenizer.encode(example.text)
-    frame = tokenizer.frame(False)
-    ids, types, first, _ = frame.build(tokens.ids[: length - len(frame)])
-    starts = [start for start, _ in tokens.offsets[: length - len(frame)]]
-    places: list[int] = []
-    end, token = 0, 0
-    for word in example.words:
-        begin, end = end, end + len(word)
-        while token < len(starts) and starts[token] < begin:
-            token += 1
-        if token == len(starts) or starts[token] >= end:
-            break
-        places.append(first + token)
-        end += 1  # the blank behind it
-    return Ids(ids, types), places

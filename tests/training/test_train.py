@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
-import yaml
 from safetensors.torch import load_file
 
 from bertcli.cli import main
+from bertcli.models import library
+from bertcli.models.checkpoint import open_checkpoint
+from bertcli.models.temperature import store_temperature
 from bertcli.training import fit
 from tests.conftest import Make
 
@@ -59,6 +61,59 @@ def test_a_label_model_answers_the_same_in_plain_transformers(
     label, score = answers(out, "a nice dog")
     assert said["label"] == label
     assert said["score"] == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["label", "tag", "fill"])
+def test_a_base_with_several_heads_becomes_a_model_with_one(
+    kind: str, checkpoints: Make, labelled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = checkpoints("skills", "base")
+    (tmp_path / "d.conll").write_text("".join(f"dog{n}\tB-PER\nruns\tO\n\n" for n in range(20)))
+    data = {"label": labelled, "tag": str(tmp_path / "d.conll"), "fill": labelled}[kind]
+    out = train(kind, data, "--epochs", "1", base=base, out=tmp_path / "m")
+    config = json.loads((out / "config.json").read_text())
+    assert "bertcli" not in config
+    assert not [name for name in load_file(out / "model.safetensors") if name.startswith("heads.")]
+    assert list(open_checkpoint(out).heads) == [kind]
+    family = {"label": "SequenceClassification", "tag": "TokenClassification", "fill": "MaskedLM"}[kind]
+    network = getattr(transformers, f"AutoModelFor{family}").from_pretrained(out).eval()
+    text = "the [MASK] dog" if kind == "fill" else "a nice dog"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    inputs = tokenizer(text, return_tensors="pt")
+    with torch.no_grad():
+        logits = network(**inputs).logits[0]
+    assert main([kind, "-q", "-m", str(out), "-t", text]) == 0
+    said = json.loads(capsys.readouterr().out)
+    if kind == "label":
+        assert said["score"] == pytest.approx(float(logits.softmax(-1).max()), abs=1e-4)
+    elif kind == "fill":
+        place = inputs["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+        p = logits[place].softmax(-1)
+        assert said["fills"][0]["score"] == pytest.approx(float(p.max()), abs=1e-4)
+    else:
+        tags = [network.config.id2label[int(tag)] for tag in logits.argmax(-1)[1:-1]]
+        assert bool(said["spans"]) == any(tag != "O" for tag in tags)
+
+
+def test_a_temperature_of_the_base_is_not_the_new_models(
+    checkpoint_copy: Make, labelled: str, tmp_path: Path
+) -> None:
+    base = checkpoint_copy("bert", "label")
+    store_temperature(open_checkpoint(base), "label", 3.0)
+    assert open_checkpoint(base).heads["label"].temperature == 3.0
+    out = train("label", labelled, "--epochs", "1", base=base, out=tmp_path / "m")
+    assert open_checkpoint(out).heads["label"].temperature == 1.0
+    again = train("label", labelled, "--epochs", "1", "--force", base=out, out=out)
+    assert "bertcli" not in json.loads((again / "config.json").read_text())
+
+
+def test_the_bundled_model_is_the_default_base(
+    checkpoints: Make, labelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "BUNDLED", checkpoints("skills", "base"))
+    out = tmp_path / "m"
+    assert main(["train", "label", labelled, "-o", str(out), "--epochs", "1", "-q"]) == 0
+    assert json.loads((out / "config.json").read_text())["hidden_size"] == 32
 
 
 def test_the_card_tells_what_evaluate_measures(
@@ -173,32 +228,3 @@ def test_words_are_learnt_from_plain_text(checkpoints: Make, tmp_path: Path) -> 
     out = train("fill", str(data), "--epochs", "1", base=checkpoints("bert", "fill"), out=tmp_path / "m")
     transformers.AutoModelForMaskedLM.from_pretrained(out)
     assert main(["fill", "-q", "-m", str(out), "-t", "the [MASK]", "-o", str(tmp_path / "o.jsonl")]) == 0
-
-
-def recipe(base: Path, data: str) -> dict[str, Any]:
-    return {
-        "model": str(base),
-        "schedule": {"steps": 3, "warm_up": 1, "precision": "float32", "evaluate_limit": 0, "buckets": [16]},
-        "skills": [{"name": "mood", "kind": "label", "data": data, "max_length": 16}],
-    }
-
-
-def test_a_recipe_becomes_a_model_with_its_skills(checkpoints: Make, labelled: str, tmp_path: Path) -> None:
-    path = tmp_path / "r.yaml"
-    path.write_text(yaml.safe_dump(recipe(checkpoints("bert", "fill"), labelled)))
-    out = tmp_path / "m"
-    assert main(["train", str(path), "-o", str(out), "-q"]) == 0
-    said = tmp_path / "o.jsonl"
-    assert main(["label", "-q", "-m", str(out), "--head", "mood", "-t", "a nice dog", "-o", str(said)]) == 0
-    assert json.loads(said.read_text())["label"] in ("good", "bad")
-
-
-def test_an_unknown_key_of_a_recipe_is_named(
-    checkpoints: Make, labelled: str, tmp_path: Path, capsys: Any
-) -> None:
-    wrong = recipe(checkpoints("bert", "fill"), labelled)
-    wrong["skills"][0]["wieght"] = 1
-    path = tmp_path / "r.yaml"
-    path.write_text(yaml.safe_dump(wrong))
-    assert main(["train", str(path), "-o", str(tmp_path / "m"), "-q"]) == 2
-    assert "skills[0].wieght: unknown key, did you mean weight?" in capsys.readouterr().err

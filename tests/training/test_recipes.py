@@ -1,0 +1,263 @@
+"""`bertcli train RECIPE.yaml`: skills of every kind on one encoder, the best state kept, runs that resume."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+import yaml
+from safetensors.torch import load_file
+
+from bertcli.cli import main
+from bertcli.models.checkpoint import open_checkpoint
+from bertcli.training import loop, progress
+from tests.checkpoints import TEXTS
+from tests.conftest import Make
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with data for skills of every kind, in several forms."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+
+    def jsonl(name: str, rows: list[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        (folder / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+
+    numbers = range(24)
+    jsonl(
+        "mood.jsonl", [{"text": f"a {'good' if n % 2 else 'bad'} film {n}", "label": n % 2} for n in numbers]
+    )
+    jsonl("several.jsonl.gz", [{"text": f"fox {n}", "labels": ["x", "y"][: n % 3]} for n in numbers])
+    pairs = [{"text": f"dog {n}", "text_pair": f"cat {n * 2}", "score": n / 5} for n in numbers]
+    jsonl("pairs.jsonl", pairs)
+    (folder / "people.conll").write_text("".join(f"Ann{n}\tB-PER\nruns\tO\n\n" for n in numbers))
+    (folder / "words.tsv").write_text(
+        "id\ttext\n" + "".join(f"{n}\t{text}\n" for n, text in enumerate(TEXTS))
+    )
+    (folder / "corpus.txt").write_text("".join(text + "\n" for text in TEXTS * 3))
+    return folder
+
+
+def skill(kind: str, name: str, **settings: Any) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "max_length": 16, "batch_tokens": 64} | settings
+
+
+def write(data: Path, base: Path, skills: list[dict[str, Any]], **schedule: Any) -> Path:
+    quick = {"steps": 4, "warm_up": 1, "precision": "float32", "evaluate_limit": 0, "buckets": [8, 16]}
+    path = data / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"model": str(base), "schedule": quick | schedule, "skills": skills}))
+    return path
+
+
+MOOD = skill("label", "mood", data="mood.jsonl")
+
+
+def train(recipe: Path, out: Path, *arguments: str, code: int = 0) -> Path:
+    assert main(["train", str(recipe), "-o", str(out), "-q", "--threads", "1", *arguments]) == code
+    return out
+
+
+def tensors(model: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(model / "model.safetensors")
+    return found
+
+
+def equal(one: Path, other: Path) -> bool:
+    a, b = tensors(one), tensors(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def said(capsys: Capture, *arguments: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main([*arguments, "-q"]) == 0
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def test_skills_of_every_kind_live_on_one_encoder(
+    checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    skills = [
+        skill("fill", "blocks", data="corpus.txt", holdout_every=3),
+        skill("fill", "words", data=["words.tsv", "corpus.txt"], unit="text", holdout_every=4),
+        skill("fill", "sentences", data="corpus.txt", unit="sentence", keep_rate=0.1, random_rate=0.1),
+        skill("embed", "alike", pairs="pairs.jsonl", dev="pairs.jsonl", score_range=[0, 5]),
+        skill("embed", "taught", data="mood.jsonl", teacher=str(checkpoints("sentence", "base"))),
+        MOOD | {"weight": [1, 2]},
+        skill("label", "several", data="several.jsonl.gz", pooling="mean", dense=False),
+        skill("label", "number", data={"path": "pairs.jsonl", "limit": 20}, problem_type="regression"),
+        skill("tag", "people", data="people.conll", join=3),
+    ]
+    out = train(write(data, checkpoints("bert", "fill"), skills, steps=6), tmp_path / "m")
+    transformers.AutoModelForMaskedLM.from_pretrained(out)
+    heads = open_checkpoint(out).heads
+    assert {name: head.kind for name, head in heads.items()} == {
+        "mood": "label", "several": "label", "number": "label", "people": "tag", "fill": "fill",
+    }  # fmt: skip
+    assert heads["several"].problem == "multi_label_classification"
+    model = ["-m", str(out)]
+    assert said(capsys, "label", "--head", "mood", "-t", "a good film", *model)["label"] in ("0", "1")
+    assert "spans" in said(capsys, "tag", "-t", "Ann runs", *model)
+    assert len(said(capsys, "fill", "-t", "the [MASK]", *model)["fills"]) == 5
+    assert len(said(capsys, "embed", "-t", "the fox", *model)["embedding"]) == 32
+    card = (out / "README.md").read_text()
+    for one in skills:
+        assert f"\n## {one['name']}\n" in card
+    assert "| macro f1 |" in card
+    assert (out / "recipe.yaml").read_bytes() == (data / "recipe.yaml").read_bytes()
+
+
+def test_a_run_repeats_to_the_bit_with_any_number_of_workers(
+    checkpoints: Make, data: Path, tmp_path: Path
+) -> None:
+    skills = [MOOD, skill("fill", "blocks", data="corpus.txt", holdout_every=3)]
+    base = checkpoints("bert", "fill")
+    one = train(write(data, base, skills, micro_batches=3), tmp_path / "one")
+    two = train(write(data, base, skills, micro_batches=3, workers=2), tmp_path / "two")
+    assert equal(one, two)
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
+    step: int, checkpoints: Make, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write(data, checkpoints("bert", "fill"), [MOOD], steps=6, evaluate_steps=2)
+    whole = train(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        honest = loop.Trainer.step
+
+        def stepping(self: loop.Trainer) -> None:
+            honest(self)
+            if self.progress.step == step:
+                signal.raise_signal(signal.SIGINT)
+
+        patch.setattr(loop.Trainer, "step", stepping)
+        out = train(recipe, tmp_path / "m", code=130)
+    assert "interrupted" in (out / "README.md").read_text()
+    train(recipe, out, code=1)
+    train(recipe, out, "--resume")
+    assert equal(out, whole)
+    told, wanted = ((path / "README.md").read_text().partition("Intervals")[2] for path in (out, whole))
+    assert told == wanted
+    assert not (tmp_path / "m.part").exists()
+
+
+def test_another_recipe_cannot_be_resumed(
+    checkpoints: Make, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    base = checkpoints("bert", "fill")
+    monkeypatch.setattr(loop.interrupts, "deferred", _at_once)
+    train(write(data, base, [MOOD]), tmp_path / "m", code=130)
+    train(write(data, base, [MOOD | {"max_length": 12}]), tmp_path / "m", "--resume", code=2)
+    assert "had other skills" in capsys.readouterr().err
+
+
+class _at_once:  # noqa: N801
+    """Ctrl-C before the first step is done."""
+
+    def __enter__(self) -> Any:
+        return lambda: True
+
+    def __exit__(self, *reason: object) -> None:
+        pass
+
+
+def test_the_state_that_measures_best_is_kept_and_patience_ends(
+    checkpoints: Make, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = checkpoints("bert", "fill")
+    seen: list[dict[str, torch.Tensor]] = []
+    scores = iter([0.2, 0.7, 0.6, 0.7, 0.9])
+    honest = loop.Trainer.measure
+
+    def measuring(self: loop.Trainer) -> None:
+        seen.append(self.weights())
+        score = next(scores)
+        monkeypatch.setattr(progress, "score_of", lambda found: score)
+        honest(self)
+
+    monkeypatch.setattr(loop.Trainer, "measure", measuring)
+    out = train(write(data, base, [MOOD], steps=9, evaluate_steps=1, patience=2), tmp_path / "m")
+    assert len(seen) == 4  # the second was best, two were not better, and 0.9 was never reached
+    weights = {name.removeprefix("masked_lm."): value for name, value in seen[1].items()}
+    kept = tensors(out)
+    assert all(torch.equal(value, weights[name].half()) for name, value in kept.items())
+    assert "state after 2 steps" in (out / "README.md").read_text()
+
+
+def test_a_cooldown_ends_the_schedule_early(checkpoints: Make, data: Path, tmp_path: Path) -> None:
+    recipe = write(data, checkpoints("bert", "fill"), [MOOD], steps=100_000, evaluate_steps=50_000)
+    honest = loop.Trainer.advance
+    steps = []
+
+    def advancing(self: loop.Trainer, seconds: float) -> None:
+        (self.run / loop.COOLDOWN).write_text("1")
+        self.step_seconds.append(20.0)
+        honest(self, 20.0)
+        steps.append(self.progress.fraction)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Trainer, "advance", advancing)
+        train(recipe, tmp_path / "m")
+    assert 3 <= len(steps) <= 6
+    assert steps == sorted(steps)
+
+
+def test_a_base_with_skills_gives_its_encoder_and_not_its_heads(
+    checkpoints: Make, data: Path, tmp_path: Path
+) -> None:
+    base = checkpoints("skills", "base")
+    out = train(write(data, base, [MOOD]), tmp_path / "m")
+    config = json.loads((out / "config.json").read_text())
+    assert list(config["bertcli"]["heads"]) == ["mood"]
+    assert {name.split(".")[1] for name in tensors(out) if name.startswith("heads.")} == {"mood"}
+    assert "temperature" not in config["bertcli"]
+
+
+def test_a_fill_head_that_never_learnt_is_left_out(checkpoints: Make, data: Path, tmp_path: Path) -> None:
+    out = train(write(data, checkpoints("bert", "base"), [MOOD]), tmp_path / "m")
+    assert list(open_checkpoint(out).heads) == ["mood"]
+    assert main(["fill", "-q", "-m", str(out), "-t", "a [MASK]"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("skills", "told"),
+    [
+        (
+            [MOOD | {"max_length": 100}],
+            "skills[0].max_length: 100 tokens are more than the 64 the base takes",
+        ),
+        ([skill("fill", "f", data="words.tsv", max_length=60)], "fills a block of 60 tokens"),
+        ([skill("label", "l", data="words.tsv")], "no field labels or label or score"),
+        ([skill("tag", "t", data="words.tsv")], "tags for its words"),
+    ],
+)
+def test_data_that_does_not_fit_is_told(
+    skills: list[dict[str, Any]], told: str, checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    recipe = write(data, checkpoints("bert", "fill"), skills)
+    assert main(["train", str(recipe), "-o", str(tmp_path / "m")]) in (1, 2)
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "m.part").exists()
+
+
+def test_only_a_bert_can_have_several_skills(
+    checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    train(write(data, checkpoints("roberta", "fill"), [MOOD]), tmp_path / "m", code=1)
+    assert "a recipe needs a BERT" in capsys.readouterr().err
+
+
+def test_float16_is_refused(checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture) -> None:
+    train(write(data, checkpoints("bert", "fill"), [MOOD]), tmp_path / "m", "--dtype", "float16", code=2)
+    assert "float16 cannot be trained in" in capsys.readouterr().err
