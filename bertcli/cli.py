@@ -158,6 +158,8 @@ def _leave_stdout() -> None:
 
 def explained(error: Exception) -> BertcliError:
     """The error in our words: what is wrong and what to do. What no user can have caused is a bug."""
+    from bertcli.engines.memory import ran_out
+
     match error:
         case BertcliError():
             return error
@@ -165,12 +167,12 @@ def explained(error: Exception) -> BertcliError:
             return _explained_usage(error)
         case OSError():
             return _explained_system(error)
-        case MemoryError():
+        case _ if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch for it
+            return EngineError("the device is out of memory", hint=MEMORY_HINT)
+        case _ if ran_out(error):
             return EngineError("out of memory", hint=MEMORY_HINT)
         case ImportError() if not (error.name or "bertcli").startswith("bertcli"):
             return EngineError(f"cannot import {error.name}: {_one_line(error)}", hint="install bertcli anew")
-        case _ if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch for it
-            return EngineError("the device is out of memory", hint=MEMORY_HINT)
     return BertcliError(
         f"this is a bug in bertcli: {type(error).__name__}: {_one_line(error)}".rstrip(": "),
         hint="`bertcli --debug …` shows where it happened; please report it",

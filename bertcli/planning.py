@@ -120,6 +120,9 @@ class Block:
         except RecordError as error:
             entry.problem = Problem(error.type, error.message)
             return
+        except MemoryError:
+            entry.problem = Problem("engine", "memory ran out while the text was cut into tokens")
+            return
         entry.outputs = [None] * len(entry.encoded.windows)
         self.tokens += sum(map(len, entry.encoded.windows))
 

@@ -22,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"commands"}),
     frozenset({"command", "pipeline", "training"}),
-    frozenset({"settings", "planning", "receipt", "sinks", "evaluation"}),
+    frozenset({"settings", "planning", "workers", "receipt", "sinks", "evaluation"}),
     frozenset({"options", "feed", "journal", "sources", "tasks"}),
     frozenset({"parameters", "models"}),
     frozenset({"engines"}),
@@ -33,6 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 # What a lower floor would allow and the house does not: each room knows only its own thing.
 STRANGERS: dict[str, frozenset[str]] = {
     "pipeline": frozenset({"options", "settings", "command", "sources", "models", "console", "journal"}),
+    "workers": frozenset({"options", "sources", "models", "console", "journal"}),
     "planning": frozenset({"options", "sources", "models", "console", "journal"}),
     "evaluation": frozenset({"options", "sources", "journal", "feed", "console"}),
     "tasks": frozenset({"options", "sources", "journal", "feed"}),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertcli import console
 from bertcli.commands.showing import show
-from bertcli.commands.streaming import Counter, engine_for, feed_of, weigher
+from bertcli.commands.streaming import Counter, engine_for, feed_of, warn_of_shortage, weigher
 from bertcli.errors import InputError, StoppedEarlyError, UsageError
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def _carry(
                 sink=measurement,
                 receipt=Counter(receipt, bar),
                 max_errors=evaluation.run.max_errors,
+                on_shortage=warn_of_shortage,
             )
         receipt.finish()
     except KeyboardInterrupt:

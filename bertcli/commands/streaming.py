@@ -173,6 +173,14 @@ def weigher(task: Task) -> Callable[[Record], int]:
     return weigh
 
 
+def warn_of_shortage(most_tokens: int) -> None:
+    """Say that memory ran out and what has become of it."""
+    console.warn(
+        f"memory ran out; from here on at most {most_tokens} tokens run together"
+        f" (--batch-tokens {most_tokens} begins that way)"
+    )
+
+
 def _carry(
     job: Job, source: Source, feed: Feed, task: Task, engine: Engine, results: Results, receipt: Receipt
 ) -> None:
@@ -193,6 +201,7 @@ def _carry(
                 sink=results.sink if job.keep is None else Sieve(results.sink, job.keep),
                 receipt=counter,
                 max_errors=job.run.max_errors,
+                on_shortage=warn_of_shortage,
             )
         results.close(complete=True)
         receipt.finish()

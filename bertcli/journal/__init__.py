@@ -1,6 +1,6 @@
 """What is on disk.
 
-    outputs    files that are written whole or not at all, and the other places results go to
+outputs    files that are written whole or not at all, and the other places results go to
 """
 
 from bertcli.journal.outputs import (
