@@ -37,9 +37,10 @@ def gold_field(names: Sequence[str], asked: str | None, *usual: str, where: str,
     for name in (asked,) if asked is not None else usual:
         if name in names or not names:  # an empty input has no fields
             return name
-    wanted = f"no field '{asked}' ({option})" if asked is not None else f"no field {' or '.join(usual)}"
+    usually = f"no field {' or '.join(usual)} with the right answer"
+    wanted = usually if asked is None else f"no field '{asked}' ({option})"
     hint = f"its fields: {', '.join(names)}" + ("" if asked is not None else f"; name one with {option}")
-    raise UsageError(f"the first record has {wanted} with the right answer", hint=hint, where=where)
+    raise UsageError(f"the first record has {wanted}", hint=hint, where=where)
 
 
 def watched(records: Iterable[Record], read: Callable[[Record], object]) -> Iterator[Record]:

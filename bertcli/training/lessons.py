@@ -55,7 +55,7 @@ class Machine:
 
     @classmethod
     def choose(cls, device: str, dtype: str, pad_id: int | None) -> Machine:
-        """Raises EngineError for a device that is not here, UsageError for float16: gradients vanish."""
+        """Raises EngineError for a device that is not here, UsageError for float16: its gradients vanish."""
         if dtype == "float16":
             raise UsageError("float16 cannot be trained in", hint="use --dtype bfloat16, float32 or auto")
         place = choose_device(device)

@@ -78,7 +78,12 @@ def _collected(
         what = "no text" if lacking == "text" else f"no record has a text with a {lacking}"
         raise InputError(what, where=first or where)
     if left_out:
-        console.warn(f"{left_out} records are left out, the first at {first}: no text or no {lacking}")
+        counted = (
+            f"1 record is left out, at {first}"
+            if left_out == 1
+            else (f"{left_out} records are left out, the first at {first}")
+        )
+        console.warn(f"{counted}: no text or no {lacking}")
     return found
 
 

@@ -13,6 +13,7 @@ from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from bertcli.models.library import resolve
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.training.card import write_skill_card
+from bertcli.training.conversion import RecipeError
 from bertcli.training.export import export
 from bertcli.training.lessons import Machine
 from bertcli.training.loop import Trainer
@@ -57,7 +58,10 @@ def follow(
         tokenizer, machine, target.part / "cache", base.position_limit, schedule.buckets,
         schedule.evaluate_limit, recipe.seed,
     )  # fmt: skip
-    skills = prepare(recipe, workshop)
+    try:
+        skills = prepare(recipe, workshop)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}", hint=error.hint) from None
     trainer = Trainer(recipe, base, skills, machine, target.part, told)
     if resume:
         trainer.load()

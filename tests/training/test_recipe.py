@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import yaml
 
 from bertcli.training.conversion import RecipeError
-from bertcli.training.recipe import FillSkill, LabelSkill, read_recipe
+from bertcli.training.recipe import KINDS, FillSkill, LabelSkill, Recipe, Schedule, Source, read_recipe
 
 MINIMAL: dict[str, Any] = {
     "schedule": {"steps": 3},
@@ -96,3 +98,18 @@ def test_what_is_wrong_is_told_with_its_place(tree: Any, told: str, tmp_path: Pa
 def test_a_recipe_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="No such file"):
         read_recipe(tmp_path / "none.yaml")
+
+
+def test_every_key_is_on_the_page_about_training() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    keys = {field.name for kind in (Recipe, Schedule, Source, *KINDS.values()) for field in fields(kind)}
+    assert {key for key in keys if not re.search(rf"\b{key}\b", page)} == set()
+
+
+def test_the_recipe_on_the_page_about_training_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    block = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert block is not None
+    for name in re.findall(r"[\w-]+\.(?:txt\.gz|parquet|csv|conll|jsonl)", block[1]):
+        (tmp_path / name).touch()
+    assert len(read_recipe(write(tmp_path, block[1])).skills) == 4
