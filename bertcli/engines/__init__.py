@@ -48,7 +48,8 @@ class SequenceLogits:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogits:
-    """Logits of a token-classification head: (tokens, labels)."""
+    """Logits of a head that judges every token: (tokens, labels); of a question-answering head (tokens, 2),
+    for the first and the last token of the answer."""
 
     head: Head
 
@@ -60,7 +61,25 @@ class MaskLogits:
     head: Head
 
 
-Ask = Hidden | Pooled | SequenceLogits | TokenLogits | MaskLogits
+@dataclass(frozen=True, slots=True)
+class AttentionWeights:
+    """How much each token (row) attends to each other (column), softmax(QKᵀ/√d): (layers, heads, tokens,
+    tokens), of one layer (the first is 1) or of all (None)."""
+
+    layer: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueriesKeysValues:
+    """What the weights are made from and go to, in this order: (layers, 3, heads, tokens, d), of one layer
+    (the first is 1) or of all (None)."""
+
+    layer: int | None = None
+
+
+OfStates = Hidden | Pooled | SequenceLogits | TokenLogits | MaskLogits
+OfAttention = AttentionWeights | QueriesKeysValues
+Ask = OfStates | OfAttention
 
 
 class Engine(Protocol):
@@ -85,6 +104,8 @@ class Engine(Protocol):
 
 def depth_of(ask: Ask, layers: int) -> int:
     """How many of a model's encoder layers `ask` needs. Raises EngineError for a layer it does not have."""
+    if isinstance(ask, OfAttention):
+        return layers if ask.layer is None else ask.layer
     if not isinstance(ask, Hidden | Pooled):
         return layers
     depth = ask.layer if ask.layer >= 0 else layers + 1 + ask.layer

@@ -27,10 +27,7 @@ def choose(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int |
     Raises EngineError for an engine, device or dtype that cannot be had.
     """
     if options.engine == "instant":
-        refused = _refusal(options)
-        if refused:
-            raise EngineError(f"the instant engine has no {refused}", hint="use --engine packed")
-        return _instant(checkpoint, options)
+        return _asked_instant(checkpoint, options)
     little = tokens_ahead is not None and tokens_ahead <= break_even(checkpoint)
     if options.engine == "auto" and little and not _refusal(options) and Instant.supports(checkpoint) is None:
         return _instant(checkpoint, options)
@@ -45,11 +42,32 @@ def choose(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int |
     )
 
 
+def choose_telling(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
+    """The engine for a run that asks what attention does: NumPy for BERT, else transformers' own code.
+
+    Raises EngineError for an engine, device or dtype that cannot be had.
+    """
+    if options.engine == "instant":
+        return _asked_instant(checkpoint, options)
+    if options.engine == "auto" and not _refusal(options) and Instant.supports(checkpoint) is None:
+        return _instant(checkpoint, options)
+    from bertcli.engines.eager import Eager
+
+    return Eager(checkpoint, device=options.device, dtype=options.dtype)
+
+
 def break_even(checkpoint: Checkpoint) -> int:
     """The number of tokens up to which NumPy is done before torch has begun."""
     inner = checkpoint.config.get("intermediate_size", 4 * checkpoint.hidden_size)
     weights = checkpoint.layers * checkpoint.hidden_size * (4 * checkpoint.hidden_size + 2 * inner)
     return min(BREAK_EVEN_TOKENS, int(PACKED_START * NUMPY_RATE / (2 * weights)))
+
+
+def _asked_instant(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
+    refused = _refusal(options)
+    if refused:
+        raise EngineError(f"the instant engine has no {refused}", hint="use --engine packed")
+    return _instant(checkpoint, options)
 
 
 def _instant(checkpoint: Checkpoint, options: ModelOptions) -> Engine:

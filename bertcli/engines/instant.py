@@ -12,14 +12,17 @@ question is answered before torch would have been imported.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from bertcli.engines import (
     Ask,
+    AttentionWeights,
     Hidden,
     MaskLogits,
+    OfAttention,
+    OfStates,
     Pooled,
     SequenceLogits,
     TokenLogits,
@@ -36,6 +39,15 @@ if TYPE_CHECKING:
     from bertcli.records import Window
 
 PACK_TOKENS = 512  # activations of more would not stay in a core's cache
+
+
+class Seen(NamedTuple):
+    """What happened in the attention of one layer, for n windows of equal length."""
+
+    query: Array  # (n, heads, length, d), as are key and value
+    key: Array
+    value: Array
+    weights: Array  # (n, heads, length, length)
 
 
 class Instant:
@@ -89,24 +101,24 @@ class Instant:
         answers: list[dict[int, Array]] = [{} for _ in asks]
         for length in sorted({len(window) for window in windows}):
             same = [number for number, window in enumerate(windows) if len(window) == length]
+            group = [windows[number] for number in same]
             for depth in set(depths):
-                states = self._encode([windows[number] for number in same], depth)  # (n, length, hidden)
+                seen: list[Seen] = []
+                states = self._encode(group, depth, seen if _tells(asks) else None)  # (n, length, hidden)
                 for ask, each, found in zip(asks, depths, answers, strict=True):
                     if each == depth:
-                        found |= {
-                            number: self._answer(ask, state, windows[number])
-                            for number, state in zip(same, states, strict=True)
-                        }
+                        found |= zip(same, self._answers(ask, states, seen, group), strict=True)
         return [[found[number] for number in range(len(windows))] for found in answers]
 
     # The encoder
 
-    def _encode(self, windows: Sequence[Window], depth: int) -> Array:
-        """Hidden states after `depth` layers: (n, length, hidden)."""
+    def _encode(self, windows: Sequence[Window], depth: int, seen: list[Seen] | None = None) -> Array:
+        """Hidden states after `depth` layers: (n, length, hidden). What attention does in each layer is added
+        to `seen`."""
         x = self._embed(windows)
         for layer in range(depth):
             name = f"{self._prefix}encoder.layer.{layer}."
-            context = self._attend(name + "attention.self.", x)
+            context = self._attend(name + "attention.self.", x, seen)
             attended = self._linear(name + "attention.output.dense", context)
             x = self._normalise(name + "attention.output.LayerNorm", attended + x)
             inner = self._activation(self._linear(name + "intermediate.dense", x))  # (n, length, 4 * hidden)
@@ -123,7 +135,7 @@ class Instant:
         x = rows(table("word"), ids) + rows(table("position"), positions) + rows(table("token_type"), types)
         return self._normalise(f"{self._prefix}embeddings.LayerNorm", x)  # (n, length, hidden)
 
-    def _attend(self, name: str, x: Array) -> Array:
+    def _attend(self, name: str, x: Array, seen: list[Seen] | None = None) -> Array:
         """Multi-head attention: softmax(QKᵀ/√d)·V in every head, heads side by side again at the end."""
         n, length, hidden = x.shape
         heads = self._checkpoint.attention_heads
@@ -133,13 +145,27 @@ class Instant:
             return y.transpose(0, 2, 1, 3)  # (n, heads, length, d)
 
         query, key, value = split("query"), split("key"), split("value")
-        query *= np.float32((hidden // heads) ** -0.5)
-        weights = softmax(query @ key.transpose(0, 1, 3, 2))  # (n, heads, length, length)
+        scaled: Array = query * np.float32((hidden // heads) ** -0.5)
+        weights = softmax(scaled @ key.transpose(0, 1, 3, 2))  # (n, heads, length, length)
+        if seen is not None:
+            seen.append(Seen(query, key, value, weights))
         return (weights @ value).transpose(0, 2, 1, 3).reshape(n, length, hidden)
+
+    def _answers(
+        self, ask: Ask, states: Array, seen: Sequence[Seen], windows: Sequence[Window]
+    ) -> list[Array]:
+        """What is asked for of each of n windows: from their hidden states (n, length, hidden), or from what
+        was seen of attention."""
+        if not isinstance(ask, OfAttention):
+            return [self._answer(ask, *each) for each in zip(states, windows, strict=True)]
+        layers = seen if ask.layer is None else seen[-1:]
+        if isinstance(ask, AttentionWeights):
+            return [np.stack([layer.weights[n] for layer in layers]) for n in range(len(windows))]
+        return [np.stack([[part[n] for part in layer[:3]] for layer in layers]) for n in range(len(windows))]
 
     # The heads, each for one window: states (length, hidden)
 
-    def _answer(self, ask: Ask, states: Array, window: Window) -> Array:
+    def _answer(self, ask: OfStates, states: Array, window: Window) -> Array:
         match ask:
             case Hidden():
                 return states
@@ -148,7 +174,8 @@ class Instant:
             case SequenceLogits(head):
                 return self._classify(head, states)
             case TokenLogits(head):
-                return self._linear(f"{_prefix_of(head)}classifier", states)  # (length, labels)
+                layer = "qa_outputs" if head.kind == "answer" else f"{_prefix_of(head)}classifier"
+                return self._linear(layer, states)  # (length, labels)
             case MaskLogits():
                 return self._predict(states[list(window.masks)])
 
@@ -187,6 +214,11 @@ class Instant:
         x *= self._read(name + ".weight")
         x += self._read(name + ".bias")
         return x
+
+
+def _tells(asks: Sequence[Ask]) -> bool:
+    """Whether any of the asks is about attention."""
+    return any(isinstance(ask, OfAttention) for ask in asks)
 
 
 def _prefix_of(head: Head) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertcli.engines import Ask, Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits
+from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
@@ -70,7 +71,8 @@ class Readout:
                 return "all"
 
     def answer(self, ask: Ask, states: Tensor, counts: Sequence[int]) -> list[Array]:
-        """One array a window from the hidden states it reads: (rows, hidden), `counts` rows for each."""
+        """One array a window from the hidden states it reads: (rows, hidden), `counts` rows for each. Raises
+        EngineError for what attention does, which is gone before it could be told (see `eager`)."""
         match ask:
             case Hidden():
                 return _split(states, counts)
@@ -80,6 +82,8 @@ class Readout:
                 return list(_array(self._classify(head, states, counts)))
             case TokenLogits(head) | MaskLogits(head):
                 return _split(self._logits(head, states[None])[0], counts)
+            case _:
+                raise EngineError("the packed engine does not keep its attention weights")
 
     def _pooling(self, head: Head) -> str | None:
         """How a label head makes one vector of a text; None if that is its own affair."""
@@ -108,7 +112,10 @@ class Readout:
         with self._lock:
             if head.kind not in self._heads:
                 self._heads[head.kind] = self._load(head.kind)
-        logits: Tensor = self._heads[head.kind](inputs_embeds=states).logits
+        output = self._heads[head.kind](inputs_embeds=states)
+        if head.kind == "answer":
+            return torch.stack([output.start_logits, output.end_logits], dim=-1)
+        logits: Tensor = output.logits
         return logits
 
     def _linear(self, head: Head, part: str, x: Tensor) -> Tensor:

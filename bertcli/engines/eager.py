@@ -1,0 +1,122 @@
+"""What attention does inside encoders that the instant engine does not run: transformers' own code, told to
+keep its weights ("eager"). One window at a time in float32, for looking and not for bulk.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bertcli.engines import Ask, AttentionWeights, OfAttention, depth_of
+from bertcli.engines.device import choose_device, choose_dtype
+from bertcli.engines.loading import load
+from bertcli.errors import EngineError
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.records import Window
+
+# Architectures whose weights are softmax(QKᵀ/√d) of what these layers give, and nothing besides. Others turn
+# queries and keys by their position first (ModernBERT), or add to the scores (MPNet, DeBERTa).
+_BERT = ("query", "key", "value")
+_PARTS = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "albert"), _BERT),
+    "distilbert": ("q_lin", "k_lin", "v_lin"),
+}
+
+
+class Eager:
+    """The engine that tells its attention, on torch. Raises EngineError for a device or dtype it cannot use,
+    or a checkpoint that transformers cannot load."""
+
+    name = "eager"
+    workers = 1
+    pack_tokens = 512
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "auto") -> None:
+        self._checkpoint = checkpoint
+        self._where = choose_device(device)
+        number_format = choose_dtype("float32" if dtype == "auto" else dtype, self._where)
+        self.device = str(self._where)
+        self.dtype = str(number_format).removeprefix("torch.")
+        self._encoder: Any = load(checkpoint, None, number_format, self._where, "eager")[0]
+        takes = inspect.signature(type(self._encoder).forward).parameters
+        self._has_types = (
+            "token_type_ids" in takes and getattr(self._encoder.config, "type_vocab_size", 0) > 1
+        )
+
+    def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
+        """Answer `ask` for each window, in order. Raises EngineError for what is not about attention, and for
+        queries and keys that are not all there is to this architecture's weights."""
+        if not isinstance(ask, OfAttention):
+            raise EngineError("the eager engine tells what attention does, and nothing else")
+        if isinstance(ask, AttentionWeights):
+            layers = [self._weights(window) for window in windows]
+        else:
+            layers = [self._queries_keys_values(window) for window in windows]
+        depth = depth_of(ask, self._checkpoint.layers)
+        chosen = slice(0, depth) if ask.layer is None else slice(depth - 1, depth)
+        return [_array(torch.stack(each[chosen])) for each in layers]
+
+    def forward_all(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Array]]:
+        """Answer several asks, one after the other."""
+        return [self.forward(windows, ask) for ask in asks]
+
+    def _weights(self, window: Window) -> list[Tensor]:
+        """(heads, tokens, tokens) of each layer."""
+        return [layer[0] for layer in self._run(window).attentions]
+
+    def _queries_keys_values(self, window: Window) -> list[Tensor]:
+        """(3, heads, tokens, d) of each layer."""
+        model_type = self._checkpoint.model_type
+        parts = _PARTS.get(model_type)
+        if parts is None:
+            raise EngineError(
+                f"the weights of a {model_type} model are more than softmax(QKᵀ/√d)",
+                hint="leave out --show qkv; the weights themselves can be shown",
+            )
+        with _listening(self._encoder, parts) as heard:
+            self._run(window)
+        heads = self._checkpoint.attention_heads
+        split = [[y[0].unflatten(-1, (heads, -1)).transpose(0, 1) for y in heard[part]] for part in parts]
+        return [torch.stack(layer) for layer in zip(*split, strict=True)]
+
+    def _run(self, window: Window) -> Any:
+        inputs = {"input_ids": torch.tensor([list(window.ids)], device=self._where)}
+        if self._has_types:
+            types = window.types or [0] * len(window)
+            inputs["token_type_ids"] = torch.tensor([list(types)], device=self._where)
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        with torch.inference_mode():
+            return self._encoder(**inputs, output_attentions=True)
+
+
+@contextmanager
+def _listening(encoder: nn.Module, parts: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
+    """What the layers called by one of `parts` give while the block runs, in the order they run."""
+    heard: dict[str, list[Tensor]] = {part: [] for part in parts}
+
+    def hook(part: str) -> Any:
+        return lambda module, inputs, output: heard[part].append(output)
+
+    handles = [
+        module.register_forward_hook(hook(name.rpartition(".")[2]))
+        for name, module in encoder.named_modules()
+        if name.rpartition(".")[2] in heard and isinstance(module, nn.Linear)
+    ]
+    try:
+        yield heard
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.float().cpu().numpy()
+    return array
