@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ MISFITS = (ValueError, TypeError, NotImplementedError, OverflowError)  # how pya
 def inferred(values: Sequence[Any]) -> pa.DataType:
     """The type of a column that holds `values` (none of them None); string when there are none.
 
-    Arrays of one length become fixed_size_list. Raises one of MISFITS for values that share no type.
+    Vectors of one length become fixed_size_list, arrays of more dimensions lists of lists. Raises one of
+    MISFITS for values that share no type.
     """
     import numpy as np
     import pyarrow as pa
@@ -23,6 +25,8 @@ def inferred(values: Sequence[Any]) -> pa.DataType:
         return pa.string()
     if all(hasattr(value, "dtype") for value in values):
         item = pa.from_numpy_dtype(np.result_type(*{value.dtype for value in values}))
+        if (dimensions := max(value.ndim for value in values)) > 1:
+            return reduce(lambda kind, _: pa.list_(kind), range(dimensions), item)
         lengths = {len(value) for value in values}
         return pa.list_(item, lengths.pop()) if len(lengths) == 1 else pa.list_(item)
     if all(isinstance(value, dict) for value in values):
@@ -33,6 +37,11 @@ def inferred(values: Sequence[Any]) -> pa.DataType:
     if all(isinstance(value, list | tuple) for value in values):
         return pa.list_(inferred(_present(item for value in values for item in value)))
     return pa.infer_type(values)
+
+
+def nested(value: Any) -> Any:
+    """The value as pyarrow takes it: an array of several dimensions as lists of vectors."""
+    return [nested(row) for row in value] if getattr(value, "ndim", 1) > 1 else value
 
 
 def fits(value: Any, kind: pa.DataType) -> bool:

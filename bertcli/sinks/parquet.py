@@ -12,7 +12,7 @@ from bertcli.errors import OutputError, UsageError
 from bertcli.journal import Output, open_output
 from bertcli.records import Result
 from bertcli.sinks import REMARKS, Layout
-from bertcli.sinks.arrow import MISFITS, fits, inferred, keeps, may_lose
+from bertcli.sinks.arrow import MISFITS, fits, inferred, keeps, may_lose, nested
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,7 +123,7 @@ class ParquetSink:
     def _array(self, name: str, kind: pa.DataType) -> pa.Array:
         import pyarrow as pa
 
-        values = [row.get(name) for row in self._rows]
+        values = [nested(row.get(name)) for row in self._rows]
         try:
             if not may_lose(kind) or all(keeps(value, kind) for value in values):
                 return pa.array(values, type=kind)

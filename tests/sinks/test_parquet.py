@@ -146,3 +146,12 @@ def test_an_interrupted_file_can_be_read(tmp_path: Path) -> None:
 def test_parquet_goes_through_a_pipe() -> None:
     data = to_bytes([result({"label": "a", "score": 0.5})], form="parquet")
     assert pq.read_table(io.BytesIO(data)).column("label").to_pylist() == ["a"]
+
+
+def test_arrays_of_several_dimensions_are_lists_of_lists(tmp_path: Path) -> None:
+    layout = Layout("attention", ("text",), ("attention",), REMARKS, "text")
+    arrays = [np.arange(2 * size * size, dtype=np.float32).reshape(2, size, size) for size in (3, 4)]
+    results = [*(result({"attention": array}) for array in arrays), result({"attention": None}, text="")]
+    table = written(tmp_path, results, layout)
+    assert table.schema.field("attention").type == pa.list_(pa.list_(pa.list_(pa.float32())))
+    assert table["attention"].to_pylist() == [*(array.tolist() for array in arrays), None]
