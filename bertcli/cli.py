@@ -25,6 +25,7 @@ COMMANDS = MappingProxyType(
         "embed": "bertcli.commands.embed",
         "tag": "bertcli.commands.tag",
         "score": "bertcli.commands.score",
+        "attention": "bertcli.commands.attention",
         "train": "bertcli.commands.train",
         "evaluate": "bertcli.commands.evaluate",
         "models": "bertcli.commands.models",

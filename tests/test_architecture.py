@@ -174,7 +174,14 @@ def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "kind"),
-    [("fill", "fill"), ("label", "label"), ("embed", "base"), ("tag", "tag"), ("score", "fill")],
+    [
+        ("fill", "fill"),
+        ("label", "label"),
+        ("embed", "base"),
+        ("tag", "tag"),
+        ("score", "fill"),
+        ("attention", "base"),
+    ],
 )
 def test_a_quick_answer_loads_neither_torch_nor_transformers(
     command: str, kind: str, checkpoints: Make, tmp_path: Path

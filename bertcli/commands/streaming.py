@@ -38,7 +38,8 @@ class Job:
 
     `make_task` refuses a checkpoint that would answer wrongly before it makes the task. `keep` says of a
     result whether it is written (None: all are). `repeats` says that the task reads a text many times, so
-    that its windows and not its letters tell how much there is to do.
+    that its windows and not its letters tell how much there is to do, `tells_attention` that it asks for
+    attention weights, which not every engine keeps.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Job:
     run: RunOptions
     keep: Callable[[Result], bool] | None = None
     repeats: bool = False
+    tells_attention: bool = False
 
 
 def stream(job: Job) -> int:
@@ -76,7 +78,7 @@ def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
     with Results(job, source, task, stdout) as results:
         if feed.first(wait=not source.live) is not PAUSE:
             results.open()  # what will be refused is refused before the engine is loaded
-        engine = engine_for(job.model, checkpoint, feed, weigher(task) if job.repeats else characters)
+        engine = _engine(job, checkpoint, feed, task)
         receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
         task.prepare(engine)
         feed.first()
@@ -87,7 +89,7 @@ def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
 
 def refuse_or_warn(
     checkpoint: Checkpoint,
-    kind: Kind | Literal["embed"],
+    kind: Kind | Literal["embed", "attention"],
     *,
     force: bool,
     head: Head | None = None,
@@ -179,6 +181,16 @@ def warn_of_shortage(most_tokens: int) -> None:
         f"memory ran out; from here on at most {most_tokens} tokens run together"
         f" (--batch-tokens {most_tokens} begins that way)"
     )
+
+
+def _engine(job: Job, checkpoint: Checkpoint, feed: Feed, task: Task) -> Engine:
+    """The engine for a job's records."""
+    if not job.tells_attention:
+        return engine_for(job.model, checkpoint, feed, weigher(task) if job.repeats else characters)
+    from bertcli.engines.choosing import choose_telling
+    from bertcli.engines.finite import Finite
+
+    return Finite(choose_telling(checkpoint, job.model))
 
 
 def _carry(

@@ -43,7 +43,7 @@ class Finding:
 
 def quick_check(
     checkpoint: Checkpoint,
-    kind: Kind | Literal["embed"],
+    kind: Kind | Literal["embed", "attention"],
     head: Head | None = None,
     *,
     pooling: Mode | None = None,
@@ -56,7 +56,10 @@ def quick_check(
     if checkpoint.weights.faults:  # nothing else can be said of damaged files
         return [_refuse(f"{checkpoint.name}: {fault}", ANOTHER_COPY) for fault in checkpoint.weights.faults]
     findings = [*_weights(checkpoint), *_design(checkpoint), *_limits(checkpoint)]
-    findings += _pooling(checkpoint, pooling) if kind == "embed" else _head(checkpoint, kind, head)
+    if kind == "embed":
+        findings += _pooling(checkpoint, pooling)
+    elif kind != "attention":
+        findings += _head(checkpoint, kind, head)
     return _gravest_first(findings)
 
 

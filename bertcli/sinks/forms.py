@@ -24,6 +24,7 @@ SUFFIXES = {
     ".parquet": "parquet",
     ".npy": "npy",
     ".conll": "conll",
+    ".html": "html",
 }
 BINARY = ("parquet", "npy")
 
@@ -37,6 +38,10 @@ def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal
         from bertcli.sinks.conll import check_layout
 
         check_layout(layout)
+    if form == "html":
+        from bertcli.sinks.page import check_layout as check_page_layout
+
+        check_page_layout(layout)
     to_stdout = is_stdout(options.path)
     squeeze = compressor(compression) if compression else None  # may be missing: found out before the file is
     plain = open_output(options.path, stdout, force=options.force, eager=to_stdout and terminal.is_tty)
@@ -58,6 +63,10 @@ def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal
         from bertcli.sinks.conll import ConllSink
 
         return ConllSink(output)
+    if form == "html":
+        from bertcli.sinks.page import PageSink
+
+        return PageSink(output)
     from bertcli.sinks.delimited import DelimitedSink
 
     return DelimitedSink(output, layout, options.digits, delimiter="\t" if form == "tsv" else ",")

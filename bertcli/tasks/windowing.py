@@ -77,13 +77,17 @@ class Windowing:
         if self.mode == "error" or self.pair_room < 2:
             raise self.too_long(len(a) + len(b), self.pair_room)
         if self.mode == "truncate":
-            a_stays, b_stays = _longest_first(len(a), len(b), self.pair_room)
+            a_stays, b_stays = self.pair_stays(len(a), len(b))
             return Encoded([self._whole_pair(a[:a_stays], b[:b_stays])], truncated=True)
         space = self.pair_space(min(len(a), len(b)))
         slices, _ = self.slices(max(len(a), len(b)), space)
         if len(a) >= len(b):
             return Encoded([self.pair_window(a, b, cut) for cut in slices])
         return Encoded([self._second_window(a, b, cut) for cut in slices])
+
+    def pair_stays(self, a: int, b: int) -> tuple[int, int]:
+        """How many tokens of each text of a pair `--long truncate` keeps."""
+        return (a, b) if a + b <= self.pair_room else _longest_first(a, b, self.pair_room)
 
     def pair_space(self, kept: int) -> int:
         """The tokens a window has for one text of a pair while the other stays whole with `kept` tokens."""

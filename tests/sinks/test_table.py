@@ -281,3 +281,76 @@ def test_rows_appear_as_results_come() -> None:
     assert b"first" in screen.flushed
     sink.write(praise("second"))
     assert b"second" in screen.flushed
+
+
+# Attention
+
+ATTENTION = Layout("attention", ("text",), ("layer", "head", "tokens", "attention"), REMARKS, "text")
+QKV = Layout(
+    "attention", ("text",), ("layer", "head", "tokens", "attention", "query"), REMARKS, "text", echo=False
+)
+
+
+def looking(tokens: list[str], weights: Any, layer: Any = 2, head: Any = 3, **more: Any) -> Result:
+    values = {"layer": layer, "head": head, "tokens": [{"token": token} for token in tokens]}
+    return result({**values, "attention": np.array(weights, np.float32), **more}, text="a text")
+
+
+def test_a_heat_map_names_what_looks_and_what_is_looked_at() -> None:
+    shown = table(
+        looking(["a", "bird", "[SEP]"], [[1, 0, 0], [0.3, 0.5, 0.2], [0.02, 0.1, 0.88]]), layout=ATTENTION
+    )
+    assert shown == (
+        "a text\n"
+        "layer 2, head 3\n"
+        "              a b [\n"
+        "                i S\n"
+        "                r E\n"
+        "                d P\n"
+        "                  ]\n"
+        "a             @@      1.0000 a\n"
+        "bird          ++##==  0.5000 bird\n"
+        "[SEP]         ..--@@  0.8800 [SEP]\n"
+        "≥   .00 . .01 : .04 - .09 = .16 + .25 * .36 # .49 % .64 @ .81\n"
+    )
+
+
+def test_all_layers_and_heads_are_maps_one_below_the_other() -> None:
+    weights = np.tile(np.eye(2), (2, 3, 1, 1))
+    shown = table(looking(["a", "b"], weights, "all", "all"), layout=ATTENTION)
+    assert re.findall(r"layer \d, head \d", shown) == [
+        f"layer {i}, head {j}" for i in (1, 2) for j in (1, 2, 3)
+    ]
+    for layer, head, weights, caption in (
+        ("all", "mean", np.tile(np.eye(2), (2, 1, 1)), "layer 2, mean of the heads"),
+        ("mean", 3, np.eye(2), "mean of the layers, head 3"),
+        (4, "all", np.tile(np.eye(2), (2, 1, 1)), "layer 4, head 2"),
+        (4, "rollout", np.eye(2), "rollout through layers 1 to 4"),
+    ):
+        assert caption in table(looking(["a", "b"], weights, layer, head), layout=ATTENTION)
+
+
+def test_the_vectors_behind_a_map_stand_below_it() -> None:
+    query = np.arange(12, dtype=np.float32).reshape(2, 6)
+    shown = table(looking(["a", "b"], np.eye(2), query=query), layout=QKV, width=None)
+    assert shown.splitlines()[-4:-1] == [
+        "query",
+        "a             [ 0.0000  1.0000  2.0000  3.0000 … ]",
+        "b             [ 6.0000  7.0000  8.0000  9.0000 … ]",
+    ]
+
+
+NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
+
+
+@given(names=st.lists(NAMES, min_size=1, max_size=90), width=st.integers(40, 120))
+def test_a_heat_map_fits_the_terminal(names: list[str], width: int) -> None:
+    weights = np.full((len(names), len(names)), 1 / len(names), np.float32)
+    lines = table(looking(names, weights), layout=ATTENTION, width=width, color=True).splitlines()
+    assert all(measured(ANSI.sub("", line)) <= width for line in lines)
+
+
+def test_what_does_not_fit_the_terminal_is_told() -> None:
+    one = looking(["word"] * 200, np.full((200, 200), 0.005))
+    assert "… 176 more tokens; -o NAME.html shows them all" in table(one, layout=ATTENTION, width=60)
+    assert "more tokens" not in table(one, layout=ATTENTION, width=None)

@@ -8,6 +8,7 @@ from bertcli.records import Result
 from bertcli.sinks.table.cells import Line
 from bertcli.sinks.table.fields import FieldsView
 from bertcli.sinks.table.fills import FillsView
+from bertcli.sinks.table.heat import HeatView
 from bertcli.sinks.table.labels import LabelsView, LabelView
 from bertcli.sinks.table.page import Page
 from bertcli.sinks.table.scores import ScoreView
@@ -41,6 +42,8 @@ def choose_view(page: Page) -> View:
         return EmbeddingView(page)
     if "spans" in results:
         return SpansView(page)
+    if "attention" in results:
+        return HeatView(page)
     if "tokens" in results and page.layout.task == "tag":
         return TokenTagsView(page)
     if "tokens" in results and page.layout.task == "embed":

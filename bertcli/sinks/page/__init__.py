@@ -1,0 +1,105 @@
+"""A page of HTML to look at attention with: one file that holds everything and needs no network.
+
+`attention.html` beside this module is the page, its script and its style; the texts go into it as JSON, one
+after the other. Weights are stored in steps of 1/65535, which takes a quarter of the room of decimals.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bertcli import console
+from bertcli.errors import UsageError
+from bertcli.records import Result
+from bertcli.sinks import Layout
+from bertcli.sinks.compressed import ByteSink
+from bertcli.sinks.jsontext import to_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TEMPLATE = Path(__file__).with_name("attention.html")
+PLACE = "__TEXTS__"
+STEPS = 65535
+HEAVY = 50_000_000  # bytes that a browser takes its time over
+PARTS = ("query", "key", "value")
+
+
+def check_layout(layout: Layout) -> None:
+    """Raise UsageError when the results are no attention."""
+    if layout.task != "attention":
+        raise UsageError(
+            f"an HTML page shows attention, and `{layout.task}` gives none",
+            hint="write .jsonl, or use `attention`",
+        )
+
+
+class PageSink:
+    """Writes the page's beginning, then text after text, then its end; nothing is kept in memory."""
+
+    def __init__(self, output: ByteSink) -> None:
+        self._output = output
+        self._before, self._after = TEMPLATE.read_text(encoding="utf-8").split(PLACE)
+        self._texts = self._bytes = 0
+
+    def write(self, result: Result) -> None:
+        data = to_json(_described(result)).replace(b"<", b"\\u003c")  # nothing in a text ends the script
+        self._output.write((b",\n" if self._texts else self._before.encode("utf-8")) + data)
+        self._texts += 1
+        self._bytes += len(data)
+
+    def flush(self) -> None:
+        self._output.flush()
+
+    def close(self, complete: bool) -> None:
+        """Finish the page. One without a text says so."""
+        beginning = "" if self._texts else self._before
+        self._output.close(complete, f"{beginning}{self._after}".encode() if complete else b"")
+        if self._bytes > HEAVY:
+            console.warn(f"the page holds {self._bytes // 1_000_000} MB: shorter or fewer texts open faster")
+
+
+def _described(result: Result) -> dict[str, Any]:
+    """What the page's script reads of a result."""
+    record, values = result.record, result.values
+    text = record.text or ""
+    told = {"text": text if record.pair is None else f"{text} / {record.pair}"}
+    if result.problem is not None:
+        return told | {"error": result.problem.message}
+    if record.blank:
+        return told | {"error": "The text is blank."}
+    layers, heads, _, _ = values["attention"].shape
+    return told | {
+        "model": values["model"],
+        "tokens": [token["token"] for token in values["tokens"]],
+        "seconds": [token["part"] == 2 for token in values["tokens"]],
+        "layers": layers,
+        "heads": heads,
+        "weights": _stepped(values["attention"]),
+        "rollout": _stepped(values["rollout"]),
+        **_parts(values),
+    }
+
+
+def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Queries, keys and values (layers, 3, heads, tokens, d) as float32, where there are any."""
+    if PARTS[0] not in values:
+        return {"parts": None, "width": 0}
+    import numpy as np
+
+    parts = np.stack([values[name] for name in PARTS], axis=1).astype("<f4")
+    return {"parts": _base64(parts.tobytes()), "width": parts.shape[-1]}
+
+
+def _stepped(weights: NDArray[Any]) -> str:
+    """Weights of 0 to 1 in steps of 1/65535, as Base64."""
+    import numpy as np
+
+    return _base64(np.rint(np.clip(weights, 0, 1) * STEPS).astype("<u2").tobytes())
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,129 @@
+"""Attention in a table: a heat map, a row for each token and a column for each it looks at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bertcli.console.drawing import BOLD, DIM, grouped
+from bertcli.records import Result
+from bertcli.sinks.table.cells import Line, measured, padded, shown
+from bertcli.sinks.table.page import Page
+from bertcli.sinks.table.vectors import preview
+
+LEVELS = " .:-=+*#%@"
+COLORS = (233, 17, 54, 90, 126, 162, 203, 209, 215, 223)  # of the 256 of xterm: black, purple, red, cream
+MOST_TOKENS = 64  # in a map on a terminal
+TOKEN_CELLS = 14
+TITLE_LINES = 8  # letters of a token over its column
+FAVOURITE_CELLS = 22  # what stands behind a row
+PARTS = ("query", "key", "value")
+
+
+class Map(NamedTuple):
+    """One layer and head: its weights (tokens, tokens) and what they are made from, (tokens, d) each."""
+
+    caption: str
+    weights: Any
+    parts: Mapping[str, Any]
+
+
+class HeatView:
+    """Weights as shades, by their square root, so that small ones show; behind a row its largest weight."""
+
+    separate = True
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    def header(self) -> list[Line]:
+        return []
+
+    def lines(self, result: Result) -> list[Line]:
+        heading = self._page.heading(result)
+        names = [shown(token["token"], None) for token in result.values["tokens"]]
+        if any(measured(name) != len(name) for name in names):  # wide letters would move the columns
+            names = [f"{number} {name}" for number, name in enumerate(names, 1)]
+        lines = [heading] if heading else []
+        for number, each in enumerate(maps(result.values)):
+            lines += [[]] if number else []
+            lines += self._map(each, names)
+        return [*lines, self._legend()]
+
+    def _map(self, one: Map, names: Sequence[str]) -> list[Line]:
+        most = len(names) if self._page.width is None else MOST_TOKENS
+        cells, columns = self._columns(min(len(names), most))
+        lines: list[Line] = [[(one.caption, BOLD)], *_titles(names[:columns], cells)]
+        for name, row in zip(names[:most], one.weights.tolist(), strict=False):
+            shades = [_shade(_level(weight), cells) for weight in row[:columns]]
+            lines.append([(padded(name, TOKEN_CELLS), ""), *shades, *self._top(row, names)])
+        if len(names) > columns:
+            left_out = f"… {grouped(len(names) - columns)} more tokens; -o NAME.html shows them all"
+            lines.append([(left_out, DIM)])
+        for part, vectors in one.parts.items():
+            lines.append([(part, BOLD)])
+            for name, vector in zip(names[:most], vectors, strict=False):
+                lines.append([(padded(name, TOKEN_CELLS), ""), (preview(self._page, vector), "")])
+        return lines
+
+    def _columns(self, tokens: int) -> tuple[int, int]:
+        """(cells of a column, columns): two cells where they fit, else one, else fewer columns."""
+        if self._page.width is None:
+            return 2, tokens
+        room = max(8, self._page.width - TOKEN_CELLS - FAVOURITE_CELLS)
+        return (2, tokens) if 2 * tokens <= room else (1, min(tokens, room))
+
+    def _top(self, row: Sequence[float], names: Sequence[str]) -> Line:
+        """What the token looks at most."""
+        best = max(range(len(row)), key=row.__getitem__)
+        return [(f"  {row[best]:.{self._page.decimals}f} ", DIM), (names[best], "")]
+
+    def _legend(self) -> Line:
+        """From which weight on a shade holds."""
+        line: Line = [("≥", DIM)]
+        for level in range(len(LEVELS)):
+            least = f"{(level / len(LEVELS)) ** 2:.2f}"
+            line += [(" ", ""), _shade(level, 1), (f" {least.removeprefix('0')}", DIM)]
+        return line
+
+
+def maps(values: Mapping[str, Any]) -> Iterator[Map]:
+    """The maps of a result, one or many, layer by layer and head by head."""
+    weights, layer, head = values["attention"], values["layer"], values["head"]
+    parts = {name: values[name] for name in PARTS if name in values}
+    layers = enumerate(weights, 1) if layer == "all" else [(layer, weights)]
+    for number, of_layer in layers:
+        place = number - 1 if layer == "all" else ...
+        of_parts = {name: part[place] for name, part in parts.items()}
+        if head != "all":
+            yield Map(_caption(number, head), of_layer, of_parts)
+            continue
+        for count, of_head in enumerate(of_layer):
+            yield Map(
+                _caption(number, count + 1), of_head, {name: part[count] for name, part in of_parts.items()}
+            )
+
+
+def _caption(layer: int | str, head: int | str) -> str:
+    if head == "rollout":
+        return f"rollout through layers 1 to {layer}"
+    of_layer = "mean of the layers" if layer == "mean" else f"layer {layer}"
+    return f"{of_layer}, {'mean of the heads' if head == 'mean' else f'head {head}'}"
+
+
+def _titles(names: Sequence[str], cells: int) -> list[Line]:
+    """The names over their columns, from top to bottom; of those with a number only that."""
+    letters = [name.split(" ")[0][:TITLE_LINES] for name in names]
+    height = max(map(len, letters), default=0)
+    rows = ("".join(name[line : line + 1].ljust(cells) for name in letters) for line in range(height))
+    return [[(" " * TOKEN_CELLS + row, DIM)] for row in rows]
+
+
+def _level(weight: float) -> int:
+    return min(len(LEVELS) - 1, int(math.sqrt(weight) * len(LEVELS)))
+
+
+def _shade(level: int, cells: int) -> tuple[str, str]:
+    """A level as a letter, and on its colour where there are colours: the letter in the same colour."""
+    return LEVELS[level] * cells, f"38;5;{COLORS[level]};48;5;{COLORS[level]}"
