@@ -26,6 +26,7 @@ COMMANDS = MappingProxyType(
         "tag": "bertcli.commands.tag",
         "score": "bertcli.commands.score",
         "attention": "bertcli.commands.attention",
+        "answer": "bertcli.commands.answer",
         "train": "bertcli.commands.train",
         "evaluate": "bertcli.commands.evaluate",
         "models": "bertcli.commands.models",

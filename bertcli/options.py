@@ -1,6 +1,7 @@
 """Options that commands share, as decorators that hand each command a frozen dataclass.
 
     @input_options                       → inputs: InputOptions
+    @question_input_options                (the text is a context, its pair a question)
     @labelled_input_options                (without what is for bare texts)
     @split_words_option                    (one more of its fields)
     @output_options                      → outputs: OutputOptions
@@ -128,18 +129,14 @@ def _stack(callback: F, *decorators: Callable[[F], F]) -> F:
 
 def input_options(callback: F) -> F:
     """Where records come from: hands the command `inputs`, an InputOptions."""
-    bundle = Bundle("inputs", "Input", InputOptions)
-    return _stack(
-        callback,
-        _files_argument,
-        bundle.option("texts", "-t", "--text", metavar="TEXT", multiple=True, settable=False,
-                      help="A text to answer for, instead of a file. Repeatable."),
-        _field_options,
-        bundle.option("id_field", "--id-field", metavar="NAME", help="Field that names a record."),
-        _reading_options,
-        bundle.flag("whole_files", "--whole-files", help="A file is one record."),
-        bundle.flag("null", "-0", "--null", help="Records end in NUL bytes instead of line ends."),
-    )  # fmt: skip
+    return _stack(callback, _files_argument, _texts_option, _field_options, _naming_options, _reading_options,
+                  _cutting_options)  # fmt: skip
+
+
+def question_input_options(callback: F) -> F:
+    """The same where the text is a context and its pair a question: both have a second name."""
+    return _stack(callback, _files_argument, _texts_option, _question_field_options, _naming_options,
+                  _reading_options, _cutting_options)  # fmt: skip
 
 
 def labelled_input_options(callback: F) -> F:
@@ -155,16 +152,58 @@ def _files_argument(callback: F) -> F:
     )(callback)  # fmt: skip
 
 
+def _texts_option(callback: F) -> F:
+    bundle = Bundle("inputs", "Input", InputOptions)
+    return bundle.option(
+        "texts", "-t", "--text", metavar="TEXT", multiple=True, settable=False,
+        help="A text to answer for, instead of a file. Repeatable.",
+    )(callback)  # fmt: skip
+
+
 def _field_options(callback: F) -> F:
     bundle = Bundle("inputs", "Input", InputOptions)
     return _stack(
         callback,
-        bundle.choice("form", InputForm, "--from", metavar="FORM", about="Form of the input",
-                      unset="by suffix"),
+        _form_option,
         bundle.option("text_field", "--text-field", metavar="NAME", help="Field that holds the text.",
                       unset="text, else the only text field"),
         bundle.option("pair_field", "--pair-field", metavar="NAME", help="Field that holds a second text."),
     )  # fmt: skip
+
+
+def _question_field_options(callback: F) -> F:
+    bundle = Bundle("inputs", "Input", InputOptions)
+    return _stack(
+        callback,
+        _form_option,
+        bundle.option("text_field", "--text-field", "--context-field", metavar="NAME",
+                      help="Field that holds the context.", unset="text, else the only text field"),
+        bundle.option("pair_field", "--pair-field", "--question-field", metavar="NAME",
+                      help="Field that holds the question."),
+    )  # fmt: skip
+
+
+def _form_option(callback: F) -> F:
+    bundle = Bundle("inputs", "Input", InputOptions)
+    return bundle.choice(
+        "form", InputForm, "--from", metavar="FORM", about="Form of the input", unset="by suffix"
+    )(callback)
+
+
+def _naming_options(callback: F) -> F:
+    bundle = Bundle("inputs", "Input", InputOptions)
+    return bundle.option(
+        "id_field", "--id-field", metavar="NAME", help="Field that names a record."
+    )(callback)  # fmt: skip
+
+
+def _cutting_options(callback: F) -> F:
+    bundle = Bundle("inputs", "Input", InputOptions)
+    return _stack(
+        callback,
+        bundle.flag("whole_files", "--whole-files", help="A file is one record."),
+        bundle.flag("null", "-0", "--null", help="Records end in NUL bytes instead of line ends."),
+    )
 
 
 def _reading_options(callback: F) -> F:

@@ -181,12 +181,14 @@ def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
         ("tag", "tag"),
         ("score", "fill"),
         ("attention", "base"),
+        ("answer", "answer"),
     ],
 )
 def test_a_quick_answer_loads_neither_torch_nor_transformers(
     command: str, kind: str, checkpoints: Make, tmp_path: Path
 ) -> None:
     arguments = [command, "-m", str(checkpoints("bert", kind)), "-t", "a [MASK] b"]
+    arguments += ["--question", "what"] if command == "answer" else []
     loaded = _loaded(*arguments, folder=tmp_path)
     assert "numpy" in loaded
     assert not loaded & {"torch", "transformers", "rich", "pyarrow", "yaml", "huggingface_hub"}

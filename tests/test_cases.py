@@ -40,6 +40,7 @@ def models(checkpoints) -> dict[str, str]:
         "ENTITIES": checkpoints("bert", "tagger"),
         "NAMELESSTAGS": checkpoints("bert", "tag", labels=["LABEL_0", "LABEL_1"]),
         "FILL": checkpoints("bert", "fill"),
+        "ANSWER": checkpoints("bert", "answer"),
         "BASE": checkpoints("bert", "base"),
         "EMBED": checkpoints("sentence", "base"),
         "SKILLS": checkpoints("skills", "base"),

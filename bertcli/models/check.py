@@ -162,8 +162,18 @@ def _head(checkpoint: Checkpoint, kind: Kind, head: Head | None) -> Iterator[Fin
         held = f"the file lacks {', '.join(head.missing[:2])}{' and more' if len(head.missing) > 2 else ''}"
         message = f"the {head.name} head of {checkpoint.name} was never trained: {held}"
         yield _refuse(message, "its answers would be random: use a model fine-tuned for this task")
-    if head.labels and kind != "answer":
+    if kind == "answer":
+        yield from _ends(checkpoint, head)
+    elif head.labels:
         yield from _labels(checkpoint, head)
+
+
+def _ends(checkpoint: Checkpoint, head: Head) -> Iterator[Finding]:
+    """A question-answering head has two outputs: for the beginning of an answer and for its end."""
+    rows = checkpoint.weights.row_count(head.outputs)
+    if rows not in (None, 2):
+        message = f"{head.outputs} has {rows} rows, and an answer has two ends"
+        yield _refuse(message, "use a model fine-tuned for extractive question answering")
 
 
 def _labels(checkpoint: Checkpoint, head: Head) -> Iterator[Finding]:

@@ -83,7 +83,7 @@ class Windowing:
         slices, _ = self.slices(max(len(a), len(b)), space)
         if len(a) >= len(b):
             return Encoded([self.pair_window(a, b, cut) for cut in slices])
-        return Encoded([self._second_window(a, b, cut) for cut in slices])
+        return Encoded([self.second_window(a, b, cut) for cut in slices])
 
     def pair_stays(self, a: int, b: int) -> tuple[int, int]:
         """How many tokens of each text of a pair `--long truncate` keeps."""
@@ -138,7 +138,8 @@ class Windowing:
             return Window(built, types, (0, len(built)))
         return Window(built, types, (at + fresh - start, at + stop - start))
 
-    def _second_window(self, kept: Sequence[int], ids: Sequence[int], cut: Slice) -> Window:
+    def second_window(self, kept: Sequence[int], ids: Sequence[int], cut: Slice) -> Window:
+        """The whole first text of a pair beside one slice of the second."""
         start, stop, fresh = cut
         built, types, _, _ = self._paired.build(kept, ids[start:stop])
         at = len(built) - len(self._paired.after) - (stop - start)

@@ -111,6 +111,11 @@ HARM: dict[str, tuple[str, Edit, str]] = {
     "id2label as a list": ("label", _config(id2label=["a", "b"]), "from 0 up"),
     "a label too many": ("tag", _config(id2label={"0": "a", "1": "b", "2": "c"}), "makes it 3 by 32"),
     "a label too few": ("label", _config(id2label={"0": "a"}), "makes it 1 by 32"),
+    "three ends of an answer": (
+        "answer",
+        _weights(lambda w: w.update({"qa_outputs.weight": np.zeros((3, 32), np.float32)})),
+        "an answer has two ends",
+    ),
     "no such problem": ("label", _config(problem_type="guessing"), "guessing"),
     "length of nothing": ("label", _json("tokenizer_config.json", model_max_length=0), "model_max_length"),
     "length of no number": ("label", _json("tokenizer_config.json", model_max_length="9"), "is '9'"),

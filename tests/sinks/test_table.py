@@ -354,3 +354,41 @@ def test_what_does_not_fit_the_terminal_is_told() -> None:
     one = looking(["word"] * 200, np.full((200, 200), 0.005))
     assert "… 176 more tokens; -o NAME.html shows them all" in table(one, layout=ATTENTION, width=60)
     assert "more tokens" not in table(one, layout=ATTENTION, width=None)
+
+
+# Answers
+
+ANSWERS = Layout("answer", ("text",), ("answer", "score", "start", "end"), REMARKS, "text")
+NEVER = {"answer": None, "score": 0.75, "start": None, "end": None}
+
+
+def answered(text: str, said: str, question: str | None = None) -> Result:
+    start = text.index(said)
+    values = {"answer": said, "score": 0.5, "start": start, "end": start + len(said)}
+    return Result(Record(0, {"text": text}, text, question), values)
+
+
+def test_an_answer_stands_before_its_text() -> None:
+    results = [answered("He met Ada in Paris.", "Ada"), result(NEVER, text="Nobody came.")]
+    assert table(*results, layout=ANSWERS) == (
+        "0.5000 ━━━━━       Ada  He met Ada in Paris.\n0.7500 ━━━━━━━╸    no answer  Nobody came.\n"
+    )
+    alone = Layout(ANSWERS.task, ANSWERS.inputs, ANSWERS.results, REMARKS, "text", echo=False)
+    assert table(results[0], layout=alone) == "0.5000 ━━━━━       Ada\n"
+    asked = table(answered("He met Ada in Paris.", "Ada", "Whom?"), layout=ANSWERS)
+    assert asked.splitlines()[0] == "Whom?"
+
+
+def test_of_a_long_text_the_part_around_the_answer_is_shown() -> None:
+    text = "before " * 40 + "the answer" + " behind" * 40
+    line = table(answered(text, "the answer"), layout=ANSWERS, width=70).rstrip("\n")
+    assert measured(line) <= 70
+    assert line.count("the answer") == 2
+    assert line.endswith("…")
+
+
+@given(text=ANYTHING, width=st.integers(30, 90))
+def test_an_answer_fits_the_terminal(text: str, width: int) -> None:
+    one = answered(f"{text} x {text}", "x")
+    for line in table(one, layout=ANSWERS, width=width, color=True).splitlines():
+        assert measured(ANSI.sub("", line)) <= width

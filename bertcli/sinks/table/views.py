@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from bertcli.records import Result
+from bertcli.sinks.table.answers import AnswerView
 from bertcli.sinks.table.cells import Line
 from bertcli.sinks.table.fields import FieldsView
 from bertcli.sinks.table.fills import FillsView
@@ -42,6 +43,8 @@ def choose_view(page: Page) -> View:
         return EmbeddingView(page)
     if "spans" in results:
         return SpansView(page)
+    if "answer" in results:
+        return AnswerView(page)
     if "attention" in results:
         return HeatView(page)
     if "tokens" in results and page.layout.task == "tag":
