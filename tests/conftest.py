@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("bertcli", deadline=None)  # laws are asked on busy machines too
+settings.load_profile("bertcli")
 
 Make = Callable[..., Path]
 
