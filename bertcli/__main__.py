@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from bertcli import interrupts
@@ -17,6 +18,8 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     interrupts.let_go()
+    if interrupts.seen():
+        os._exit(code)  # everything is written, and the arithmetic that still runs is waited for by nobody
     sys.exit(code)
 
 

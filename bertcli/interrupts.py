@@ -1,4 +1,4 @@
-"""Ctrl-C that is neither lost nor loud.
+"""Ctrl-C that is neither lost nor loud, and other signals that end a run the same way.
 
 Python turns it into a KeyboardInterrupt wherever the program happens to be. Inside a finaliser or an import
 callback that is printed and forgotten; inside a library's bare `except` it vanishes, and a module stays half
@@ -21,8 +21,12 @@ _seen = False
 
 
 def watch() -> None:
-    """From here on, remember every Ctrl-C, and repeat one that Python would drop."""
+    """From here on, remember every Ctrl-C, and repeat one that Python would drop. To be asked to end
+    (SIGTERM), and to lose the terminal (SIGHUP), are the same unless somebody has them ignored."""
     signal.signal(signal.SIGINT, _remember)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _remember)
     sys.unraisablehook = _unraisable
 
 
