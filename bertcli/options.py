@@ -39,7 +39,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """`split_words`: words stand between blanks, and a text may also be a list of them."""
+    """`split_words`: words stand between blanks, and a text may also be a list of them. `bare_texts`: whether
+    the command knows --text."""
 
     files: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class InputOptions:
     limit: int | None = None
     max_record_bytes: int = 1 << 26
     split_words: bool = False
+    bare_texts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,16 +135,17 @@ def _place(node: yaml.Node, path: Path) -> str:
     return f"{path}:{node.start_mark.line + 1}"
 
 
-def keys(command: click.Command, *, common: bool) -> dict[str, click.Option]:
-    """The options of a command that settings can reach, by name.
+def keys(command: click.Command, *, common: bool) -> dict[str, click.Parameter]:
+    """The options of a command that settings can reach, by name; and arguments that say so (`has_setting`).
 
     `common` asks for the names that settings for all commands use; they differ where a command's own option
     has the name of a shared one.
     """
-    named: dict[str, click.Option] = {}
-    general: dict[str, click.Option] = {}
+    named: dict[str, click.Parameter] = {}
+    general: dict[str, click.Parameter] = {}
     for param in command.params:
-        if not isinstance(param, click.Option) or not getattr(param, "settable", True):
+        reached = isinstance(param, click.Option) and getattr(param, "settable", True)
+        if not reached and not getattr(param, "has_setting", False):
             continue
         long = [name for name in param.opts if name.startswith("--")]
         named.update((name.lstrip("-"), param) for name in long or param.opts)
@@ -214,9 +215,9 @@ def nearest(name: str, known: set[str]) -> str | None:
     return next(iter(get_close_matches(name, sorted(known), n=1)), None)
 
 
-def variables(path: tuple[str, ...], command: click.Command) -> dict[click.Option, list[str]]:
+def variables(path: tuple[str, ...], command: click.Command) -> dict[click.Parameter, list[str]]:
     """The environment variables each option answers to, the most specific first."""
-    found: dict[click.Option, list[str]] = {}
+    found: dict[click.Parameter, list[str]] = {}
     for depth in range(len(path), -1, -1):
         prefix = "_".join(("BERTCLI", *path[:depth]))
         for key, option in keys(command, common=depth < len(path)).items():
@@ -250,16 +251,16 @@ def bind(ctx: click.Context) -> None:
     ctx.default_map = {option.name: setting.value for option, setting in held.items()}
 
 
-def variable(option: click.Option) -> str:
+def variable(option: click.Parameter) -> str:
     """The environment variable that gives the option its value, empty when none does."""
     return next((name for name in option.envvar or () if os.environ.get(name)), "")
 
 
-def _held(ctx: click.Context, path: tuple[str, ...]) -> dict[click.Option, Setting]:
+def _held(ctx: click.Context, path: tuple[str, ...]) -> dict[click.Parameter, Setting]:
     """What the settings file says for a command, the most specific place for each option."""
     settings: Settings = ctx.meta.get(META, Settings())
     section = settings.top
-    held: dict[click.Option, Setting] = {}
+    held: dict[click.Parameter, Setting] = {}
     for depth in range(len(path) + 1):
         named = keys(ctx.command, common=depth < len(path))
         held |= {named[key]: setting for key, setting in section.values.items() if key in named}
@@ -267,13 +268,17 @@ def _held(ctx: click.Context, path: tuple[str, ...]) -> dict[click.Option, Setti
     return held
 
 
-def _check_value(ctx: click.Context, option: click.Option, value: object, where: str) -> None:
+def _check_value(ctx: click.Context, option: click.Parameter, value: object, where: str) -> None:
     """Convert the value once, for the sake of an error that says where it comes from."""
     try:
         option.type_cast_value(ctx, value)
     except click.BadParameter as error:
         name = max(option.opts, key=len).lstrip("-")
-        reason = f"'{value}' is neither true nor false" if option.is_flag else error.message.rstrip(".")
+        reason = (
+            f"'{value}' is neither true nor false"
+            if getattr(option, "is_flag", False)
+            else error.message.rstrip(".")
+        )
         raise UsageError(f"{name}: {reason}", where=where) from None
 
 
@@ -310,7 +315,7 @@ def _effective(ctx: click.Context) -> Iterator[tuple[str, str, str]]:
         yield key, _shown(option, value), variable(option) or held.get(option.name, "default")
 
 
-def _shown(option: click.Option, value: object) -> str:
-    if option.is_flag and option.is_bool_flag:
+def _shown(option: click.Parameter, value: object) -> str:
+    if isinstance(option, click.Option) and option.is_flag and option.is_bool_flag:
         return str(click.BOOL(value or False)).lower()
     return str(value) if isinstance(value, (str, int, float)) and value != "" else "-"

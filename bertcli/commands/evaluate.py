@@ -146,7 +146,11 @@ def label(
     examination = LabelExamination(
         request, label_field, suspects or 0, calibrate, plot, _where(inputs), model.force
     )
-    return run_evaluation(Evaluation(examination.measure, inputs, model, run, as_json, examination.finish))
+    return run_evaluation(
+        Evaluation(
+            examination.measure, replace(inputs, bare_texts=False), model, run, as_json, examination.finish
+        )
+    )
 
 
 @evaluate.command(cls=Command, examples="""
@@ -198,7 +202,7 @@ def tag(
         return TagAnswers(task, Tagset(chosen.labels), field, facts={"head": chosen.name})
 
     words = inputs.text_field or WORDS_FIELD
-    inputs = replace(inputs, text_field=words, split_words=True)
+    inputs = replace(inputs, text_field=words, split_words=True, bare_texts=False)
     return run_evaluation(Evaluation(measure, inputs, model, run, as_json))
 
 
@@ -301,7 +305,7 @@ def embed(
         facts = {"pooling": f"{pooling or checkpoint.pooling.mode} pooling"}
         return NumberAnswers(task, "cosine", field, errors=False, facts=facts)
 
-    inputs = replace(inputs, pair_field=inputs.pair_field or PAIR_FIELD)
+    inputs = replace(inputs, pair_field=inputs.pair_field or PAIR_FIELD, bare_texts=False)
     return run_evaluation(Evaluation(measure, inputs, model, run, as_json))
 
 

@@ -126,9 +126,10 @@ def read_text(path: str) -> str:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path) from None
+        hint = "check the path, and who may read the file"
+        raise InputError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
     except UnicodeDecodeError:
-        raise InputError("is not UTF-8 text", where=path) from None
+        raise InputError("is not UTF-8 text", where=path, hint="save it as UTF-8") from None
 
 
 def feed_of(source: Source, records: Iterable[Record] | None = None) -> Feed:

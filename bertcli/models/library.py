@@ -40,6 +40,10 @@ def resolve(model: str | None) -> Path:
     """
     if model is None:
         return _bundled()
+    if not model.strip():
+        raise UsageError(
+            "the name of the model is empty", hint="give -m a directory or a name, or leave it out"
+        )
     path = Path(model).expanduser()
     if path.is_dir():
         return path

@@ -85,7 +85,9 @@ def open_source(
         return stream_input(stream)
 
     named = options.files or (() if options.texts else ("-",))
-    inputs = [standard_input() if path == "-" else file_input(path) for path in named]
+    inputs = [
+        standard_input() if path == "-" else file_input(path, bare_texts=options.bare_texts) for path in named
+    ]
     return Stream(inputs, options)
 
 

@@ -105,17 +105,19 @@ def _put_back(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield from chunks
 
 
-def file_input(path: str) -> Input:
-    """A file that exists and may be read; raises InputError for anything else."""
+def file_input(path: str, *, bare_texts: bool = True) -> Input:
+    """A file that exists and may be read; raises InputError for anything else, whose hint tells of --text if
+    there may be `bare_texts`."""
+    hint = _hint_text(path) if bare_texts else "check the path"
     shown = os.fsencode(path).decode("utf-8", "replace")
     if len(shown) > MOST_SHOWN and " " in shown:
         shown = shown[:MOST_SHOWN] + "…"
     try:
         info = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"there is no file '{shown}'", hint=_hint_text(path)) from error
+        raise InputError(f"there is no file '{shown}'", hint=hint) from error
     except OSError as error:
-        raise InputError(f"'{shown}' cannot be opened: {_reason(error)}", hint=_hint_text(path)) from error
+        raise InputError(f"'{shown}' cannot be opened: {_reason(error)}", hint=hint) from error
     if stat.S_ISDIR(info.st_mode):
         raise InputError("is a directory", hint="name the files in it", where=shown)
     if not os.access(path, os.R_OK):

@@ -137,3 +137,35 @@ def test_control_characters_in_labels_do_not_steer_the_terminal(
     edit_json(path / "config.json", id2label={"0": "\x1b[2J", "1": "b"})
     assert cli.main(["models", "info", str(path), "-f", "table"]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_info_tells_the_temperature_of_a_calibrated_head(checkpoint_copy: Make, capsys: Capture) -> None:
+    path = checkpoint_copy("bert", "label")
+    (row,) = _rows(capsys, "info", str(path))
+    assert row["heads"][0]["temperature"] == 1.0
+    edit_json(path / "config.json", bertcli={"temperature": {"label": 1.43}})
+    (row,) = _rows(capsys, "info", str(path))
+    assert row["heads"][0]["temperature"] == 1.43
+    assert cli.main(["models", "info", str(path), "-f", "table"]) == 0
+    assert "(temperature 1.43)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variable", ["BERTCLI_MODEL", "BERTCLI_MODELS_INFO_MODEL", "file"])
+def test_info_and_check_take_the_model_of_the_settings(
+    variable: str, checkpoints: Make, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = checkpoints("bert", "label"), checkpoints("bert", "fill")
+    if variable == "file":
+        (tmp_path / "bertcli.yaml").write_text(f"model: {path}\n")
+    else:
+        monkeypatch.setenv(variable, str(path))
+    assert _rows(capsys, "info")[0]["name"] == path.name
+    assert _rows(capsys, "info", str(other))[0]["name"] == other.name
+    if variable != "BERTCLI_MODELS_INFO_MODEL":
+        assert _rows(capsys, "check") == []
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_no_model(name: str, capsys: Capture) -> None:
+    assert cli.main(["models", "info", name]) == 2
+    assert "name of the model is empty" in capsys.readouterr().err
