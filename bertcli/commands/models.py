@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +13,10 @@ from bertcli.command import Command, Group
 from bertcli.commands.showing import Form, Line, columns, form_option, show
 from bertcli.console.drawing import BOLD, CYAN, DIM, RED, YELLOW, grouped
 from bertcli.errors import ModelError
+from bertcli.parameters import device as device_name
 
 if TYPE_CHECKING:
+    from bertcli.engines import Engine
     from bertcli.models.check import Finding
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.library import Entry
@@ -22,11 +25,12 @@ UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
 
 class Described(click.Argument):
-    """An argument with a line of its own in the help page."""
+    """An argument with a line of its own in the help page; with `has_setting` settings reach it too."""
 
-    def __init__(self, *decls: Any, about: str, **attributes: Any) -> None:
+    def __init__(self, *decls: Any, about: str, has_setting: bool = False, **attributes: Any) -> None:
         super().__init__(*decls, **attributes)
         self.about = about
+        self.has_setting = has_setting
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
         return self.make_metavar(ctx), self.about
@@ -36,6 +40,7 @@ model_argument = click.argument(
     "model",
     cls=Described,
     required=False,
+    has_setting=True,
     about="A model directory, or a name in the local Hugging Face cache.",
 )
 
@@ -73,7 +78,8 @@ def list_models(form: Form | None) -> None:
 def info(model: str | None, form: Form | None) -> None:
     """Describe a model: size, limits, heads, pooling.
 
-    Without MODEL, the bundled model.
+    Without MODEL, the one that commands take without -m: that of BERTCLI_MODEL or the settings file, else the
+    bundled model.
     """
     row = _described(_open(model))
     show([row], form, lambda: _info_page(row))
@@ -82,23 +88,61 @@ def info(model: str | None, form: Form | None) -> None:
 @models.command(examples="""
     $ bertcli models check ./my-model
     $ bertcli models check all-MiniLM-L6-v2 -f jsonl | jq -r .message
+    $ bertcli models check ./my-model --deep
     """)  # fmt: skip
 @model_argument
+@click.option("--deep", is_flag=True, help="Also run the model: prove that its answers are right here.")
+@click.option(
+    "--device",
+    metavar="NAME",
+    type=device_name,
+    default="auto",
+    help="With --deep: auto, cpu, cuda, cuda:N or mps.",
+)
 @form_option
-def check(model: str | None, form: Form | None) -> int:
+def check(model: str | None, deep: bool, device: str, form: Form | None) -> int:
     """Tell whether a model can be trusted.
 
     Looks for what would make it answer wrongly without a word: files that are damaged, heads that were never
     trained, labels, shapes and settings that contradict each other, weights that are not numbers, a tokenizer
     that does not fit. Ends with exit code 1 when a run would be refused.
+
+    --deep runs it on this device, texts together and one at a time, with every engine, and compares the
+    answers with those of transformers in float32.
     """
     from bertcli.models.check import full_check
 
     checkpoint = _open(model)
     findings = full_check(checkpoint)
+    if deep and not any(found.refuses for found in findings):
+        findings += _proved(checkpoint, device)
     rows = [{"severity": found.severity, "message": found.message, "hint": found.hint} for found in findings]
     show(rows, form, lambda: _check_page(checkpoint, findings))
     return 1 if any(found.refuses for found in findings) else 0
+
+
+def _proved(checkpoint: Checkpoint, device: str) -> list[Finding]:
+    """What running the model shows: a finding a comparison, told in numbers."""
+    from bertcli.engines.instant import Instant
+    from bertcli.engines.packed import Packed
+    from bertcli.engines.reference import Reference
+    from bertcli.models.check import Finding
+    from bertcli.models.deep import prove
+    from bertcli.models.tokenizer import Tokenizer
+
+    packed = Packed(checkpoint, device=device)
+    engines: list[Engine] = [packed]
+    if packed.dtype != "float32":
+        engines.append(Packed(checkpoint, device=device, dtype="float32"))
+    if Instant.supports(checkpoint) is None:
+        engines.append(Instant(checkpoint))
+    proofs = prove(checkpoint, Tokenizer.of(checkpoint), engines, partial(Reference, checkpoint))
+    return [
+        Finding("proved", proof.message, "")
+        if proof.holds
+        else Finding("refuse", proof.message, "do not use this engine here, and please report it")
+        for proof in proofs
+    ]
 
 
 @models.command(examples="""
@@ -183,7 +227,13 @@ def _described(checkpoint: Checkpoint) -> dict[str, Any]:
             "default_prompt": pooling.default_prompt,
         },
         "heads": [
-            {"name": head.name, "kind": head.kind, "labels": list(head.labels), "problem": head.problem}
+            {
+                "name": head.name,
+                "kind": head.kind,
+                "labels": list(head.labels),
+                "problem": head.problem,
+                "temperature": head.temperature if head.kind == "label" else None,
+            }
             for head in checkpoint.heads.values()
         ],
         "dtypes": sorted({weights.dtype(name) for name in weights.names if name.endswith(".weight")}),
@@ -224,14 +274,17 @@ def _info_page(row: dict[str, Any]) -> Iterator[Line]:
 
 def _head_line(head: dict[str, Any]) -> str:
     name = head["name"] if head["name"] == head["kind"] else f"{head['name']} ({head['kind']})"
-    return f"{name}: {', '.join(head['labels'])}" if head["labels"] else name
+    line = f"{name}: {', '.join(head['labels'])}" if head["labels"] else name
+    return line if head["temperature"] in (None, 1.0) else f"{line} (temperature {head['temperature']:.4g})"
 
 
 def _check_page(checkpoint: Checkpoint, findings: list[Finding]) -> Iterator[Line]:
+    words = {"refuse": ("refused", RED), "warn": ("warning", YELLOW), "proved": ("proved ", CYAN)}
     for found in findings:
-        word, style = ("refused", RED) if found.refuses else ("warning", YELLOW)
+        word, style = words[found.severity]
         yield [(f"{word}  ", style), (found.message, "")]
-        yield [(" " * 9, ""), (found.hint, DIM)]
+        if found.hint:
+            yield [(" " * 9, ""), (found.hint, DIM)]
     if not findings:
         yield [("nothing found  ", CYAN), (checkpoint.name, "")]
 

@@ -65,6 +65,28 @@ def load(
     `attention` is the attention function's name, None for transformers' own choice. Raises EngineError when
     transformers cannot load the model, or would make up weights that the files do not have.
     """
+    model = _load_quietly(checkpoint, kind, dtype, attention)
+    model.eval().requires_grad_(False).to(device)
+    if kind is None:
+        return model, None
+    encoder = model.base_model
+    setattr(model, model.base_model_prefix, Relay(encoder))
+    return encoder, model
+
+
+def load_whole(checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype) -> Any:
+    """The model as transformers makes it, on the CPU with transformers' plainest attention.
+
+    Raises EngineError as `load` does.
+    """
+    return _load_quietly(checkpoint, kind, dtype, "eager").eval()
+
+
+def _load_quietly(
+    checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype, attention: str | None
+) -> Any:
+    if checkpoint.weights.faults:  # transformers would follow an index that leads out of the directory
+        raise EngineError(f"{checkpoint.name}: {checkpoint.weights.faults[0]}", hint="take another copy")
     settings: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     try:
         with warnings.catch_warnings():
@@ -72,6 +94,7 @@ def load(
             model, report = _CLASSES[kind].from_pretrained(
                 checkpoint.path,
                 local_files_only=True,
+                trust_remote_code=False,  # else transformers asks stdin whether to run it
                 dtype=dtype,
                 use_safetensors=None if checkpoint.weights.pickle else True,
                 weights_only=True,
@@ -85,12 +108,7 @@ def load(
             hint="see what is wrong with the files by `bertcli models check`",
         ) from error
     _refuse_holes(checkpoint, kind, report)
-    model.eval().requires_grad_(False).to(device)
-    if kind is None:
-        return model, None
-    encoder = model.base_model
-    setattr(model, model.base_model_prefix, Relay(encoder))
-    return encoder, model
+    return model
 
 
 def _refuse_holes(checkpoint: Checkpoint, kind: Kind | None, report: dict[str, Iterable[Any]]) -> None:

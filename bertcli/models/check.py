@@ -20,9 +20,20 @@ from bertcli.models.heads import PROBLEM_TYPES, Head, Kind
 from bertcli.models.jsonfile import ANOTHER_COPY
 from bertcli.models.pooling import Mode
 from bertcli.models.tokenizer import Tokenizer
+from bertcli.models.weights import SINGLE
 
 SHORTEST = 3  # tokens of the shortest window: two special ones and one of text
-_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # how their architectures' names end
+# What transformers knows as `hidden_act`, and the names it has in other families.
+ACTIVATIONS = frozenset(
+    [
+        "gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh",
+        "gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear", "mish",
+        "prelu", "quick_gelu", "relu", "relu2",
+        "relu6", "sigmoid", "silu", "sqrtsoftplus", "swish", "tanh", "xielu",
+    ]
+)  # fmt: skip
+_ACTIVATION_KEYS = {"distilbert": "activation", "modernbert": "hidden_activation"}
+_MAY_BE_ZERO = ("token_type_embeddings", "pooler")  # by design of the model, or because nothing reads them
 _BLOCK = 4_000_000  # numbers looked at together
 _PROBE = "The quick brown fox jumps over 42 lazy dogs, doesn't it?"
 _CONFIG = "config.json and the weights are not of one model: take another copy, or correct config.json"
@@ -30,9 +41,10 @@ _CONFIG = "config.json and the weights are not of one model: take another copy, 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, and what to do about it; without a full stop, like an error."""
+    """One thing that is wrong, and what to do about it, or one that was proved right; without a full stop,
+    like an error."""
 
-    severity: Literal["refuse", "warn"]
+    severity: Literal["refuse", "warn", "proved"]
     message: str
     hint: str
 
@@ -78,7 +90,7 @@ def full_check(checkpoint: Checkpoint) -> list[Finding]:
     findings += quick_check(checkpoint, "embed")
     for head in checkpoint.heads.values():
         findings += (found for found in quick_check(checkpoint, head.kind, head) if found not in findings)
-    findings += [*_numbers(checkpoint), *_untied(checkpoint), *_tokenizer(checkpoint)]
+    findings += [*_type(checkpoint), *_numbers(checkpoint), *_untied(checkpoint), *_tokenizer(checkpoint)]
     return _gravest_first(findings)
 
 
@@ -108,11 +120,22 @@ def _weights(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 def _design(checkpoint: Checkpoint) -> Iterator[Finding]:
     """What is no encoder, and settings that no encoder has."""
-    if checkpoint.architecture is not None and checkpoint.architecture.endswith(_WRITERS):
-        message = f"{checkpoint.name} is made to write text ({checkpoint.architecture}): it is no encoder"
+    config = checkpoint.config
+    if checkpoint.writes:
+        kind = checkpoint.architecture or checkpoint.model_type
+        message = f"{checkpoint.name} is made to write text ({kind}): it is no encoder"
         yield _refuse(message, "use a model of BERT's kind, which reads a text as a whole")
+    key = _ACTIVATION_KEYS.get(checkpoint.model_type, "hidden_act")
+    if key in config and (not isinstance(config[key], str) or config[key] not in ACTIVATIONS):
+        yield _refuse(f"{key} is {config[key]!r}, which is no activation", "correct config.json, as in gelu")
+    if config.get("transformers_weights") not in (None, *(file.name for file in checkpoint.weights.files)):
+        message = f"config.json names other weights than {SINGLE}: {config['transformers_weights']!r}"
+        yield _refuse(message, "remove transformers_weights from config.json")
+    if (checkpoint.path / "adapter_config.json").exists():
+        message = f"{checkpoint.name} is an adapter, which changes the weights of another model"
+        yield _refuse(message, "merge the two: PeftModel.merge_and_unload() of peft, then save_pretrained")
     for key in ("layer_norm_eps", "norm_eps"):
-        value = checkpoint.config.get(key)
+        value = config.get(key)
         if value is not None and not (type(value) in (int, float) and 0 < value < 1):
             yield _refuse(f"{key} is {value!r}, not a small number above 0", "correct config.json")
 
@@ -213,25 +236,45 @@ def _numbering(names: object) -> Iterator[Finding]:
         yield _refuse(f"id2label does not number the classes from 0 up: {shown}", "correct it in config.json")
 
 
+def _type(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Whether transformers knows the type at all: asked only of types that are not known here."""
+    if checkpoint.model_type in shapes.FAMILIES:
+        return
+    from bertcli.engines.types import is_known
+
+    if not is_known(checkpoint.model_type):
+        message = f"model_type is {checkpoint.model_type!r}, which transformers does not know"
+        yield _refuse(message, "correct config.json; code that a model brings along is never run")
+
+
 def _numbers(checkpoint: Checkpoint) -> Iterator[Finding]:
-    """Weights that are not numbers: a training that diverged, or a conversion that overflowed."""
+    """Weights that are not numbers (a training that diverged, a conversion that overflowed), or are all 0 (a
+    file that was never filled)."""
     unreadable = set(shapes.unreadable(checkpoint.weights))
     for name in checkpoint.weights.names:
-        if name not in unreadable and name.endswith((".weight", ".bias")) and not _finite(checkpoint, name):
+        if name in unreadable or not name.endswith((".weight", ".bias")):
+            continue
+        finite, zero = _looked_at(checkpoint, name)
+        if not finite:
             message = f"{name} holds NaN or infinite numbers"
             yield _refuse(message, "every answer would be NaN: take another copy, or one in float32")
+        elif zero and name.endswith(".weight"):
+            may_be = any(part in name for part in _MAY_BE_ZERO)
+            yield (_warn if may_be else _refuse)(f"{name} is all zeros", ANOTHER_COPY)
 
 
-def _finite(checkpoint: Checkpoint, name: str) -> bool:
-    """Whether all numbers of a weight are finite, looked at in blocks of rows."""
+def _looked_at(checkpoint: Checkpoint, name: str) -> tuple[bool, bool]:
+    """Whether all numbers of a weight are finite, and whether all are 0, looked at in blocks of rows."""
     shape = checkpoint.weights.shape(name)
-    if not shape or 0 in shape:
-        return bool(np.isfinite(checkpoint.weights.read(name)).all())
-    step = max(1, _BLOCK * shape[0] // int(np.prod(shape)))
-    return all(
-        np.isfinite(checkpoint.weights.rows(name, range(start, min(start + step, shape[0])))).all()
-        for start in range(0, shape[0], step)
-    )
+    rows = shape[0] if shape and 0 not in shape else 0
+    step = max(1, _BLOCK * rows // max(1, int(np.prod(shape))))
+    zero = rows > 0
+    for start in range(0, rows, step):
+        block = checkpoint.weights.rows(name, range(start, min(start + step, rows)))
+        if not np.isfinite(block).all():
+            return False, False
+        zero = zero and not block.any()
+    return bool(np.isfinite(checkpoint.weights.read(name)).all()) if not shape else True, zero
 
 
 def _untied(checkpoint: Checkpoint) -> Iterator[Finding]:

@@ -29,6 +29,15 @@ _OFFSET_POSITIONS = (
     "roberta-prelayernorm",
     "xmod",
 )
+# How the names of models that write text end, and the commonest of their types.
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_WRITING_TYPES = frozenset(
+    [
+        "bart", "bloom", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo",
+        "gpt_neox", "gpt_oss", "gptj", "llama", "mamba", "mbart", "mistral", "mixtral", "mt5", "olmo", "opt",
+        "pegasus", "phi", "phi3", "qwen2", "qwen3", "stablelm", "t5", "xglm",
+    ]
+)  # fmt: skip
 _WORD_TABLES = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight")
 _POSITION_TABLE = "embeddings.position_embeddings.weight"
 _NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer has no limit
@@ -85,9 +94,16 @@ class Checkpoint:
         if name is not None and others:
             return ModelError(f"{self.name} has no {kind} head {name!r}", hint=f"it has: {', '.join(others)}")
         held = [f"{head.name} ({head.kind})" if head.skill else head.kind for head in self.heads.values()]
-        holds = f"its heads: {', '.join(held)}" if held else "an encoder without a head"
+        nothing = "a model that writes text, and no encoder" if self.writes else "an encoder without a head"
+        holds = f"its heads: {', '.join(held)}" if held else nothing
         what = f"{self.architecture or self.model_type}, {holds}"
         return ModelError(f"{self.name} has no {kind} head ({what})", hint=_HINTS[kind])
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model is made to write text and not to read it as a whole: it is no encoder."""
+        decoder = self.config.get("is_decoder") is True or self.model_type in _WRITING_TYPES
+        return decoder or (self.architecture or "").endswith(_WRITERS)
 
     @property
     def word_embeddings(self) -> str:

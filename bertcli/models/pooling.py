@@ -16,6 +16,7 @@ from bertcli.errors import ModelError
 from bertcli.models.jsonfile import read_object, read_optional
 
 Mode = Literal["mean", "cls", "max"]
+LONGEST_NAME = 250  # of a file, in letters
 MODES: tuple[Mode, ...] = ("mean", "cls", "max")
 
 _OLD_SPELLINGS = {
@@ -91,6 +92,8 @@ def _modules(directory: Path) -> list[dict[str, Any]]:
         folder = module.get("path", "")
         if not isinstance(folder, str) or Path(folder).is_absolute() or ".." in Path(folder).parts:
             raise ModelError(f"names a folder outside the checkpoint: {folder}", where=str(path))
+        if len(folder) > LONGEST_NAME or not folder.isprintable():
+            raise ModelError(f"names a folder that cannot be: {folder[:40]!r}", where=str(path))
     return modules
 
 

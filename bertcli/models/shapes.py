@@ -21,10 +21,11 @@ _TABLES = (
     ("embeddings.position_embeddings.weight", "max_position_embeddings"),
     ("embeddings.token_type_embeddings.weight", "type_vocab_size"),
 )
-_FAMILIES = (
+FAMILIES = (
     "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "albert", "mpnet", "modernbert",
     "deberta-v2",
 )  # fmt: skip
+_WIDTHS = {"electra": 256, "albert": 4096, "deberta-v2": 1536}  # of transformers, where they are not 768
 
 
 def contradictions(checkpoint: Checkpoint) -> Iterator[str]:
@@ -34,10 +35,21 @@ def contradictions(checkpoint: Checkpoint) -> Iterator[str]:
     if checkpoint.hidden_size % checkpoint.attention_heads:
         heads = f"{checkpoint.attention_heads} attention heads"
         yield f"hidden_size {checkpoint.hidden_size} does not divide by {heads}"
+    yield from _unsaid(checkpoint)
     yield from _tables(checkpoint)
     yield from _layer_count(checkpoint)
     yield from _incomplete_layers(checkpoint)
     yield from _widths(checkpoint)
+
+
+def _unsaid(checkpoint: Checkpoint) -> Iterator[str]:
+    """Sizes that config.json leaves out, for which transformers takes its own."""
+    config = checkpoint.config
+    if checkpoint.model_type not in FAMILIES or "hidden_size" in config or "dim" in config:
+        return
+    default = _WIDTHS.get(checkpoint.model_type, 768)
+    if checkpoint.hidden_size != default:
+        yield f"config.json has no hidden_size, for which transformers takes {default}"
 
 
 def unreadable(weights: Weights) -> list[str]:
@@ -83,7 +95,7 @@ def _layer_count(checkpoint: Checkpoint) -> Iterator[str]:
     held = sum(number < checkpoint.layers for number in layers)
     if layers and held < checkpoint.layers:
         yield f"config.json has {checkpoint.layers} layers, the weights only {held} of them"
-    elif len(layers) > checkpoint.layers and checkpoint.model_type in _FAMILIES:
+    elif len(layers) > checkpoint.layers and checkpoint.model_type in FAMILIES:
         yield f"config.json has {checkpoint.layers} layers, the weights {len(layers)}"
 
 
@@ -99,7 +111,7 @@ def _incomplete_layers(checkpoint: Checkpoint) -> Iterator[str]:
 
 def _widths(checkpoint: Checkpoint) -> Iterator[str]:
     """The first weight of a layer that is not made of the widths of config.json."""
-    if checkpoint.model_type not in _FAMILIES:
+    if checkpoint.model_type not in FAMILIES:
         return
     hidden, config = checkpoint.hidden_size, checkpoint.config
     inner = config.get("intermediate_size", config.get("hidden_dim"))

@@ -118,7 +118,7 @@ def _wordpiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     try:
         pieces = (read_small(path) or b"").decode().split("\n")
     except UnicodeDecodeError as error:
-        raise ModelError(f"is not UTF-8: {error}", where=str(path), hint=ANOTHER_COPY) from error
+        raise ModelError(f"cannot be read as UTF-8: {error}", where=str(path), hint=ANOTHER_COPY) from error
     vocabulary = {
         piece.rstrip("\r"): number for number, piece in enumerate(pieces) if piece or number < len(pieces) - 1
     }
@@ -159,7 +159,7 @@ def _byte_level(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     try:
         lines = (read_small(path) or b"").decode().split("\n")
     except UnicodeDecodeError as error:
-        raise ModelError(f"is not UTF-8: {error}", where=str(path), hint=ANOTHER_COPY) from error
+        raise ModelError(f"cannot be read as UTF-8: {error}", where=str(path), hint=ANOTHER_COPY) from error
     names = _named(_ROBERTA_NAMES, config)
     start, stop = names["cls_token"], names["sep_token"]
     _expect_tokens(vocabulary, (start, stop), directory / "vocab.json")

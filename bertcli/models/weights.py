@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from bertcli.errors import ModelError
 from bertcli.models.floats import FLOATS, as_float32
+from bertcli.models.jsonfile import WHOLE, read_small
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -151,10 +152,10 @@ def open_weights(directory: Path) -> Weights:
     safetensors wins over everything else. Raises ModelError when there are no weights at all, or only in a
     form bertcli does not read.
     """
+    if (directory / SINGLE).exists():  # goes before an index, as in transformers
+        return _open_files([directory / SINGLE], ())
     if (directory / INDEX).exists():
         return _open_shards(directory)
-    if (directory / SINGLE).exists():
-        return _open_files([directory / SINGLE], ())
     pickles = sorted(directory.glob("pytorch_model*.bin"))
     if pickles:
         return Weights({}, tuple(pickles), pickle=True)
@@ -169,16 +170,16 @@ def open_weights(directory: Path) -> Weights:
             hint=f"save the model with transformers' save_pretrained, which writes {SINGLE}",
             where=str(directory),
         )
-    raise ModelError(f"the directory holds no weights ({SINGLE})", where=str(directory))
+    raise ModelError(f"the directory holds no weights ({SINGLE})", where=str(directory), hint=WHOLE)
 
 
 def _open_shards(directory: Path) -> Weights:
     """Tensors of the files an index names. Only plain names beside the index are followed."""
     try:
-        placed = json.loads((directory / INDEX).read_bytes())["weight_map"]
+        placed = json.loads(read_small(directory / INDEX) or b"")["weight_map"]
         if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):
             raise TypeError
-    except (ValueError, KeyError, TypeError, OSError, RecursionError):
+    except (ValueError, KeyError, TypeError, ModelError, RecursionError):
         return Weights({}, (), (f"{INDEX} is not a JSON object with a weight_map of file names",))
     faults, files = [], []
     for name in sorted(set(placed.values())):

@@ -51,7 +51,9 @@ def export(
 def write_tokenizer(base: Path, target: Path) -> None:
     """The tokenizer of a base, without the padding and the limit some have in tokenizer.json: whoever opens
     the file should choose these."""
-    AutoTokenizer.from_pretrained(base, local_files_only=True).save_pretrained(target)
+    AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False).save_pretrained(
+        target
+    )
     file = target / "tokenizer.json"
     definition = json.loads(file.read_text(encoding="utf-8"))
     _write_json(file, definition | {"truncation": None, "padding": None})

@@ -99,6 +99,8 @@ def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
             model, report = family.from_pretrained(
                 checkpoint.path,
                 local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
                 dtype=torch.float32,
                 attn_implementation="eager",
                 ignore_mismatched_sizes=True,

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import click
-import orjson
 
 from bertcli import settings
 from bertcli.cli import cli
@@ -94,7 +93,7 @@ def _read_all(options: InputOptions, data: bytes) -> None:
             assert record.index == count
             assert record.text is None or len(record.text) <= MOST_RECORD_BYTES
             assert (record.text or "").encode() is not None  # no halves of surrogate pairs
-            orjson.loads(to_json(Result(record, problem=record.problem).row()))
+            json.loads(to_json(Result(record, problem=record.problem).row()))
     except BertcliError as error:
         _check_message(error)
     finally:
