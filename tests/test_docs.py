@@ -20,6 +20,12 @@ assert _spec.loader is not None
 generate = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(generate)
 
+_spec = importlib.util.spec_from_file_location("rerun", DOCS / "rerun.py")
+assert _spec is not None
+assert _spec.loader is not None
+rerun = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(rerun)
+
 CONTEXTS: list[click.Context] = list(generate.commands(cli, "bertcli"))
 LEAVES = [ctx for ctx in CONTEXTS if not isinstance(ctx.command, click.Group)]
 
@@ -82,6 +88,26 @@ def test_links_lead_somewhere(page: Path) -> None:
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+PAGE = """a
+```console
+$ echo b > file
+$ cat \\
+  file | sed 's/b/x/
+s/x/y/'
+{output}```
+```
+$ echo not run
+```
+"""
+
+
+def test_a_page_is_run_again(tmp_path: Path) -> None:
+    old, new = PAGE.format(output="old\n    old\n"), PAGE.format(output="y\n")
+    assert rerun.rerun(old, str(tmp_path)) == new
+    with pytest.raises(SystemExit, match="no-such-file"):
+        rerun.rerun("```console\n$ cat no-such-file\n```\n", str(tmp_path))
 
 
 def test_settings_page_shows_a_file_that_is_valid(tmp_path: Path) -> None:
