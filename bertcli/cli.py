@@ -27,6 +27,7 @@ COMMANDS = MappingProxyType(
         "score": "bertcli.commands.score",
         "attention": "bertcli.commands.attention",
         "answer": "bertcli.commands.answer",
+        "search": "bertcli.commands.search",
         "train": "bertcli.commands.train",
         "evaluate": "bertcli.commands.evaluate",
         "models": "bertcli.commands.models",

@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
     frozenset({"commands"}),
-    frozenset({"command", "pipeline", "training"}),
+    frozenset({"command", "pipeline", "search", "training"}),
     frozenset({"settings", "planning", "workers", "receipt", "sinks", "evaluation"}),
     frozenset({"options", "feed", "journal", "sources", "tasks"}),
     frozenset({"parameters", "models"}),
@@ -37,6 +37,7 @@ STRANGERS: dict[str, frozenset[str]] = {
     "planning": frozenset({"options", "sources", "models", "console", "journal"}),
     "evaluation": frozenset({"options", "sources", "journal", "feed", "console"}),
     "tasks": frozenset({"options", "sources", "journal", "feed"}),
+    "search": frozenset({"options", "sources", "journal", "feed", "console"}),
     "sinks": frozenset({"models", "engines", "tasks", "sources", "feed"}),
     "sources": frozenset({"models", "engines", "tasks", "sinks"}),
     "engines": frozenset({"console", "records"}),
@@ -48,7 +49,7 @@ STRANGERS: dict[str, frozenset[str]] = {
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "click": ("cli", "command", "commands", "options", "parameters", "settings"),
-    "numpy": ("tasks", "training", "models", "engines", "sinks", "evaluation"),
+    "numpy": ("tasks", "training", "models", "engines", "sinks", "evaluation", "search"),
     "matplotlib": ("evaluation.png",),
     "torch": ("engines", "training", "models.convert"),
     "transformers": ("engines", "training", "models.convert"),
@@ -57,9 +58,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "huggingface_hub": ("models",),
     "rich": ("console", "sinks.table"),
     "yaml": ("settings", "training.recipe"),
-    "pyarrow": ("sources", "sinks"),
+    "pyarrow": ("sources", "sinks", "search"),
     "zstandard": ("sources", "sinks"),
-    "orjson": ("sources", "sinks", "models"),
+    "orjson": ("sources", "sinks", "models", "search"),
 }
 
 

@@ -120,6 +120,16 @@ def refuse_pairs(pair_field: str | None, reader: str) -> None:
         raise UsageError(f"--pair-field: {reader} reads one text a record", hint="leave --pair-field out")
 
 
+def refuse_clash(layout: Layout) -> None:
+    """Raise FieldClashError when a result would take the name of an input field."""
+    if clash := layout.reserved.intersection(layout.inputs):
+        noun = "a field" if len(clash) == 1 else "fields"
+        raise FieldClashError(
+            f"the input already has {noun} named {', '.join(sorted(clash))}",
+            hint="put something before the names of the results, as in --prefix bert_",
+        )
+
+
 def read_text(path: str) -> str:
     """A small text file named by an option. Raises InputError for one that cannot be read."""
     try:
@@ -260,12 +270,7 @@ class Results:
 
         refuse_input(self._job.outputs.path, self.stdout, self._job.inputs.files)
         self.layout = self._layout()
-        if clash := self.layout.reserved.intersection(self.layout.inputs):
-            noun = "a field" if len(clash) == 1 else "fields"
-            raise FieldClashError(
-                f"the input already has {noun} named {', '.join(sorted(clash))}",
-                hint="put something before the names of the results, as in --prefix bert_",
-            )
+        refuse_clash(self.layout)
         self.sink = open_sink(self._job.outputs, self.layout, stdout=self.stdout, terminal=self.terminal)
         self._is_open = True
 

@@ -10,6 +10,7 @@ from bertcli.sinks.table.cells import Line
 from bertcli.sinks.table.fields import FieldsView
 from bertcli.sinks.table.fills import FillsView
 from bertcli.sinks.table.heat import HeatView
+from bertcli.sinks.table.hits import HitsView, PairsView
 from bertcli.sinks.table.labels import LabelsView, LabelView
 from bertcli.sinks.table.page import Page
 from bertcli.sinks.table.scores import ScoreView
@@ -33,6 +34,8 @@ def choose_view(page: Page) -> View:
     results = page.layout.results
     if page.layout.task == "score":
         return ScoreView(page)
+    if page.layout.task == "search":
+        return PairsView(page) if "first" in results else HitsView(page)
     if "fills" in results:
         return FillsView(page)
     if "labels" in results:

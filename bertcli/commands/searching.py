@@ -1,0 +1,336 @@
+"""What `search` does: embed what is asked for and what is searched, rank, show.
+
+query, texts       texts stream through the model, and the best are kept
+query, vectors     the file of vectors is read in blocks; the records of the best are looked up
+like, duplicates   texts are embedded into a temporary file first, for they are compared with each other
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
+
+from bertcli import console
+from bertcli.commands.streaming import engine_for, feed_of, refuse_clash, refuse_or_warn
+from bertcli.console.drawing import duration, grouped
+from bertcli.errors import BertcliError, UsageError
+from bertcli.feed import Feed
+from bertcli.records import Record, Result
+
+if TYPE_CHECKING:
+    from bertcli.console.progress import Bar
+    from bertcli.engines import Array
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.pooling import Mode
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.options import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
+    from bertcli.receipt import Receipt
+    from bertcli.search.rows import Rows
+    from bertcli.search.vectors import Vectors
+    from bertcli.sinks import Sink
+    from bertcli.sources import Source
+    from bertcli.tasks import Task
+    from bertcli.tasks.search import Queries
+
+FAILURES_TOLD = 5
+HIT_FIELDS = ("rank", "score", "where")
+PAIR_FIELDS = ("score", "first", "second")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is looked for (`queries`, the record `like` counted from 1, or `duplicates` with that cosine), and
+    where: in the texts of `inputs`, or in the vectors of the file `embeddings`."""
+
+    queries: tuple[str, ...]
+    like: int | None
+    duplicates: float | None
+    embeddings: str | None
+    most: int
+    least: float
+    pooling: Mode | None
+    dim: int | None
+    prompt_name: str | None
+    query_prompt: str | None
+    inputs: InputOptions
+    outputs: OutputOptions
+    model: ModelOptions
+    long: LongOptions
+    run: RunOptions
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The result fields."""
+        if self.duplicates is not None:
+            return PAIR_FIELDS
+        return ("query", *HIT_FIELDS) if len(self.queries) > 1 else HIT_FIELDS
+
+
+def run_search(request: Request) -> int:
+    """Search and return the exit code."""
+    console.configure(quiet=request.run.quiet, verbose=request.run.verbose, color=request.outputs.color)
+    stdout = console.claim_stdout()
+    console.quiet_libraries(verbose=request.run.verbose)
+    with ExitStack() as held:
+        if request.embeddings is not None:
+            return _among_vectors(request, request.embeddings, stdout, held)
+        return _among_texts(request, stdout, held)
+
+
+# Texts
+
+
+def _among_texts(request: Request, stdout: BinaryIO, held: ExitStack) -> int:
+    from bertcli.receipt import Receipt
+    from bertcli.sources import open_source
+
+    receipt = Receipt()
+    source = open_source(request.inputs)
+    held.callback(source.close)
+    if source.prompt:
+        raise UsageError("there is nothing to search", hint="name files, or pipe text in")
+    look = _ranked if request.queries else _compared
+    try:
+        with _answers(request, stdout, source.field_names, source.text_field) as sink:
+            for result in look(request, source, receipt, held):
+                sink.write(result)
+        receipt.finish()
+    except (KeyboardInterrupt, BertcliError) as end:
+        receipt.finish(interrupted=isinstance(end, KeyboardInterrupt))
+        if receipt.read:
+            console.say(receipt.line())
+        if isinstance(end, BertcliError):
+            raise
+        return receipt.exit_code
+    console.say(receipt.line())
+    return receipt.exit_code
+
+
+def _ranked(request: Request, source: Source, receipt: Receipt, held: ExitStack) -> Iterator[Result]:
+    """The best of the texts as they stream by."""
+    from bertcli.search.sinks import Ranking
+    from bertcli.tasks.search import Search
+
+    checkpoint, tokenizer = _opened(request)
+    task = Search(
+        _queries(request, checkpoint, tokenizer),
+        checkpoint,
+        tokenizer,
+        request.long,
+        pooling=request.pooling,
+        prompt_name=request.prompt_name,
+    )
+    ranking = Ranking(len(request.queries), most=request.most, least=request.least)
+    _carry(request, source, checkpoint, task, ranking, receipt)
+    for query, best in zip(request.queries, ranking.best(), strict=True):
+        for rank, (result, cosine) in enumerate(best, 1):
+            yield _hit(request, result.record, query, rank, cosine)
+
+
+def _compared(request: Request, source: Source, receipt: Receipt, held: ExitStack) -> Iterator[Result]:
+    """Texts compared with each other, once the vectors of all of them are there."""
+    from bertcli.search.rows import RecordSpool
+    from bertcli.search.sinks import Spooling
+    from bertcli.search.vectors import VectorSpool
+    from bertcli.tasks.embed import Embed
+
+    vectors, records = VectorSpool(), RecordSpool(source.field_names, source.text_field)
+    held.callback(vectors.close)
+    held.callback(records.close)
+    checkpoint, tokenizer = _opened(request)
+    task = Embed(
+        checkpoint,
+        tokenizer,
+        request.long,
+        pooling=request.pooling,
+        dim=request.dim,
+        prompt_name=request.prompt_name,
+    )
+    _carry(request, source, checkpoint, task, Spooling(vectors, records), receipt)
+    yield from _found(request, vectors.vectors(), records)
+
+
+def _carry(
+    request: Request, source: Source, checkpoint: Checkpoint, task: Task, sink: Sink, receipt: Receipt
+) -> None:
+    """Run the pipeline into a sink that shows nothing."""
+    from bertcli.pipeline import run
+    from bertcli.planning import Plan
+
+    feed = feed_of(source)
+    engine = engine_for(request.model, checkpoint, feed)
+    receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
+    task.prepare(engine)
+    with console.progress(source, None) as bar:
+        run(
+            feed,
+            task=task,
+            engine=engine,
+            plan=Plan(engine.pack_tokens, engine.workers),
+            sink=sink,
+            receipt=Telling(receipt, bar),
+            max_errors=request.run.max_errors,
+        )
+    if receipt.failed > FAILURES_TOLD:
+        console.warn(f"{receipt.failed - FAILURES_TOLD} more records could not be searched")
+
+
+@dataclass(slots=True)
+class Telling:
+    """Counts for the receipt, and tells of records that failed: they have no line of output to be seen in."""
+
+    receipt: Receipt
+    bar: Bar
+
+    @property
+    def failed(self) -> int:
+        return self.receipt.failed
+
+    def add(self, result: Result) -> None:
+        self.receipt.add(result)
+        self.bar.show(self.receipt.read)
+        if result.problem is not None and self.receipt.failed <= FAILURES_TOLD:
+            console.warn(f"{result.record.where}: not searched: {result.problem.message}")
+
+
+# Vectors
+
+
+def _among_vectors(request: Request, path: str, stdout: BinaryIO, held: ExitStack) -> int:
+    from bertcli.search.vectors import open_vectors
+
+    began = time.monotonic()
+    vectors = open_vectors(path, held)
+    rows = _rows(request, path, held)
+    with _answers(request, stdout, rows.names, rows.text_field) as sink:
+        for result in _found(request, vectors, rows):
+            sink.write(result)
+    console.say(f"{grouped(len(vectors))} vectors searched · {duration(time.monotonic() - began)}")
+    return 0
+
+
+def _rows(request: Request, path: str, held: ExitStack) -> Rows:
+    """The records the vectors belong to: those of the files named, else what lies with the vectors."""
+    from bertcli.search.rows import IdRows, ParquetRows, RecordSpool
+    from bertcli.sinks.npy import ids_path
+    from bertcli.sources import open_source
+
+    rows: Rows
+    if request.inputs.files or request.inputs.texts:
+        source = open_source(request.inputs)
+        held.callback(source.close)
+        rows = RecordSpool(source.field_names, source.text_field, source)
+    elif path.endswith(".parquet"):
+        rows = ParquetRows(path, request.inputs.text_field)
+    else:
+        rows = IdRows(ids_path(path), path)
+    held.callback(rows.close)
+    return rows
+
+
+def _found(request: Request, vectors: Vectors, rows: Rows) -> Iterator[Result]:
+    """What is looked for, among vectors that are all there."""
+    from bertcli.engines import available_cores
+    from bertcli.search.nearest import near_duplicates, nearest, row_vector
+
+    threads = request.model.threads or available_cores()
+    if request.duplicates is not None:
+        for pair in near_duplicates(vectors, request.duplicates, threads=threads):
+            yield _pair(rows.record(pair.first), rows.record(pair.second), pair.cosine)
+        return
+    wanted = row_vector(vectors, request.like) if request.like is not None else _embedded(request, vectors)
+    most = request.most + (request.like is not None)  # which is found too
+    best = nearest(vectors, wanted, most=most, least=request.least, threads=threads)
+    for query, hits in zip(request.queries or ("",), best, strict=True):
+        others = [hit for hit in hits if request.like is None or hit.row != request.like - 1]
+        for rank, hit in enumerate(others[: request.most], 1):
+            yield _hit(request, rows.record(hit.row), query, rank, hit.cosine)
+
+
+def _embedded(request: Request, vectors: Vectors) -> Array:
+    """The vectors (queries, dim) of the queries, made as the file's were."""
+    checkpoint, tokenizer = _opened(request)
+    queries = _queries(request, checkpoint, tokenizer)
+    if vectors.shape[1] != queries.dim:
+        raise UsageError(
+            f"holds vectors of {vectors.shape[1]}, and {checkpoint.name} makes {queries.dim}",
+            hint="name the model they were made with by -m, and the --dim they were cut to",
+            where=request.embeddings,
+        )
+    texts = [Record(number, {}, text) for number, text in enumerate(request.queries)]
+    return queries.vectors(engine_for(request.model, checkpoint, Feed(texts)))
+
+
+# Both
+
+
+def _opened(request: Request) -> tuple[Checkpoint, Tokenizer]:
+    from bertcli.models.checkpoint import open_checkpoint
+    from bertcli.models.library import resolve
+    from bertcli.models.tokenizer import Tokenizer
+
+    model = request.model
+    checkpoint = open_checkpoint(resolve(model.model), allow_pickle=model.allow_pickle)
+    refuse_or_warn(checkpoint, "embed", force=model.force, pooling=request.pooling)
+    return checkpoint, Tokenizer.of(checkpoint)
+
+
+def _queries(request: Request, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Queries:
+    from bertcli.tasks.search import Queries
+
+    return Queries(
+        request.queries,
+        checkpoint,
+        tokenizer,
+        request.long,
+        pooling=request.pooling,
+        prompt_name=request.query_prompt,
+        dim=request.dim,
+    )
+
+
+def _hit(request: Request, record: Record, query: str, rank: int, cosine: float) -> Result:
+    values = {"query": query, "rank": rank, "score": cosine, "where": record.where}
+    return Result(_visible(record), {name: values[name] for name in request.fields})
+
+
+def _pair(first: Record, second: Record, cosine: float) -> Result:
+    both = [{"where": record.where, **record.fields} for record in (first, second)]
+    record = Record(second.index, {}, _visible(second).text, where=second.where)
+    return Result(record, {"score": cosine, "first": both[0], "second": both[1]})
+
+
+def _visible(record: Record) -> Record:
+    """The record; one found without a text is no blank one."""
+    return replace(record, text=record.text or "-")
+
+
+@contextmanager
+def _answers(request: Request, stdout: BinaryIO, names: tuple[str, ...], text_field: str) -> Iterator[Sink]:
+    """Where the records found go, whole or not at all. `names` are their fields."""
+    from bertcli.journal import refuse_input
+    from bertcli.sinks import Layout, open_sink
+
+    inputs, outputs = request.inputs, request.outputs
+    refuse_input(outputs.path, stdout, inputs.files)
+    layout = Layout(
+        task="search",
+        inputs=() if request.duplicates is not None else names,
+        results=request.fields,
+        extras=(),
+        text_field=text_field,
+        id_field=inputs.id_field if request.duplicates is None else None,
+        prefix=outputs.prefix,
+    )
+    refuse_clash(layout)
+    terminal = console.terminal(stdout, outputs.color)
+    sink = open_sink(outputs, layout, stdout=stdout, terminal=terminal)
+    complete = False
+    try:
+        yield sink
+        complete = True
+    finally:
+        sink.close(complete)

@@ -1,0 +1,126 @@
+"""The nearest vectors by cosine, every one of them looked at.
+
+The cosine of q and v is q·v / (|q||v|): 1 for the same direction. Vectors go through in blocks small enough
+to stay in a processor's cache while their products and their lengths are taken; blocks run side by side in
+threads. Nothing is approximated, and of equal cosines the earlier vector comes first. A vector of zeros, or
+with a number that is none (the row of a blank record), is near to nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bertcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from bertcli.engines import Array
+    from bertcli.search.vectors import Rows, Vectors
+
+BLOCK_NUMBERS = 1 << 20  # of a block: 4 MiB in float32
+TILE = 1024  # vectors a side of what is compared at once for near duplicates
+
+
+class Hit(NamedTuple):
+    """A row of the vectors and how near it is."""
+
+    row: int
+    cosine: float
+
+
+class Pair(NamedTuple):
+    """Two rows, the earlier one first, and how near they are."""
+
+    first: int
+    second: int
+    cosine: float
+
+
+def nearest(
+    vectors: Vectors, queries: Array, *, most: int, least: float = -1.0, threads: int = 1
+) -> list[list[Hit]]:
+    """For each of `queries` (queries, dim) its `most` nearest `vectors` (rows, dim), best first, with a
+    cosine of `least` or more."""
+    directions = cosine_scales(queries)[:, None] * queries
+    rows = max(1, BLOCK_NUMBERS // max(1, vectors.shape[1]))
+
+    def best(start: int) -> list[list[Hit]]:
+        cosines = cosines_of(vectors[start : start + rows], directions)  # (block, queries)
+        return [_best(column, start, most, least) for column in cosines.T]
+
+    found: list[list[Hit]] = [[] for _ in queries]
+    with ThreadPoolExecutor(threads) as pool:
+        for hits in pool.map(best, range(0, len(vectors), rows)):
+            for place, more in enumerate(hits):
+                found[place] = heapq.nsmallest(most, [*found[place], *more], key=_rank)
+    return found
+
+
+def near_duplicates(vectors: Vectors, least: float, *, threads: int = 1) -> Iterator[Pair]:
+    """All pairs of rows with a cosine of `least` or more, by the first row, then by the second, within tiles
+    of `TILE` rows a side."""
+    starts = range(0, len(vectors), TILE)
+    with ThreadPoolExecutor(threads) as pool:
+        for number, start in enumerate(starts):
+            yield from chain.from_iterable(
+                pool.map(partial(_pairs, vectors, least, start), starts[number:])  # those behind it
+            )
+
+
+def row_vector(vectors: Vectors, number: int) -> Array:
+    """The vector (1, dim) of a row, counted from 1. Raises UsageError where there is none."""
+    if number > len(vectors):
+        raise UsageError(f"there is no record {number}, only {len(vectors)}")
+    vector: Array = np.asarray(vectors[number - 1 : number], dtype=np.float32)
+    if not vector.size or not np.isfinite(cosine_scales(vector)).all():
+        raise UsageError(f"record {number} has no vector", hint="it is blank, or failed")
+    return vector
+
+
+def cosines_of(vectors: Rows, directions: Array) -> Array:
+    """The cosines (rows, directions) of vectors of any length and dtype with `directions` of length 1."""
+    rows: Array = np.asarray(vectors, dtype=np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        cosines: Array = rows @ directions.T
+        cosines *= cosine_scales(rows)[:, None]
+    return np.clip(cosines, -1, 1, out=cosines)  # what rounding adds beyond them is none
+
+
+def cosine_scales(rows: Array) -> Array:
+    """1/|v| of each row (rows,); not a number where a row has no direction, so that no cosine compares."""
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        usable = np.isfinite(lengths) & (lengths > 0)
+        scales: Array = np.where(usable, 1 / lengths, np.nan).astype(np.float32)
+    return scales
+
+
+def _best(cosines: Array, start: int, most: int, least: float) -> list[Hit]:
+    """The `most` best of a block whose first row is `start`, in any order."""
+    rows = np.flatnonzero(cosines >= least)
+    if len(rows) > most:
+        border = np.partition(cosines[rows], len(rows) - most)[len(rows) - most]
+        rows = rows[cosines[rows] >= border]  # with all that are as good as the last
+    return [
+        Hit(start + row, cosine) for row, cosine in zip(rows.tolist(), cosines[rows].tolist(), strict=True)
+    ]
+
+
+def _rank(hit: Hit) -> tuple[float, int]:
+    return -hit.cosine, hit.row
+
+
+def _pairs(vectors: Vectors, least: float, first: int, second: int) -> list[Pair]:
+    """The pairs between two tiles, which begin at these rows."""
+    one = np.asarray(vectors[first : first + TILE], dtype=np.float32)
+    cosines = cosines_of(vectors[second : second + TILE], one * cosine_scales(one)[:, None]).T
+    near = cosines >= least
+    places = np.argwhere(np.triu(near, k=1) if first == second else near)
+    values = cosines[places[:, 0], places[:, 1]].tolist()
+    return [Pair(first + i, second + j, value) for (i, j), value in zip(places.tolist(), values, strict=True)]

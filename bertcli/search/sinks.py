@@ -1,0 +1,68 @@
+"""Where a search puts what comes out of the pipeline: the best of it in order, or all of it in files."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from bertcli.search.vectors import FIELD
+
+if TYPE_CHECKING:
+    from bertcli.records import Result
+    from bertcli.search.rows import RecordSpool
+    from bertcli.search.vectors import VectorSpool
+
+
+class Ranking:
+    """A sink that keeps, for each query, the `most` results with the highest cosine; their value `cosines`
+    holds one a query."""
+
+    def __init__(self, queries: int, *, most: int, least: float = -1.0) -> None:
+        self._heaps: list[list[tuple[float, int, Result]]] = [[] for _ in range(queries)]
+        self._most = most
+        self._least = least
+
+    def write(self, result: Result) -> None:
+        if result.status != "done":
+            return
+        for heap, cosine in zip(self._heaps, result.values["cosines"].tolist(), strict=True):
+            if cosine >= self._least:
+                entry = (cosine, -result.record.index, result)
+                if len(heap) < self._most:
+                    heapq.heappush(heap, entry)
+                else:
+                    heapq.heappushpop(heap, entry)
+
+    def flush(self) -> None:
+        """Nothing is told before all has been seen."""
+
+    def close(self, complete: bool) -> None:
+        """Nothing is open."""
+
+    def best(self) -> list[list[tuple[Result, float]]]:
+        """For each query its results and their cosines, best first."""
+        return [
+            [(result, cosine) for cosine, _, result in sorted(heap, reverse=True)] for heap in self._heaps
+        ]
+
+
+class Spooling:
+    """A sink that sets down every result: its vector in one file, its record in another."""
+
+    def __init__(self, vectors: VectorSpool, records: RecordSpool) -> None:
+        self._vectors = vectors
+        self._records = records
+
+    def write(self, result: Result) -> None:
+        self._records.add(result.record)
+        vector = result.values.get(FIELD)
+        if vector is None:
+            self._vectors.skip()
+        else:
+            self._vectors.add(vector[None])
+
+    def flush(self) -> None:
+        """Nothing is told before all has been seen."""
+
+    def close(self, complete: bool) -> None:
+        """The files belong to others."""

@@ -1,0 +1,186 @@
+"""`bertcli search` as its users meet it: the same hits from texts, from a pipe, from vectors in a file."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import semantic_search
+
+from bertcli import cli
+from tests.checkpoints import TEXTS
+from tests.conftest import Make
+
+Capture = pytest.CaptureFixture[str]
+Run = Callable[..., list[dict[str, Any]]]
+QUERY = "who walked on the moon"
+
+
+@pytest.fixture(autouse=True)
+def texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of ten texts with a blank line among them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("\n".join([*TEXTS[:4], "", *TEXTS[4:]]), encoding="utf-8")
+    return "texts.txt"
+
+
+@pytest.fixture
+def run(capsys: Capture) -> Run:
+    """Run `bertcli search` that must end with `code`, and parse the JSON lines it prints."""
+
+    def command(*arguments: object, code: int = 0) -> list[dict[str, Any]]:
+        assert cli.main(["search", *map(str, arguments)]) == code, capsys.readouterr().err
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return command
+
+
+def error(capsys: Capture, *arguments: object, code: int = 2) -> str:
+    """What a search that must fail says."""
+    capsys.readouterr()
+    assert cli.main(["search", *map(str, arguments)]) == code
+    seen = capsys.readouterr()
+    assert not seen.out
+    return seen.err
+
+
+def embed(model: Path, *arguments: str) -> None:
+    assert cli.main(["embed", "-q", "-m", str(model), "texts.txt", *arguments]) == 0
+
+
+def near(hits: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+    return [(hit["where"].rpartition(":")[2], pytest.approx(hit["score"], abs=1e-5)) for hit in hits]
+
+
+def test_hits_are_those_of_sentence_transformers(checkpoints: Make, run: Run, texts: str) -> None:
+    model = checkpoints("sentence")
+    peer = SentenceTransformer(str(model), device="cpu")
+    ((*expected,),) = semantic_search(peer.encode([QUERY]), peer.encode(list(TEXTS)), top_k=5)
+    found = run(QUERY, texts, "-m", model, "-k", 5, "--long", "truncate")  # as the peer does
+    assert [hit["text"] for hit in found] == [TEXTS[hit["corpus_id"]] for hit in expected]
+    assert [hit["score"] for hit in found] == [pytest.approx(hit["score"], abs=1e-4) for hit in expected]
+    assert [hit["rank"] for hit in found] == [1, 2, 3, 4, 5]
+    lines = Path(texts).read_text(encoding="utf-8").split("\n")
+    assert [hit["where"] for hit in found] == [f"texts.txt:{lines.index(hit['text']) + 1}" for hit in found]
+
+
+@pytest.mark.parametrize("family", ["sentence", "bert"])  # vectors of length 1, and others
+@pytest.mark.parametrize("name", ["x.npy", "x.parquet"])
+def test_vectors_in_a_file_give_the_same_hits(
+    checkpoints: Make, run: Run, texts: str, name: str, family: str
+) -> None:
+    model = checkpoints(family)
+    embed(model, "-o", name)
+    queries = ("--queries", "q.txt")
+    Path("q.txt").write_text(f"{QUERY}\n\nthe bank\n")
+    for asked in ((QUERY,), queries, ("--like", 3)):
+        expected = run(*asked, texts, "-m", model, "-k", 4)
+        assert len(expected) == (8 if asked is queries else 4)
+        assert near(run(*asked, "--embeddings", name, "-m", model, "-k", 4)) == near(expected)
+        found = run(*asked, texts, "--embeddings", name, "-m", model, "-k", 4)
+        assert [hit["text"] for hit in found] == [hit["text"] for hit in expected]
+
+
+def test_smaller_vectors_find_what_larger_ones_do(checkpoints: Make, run: Run, texts: str) -> None:
+    model = checkpoints("sentence")
+    whole = run(QUERY, texts, "-m", model, "-k", 3)
+    for dtype, off in (("float16", 1e-3), ("int8", 1e-2)):
+        embed(model, "-o", f"{dtype}.npy", "--dtype", dtype)
+        found = run(QUERY, "--embeddings", f"{dtype}.npy", "-m", model, "-k", 3)
+        assert [hit["score"] for hit in found] == pytest.approx([hit["score"] for hit in whole], abs=off)
+    embed(model, "-o", "cut.npy", "--dim", "8")
+    found = run(QUERY, "--embeddings", "cut.npy", "-m", model, "--dim", 8, "-k", 3)
+    assert near(found) == near(run(QUERY, texts, "-m", model, "--dim", 8, "-k", 3))
+
+
+def test_a_pipe_is_searched_too(
+    checkpoints: Make, run: Run, texts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = checkpoints("sentence")
+    for asked in ((QUERY,), ("--like", 1), ("--near-duplicates", 0.1)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(texts).read_bytes())))
+        piped = run(*asked, "-m", model)
+        assert json.dumps(piped).replace("stdin:", "texts.txt:") == json.dumps(
+            run(*asked, texts, "-m", model)
+        )
+
+
+def test_the_least_score_holds(checkpoints: Make, run: Run, texts: str) -> None:
+    model = checkpoints("sentence")
+    every = [hit["score"] for hit in run(QUERY, texts, "-m", model, "-k", 99)]
+    assert len(every) == len(TEXTS)
+    least = every[3] - 1e-6
+    assert [hit["score"] for hit in run(QUERY, texts, "-m", model, "--min-score", least)] == every[:4]
+
+
+def test_near_duplicates_are_told_in_pairs(checkpoints: Make, run: Run, texts: str) -> None:
+    model = checkpoints("sentence")
+    with open(texts, "a", encoding="utf-8") as file:
+        file.write(f"\n{TEXTS[0].upper()}\n{TEXTS[2]}\n")  # the model lower-cases
+    found = run("--near-duplicates", 0.99999, texts, "-m", model)
+    lines = [tuple(int(hit[one]["where"].rpartition(":")[2]) for one in ("first", "second")) for hit in found]
+    assert lines == [(1, 12), (3, 13)]
+    assert [hit["second"]["text"] for hit in found] == [TEXTS[0].upper(), TEXTS[2]]
+
+
+def test_queries_have_a_prompt_of_their_own(checkpoints: Make, run: Run, texts: str) -> None:
+    prompts = {"query": "the bank ", "passage": "in 1969 "}
+    model = checkpoints("sentence", prompts=prompts, default_prompt="passage")
+    peer = SentenceTransformer(str(model), device="cpu")
+    vectors = peer.encode_query([QUERY]), peer.encode(list(TEXTS))
+    ((*expected,),) = semantic_search(*vectors, top_k=4)
+    found = run(QUERY, texts, "-m", model, "-k", 4, "--long", "truncate")
+    assert [hit["text"] for hit in found] == [TEXTS[hit["corpus_id"]] for hit in expected]
+    assert [hit["score"] for hit in found] == [pytest.approx(hit["score"], abs=1e-4) for hit in expected]
+
+
+def test_a_record_that_fails_is_told_and_remembered(checkpoints: Make, capsys: Capture) -> None:
+    model = checkpoints("sentence")
+    Path("x.jsonl").write_text('{"text":"a bank"}\nnonsense\n{"text":"the moon"}\n')
+    assert cli.main(["search", QUERY, "x.jsonl", "-m", str(model)]) == 3
+    seen = capsys.readouterr()
+    assert len(seen.out.splitlines()) == 2
+    assert "x.jsonl:2: not searched: line 2 is not JSON" in seen.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "there is no query"),
+        (["--like", "1", "--queries", "q.txt", "texts.txt"], "--queries and --like cannot go together"),
+        (["--near-duplicates", "0.9", "-k", "3", "texts.txt"], "--near-duplicates gives all pairs"),
+        (["--queries", "empty.txt", "texts.txt"], "empty.txt: holds no query"),
+        (["--like", "12", "texts.txt"], "there is no record 12, only 11"),
+        (["--like", "5", "texts.txt"], "record 5 has no vector"),
+        (["a", "texts.txt", "--pair-field", "b"], "`search` reads one text a record"),
+        (["a", "scored.jsonl"], "the input already has a field named score"),
+        (["a", "texts.txt", "--dim", "33"], "--dim 33 is not in the vectors"),
+        (["a", "--embeddings", "short.npy"], "holds vectors of 3"),
+        (["a", "texts.txt", "--prompt-name", "b"], "no prompt named b"),
+        (["a", "texts.txt", "-f", "npy", "-o", "x.npy"], "npy holds one vector a record"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(
+    checkpoints: Make, capsys: Capture, arguments: list[str], message: str
+) -> None:
+    import numpy as np
+
+    Path("empty.txt").write_text("\n")
+    Path("q.txt").write_text("a\n")
+    Path("scored.jsonl").write_text('{"text":"a","score":1}\n')
+    np.save("short.npy", np.ones((2, 3), dtype=np.float32))
+    assert message in error(capsys, *arguments, "-m", checkpoints("sentence"))
+
+
+def test_a_file_of_too_few_texts_is_told(checkpoints: Make, capsys: Capture, texts: str) -> None:
+    model = checkpoints("sentence")
+    embed(model, "-o", "x.npy")
+    Path("few.txt").write_text("one\n")
+    told = error(capsys, QUERY, "few.txt", "--embeddings", "x.npy", "-m", model, code=1)
+    assert "only 1, to go with the embeddings" in told
