@@ -30,6 +30,7 @@ COMMANDS = MappingProxyType(
         "search": "bertcli.commands.search",
         "train": "bertcli.commands.train",
         "evaluate": "bertcli.commands.evaluate",
+        "compare": "bertcli.commands.compare",
         "models": "bertcli.commands.models",
         "completion": "bertcli.commands.completion",
     }

@@ -1,0 +1,280 @@
+"""What `compare` does: two files row by row, or two models one after the other, into one report."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any
+
+from bertcli import console
+from bertcli.commands.label import Labelling
+from bertcli.commands.showing import Line, show
+from bertcli.commands.streaming import Counter, choose_head, engine_for, feed_of, refuse_or_warn
+from bertcli.console.drawing import BOLD, CYAN, DIM, RED, grouped
+from bertcli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from bertcli.evaluation.comparison import Change, Comparison, Row
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.options import InputOptions, LongOptions, ModelOptions, RunOptions
+    from bertcli.records import Result
+    from bertcli.sinks import Sink
+    from bertcli.tasks import Task
+
+TEXT_CELLS = 76
+NAME_CELLS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may change: so many flips, such a share of the records, such a drift; None: any."""
+
+    flips: int | None
+    share: float | None
+    drift: float | None
+
+    def kept(self, comparison: Comparison) -> bool:
+        allowed = self.flips if self.share is None else self.share * comparison.records
+        if allowed is not None and comparison.flipped > allowed:
+            return False
+        return self.drift is None or comparison.largest_drift <= self.drift
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Two models, and what they are to do."""
+
+    names: tuple[str, str]
+    task: str
+    head: str | None
+    inputs: InputOptions
+    model: ModelOptions
+    long: LongOptions
+    run: RunOptions
+
+
+def compare_files(inputs: InputOptions, run: RunOptions, limits: Limits, *, worst: int, as_json: bool) -> int:
+    """Compare two files of answers and return the exit code."""
+    _configure(run)
+    from bertcli.evaluation.comparison import Comparison, paired
+
+    comparison = Comparison(worst)
+    a, b = inputs.files
+    with closing(_rows(a, inputs)) as one, closing(_rows(b, inputs)) as other:
+        for rows in paired(one, other, (a, b)):
+            comparison.add(*rows)
+    return _told(comparison, limits, (a, b), as_json=as_json)
+
+
+def compare_models(request: Models, limits: Limits, *, worst: int, as_json: bool) -> int:
+    """Run two models on the same records, compare their answers and return the exit code."""
+    _configure(request.run)
+    from bertcli.evaluation.comparison import Comparison
+
+    comparison = Comparison(worst)
+    with tempfile.TemporaryFile() as file:
+        _answer(request, request.names[0], Keeping(file))
+        file.seek(0)
+        _answer(request, request.names[1], Against(file, comparison))
+    return _told(comparison, limits, request.names, as_json=as_json)
+
+
+def _configure(run: RunOptions) -> None:
+    console.configure(quiet=run.quiet, verbose=run.verbose)
+    console.claim_stdout()
+    console.quiet_libraries(verbose=run.verbose)
+
+
+def _rows(path: str, inputs: InputOptions) -> Generator[Row]:
+    """The rows of an output file. Raises InputError for one that cannot be read."""
+    from bertcli.evaluation.comparison import Row
+    from bertcli.sources.rows import read_rows
+
+    stop = None if inputs.limit is None else inputs.skip + inputs.limit
+    rows = read_rows(path, replace(inputs, files=(path,)))
+    for where, fields, problem in islice(rows, inputs.skip, stop):
+        if problem is not None:
+            raise InputError(problem.message, where=where)
+        yield Row(where, fields)
+
+
+# Two models
+
+
+def _answer(request: Models, name: str, sink: Sink) -> None:
+    """Run one of the models into a sink."""
+    from bertcli.models.checkpoint import open_checkpoint
+    from bertcli.models.library import resolve
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.pipeline import run
+    from bertcli.planning import Plan
+    from bertcli.receipt import Receipt
+    from bertcli.sources import open_source
+
+    receipt = Receipt()
+    with closing(open_source(request.inputs)) as source:
+        if source.live:
+            raise UsageError("--models reads its input twice, which no pipe allows", hint="name files")
+        checkpoint = open_checkpoint(resolve(name), allow_pickle=request.model.allow_pickle)
+        task = _task(request, checkpoint, Tokenizer.of(checkpoint))
+        feed = feed_of(source)
+        engine = engine_for(request.model, checkpoint, feed)
+        receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
+        task.prepare(engine)
+        with console.progress(source, None) as bar:
+            run(
+                feed,
+                task=task,
+                engine=engine,
+                plan=Plan(engine.pack_tokens, engine.workers),
+                sink=sink,
+                receipt=Counter(receipt, bar),
+                max_errors=request.run.max_errors,
+            )
+    receipt.finish()
+    console.say(f"{checkpoint.name}: {receipt.line()}")
+
+
+def _task(request: Models, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Task:
+    """What the models do, by its name."""
+    force, long = request.model.force, request.long
+    if request.task == "label":
+        labelling = Labelling(
+            None, None, None, 0.5, False, "{}", request.head, long, force, request.inputs.pair_field
+        )
+        return labelling.task(checkpoint, tokenizer)
+    if request.task == "embed":
+        from bertcli.tasks.embed import Embed
+
+        refuse_or_warn(checkpoint, "embed", force=force)
+        return Embed(checkpoint, tokenizer, long)
+    if request.task == "tag":
+        from bertcli.tasks.tag import Tag
+
+        head = choose_head(checkpoint, "tag", request.head)
+        refuse_or_warn(checkpoint, "tag", force=force, head=head)
+        return Tag(checkpoint, tokenizer, head, long)
+    from bertcli.tasks.fill import Fill
+
+    head = choose_head(checkpoint, "fill", request.head)
+    refuse_or_warn(checkpoint, "fill", force=force, head=head)
+    return Fill(checkpoint, tokenizer, head, long, top=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """A sink that sets down the answers of one model."""
+
+    file: IO[bytes]
+
+    def write(self, result: Result) -> None:
+        pickle.dump(_answers(result), self.file, pickle.HIGHEST_PROTOCOL)
+
+    def flush(self) -> None:
+        """Nobody reads along."""
+
+    def close(self, complete: bool) -> None:
+        """The file belongs to another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """A sink that holds the answers of the other model against those set down."""
+
+    file: IO[bytes]
+    comparison: Comparison
+
+    def write(self, result: Result) -> None:
+        from bertcli.evaluation.comparison import Row
+
+        shown = {"text": result.record.text}
+        where = result.record.where
+        self.comparison.add(Row(where, shown | pickle.load(self.file)), Row(where, shown | _answers(result)))
+
+    def flush(self) -> None:
+        """Nobody reads along."""
+
+    def close(self, complete: bool) -> None:
+        """The file belongs to another."""
+
+
+def _answers(result: Result) -> dict[str, Any]:
+    """The result fields alone: an input field may have the name of one."""
+    return dict(replace(result, record=replace(result.record, fields={})).row())
+
+
+# The report
+
+
+def _told(comparison: Comparison, limits: Limits, names: tuple[str, str], *, as_json: bool) -> int:
+    kept = limits.kept(comparison)
+    report = {"a": names[0], "b": names[1], **comparison.figures(), "kept": kept}
+    show([report], "jsonl" if as_json else "table", lambda: _page(comparison, names, kept))
+    return 0 if kept else 1
+
+
+def _page(comparison: Comparison, names: tuple[str, str], kept: bool) -> Iterator[Line]:
+    """The report as a person reads it."""
+    figures = comparison.figures()
+    yield [("a  ", DIM), (names[0], CYAN)]
+    yield [("b  ", DIM), (names[1], CYAN)]
+    counts = f"{grouped(comparison.records)} records"
+    yield [(counts + (f" · {grouped(comparison.failed)} failed on both" if comparison.failed else ""), DIM)]
+    yield []
+    share = comparison.flipped / comparison.records if comparison.records else 0.0
+    yield [("flipped   ", ""), (f"{grouped(comparison.flipped):>8}", BOLD), (f"   {share:.2%}", DIM)]
+    if comparison.flips.keys() - {"label"}:
+        for name, count in comparison.flips.most_common():
+            yield [(f"  {_cut(name, NAME_CELLS)} {grouped(count)}", DIM)]
+    if figures["drift"]:
+        drifts = {drift_name(name): spread for name, spread in figures["drift"].items()}
+        cells = max(map(len, drifts))
+        yield []
+        yield [(f"{'':{cells}}  {'mean':>8}  {'p99':>8}  {'max':>8}", DIM)]
+        for name, spread in drifts.items():
+            numbers = "".join(f"  {spread[one]:8.4f}" for one in ("mean", "p99", "max"))
+            yield [(f"{name:{cells}}", ""), (numbers, "")]
+    if comparison.worst:
+        yield []
+        yield [("what changed most", DIM)]
+        for change in comparison.worst:
+            yield from _change(change)
+    if not kept:
+        yield []
+        yield [("more than is allowed", RED)]
+
+
+def _change(change: Change) -> Iterator[Line]:
+    line: Line = [(change.row.where, CYAN)]
+    for name, (a, b) in change.flips.items():
+        line += [(f"  {name} ", DIM), (_spelled(a), ""), (" → ", DIM), (_spelled(b), BOLD)]
+    for name, drift in change.drifts.items():
+        line += [(f"  {drift_name(name)} ", DIM), (f"{drift:.4f}", "")]
+    yield line
+    text = next((value for value in change.row.inputs().values() if isinstance(value, str)), "")
+    yield [("  " + _cut(" ".join(text.split()), TEXT_CELLS), "")]
+
+
+def drift_name(field: str) -> str:
+    """What the drift of a field is: of a vector by its angle, of a number by its size."""
+    from bertcli.evaluation.comparison import VECTORS
+
+    return f"{field} 1 - cos" if field.rpartition("_")[2] in VECTORS else f"{field} ±"
+
+
+def _spelled(answer: Any) -> str:
+    if answer is None:
+        return "-"
+    if isinstance(answer, list):
+        parts = [" ".join(map(str, part)) if isinstance(part, list) else str(part) for part in answer]
+        return _cut(", ".join(parts) or "-", TEXT_CELLS // 2)
+    return _cut(str(answer), NAME_CELLS)
+
+
+def _cut(text: str, cells: int) -> str:
+    return text if len(text) <= cells else text[: cells - 1] + "…"
