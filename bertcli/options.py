@@ -8,6 +8,7 @@
     @model_options                       → model: ModelOptions
     @long_options                        → long: LongOptions
     @run_options                         → run: RunOptions
+    @machine_options, @manner_options    → the same two, of the options that `bench` does not try itself
     @train_options, @recipe_options      → training: TrainOptions
 
 `command.Command` collapses the click parameters into the dataclasses, which also hold the defaults.
@@ -274,20 +275,40 @@ def _model_options(callback: F, dtype: str) -> F:
     bundle = Bundle("model", "Model", ModelOptions)
     return _stack(
         callback,
-        bundle.option("model", "-m", "--model", metavar="MODEL", shell_complete=_directories,
-                      help="A model directory, or a name in the local Hugging Face cache."),
+        _model_option(bundle),
         bundle.choice("engine", EngineName, "--engine", metavar="NAME", about="Engine"),
-        bundle.option("device", "--device", metavar="NAME", type=device,
-                      help="Device: auto, cpu, cuda, cuda:N or mps."),
+        _device_option(bundle),
         bundle.choice("dtype", ComputeDtype, dtype, metavar="DTYPE", general="dtype",
                       about="What the model computes in"),
         bundle.option("threads", "--threads", metavar="N", type=whole_number(1), help="CPU threads.",
                       unset="all cores"),
         bundle.option("batch_tokens", "--batch-tokens", metavar="N", type=whole_number(1),
                       help="Tokens that run together.", unset="by engine and device"),
+        *_trust_options(bundle),
+    )  # fmt: skip
+
+
+def machine_options(callback: F) -> F:
+    """Which model, and on which device: hands the command `model`, a ModelOptions that says no more."""
+    bundle = Bundle("model", "Model", ModelOptions)
+    return _stack(callback, _model_option(bundle), _device_option(bundle), *_trust_options(bundle))
+
+
+def _model_option(bundle: Bundle) -> Callable[[F], F]:
+    return bundle.option("model", "-m", "--model", metavar="MODEL", shell_complete=_directories,
+                         help="A model directory, or a name in the local Hugging Face cache.")  # fmt: skip
+
+
+def _device_option(bundle: Bundle) -> Callable[[F], F]:
+    return bundle.option("device", "--device", metavar="NAME", type=device,
+                         help="Device: auto, cpu, cuda, cuda:N or mps.")  # fmt: skip
+
+
+def _trust_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
+    return (
         bundle.flag("allow_pickle", "--allow-pickle", help="Load pickle checkpoints (weights only)."),
         bundle.flag("force", "--force", name="force", help="Use a model that the check refuses."),
-    )  # fmt: skip
+    )
 
 
 def long_options(callback: F) -> F:
@@ -368,8 +389,7 @@ def _output_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
 
 def _machine_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
     return (
-        bundle.option("device", "--device", metavar="NAME", type=device,
-                      help="Device: auto, cpu, cuda, cuda:N or mps."),
+        _device_option(bundle),
         bundle.choice("dtype", ComputeDtype, "--dtype", metavar="DTYPE",
                       about="What matrices are multiplied in"),
         bundle.option("threads", "--threads", metavar="N", type=whole_number(1), help="CPU threads.",
@@ -377,12 +397,18 @@ def _machine_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
     )  # fmt: skip
 
 
+def manner_options(callback: F) -> F:
+    """How much a run says: hands the command `run`, a RunOptions."""
+    return _stack(callback, *_manner_options(Bundle("run", "Run", RunOptions)))
+
+
 def _manner_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
     return (
-        bundle.flag("quiet", "-q", "--quiet", rival="training_verbose", help="No progress, no warnings."),
+        bundle.flag("quiet", "-q", "--quiet", rival=f"{bundle.keyword}_verbose",
+                    help="No progress, no warnings."),
         bundle.flag("verbose", "-v", "--verbose", help="Tell every measurement."),
         debug_option("Run"),
-    )
+    )  # fmt: skip
 
 
 DEBUG = "bertcli.debug"
@@ -401,7 +427,7 @@ def debug_option(heading: str) -> Callable[[F], F]:
     )  # fmt: skip
 
 
-def _run(strict: bool, max_errors: int | None, quiet: bool, verbose: bool) -> RunOptions:
+def _run(quiet: bool, verbose: bool, strict: bool = False, max_errors: int | None = None) -> RunOptions:
     return RunOptions(max_errors=1 if strict else max_errors, quiet=quiet, verbose=verbose)
 
 

@@ -30,7 +30,8 @@ def form_option(callback: F) -> F:
 
 
 def show(rows: Iterable[Mapping[str, Any]], form: Form | None, page: Callable[[], Iterable[Line]]) -> None:
-    """Write `rows` as JSON lines, or the lines of `page`, to stdout. Only one of the two is made."""
+    """Write `rows` as JSON lines, or the lines of `page`, to stdout, each as soon as it is there. Only one
+    of the two is made."""
     stdout = console.claim_stdout()
     terminal = console.terminal(stdout)
     if form == "jsonl" or (form is None and not terminal.is_tty):
@@ -42,7 +43,7 @@ def show(rows: Iterable[Mapping[str, Any]], form: Form | None, page: Callable[[]
         lines = (drawn(line, terminal.width, color=terminal.color) for line in shown)
     for line in lines:
         stdout.write(f"{line}\n".encode())
-    stdout.flush()
+        stdout.flush()  # a line may take long to be found
 
 
 def columns(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> Iterable[Line]:
