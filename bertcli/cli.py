@@ -32,6 +32,7 @@ COMMANDS = MappingProxyType(
         "evaluate": "bertcli.commands.evaluate",
         "compare": "bertcli.commands.compare",
         "models": "bertcli.commands.models",
+        "bench": "bertcli.commands.bench",
         "completion": "bertcli.commands.completion",
     }
 )

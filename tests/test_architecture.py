@@ -21,8 +21,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
     frozenset({"commands"}),
+    frozenset({"benchmark"}),
     frozenset({"command", "pipeline", "search", "training"}),
-    frozenset({"settings", "planning", "workers", "receipt", "sinks", "evaluation"}),
+    frozenset({"settings", "settings_file", "planning", "workers", "receipt", "sinks", "evaluation"}),
     frozenset({"options", "feed", "journal", "sources", "tasks"}),
     frozenset({"parameters", "models"}),
     frozenset({"engines"}),
@@ -34,6 +35,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 STRANGERS: dict[str, frozenset[str]] = {
     "pipeline": frozenset({"options", "settings", "command", "sources", "models", "console", "journal"}),
     "workers": frozenset({"options", "sources", "models", "console", "journal"}),
+    "benchmark": frozenset({"options", "settings", "sources", "sinks", "models", "console", "journal"}),
     "planning": frozenset({"options", "sources", "models", "console", "journal"}),
     "evaluation": frozenset({"options", "sources", "journal", "feed", "console"}),
     "tasks": frozenset({"options", "sources", "journal", "feed"}),
@@ -49,7 +51,7 @@ STRANGERS: dict[str, frozenset[str]] = {
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "click": ("cli", "command", "commands", "options", "parameters", "settings"),
-    "numpy": ("tasks", "training", "models", "engines", "sinks", "evaluation", "search"),
+    "numpy": ("tasks", "training", "models", "engines", "sinks", "evaluation", "search", "benchmark"),
     "matplotlib": ("evaluation.png",),
     "torch": ("engines", "training", "models.convert"),
     "transformers": ("engines", "training", "models.convert"),
@@ -57,7 +59,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "safetensors": ("models", "engines", "training"),
     "huggingface_hub": ("models",),
     "rich": ("console", "sinks.table"),
-    "yaml": ("settings", "training.recipe"),
+    "yaml": ("settings", "settings_file", "training.recipe"),
     "pyarrow": ("sources", "sinks", "search"),
     "zstandard": ("sources", "sinks"),
     "orjson": ("sources", "sinks", "models", "search"),

@@ -1,0 +1,224 @@
+"""What `bench` does: read a sample, try choices on it, watch a whole run, and tell.
+
+options → source, checkpoint, task → sample → search → whole run → verdict
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bertcli import console
+from bertcli.commands.measured import page, rows
+from bertcli.commands.showing import Form, show
+from bertcli.commands.streaming import choose_head, refuse_or_warn, refuse_pairs
+from bertcli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from bertcli.benchmark.sample import Sample, Timed
+    from bertcli.benchmark.trial import Choice
+    from bertcli.benchmark.verdict import Verdict
+    from bertcli.benchmark.whole_run import WholeRun
+    from bertcli.commands.measured import Finding
+    from bertcli.engines import Engine
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.options import (
+        ComputeDtype,
+        EngineName,
+        InputOptions,
+        LongOptions,
+        ModelOptions,
+        RunOptions,
+    )
+    from bertcli.records import Record
+    from bertcli.sources import Source
+    from bertcli.tasks import Task
+
+TaskName = Literal["label", "fill", "embed"]
+
+READING = 0.2  # of the seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What the options of `bench` ask for; `settings` is the file that is written to."""
+
+    task: TaskName | None
+    head: str | None
+    seconds: float
+    save: bool
+    settings: Path
+    form: Form | None
+    inputs: InputOptions
+    model: ModelOptions
+    long: LongOptions
+    run: RunOptions
+
+
+def run_bench(bench: Bench) -> int:
+    """Measure, show everything as it is found, save if asked to, and return the exit code."""
+    console.configure(quiet=bench.run.quiet, verbose=bench.run.verbose)
+    console.claim_stdout()
+    console.quiet_libraries(verbose=bench.run.verbose)
+
+    from bertcli.models.checkpoint import open_checkpoint
+    from bertcli.models.library import resolve
+    from bertcli.sources import open_source
+
+    with closing(open_source(bench.inputs)) as source:
+        if source.prompt:
+            raise UsageError("there is nothing to measure", hint="name a file, or pipe one in")
+        path = resolve(bench.model.model)
+        checkpoint = open_checkpoint(path, allow_pickle=bench.model.allow_pickle)
+        measuring = Measuring(bench, path, checkpoint)
+        facts = {"task": measuring.name, "model": checkpoint.name, "files": list(bench.inputs.files) or ["-"]}
+        findings = measuring.findings(source)
+        show(rows(findings, facts), bench.form, lambda: page(findings, facts))
+    if bench.save:
+        measuring.save()
+    return 0
+
+
+class Measuring:
+    """One task of one checkpoint. Raises ModelError for a checkpoint that does not have it."""
+
+    verdict: Verdict
+
+    def __init__(self, bench: Bench, path: Path, checkpoint: Checkpoint) -> None:
+        from bertcli.models.tokenizer import Tokenizer
+
+        self._bench = bench
+        self._path = path
+        self._checkpoint = checkpoint
+        self._tokenizer = Tokenizer.of(checkpoint)
+        self.name: TaskName = bench.task or _task_of(checkpoint)
+        self._task = self._make_task()
+
+    def findings(self, source: Source) -> Iterator[Finding]:
+        """The sample, each trial, and the verdict, one after the other. Raises InputError without texts."""
+        from bertcli.benchmark.search import Search
+        from bertcli.benchmark.verdict import verdict
+
+        sample = self._sample(source)
+        yield sample
+        search = Search(sample.timed, self._task, self._engine, seconds=self._bench.seconds * (1 - READING))
+        yield from search.trials()
+        best = search.best
+        whole = self._whole_run(sample.timed[: best.texts], best.choice)
+        self.verdict = verdict(search, sample, whole)
+        yield self.verdict
+
+    def save(self) -> None:
+        """Write what is better than the defaults into the settings file, for this command."""
+        from bertcli.settings_file import write
+
+        settings = {self._key(name): value for name, value in self.verdict.settings.items()}
+        if not settings:
+            console.say("nothing to save: no setting is better than the defaults")
+            return
+        write(self._bench.settings, self.name, settings)
+        written = ", ".join(f"{name}: {value}" for name, value in settings.items())
+        console.say(f"wrote {self._bench.settings}: {self.name}: {written}")
+
+    def _make_task(self) -> Task:
+        long, pair = self._bench.long, self._bench.inputs.pair_field
+        if self.name == "label":
+            from bertcli.tasks.label import Label
+
+            head = choose_head(self._checkpoint, "label", self._bench.head)
+            refuse_or_warn(self._checkpoint, "label", force=self._bench.model.force, head=head)
+            return Label(self._checkpoint, self._tokenizer, head, long, top="all")
+        refuse_pairs(pair, f"`bench` of {self.name}")
+        if self.name == "fill":
+            from bertcli.tasks.fill import Fill
+
+            head = self._checkpoint.head("fill")
+            refuse_or_warn(self._checkpoint, "fill", force=self._bench.model.force, head=head)
+            return Fill(self._checkpoint, self._tokenizer, head, long)
+        from bertcli.tasks.embed import Embed
+
+        refuse_or_warn(self._checkpoint, "embed", force=self._bench.model.force)
+        return Embed(self._checkpoint, self._tokenizer, long)
+
+    def _sample(self, source: Source) -> Sample:
+        from bertcli.benchmark.sample import take
+
+        limit = self._checkpoint.embed_max_length if self.name == "embed" else self._checkpoint.max_length
+        sample = take(
+            source,
+            self._tokenizer,
+            self._task,
+            limit=self._bench.long.max_length or limit,
+            seconds=self._bench.seconds * READING,
+            adapt=self._adapted,
+        )
+        if not sample.timed:
+            raise InputError("there is no text to measure with", hint="the input is empty, blank or broken")
+        return sample
+
+    def _adapted(self, record: Record) -> Record:
+        """For `fill`, a text with a word missing."""
+        if self.name != "fill":
+            return record
+        from bertcli.benchmark.sample import with_mask
+        from bertcli.tasks.fill import SPELLINGS
+
+        return with_mask(record, (*SPELLINGS, str(self._tokenizer.mask_token)))
+
+    def _engine(self, name: EngineName, dtype: ComputeDtype) -> Engine:
+        from bertcli.engines.choosing import choose
+        from bertcli.engines.finite import Finite
+
+        options = replace(self._bench.model, engine=name, dtype=dtype)
+        return Finite(choose(self._checkpoint, options, tokens_ahead=None))
+
+    def _key(self, setting: str) -> str:
+        """How the command calls a setting: `embed` has another use for `dtype`."""
+        return "compute-dtype" if setting == "dtype" and self.name == "embed" else setting
+
+    def _whole_run(self, sample: list[Timed], choice: Choice) -> WholeRun | None:
+        """The best choice as a user would run it, over some texts, from a file into a file."""
+        from bertcli.benchmark.whole_run import watch
+
+        with tempfile.TemporaryDirectory(prefix="bertcli-") as folder:
+            texts, answers = Path(folder, "texts.jsonl"), Path(folder, "answers.jsonl")
+            fields = [{"text": timed.record.text, "pair": timed.record.pair} for timed in sample]
+            texts.write_text("".join(json.dumps(row) + "\n" for row in fields), encoding="utf-8")
+            command = [*self._command(choice), "--text-field", "text", "-o", str(answers), str(texts)]
+            return watch(command, _environment())
+
+    def _command(self, choice: Choice) -> list[str]:
+        """`bertcli TASK …` with the options of this bench and of a choice, and no settings."""
+        bench, model = self._bench, self._bench.model
+        command = [sys.executable, "-m", "bertcli", "--config", os.devnull, self.name]
+        command += ["-m", str(self._path), "--device", model.device, "--engine", choice.engine]
+        command += [f"--{self._key('dtype')}", choice.dtype, "--long", bench.long.mode]
+        command += ["--threads", str(choice.threads), "--batch-tokens", str(choice.batch_tokens)]
+        numbers = {"--max-length": bench.long.max_length, "--overlap": bench.long.overlap}
+        command += [
+            word for name, value in numbers.items() if value is not None for word in (name, str(value))
+        ]
+        command += ["--head", bench.head] if bench.head is not None and self.name == "label" else []
+        command += ["--pair-field", "pair"] if bench.inputs.pair_field is not None else []
+        flags = {"--force": model.force, "--allow-pickle": model.allow_pickle}
+        return command + [flag for flag, given in flags.items() if given]
+
+
+def _task_of(checkpoint: Checkpoint) -> TaskName:
+    """What the checkpoint is made for: to label, to embed, to fill masks; vectors can be had from any."""
+    if any(not head.missing for head in checkpoint.heads_of("label")):
+        return "label"
+    if not checkpoint.pooling.declared and any(not head.missing for head in checkpoint.heads_of("fill")):
+        return "fill"
+    return "embed"
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("BERTCLI_")}

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertcli.benchmark.agreement import Agreement, agreement
+from bertcli.records import Problem, Record, Result
+
+
+def results(*values: dict[str, Any] | None) -> list[Result]:
+    failed = Problem("engine", "broken")
+    return [
+        Result(Record(number, {}, "text"), value or {}, None if value else failed)
+        for number, value in enumerate(values)
+    ]
+
+
+def labels(**scores: float) -> dict[str, Any]:
+    ranked = sorted(scores.items(), key=lambda item: -item[1])
+    return {"label": ranked[0][0], "labels": [{"label": name, "score": score} for name, score in ranked]}
+
+
+def test_labels_flip_when_another_one_is_best() -> None:
+    reference = results(labels(a=0.6, b=0.4), labels(a=0.9, b=0.1), None)
+    found = results(labels(a=0.45, b=0.55), labels(a=0.8, b=0.2), labels(a=1.0))
+    told = agreement(reference, found)
+    assert told == Agreement(2, pytest.approx(0.15), flips=1)
+
+
+def test_fillings_are_told_by_their_words() -> None:
+    one = {"fills": [{"words": ["a", "b"], "score": 0.5}, {"words": ["c", "d"], "score": 0.25}]}
+    other = {"fills": [{"words": ["c", "d"], "score": 0.375}, {"words": ["e", "f"], "score": 0.1}]}
+    assert agreement(results(one), results(other)) == Agreement(1, 0.125, flips=1)
+    assert agreement(results(one), results(one)) == Agreement(1, 0.0, flips=0)
+
+
+def test_a_number_cannot_flip() -> None:
+    assert agreement(results({"score": 3.0}), results({"score": 2.5})) == Agreement(1, 0.5)
+
+
+def test_vectors_have_a_least_cosine() -> None:
+    one = results({"embedding": np.array([1.0, 0.0])}, {"embedding": np.array([0.0, 2.0])})
+    other = results({"embedding": np.array([3.0, 4.0])}, {"embedding": np.array([0.0, 1.0])})
+    assert agreement(one, other) == Agreement(2, 4.0, cosine=pytest.approx(0.6))
+
+
+def test_nothing_to_compare() -> None:
+    assert agreement(results(None), results(None)) == Agreement(0, 0.0)

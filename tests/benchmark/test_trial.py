@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertcli.benchmark.sample import Timed
+from bertcli.benchmark.trial import WARM_UP_TOKENS, Choice, answers, timed
+from tests.fakes import EchoEngine, LetterTask, records
+
+CHOICE = Choice("echo", "cpu", "float32", threads=2, batch_tokens=8)
+
+
+@given(texts=st.lists(st.text("abc!", min_size=1, max_size=9), max_size=12), threads=st.integers(1, 3))
+def test_answers_are_those_of_the_pipeline_in_order(texts: list[str], threads: int) -> None:
+    choice = Choice("echo", "cpu", "float32", threads, batch_tokens=8)
+    found = answers(records(texts), LetterTask(), EchoEngine(), choice)  # type: ignore[arg-type]
+    assert [result.values.get("echo") for result in found] == [
+        None if "!" in text else text for text in texts
+    ]
+
+
+def test_as_much_is_timed_as_takes_the_time() -> None:
+    texts = [f"{number:0100}" for number in range(1000)]
+    sample = [Timed(record, 100) for record in records(texts)]
+    engine = EchoEngine(pack_tokens=8)
+    clock = ticking(engine)
+    trial = timed(sample, LetterTask(width=100), engine, CHOICE, 3.0, clock.__next__)  # type: ignore[arg-type]
+    assert trial.tokens_per_second == pytest.approx(2000)
+    assert trial.texts_per_second == pytest.approx(20)
+    assert trial.texts == 60
+    assert sum(len(window) for call in engine.calls for window in call) == 2 * 2100 + 6000
+    assert WARM_UP_TOKENS <= 2100
+
+
+def ticking(engine: EchoEngine) -> Iterator[float]:
+    """A clock on which the engine takes a second for 2 000 tokens."""
+    while True:
+        yield sum(len(window) for call in engine.calls for window in call) / 2000

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import os
+import sys
+
+from bertcli.benchmark.whole_run import watch
+
+GREEDY = "import time; room = bytearray(80_000_000); time.sleep(0.2)"
+
+
+def test_memory_and_time_are_those_of_the_process_alone() -> None:
+    ours = bytearray(200_000_000)  # which a parent's figures for its children would hold
+    ours[::4096] = b"x" * len(ours[::4096])
+    told = watch([sys.executable, "-c", GREEDY], os.environ)
+    assert told is not None
+    assert told.seconds > 0.2
+    if sys.platform == "linux":
+        assert told.memory is not None
+        assert 80_000_000 < told.memory < 120_000_000
+
+
+def test_a_process_that_fails_tells_nothing() -> None:
+    assert watch([sys.executable, "-c", "raise SystemExit(3)"], os.environ) is None
