@@ -41,6 +41,9 @@ class Reference:
         with torch.inference_mode():
             return [self._answer(window, ask) for window in windows]
 
+    def forward_all(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Array]]:
+        return [self.forward(windows, ask) for ask in asks]
+
     def _answer(self, window: Window, ask: Ask) -> Array:
         match ask:
             case Hidden(-1):
