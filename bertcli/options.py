@@ -109,7 +109,7 @@ class TrainOptions:
     output: str = ""
     model: str | None = None
     dev: str | None = None
-    dev_fraction: float = 0.1
+    dev_fraction: float | None = None
     seed: int = 7
     epochs: int | None = None
     learning_rate: float | None = None
@@ -351,6 +351,7 @@ def train_options(callback: F) -> F:
         bundle.option("dev", "--dev", metavar="FILE", type=click.Path(),
                       help="Examples to measure with, in a file of their own."),
         bundle.option("dev_fraction", "--dev-fraction", metavar="P", type=click.FloatRange(0.001, 0.9),
+                      unset="0.1; none of fewer than 300 labels",
                       help="The share of the examples held out to measure with, without --dev."),
         bundle.option("epochs", "--epochs", metavar="N", type=whole_number(1), unset="3 to 12, by examples",
                       help="The most times each example is seen."),

@@ -112,7 +112,8 @@ def recipe(*, recipe: Path, training: TrainOptions) -> int:
         for skill, found in trainer.best.estimates().items()
         for name, figure in list(found.items())[:1]
     }
-    console.say(f"{training.output}: {trainer.progress.step} steps: {_figures(watched)}")
+    told = [f"{training.output}: {trainer.progress.step} steps", _figures(watched)]
+    console.say(": ".join(filter(None, told)))
     return _interrupted(training) if trainer.interrupted else 0
 
 
@@ -124,12 +125,14 @@ def _learn(
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
     from bertcli.training.examples import hold_out
-    from bertcli.training.run import Request, learn
+    from bertcli.training.run import Request, learn, share_to_hold_out
 
     checkpoint = open_checkpoint(resolve(training.model))
     with _target(training) as target:
         dev = None if training.dev is None else read(replace(inputs, files=(training.dev,), texts=()))
-        held = hold_out(read(inputs), dev, training.dev_fraction, training.seed)
+        examples = read(inputs)
+        share = share_to_hold_out(kind, checkpoint, len(examples), training.dev_fraction)
+        held = hold_out(examples, dev, share, training.seed)
         request = Request(
             kind=kind,
             command=_typed(),
@@ -147,8 +150,9 @@ def _learn(
             standing = learn(request, checkpoint, held, target, resume=training.resume, told=bar.tell)
     for line in standing.history:
         console.note(_figures(line))
-    counts = f"{len(held.train)} examples learnt, {len(held.dev)} held out"
-    console.say(f"{training.output}: {counts}: {_figures(standing.best)}")
+    counts = f"{len(held.train)} examples learnt, {len(held.dev) or 'none'} held out"
+    by = "" if held.dev else "a linear head, cross-validated: "
+    console.say(f"{training.output}: {counts}: {by}{_figures(standing.best)}")
     return _interrupted(training) if standing.interrupted else 0
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bertcli import __version__
 from bertcli.evaluation.bootstrap import Estimate
 from bertcli.evaluation.report import LabelFigures
+from bertcli.training.linear import FOLDS
 from bertcli.training.skills import PreparedSkill
 
 MOST_CLASSES = 40  # listed
@@ -18,7 +19,7 @@ MOST_CLASSES = 40  # listed
 @dataclass(frozen=True, slots=True)
 class Account:
     """What a card tells. `classes` are names with the number of training examples; `figures` and `labels` are
-    those of the held-out part."""
+    those of the held-out part, or where `crossed` of a cross-validated linear head."""
 
     kind: str
     base: str
@@ -29,6 +30,7 @@ class Account:
     classes: Mapping[str, int]
     figures: Mapping[str, Estimate]
     labels: Sequence[LabelFigures]
+    crossed: bool
     steps: int
     finished: bool
 
@@ -45,7 +47,7 @@ def write_card(account: Account) -> str:
         f"# A {account.kind} model trained by bertcli",
         "",
         f"Trained by bertcli {__version__} from `{account.base}` on {account.train} examples"
-        f" ({', '.join(f'`{name}`' for name in account.data)}); {account.dev} were held out.",
+        f" ({', '.join(f'`{name}`' for name in account.data)}); {account.dev or 'none'} were held out.",
         "" if account.finished else f"\n{INTERRUPTED}\n",
         "```console",
         f"$ bertcli {shlex.join(account.command)}",
@@ -54,8 +56,7 @@ def write_card(account: Account) -> str:
         "",
         "## Figures",
         "",
-        f"On the {account.dev} held-out examples, which also chose this state (step {account.steps});"
-        " figures on data that chose nothing may be a little lower. Intervals are 95 % bootstrap intervals.",
+        f"{_crossed(account) if account.crossed else _held(account)} Intervals are 95 % bootstrap intervals.",
         "",
         *_figure_table(account.figures),
         "",
@@ -63,6 +64,21 @@ def write_card(account: Account) -> str:
     if account.classes or account.labels:
         lines += ["## Classes", "", *_class_table(account.classes, account.labels), ""]
     return "\n".join([*lines, *LIMITS, ""])
+
+
+def _held(account: Account) -> str:
+    return (
+        f"On the {account.dev} held-out examples, which also chose this state (step {account.steps}); figures"
+        " on data that chose nothing may be a little lower."
+    )
+
+
+def _crossed(account: Account) -> str:
+    return (
+        f"By cross-validation of a linear head on the base's encoder ({FOLDS} folds). The model went on from"
+        f" such a head, fitted to all examples, for {account.steps} steps of the encoder, which nothing was"
+        " left to measure; it is usually better."
+    )
 
 
 def write_skill_card(

@@ -46,12 +46,13 @@ class Held:
 
 
 def hold_out(examples: Sequence[Example], dev: Sequence[Example] | None, fraction: float, seed: int) -> Held:
-    """The examples with those of `dev` held out, or without `dev` a seeded `fraction` of each class.
+    """The examples with those of `dev` held out, or without `dev` a seeded `fraction` of each class, which
+    may be 0.
 
     Equal texts go to the same side, so that nothing measured with was learnt from.
     """
-    if dev is not None:
-        return Held(tuple(examples), tuple(dev))
+    if dev is not None or not fraction:
+        return Held(tuple(examples), tuple(dev or ()))
     groups: dict[str, list[tuple[str, str | None]]] = {}
     for key, target in {(e.text, e.pair): e.target for e in examples}.items():
         groups.setdefault(target if isinstance(target, str) else "", []).append(key)

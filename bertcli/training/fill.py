@@ -40,6 +40,7 @@ class FillLesson:
         self._measured = Masking.of(tokenizer, RATE)
         self._frame = tokenizer.frame(False)
         self.machine = machine
+        self.is_watched = True
         self.train = _pieces(tokenizer, held.train, length)
         self.dev = _pieces(tokenizer, held.dev, length)
         self.lengths: Sequence[int] = [len(one) for one in self.train]

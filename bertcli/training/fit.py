@@ -84,13 +84,14 @@ class Fit:
         self.best_weights: dict[str, Any] = {}
 
     def run(self, *, resume: bool) -> Standing:
-        """Teach until the schedule ends, nothing gets better, or Ctrl-C; leave the model at its best."""
+        """Teach until the schedule ends, nothing gets better, or Ctrl-C; leave the model at its best, or at
+        its last where nothing is held out."""
         torch.manual_seed(self.pace.seed)
         if resume:
             self._load()
         else:
             self.lesson.begin()
-            self._measure()
+            self._measure_if_watched()
         self.standing.interrupted = False
         saved = time.monotonic()
         every = min(self.epoch_steps, MEASURE_STEPS)
@@ -99,7 +100,7 @@ class Fit:
                 loss = self._step()
                 self.told(self.standing.step, self.steps, loss)
                 if self.standing.step % every == 0:
-                    self._measure()
+                    self._measure_if_watched()
                 if asked():
                     self.standing.interrupted = True
                     break
@@ -108,7 +109,10 @@ class Fit:
                     saved = time.monotonic()
             if self.standing.interrupted:
                 self._save()
-        self.lesson.model.load_state_dict(self.best_weights)
+        if self.lesson.is_watched:
+            self.lesson.model.load_state_dict(self.best_weights)
+        else:
+            self.standing.best, self.standing.best_step = self.examine().figures(), self.standing.step
         return self.standing
 
     def examine(self) -> Examination:
@@ -146,7 +150,9 @@ class Fit:
             self._epoch = (epoch, found)
         return self._epoch[1]
 
-    def _measure(self) -> None:
+    def _measure_if_watched(self) -> None:
+        if not self.lesson.is_watched:
+            return
         standing, model = self.standing, self.lesson.model
         figures = self.examine().figures()
         standing.history.append({"step": standing.step} | figures)

@@ -1,7 +1,8 @@
 """Learn labels: one class a text, several, a number; of texts or of pairs.
 
 First a regularised linear head on the fixed encoder, then the encoder with that head as its beginning. What
-measures better on the held-out part is kept, so that a handful of examples a class cannot ruin the encoder.
+measures better on the held-out part is kept. Where nothing is held out, because the examples are few, the
+last state is kept, and linear heads are cross-validated to say about how good it is at least.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from bertcli.training.batches import encode
 from bertcli.training.examination import Examination, of_numbers, of_one_label, of_several_labels
 from bertcli.training.examples import MULTI, REGRESSION, Held, classes_of, problem_of, targets_of
 from bertcli.training.lessons import Machine, load_base
-from bertcli.training.linear import fit_head, loss_of
+from bertcli.training.linear import cross_validated, fit_head, folds_of, loss_of
 from bertcli.training.pooled import append_mean_layer
 
 if TYPE_CHECKING:
@@ -49,14 +50,14 @@ class LabelLesson:
             label2id={name: number for number, name in enumerate(self.classes)},
             problem_type=self.problem,
         )
-        # A base that was a classifier already reads its labels from [CLS], pooler and all.
-        ready = "label" in checkpoint.heads and not checkpoint.heads["label"].missing
-        self.pools = checkpoint.model_type == "bert" and not ready
+        self.pools = begins_linear(checkpoint)
         if self.pools:
             append_mean_layer(self.model)
         if len(self.train) < MANY:  # too few to learn words from, and steps are cheaper
             self.model.base_model.embeddings.requires_grad_(False)
         self.model.to(machine.device)
+        self.is_watched = bool(held.dev)
+        self._crossed = None if self.is_watched else self._cross_validated(held)
 
     def begin(self) -> None:
         """Give the new head the weights of a linear head fitted on what the untouched encoder says."""
@@ -74,16 +75,30 @@ class LabelLesson:
         return loss_of(logits, self.targets[list(chosen)].to(logits.device), self.problem)
 
     def examine(self) -> Examination:
+        """Of the model on the held-out part, or without one of linear heads on the encoder as it was."""
+        if self._crossed is not None:
+            return self._judged(self._crossed, self.targets)
         logits = torch.zeros(len(self.dev), len(self.classes))
         for indices, inputs in self.machine.sweep(self.dev):
             logits[indices] = self.model(**inputs).logits.float().cpu()
-        loss = float(loss_of(logits, self.dev_targets, self.problem))
-        gold = self.dev_targets.numpy()
+        return self._judged(logits, self.dev_targets)
+
+    def _judged(self, logits: Tensor, targets: Tensor) -> Examination:
+        loss = float(loss_of(logits, targets, self.problem))
+        gold = targets.numpy()
         if self.problem == REGRESSION:
             return of_numbers(logits[:, 0].numpy(), gold, loss)
         if self.problem == MULTI:
             return of_several_labels((logits > 0).numpy(), gold > 0.5, self.classes, loss)
         return of_one_label(logits.argmax(1).numpy(), gold, self.classes, loss)
+
+    def _cross_validated(self, held: Held) -> Tensor:
+        """Logits [texts, classes] of each training text by a linear head that was fitted without it."""
+        features = self._features()
+        folds = folds_of([(e.text, e.pair) for e in held.train], [str(e.target) for e in held.train])
+        return cross_validated(
+            features / features.std(), self.targets, len(self.classes), self.problem, torch.tensor(folds)
+        )
 
     def _features(self) -> Tensor:
         """What the classifier reads of each training text: float32 [texts, hidden]."""
@@ -93,3 +108,10 @@ class LabelLesson:
             for indices, inputs in self.machine.sweep(self.train):
                 features[indices] = self.model.bert(**inputs).pooler_output.float().cpu()
         return features
+
+
+def begins_linear(checkpoint: Checkpoint) -> bool:
+    """Whether a new head begins as a linear one on the mean of the encoder's states: of a BERT, unless it was
+    a classifier already, which reads its labels from [CLS], pooler and all."""
+    ready = "label" in checkpoint.heads and not checkpoint.heads["label"].missing
+    return checkpoint.model_type == "bert" and not ready

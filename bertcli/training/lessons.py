@@ -31,10 +31,14 @@ transformers.utils.logging.disable_progress_bar()
 
 
 class Lesson(Protocol):
-    """What `fit` teaches. `lengths` are those of the training texts, in tokens."""
+    """What `fit` teaches. `lengths` are those of the training texts, in tokens.
+
+    `is_watched` says that something is held out, by which the best state can be told.
+    """
 
     model: Any
     lengths: Sequence[int]
+    is_watched: bool
 
     def begin(self) -> None:
         """What is done once, before the first step."""
@@ -42,7 +46,7 @@ class Lesson(Protocol):
     def loss(self, chosen: Sequence[int], seed: int) -> Tensor: ...
 
     def examine(self) -> Examination:
-        """Answers for the held-out part, measured."""
+        """Answers for the held-out part, measured; without one, whatever else can be said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from bertcli.training.card import Account, write_card
 from bertcli.training.examples import Held, spread
 from bertcli.training.fill import FillLesson
 from bertcli.training.fit import Fit, Pace, Standing
-from bertcli.training.label import LabelLesson
+from bertcli.training.label import LabelLesson, begins_linear
 from bertcli.training.lessons import Machine
 from bertcli.training.tag import TagLesson
 
@@ -34,6 +34,8 @@ RATES: Mapping[Kind, float] = {"label": 1e-4, "tag": 3e-4, "fill": 2e-4}
 FEWEST_STEPS = 400  # worth making, if the epochs for it are not too many
 MOST_EPOCHS, FEWEST_EPOCHS = 12, 3
 BATCH_TOKENS = 2048
+TENTH = 0.1
+FEW = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,17 @@ class Request:
     device: str
     dtype: str
     threads: int | None
+
+
+def share_to_hold_out(kind: Kind, checkpoint: Checkpoint, examples: int, asked: float | None) -> float:
+    """The share of the examples to measure with: as asked, else a tenth, but none of a few labels.
+
+    A tenth of so few could not tell one state from another, and they are worth more to learn from; label
+    heads that begin as linear ones are measured by cross-validation instead.
+    """
+    if asked is not None:
+        return asked
+    return 0.0 if kind == "label" and begins_linear(checkpoint) and examples < FEW else TENTH
 
 
 def learn(
@@ -109,6 +122,7 @@ def _account(
         classes=classes,
         figures=examination.estimates(),
         labels=examination.labels,
+        crossed=not held.dev,
         steps=fit.standing.best_step,
         finished=not fit.standing.interrupted,
     )

@@ -30,6 +30,7 @@ class TagLesson:
         self, checkpoint: Checkpoint, tokenizer: Tokenizer, held: Held, machine: Machine, length: int
     ) -> None:
         self.machine = machine
+        self.is_watched = True
         self.classes = tag_names(held.train)
         self._index = {name: number for number, name in enumerate(self.classes)}
         if unknown := sorted({tag for e in held.dev for tag in e.target} - set(self._index)):

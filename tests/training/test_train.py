@@ -107,6 +107,28 @@ def test_a_temperature_of_the_base_is_not_the_new_models(
     assert "bertcli" not in json.loads((again / "config.json").read_text())
 
 
+def test_few_labels_are_all_learnt_from(
+    checkpoints: Make, labelled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = checkpoints("bert", "fill")
+    out = tmp_path / "m"
+    assert main(["train", "label", labelled, "-m", str(base), "-o", str(out), "--epochs", "2"]) == 0
+    told = "36 examples learnt, none held out: a linear head, cross-validated: macro f1"
+    assert told in capsys.readouterr().err
+    assert "By cross-validation of a linear head" in (out / "README.md").read_text()
+    train("label", labelled, "--dev-fraction", "0.25", "--epochs", "1", "--force", base=base, out=out)
+    assert "On the 9 held-out examples" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert"])
+def test_heads_that_do_not_begin_linear_hold_out_a_tenth(
+    family: str, checkpoints: Make, labelled: str, tmp_path: Path
+) -> None:
+    base = checkpoints(family, "fill")
+    out = train("label", labelled, "--epochs", "1", base=base, out=tmp_path / "m")
+    assert "On the 4 held-out examples" in (out / "README.md").read_text()
+
+
 def test_the_bundled_model_is_the_default_base(
     checkpoints: Make, labelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
