@@ -308,7 +308,7 @@ def completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
 
 def test_bash_completes_commands_options_values_and_files(completions: Callable[..., list[str]]) -> None:
-    assert completions("bertcli comp") == ["completion"]
+    assert completions("bertcli compl") == ["completion"]
     assert completions("bertcli completion ") == ["bash", "zsh", "fish"]
     assert "--text-field" in completions("bertcli label --text")
     assert completions("bertcli label --engine in") == ["instant"]
@@ -318,7 +318,7 @@ def test_bash_completes_commands_options_values_and_files(completions: Callable[
 
 def test_completion_does_not_stumble_over_broken_settings(completions: Callable[..., list[str]]) -> None:
     Path("broken.yaml").write_text("nonsense: [")
-    assert completions("bertcli comp", str(Path("broken.yaml").absolute())) == ["completion"]
+    assert completions("bertcli compl", str(Path("broken.yaml").absolute())) == ["completion"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

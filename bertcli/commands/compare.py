@@ -29,7 +29,7 @@ TaskName = Literal["label", "tag", "fill", "embed"]
     examples="""
     $ bertcli compare before.jsonl after.jsonl
     $ bertcli compare --models ./old ./new reviews.jsonl --max-flips 0.5%
-    $ bertcli compare --models ./old ./new texts.txt --task embed --max-drift 0.01
+    $ bertcli compare --models ./large ./small texts.txt --task embed
     """
 )
 @click.option("--models", nargs=2, metavar="A B", help="Run two models on FILES, instead of comparing two.")

@@ -13,7 +13,14 @@ from typing import IO, TYPE_CHECKING, Any
 from bertcli import console
 from bertcli.commands.label import Labelling
 from bertcli.commands.showing import Line, show
-from bertcli.commands.streaming import Counter, choose_head, engine_for, feed_of, refuse_or_warn
+from bertcli.commands.streaming import (
+    Counter,
+    choose_head,
+    engine_for,
+    feed_of,
+    refuse_or_warn,
+    warn_of_shortage,
+)
 from bertcli.console.drawing import BOLD, CYAN, DIM, RED, grouped
 from bertcli.errors import InputError, UsageError
 
@@ -135,6 +142,7 @@ def _answer(request: Models, name: str, sink: Sink) -> None:
                 sink=sink,
                 receipt=Counter(receipt, bar),
                 max_errors=request.run.max_errors,
+                on_shortage=warn_of_shortage,
             )
     receipt.finish()
     console.say(f"{checkpoint.name}: {receipt.line()}")

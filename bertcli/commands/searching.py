@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from bertcli import console
-from bertcli.commands.streaming import engine_for, feed_of, refuse_clash, refuse_or_warn
+from bertcli.commands.streaming import engine_for, feed_of, refuse_clash, refuse_or_warn, warn_of_shortage
 from bertcli.console.drawing import duration, grouped
 from bertcli.errors import BertcliError, UsageError
 from bertcli.feed import Feed
@@ -173,6 +173,7 @@ def _carry(
             sink=sink,
             receipt=Telling(receipt, bar),
             max_errors=request.run.max_errors,
+            on_shortage=warn_of_shortage,
         )
     if receipt.failed > FAILURES_TOLD:
         console.warn(f"{receipt.failed - FAILURES_TOLD} more records could not be searched")

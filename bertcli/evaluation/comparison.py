@@ -32,6 +32,13 @@ def _places(spans: Any) -> Any:
     return [[span["label"], span["start"], span["end"]] for span in spans]
 
 
+def _tags(tokens: Any) -> Any:
+    """What tokens are tagged with; of tokens that are only counted, the number."""
+    if not isinstance(tokens, list):
+        return tokens
+    return [token.get("label") if isinstance(token, dict) else token for token in tokens]
+
+
 def _best_words(fills: Any) -> Any:
     return fills[0]["words"] if fills else []
 
@@ -40,13 +47,14 @@ FLIPPING: Mapping[str, Callable[[Any], Any]] = {
     "label": str,
     "labels": _names,
     "spans": _places,
+    "tokens": _tags,
     "fills": _best_words,
     "answer": str,
     "likelier": str,
 }
 NUMBERS = ("score", "entropy", "margin", "perplexity")
 VECTORS = ("embedding",)
-REMARKS = ("windows", "truncated", "error")
+REMARKS = ("windows", "truncated", "error", "start", "end", "words")  # of an answer; none by themselves
 FAILED = "error"
 
 

@@ -70,6 +70,10 @@ SPAN = {"label": "PER", "start": 0, "end": 3, "text": "Ada", "score": 0.9}
         ("fills", [{"words": ["a"]}], [{"words": ["b"]}], True),
         ("fills", [{"words": ["a"]}], [], True),
         ("likelier", "text", "pair", True),
+        ("tokens", [{"token": "a", "label": "O", "score": 1}], [{"token": "a", "label": "O"}], False),
+        ("tokens", [{"token": "a", "label": "O"}], [{"token": "a", "label": "B-X"}], True),
+        ("tokens", 7, 7, False),
+        ("answer", "a b", None, True),
     ],
 )
 def test_what_counts_as_another_answer(field: str, one: Any, other: Any, flips: bool) -> None:
@@ -110,6 +114,14 @@ def test_the_surest_flips_come_first() -> None:
         comparison.add(row(number, label="a", score=score), row(number, label="b", score=score))
     comparison.add(row(3, label="a", score=0.1), row(3, label="a", score=1.0))
     assert [change.row.where for change in comparison.worst] == ["f:1", "f:2"]
+
+
+def test_where_an_answer_stands_is_no_input() -> None:
+    one = row(text="t", answer="a", start=0, end=1, score=0.5, windows=2)
+    other = row(text="t", answer=None, start=None, end=None, score=0.75)
+    comparison = Comparison()
+    comparison.add(one, other)
+    assert (comparison.flipped, comparison.largest_drift) == (1, 0.25)
 
 
 def test_answers_to_different_records_are_refused() -> None:
