@@ -42,6 +42,7 @@ def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal
         from bertcli.sinks.page import check_layout as check_page_layout
 
         check_page_layout(layout)
+        _refuse_terminal(form, options, terminal)
     to_stdout = is_stdout(options.path)
     squeeze = compressor(compression) if compression else None  # may be missing: found out before the file is
     plain = open_output(options.path, stdout, force=options.force, eager=to_stdout and terminal.is_tty)
@@ -101,8 +102,7 @@ def _split_compression(path: str) -> tuple[str, str]:
 def _open_binary(
     form: str, options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal
 ) -> Sink:
-    if is_stdout(options.path) and terminal.is_tty:
-        raise UsageError(f"{form} is not for a terminal", hint=f"write it to a file: -o NAME.{form}")
+    _refuse_terminal(form, options, terminal)
     if form == "npy":
         from bertcli.sinks.npy import NpySink
 
@@ -110,3 +110,8 @@ def _open_binary(
     from bertcli.sinks.parquet import ParquetSink
 
     return ParquetSink.open(options.path, layout, stdout, force=options.force)
+
+
+def _refuse_terminal(form: str, options: OutputOptions, terminal: Terminal) -> None:
+    if is_stdout(options.path) and terminal.is_tty:
+        raise UsageError(f"{form} is not for a terminal", hint=f"write it to a file: -o NAME.{form}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertcli.console import Terminal
 from bertcli.errors import UsageError
 from bertcli.records import Record, Result
 from bertcli.sinks import Layout
@@ -108,6 +109,11 @@ def test_an_interrupted_page_is_not_there(tmp_path) -> None:
 def test_other_answers_make_no_page() -> None:
     with pytest.raises(UsageError, match="`label` gives none"):
         to_bytes([], LABEL, form="html")
+
+
+def test_a_page_is_not_for_a_terminal() -> None:
+    with pytest.raises(UsageError, match="not for a terminal"):
+        to_bytes([], PAGE, form="html", terminal=Terminal(True, 80))
 
 
 # In a browser
