@@ -1,0 +1,153 @@
+"""Compare bertcli with what people run, on this machine and on texts of your own.
+
+    pip install '.[plot]'
+    python -m tests.benchmarks FILE --model DIR --fill-model DIR --report bench.md --plot bench.svg
+    python -m tests.benchmarks FILE --model DIR --fill-model DIR --quick
+
+FILE holds mixed texts, one a line. `--model` is a sentence-transformers model, whose encoder gets random
+heads for the tasks it has none for; `--fill-model` is a masked language model. The peers are installed from
+the registry into --peers at the first run. Nothing else should run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertcli.engines.device import choose_dtype
+from tests.benchmarks import checkpoints, environments, report, texts
+from tests.benchmarks.contest import Contestant, hold
+from tests.benchmarks.limit import matrix_rate, operations
+from tests.benchmarks.processes import measured as measured_processes
+from tests.benchmarks.report import Measured
+
+TASKS = ("embed", "label", "label-77", "fill", "tag")
+ROUNDS = 5
+QUICK_TEXTS = 48
+MASK = "[MASK]"
+
+
+def main() -> None:
+    options = parsed()
+    folder = Path(options.work)
+    folder.mkdir(parents=True, exist_ok=True)
+    pythons = {name: environments.python_of(name, Path(options.peers)) for name in environments.PACKAGES}
+    lines = texts.read(Path(options.file))
+    found = []
+    for task, model, shape in plan(options, folder):
+        asked = texts.shaped(lines, shape, options.texts)
+        asked = texts.masked(asked, MASK) if task == "fill" else asked
+        print(f"{task}, {model.name}, {shape}", file=sys.stderr)
+        found.append(compared(task, model, shape, asked, pythons, options.rounds, folder))
+        print("\n".join(report.contest(found[-1])), flush=True)
+    pages = [line for each in found for line in report.contest(each)]
+    if not options.no_processes:
+        sample = folder / "sample.txt"
+        sample.write_text("\n".join(lines[: options.texts]) + "\n", encoding="utf-8")
+        whole = measured_processes(
+            Path(options.fill_model), Path(options.model), sample, pythons["peers"], options.rounds, folder
+        )
+        pages += (table := list(report.processes(list(whole))))
+        print("\n".join(table))
+    if options.report:
+        told = [f"* {name}: {json.dumps(environments.versions(python))}" for name, python in pythons.items()]
+        Path(options.report).write_text("\n".join([*told, "", *pages]), encoding="utf-8")
+    if options.plot:
+        from tests.benchmarks.plot import draw
+
+        draw(found, Path(options.plot))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", help="mixed texts, one a line")
+    parser.add_argument("--model", required=True, help="a sentence-transformers model of the BERT family")
+    parser.add_argument("--fill-model", required=True, help="a masked language model")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--shapes", nargs="+", choices=texts.SHAPES, default=list(texts.SHAPES))
+    parser.add_argument("--no-base", action="store_true", help="leave out the model of BERT-base's size")
+    parser.add_argument("--no-processes", action="store_true", help="leave out whole processes")
+    parser.add_argument("--texts", type=int, default=1000, help="of each shape")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="that are timed; medians are told")
+    parser.add_argument("--quick", action="store_true", help="few texts, mixed ones only, one round")
+    parser.add_argument("--peers", default="build/peers", help="where the peers are installed")
+    parser.add_argument("--work", default=str(Path(tempfile.gettempdir(), "bertcli-benchmarks")))
+    parser.add_argument("--report", help="a Markdown file to write")
+    parser.add_argument("--plot", help="a picture to write, .svg or .png")
+    options = parser.parse_args()
+    if options.quick:
+        options.texts, options.rounds, options.shapes = QUICK_TEXTS, 1, ["mixed"]
+    return options
+
+
+def plan(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path, str]]:
+    """(task, checkpoint, shape) of each contest. The large model gets the mixed texts alone."""
+    small, filler = Path(options.model), Path(options.fill_model)
+    for task in options.tasks:
+        model = filler if task == "fill" else checkpoints.with_head(small, task, folder)
+        yield from ((task, model, shape) for shape in options.shapes)
+        if not options.no_base:
+            large = checkpoints.base(small, folder)
+            yield task, checkpoints.with_head(large, task, folder), options.shapes[0]
+
+
+def compared(
+    task: str,
+    model: Path,
+    shape: str,
+    asked: Sequence[str],
+    pythons: dict[str, Path],
+    rounds: int,
+    folder: Path,
+) -> Measured:
+    """The outcome of one contest."""
+    tokens, needed = operations(model, task, asked)
+    limits = {dtype: matrix_rate(dtype) for dtype in ("float32", "bfloat16")}
+    outcomes = hold(list(contestants(task, model, pythons, folder)), asked, rounds, folder)
+    name = checkpoints.BASE if model.name.startswith("bert-base") else model.name
+    return Measured(task, name, shape, len(asked), tokens, needed, limits, outcomes)
+
+
+def contestants(task: str, model: Path, pythons: dict[str, Path], folder: Path) -> Iterator[Contestant]:
+    """Who takes part; the first is what people run."""
+    shared: dict[str, Any] = {"task": task, "model": str(model), "folder": str(folder)}
+    peer, onnx = pythons["peers"], pythons["onnx"]
+    how = "sentence-transformers" if task == "embed" else "pipeline"
+    yield Contestant(f"{how}, defaults", peer, shared | {"how": how})
+    if task != "embed":
+        yield Contestant(f"{how}, best batch", peer, shared | {"how": how, "batch": "best"})
+    lower = shared | {"how": how, "batch": "best", "dtype": "bfloat16"}
+    yield Contestant(f"{how}, bfloat16", peer, lower)
+    if task == "embed":
+        yield Contestant(f"{how}, ONNX", onnx, shared | {"how": how, "backend": "onnx"})
+    if task in ("embed", "label", "label-77"):
+        length = length_of(model, task)
+        for dtype in ("float32", "int8"):
+            options = shared | {"how": "onnxruntime", "dtype": dtype, "length": length}
+            yield Contestant(f"onnxruntime, {dtype}", onnx, options)
+    import torch
+
+    own = str(choose_dtype("auto", torch.device("cpu"))).removeprefix("torch.")
+    for dtype in dict.fromkeys(("float32", own)):
+        yield Contestant(f"bertcli, {dtype}", Path(sys.executable), shared | {"dtype": dtype}, ours=True)
+
+
+def length_of(model: Path, task: str) -> int:
+    """The number of tokens that texts are cut to."""
+    from bertcli.models.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(model)
+    return checkpoint.embed_max_length if task == "embed" else checkpoint.max_length
+
+
+if __name__ == "__main__":
+    main()

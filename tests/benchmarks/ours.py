@@ -1,0 +1,66 @@
+"""bertcli, as `peers` serves the others: texts into the pipeline, answers out of it, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertcli.benchmark.trial import Choice, answers
+from bertcli.engines.choosing import choose
+from bertcli.engines.finite import Finite
+from bertcli.models.checkpoint import Checkpoint, open_checkpoint
+from bertcli.models.tokenizer import Tokenizer
+from bertcli.options import LongOptions, ModelOptions
+from bertcli.records import Record, Result
+from bertcli.tasks import Task
+from bertcli.tasks.embed import Embed
+from bertcli.tasks.fill import Fill
+from bertcli.tasks.label import Label
+from bertcli.tasks.tag import Tag
+from tests.benchmarks.serving import Answer, serve
+
+CUT = LongOptions("truncate")  # as the peers do
+
+
+def load(options: dict[str, Any]) -> Answer:
+    """The packed engine with its own settings, as a long run has it."""
+    checkpoint = open_checkpoint(Path(options["model"]))
+    task = _task(options["task"].partition("-")[0], checkpoint, Tokenizer.of(checkpoint))
+    settings = ModelOptions(engine="packed", device="cpu", dtype=options["dtype"])
+    engine = Finite(choose(checkpoint, settings, tokens_ahead=None))
+    choice = Choice(engine.name, engine.device, engine.dtype, engine.workers, engine.pack_tokens)
+
+    def answer(texts: Sequence[str]) -> Any:
+        records = [Record(number, {"text": text}, text) for number, text in enumerate(texts)]
+        found = [_said(result) for result in answers(records, task, engine, choice)]
+        return np.stack(found) if options["task"] == "embed" else found
+
+    return answer
+
+
+def _task(name: str, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Task:
+    match name:
+        case "embed":
+            return Embed(checkpoint, tokenizer, CUT)
+        case "fill":
+            return Fill(checkpoint, tokenizer, checkpoint.head("fill"), CUT)
+        case "label":
+            return Label(checkpoint, tokenizer, checkpoint.head("label"), CUT)
+        case _:
+            return Tag(checkpoint, tokenizer, checkpoint.head("tag"), CUT)
+
+
+def _said(result: Result) -> Any:
+    values = result.values
+    if "embedding" in values:
+        return values["embedding"]
+    if "fills" in values:
+        return values["fills"][0]["words"][0]
+    return len(values["spans"]) if "spans" in values else values["label"]
+
+
+if __name__ == "__main__":
+    serve(load)

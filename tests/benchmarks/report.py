@@ -1,0 +1,83 @@
+"""What was measured, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.benchmarks.contest import Outcome
+from tests.benchmarks.processes import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One contest: `tokens` and `operations` are those of the distinct texts, `limits` the operations a
+    second of the machine's matrix product by dtype."""
+
+    task: str
+    model: str
+    shape: str
+    texts: int
+    tokens: int
+    operations: int
+    limits: dict[str, float]
+    outcomes: list[Outcome]
+
+    @property
+    def title(self) -> str:
+        return f"{self.task}, {self.model}, {self.shape}"
+
+    def ratio(self, outcome: Outcome) -> float:
+        """How many times as fast as the first contestant."""
+        return self.outcomes[0].median / outcome.median
+
+    def share(self, outcome: Outcome) -> float | None:
+        """The part of the machine's matrix rate; of ours only, whose dtype is known."""
+        dtype = outcome.contestant.options.get("dtype")
+        if not outcome.contestant.ours or dtype not in self.limits:
+            return None
+        return self.operations / outcome.median / self.limits[dtype]
+
+
+def contest(measured: Measured) -> Iterator[str]:
+    """A table of one contest."""
+    first = measured.outcomes[0].contestant.name
+    yield f"### {measured.title}"
+    yield ""
+    yield f"{measured.texts} texts, {measured.tokens} tokens in distinct ones. Ratios to {first}."
+    yield ""
+    like = "least cosine" if measured.task == "embed" else "equal answers"
+    yield f"| | texts/s | ratio | spread | {like} | of the matrix limit |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    for outcome in measured.outcomes:
+        yield _row(measured, outcome)
+    yield ""
+
+
+def _row(measured: Measured, outcome: Outcome) -> str:
+    name = outcome.contestant.name
+    if outcome.failed is not None or not outcome.seconds:
+        return f"| {name} | did not work: {outcome.failed} | | | | |"
+    rate = measured.texts / outcome.median
+    spread = (max(outcome.seconds) - min(outcome.seconds)) / outcome.median
+    share = measured.share(outcome)
+    cells = [
+        name,
+        f"{rate:.1f}" if rate < 100 else f"{rate:.0f}",
+        f"{measured.ratio(outcome):.1f}",
+        f"{spread:.0%}",
+        "" if outcome.likeness is None else f"{outcome.likeness:.5f}",
+        "" if share is None else f"{share:.0%}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def processes(found: Sequence[Process]) -> Iterator[str]:
+    """A table of whole processes; ratios are to the first of each group."""
+    yield "### Whole processes"
+    yield ""
+    yield "| | seconds | ratio | CPU seconds |"
+    yield "| --- | ---: | ---: | ---: |"
+    for process in found:
+        yield f"| {process.name} | {process.median:.2f} | {process.ratio:.1f} | {process.cpu:.2f} |"
+    yield ""
