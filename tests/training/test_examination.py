@@ -57,3 +57,15 @@ def test_perplexity_is_over_pieces_and_not_over_texts() -> None:
     sums = [(1.0, 1.0, 1.0, 0.0), (3.0, 0.0, 3.0, 4 * math.log(2))]
     found = of_pieces(sums).figures()
     assert found == pytest.approx({"accuracy": 0.25, "top_5_accuracy": 1.0, "perplexity": 2.0})
+
+
+def test_the_ranks_of_training_are_those_of_evaluation() -> None:
+    import torch
+
+    from bertcli.evaluation.masked_words import _found
+    from bertcli.training.fill import ranks_and_log_p
+
+    logits = np.random.default_rng(0).normal(size=(20, 9)).astype(np.float32) * 4
+    words = np.random.default_rng(1).integers(9, size=20)
+    found = ranks_and_log_p(torch.from_numpy(logits), torch.from_numpy(words))
+    np.testing.assert_allclose(found, _found(logits, tuple(words.tolist())), rtol=1e-5, atol=1e-5)
