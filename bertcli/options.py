@@ -66,6 +66,7 @@ class OutputOptions:
     force: bool = False
     digits: int | None = None
     prefix: str = ""
+    csv_safe: bool = False
     color: When = "auto"
 
 
@@ -246,6 +247,7 @@ def output_options(callback: F) -> F:
                       unset="4 decimals in tables, 6 significant digits elsewhere"),
         bundle.option("prefix", "--prefix", metavar="STR", show_default=False,
                       help="Put STR before the name of each result field."),
+        bundle.flag("csv_safe", "--csv-safe", help="CSV, TSV: put ' before texts that look like formulas."),
         bundle.choice("color", When, "--color", metavar="WHEN", about="Colours"),
     )  # fmt: skip
 

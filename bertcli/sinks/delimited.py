@@ -15,11 +15,21 @@ from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.jsontext import to_json
 from bertcli.sinks.numbers import Numbers
 
+FORMULA = re.compile(
+    r"[=+\-@\t\r]"
+)  # how one begins, says https://owasp.org/www-community/attacks/CSV_Injection
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
 
 class DelimitedSink:
-    """The header is the layout's columns; raises OutputError for a record with a field it lacks."""
+    """The header is the layout's columns; raises OutputError for a record with a field it lacks.
 
-    def __init__(self, output: ByteSink, layout: Layout, digits: int | None, *, delimiter: str) -> None:
+    `safe` puts an apostrophe before texts that spreadsheets would take for formulas.
+    """
+
+    def __init__(
+        self, output: ByteSink, layout: Layout, digits: int | None, *, delimiter: str, safe: bool = False
+    ) -> None:
         self._output = output
         self._prefix = layout.prefix
         self._columns = layout.columns
@@ -27,10 +37,12 @@ class DelimitedSink:
         self._numbers = Numbers(digits)
         self._delimiter = delimiter
         self._special = re.compile(f'["\r\n{delimiter}]')
+        self._safe = safe
         self._header_due = True
 
     def write(self, result: Result) -> None:
         row = self._numbers.row(result, self._prefix)
+        self._numbers.watch(result)
         if not row.keys() <= self._known:
             raise self._unknown_field(row, result)
         line = self._line([row.get(name) for name in self._columns])
@@ -57,7 +69,7 @@ class DelimitedSink:
 
     def _cell(self, value: Any) -> str:
         if isinstance(value, str):
-            text = value
+            text = "'" + value if self._safe and _is_formula(value) else value
         else:
             text = to_json(value).decode("utf-8")
             if text == "null":
@@ -75,3 +87,8 @@ class DelimitedSink:
             where=result.record.where or None,
             hint="write .jsonl, where every record has fields of its own",
         )
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet would compute the text; -1.5 is only a number."""
+    return FORMULA.match(text) is not None and NUMBER.fullmatch(text) is None

@@ -70,7 +70,8 @@ def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal
         return PageSink(output)
     from bertcli.sinks.delimited import DelimitedSink
 
-    return DelimitedSink(output, layout, options.digits, delimiter="\t" if form == "tsv" else ",")
+    delimiter = "\t" if form == "tsv" else ","
+    return DelimitedSink(output, layout, options.digits, delimiter=delimiter, safe=options.csv_safe)
 
 
 def choose_form(options: OutputOptions, terminal: Terminal) -> tuple[str, str]:

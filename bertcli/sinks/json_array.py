@@ -19,7 +19,10 @@ class JsonArraySink:
         self._lead = b"[\n"
 
     def write(self, result: Result) -> None:
-        self._output.write(self._lead + to_json(self._numbers.row(result, self._prefix)))
+        line = to_json(self._numbers.row(result, self._prefix))
+        if b"null" in line:
+            self._numbers.watch(result)
+        self._output.write(self._lead + line)
         self._lead = b",\n"
 
     def flush(self) -> None:

@@ -16,7 +16,10 @@ class JsonlSink:
         self._numbers = Numbers(digits)
 
     def write(self, result: Result) -> None:
-        self._output.write(to_json(self._numbers.row(result, self._prefix), newline=True))
+        line = to_json(self._numbers.row(result, self._prefix), newline=True)
+        if b"null" in line:
+            self._numbers.watch(result)
+        self._output.write(line)
 
     def flush(self) -> None:
         self._output.flush()

@@ -2,7 +2,8 @@
 
 Scores (Python floats) have 6 significant digits. Arrays keep the shortest decimals that give back the same
 float32. `--digits N` rounds both to N significant digits. A number that is not finite has no spelling in
-JSON: it is written as null, with a warning once a run. Input fields are never touched.
+JSON: it is written as null, with a warning once a run. Input fields are never rounded, but NaN, Infinity and
+numbers no double can hold (1e400), which some programs write into JSON, have no other end than null either.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Numbers:
         self._digits = digits
         self._score_digits = digits or SCORE_DIGITS
         self._warned = False
+        self._watching = True
 
     def row(self, result: Result, prefix: str) -> dict[str, Any]:
         """The output record of a result with its numbers as they are to be written."""
@@ -31,6 +33,19 @@ class Numbers:
         for name, value in result.values.items():
             row[prefix + name] = self._rounded(value, result)
         return row
+
+    def watch(self, result: Result) -> None:
+        """Say, once a run, that a number of the input becomes null; nothing changes without a word."""
+        if not self._watching:
+            return
+        for name, value in result.record.fields.items():
+            if not _is_finite(value):
+                self._watching = False
+                where = result.record.where or f"record {result.record.index + 1}"
+                console.warn(
+                    f"{where}: '{name}' holds a number that JSON cannot (NaN or infinite): such become null"
+                )
+                return
 
     def _rounded(self, value: Any, result: Result) -> Any:
         kind = type(value)
@@ -59,6 +74,15 @@ class Numbers:
             self._warned = True
             where = result.record.where or f"record {result.record.index + 1}"
             console.warn(f"{where}: the model gave a number that is not finite; such numbers become null")
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers in a value of an input file are finite."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return all(map(_is_finite, value.values())) if isinstance(value, dict) else True
 
 
 def significant(array: Any, digits: int) -> Any:
