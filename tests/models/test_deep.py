@@ -55,6 +55,9 @@ class Wrong:
         self._engine = engine
         self._how = how
 
+    def forward_all(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Any]]:
+        return [self.forward(windows, ask) for ask in asks]
+
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Any]:
         answers = self._engine.forward(windows, ask)
         if self._how == "leaks" and len(answers) > 1:
