@@ -30,6 +30,9 @@ HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
 TERM_WIDTH = 25
 """Columns of the option names in a help page; longer ones get a line of their own."""
 
+GIVEN = "bertcli.given"
+"""Where the context's `meta` keeps the values of the parameters, before they are collapsed."""
+
 STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
 
@@ -54,6 +57,7 @@ class Command(click.Command):
         for param in self.params:
             if isinstance(param, SharedParameter) and param.rival:
                 _settle(ctx, param, next(other for other in self.params if other.name == param.rival))
+        ctx.meta[GIVEN] = dict(ctx.params)
         ctx.params = _collapsed(self.params, ctx.params)
         return super().invoke(ctx)
 
@@ -121,6 +125,18 @@ class Group(click.Group):
 def command(*, examples: str, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
     """Make a function a Command; its docstring is the help text."""
     return click.command(cls=Command, examples=examples, **attributes)
+
+
+def values_that_matter() -> dict[str, tuple[click.Parameter, Any]]:
+    """The parameters of the running command that can change a result, with their values, by the flags that
+    users know them by."""
+    ctx = click.get_current_context()
+    values = ctx.meta[GIVEN]
+    return {
+        max(param.opts, key=len): (param, values[param.name])
+        for param in ctx.command.params
+        if param.name in values and getattr(param, "matters", True)
+    }
 
 
 def _joined(params: list[click.Parameter]) -> list[click.Parameter]:

@@ -85,11 +85,13 @@ class Feed:
 class LiveFeed(Feed):
     """Reads an input that may pause with a thread of its own, a bounded number of records ahead.
 
-    The thread is a daemon: it may hang in a read for ever, and must not keep the process alive.
+    The thread is a daemon: it may hang in a read for ever, and must not keep the process alive. `patience` is
+    how many seconds without a record make a pause.
     """
 
-    def __init__(self, records: Iterable[Record], most_ahead: int = 1024) -> None:
+    def __init__(self, records: Iterable[Record], most_ahead: int = 1024, patience: float = 0.0) -> None:
         super().__init__(())
+        self._patience = patience
         self._queue: queue.Queue[Record | BaseException] = queue.Queue(most_ahead)
         threading.Thread(target=self._read, args=(records,), name="reader", daemon=True).start()
 
@@ -104,7 +106,7 @@ class LiveFeed(Feed):
 
     def _next(self, wait: bool) -> Record | BaseException:
         try:
-            return self._queue.get(block=wait)
+            return self._queue.get(block=wait or self._patience > 0, timeout=None if wait else self._patience)
         except queue.Empty:
             return PAUSE
 

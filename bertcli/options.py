@@ -5,6 +5,7 @@
     @labelled_input_options                (without what is for bare texts)
     @split_words_option                    (one more of its fields)
     @output_options                      → outputs: OutputOptions
+    @late_output_options                   (without what is for results that come one by one)
     @model_options                       → model: ModelOptions
     @long_options                        → long: LongOptions
     @run_options                         → run: RunOptions
@@ -61,9 +62,12 @@ class InputOptions:
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
+    """`resume` goes on with what an interrupted run left."""
+
     path: str | None = None
     form: OutputForm | None = None
     force: bool = False
+    resume: bool = False
     digits: int | None = None
     prefix: str = ""
     csv_safe: bool = False
@@ -236,19 +240,27 @@ def split_words_option(callback: F) -> F:
 def output_options(callback: F) -> F:
     """Where results go: hands the command `outputs`, an OutputOptions."""
     bundle = Bundle("outputs", "Output", OutputOptions)
+    resume = bundle.flag("resume", "--resume", help="Go on with an interrupted -o FILE.", matters=False)
+    return late_output_options(resume(callback))
+
+
+def late_output_options(callback: F) -> F:
+    """The same for results that come when all is read: there is never a part to go on with."""
+    bundle = Bundle("outputs", "Output", OutputOptions)
     return _stack(
         callback,
         bundle.option("path", "-o", "--output", metavar="FILE", type=click.Path(readable=False),
-                      unset="stdout", help="File to write, whole or not at all."),
+                      unset="stdout", help="File to write, whole or not at all.", matters=False),
         bundle.choice("form", OutputForm, "-f", "--format", metavar="FORM", about="Form of the output",
                       unset="by suffix, else a table on a terminal and jsonl in a pipe"),
-        bundle.flag("force", "--force", name="force", help="Replace an existing output file."),
+        bundle.flag("force", "--force", name="force", help="Replace an existing output file.",
+                    matters=False),
         bundle.option("digits", "--digits", metavar="N", type=whole_number(1), help="Digits of numbers.",
                       unset="4 decimals in tables, 6 significant digits elsewhere"),
         bundle.option("prefix", "--prefix", metavar="STR", show_default=False,
                       help="Put STR before the name of each result field."),
         bundle.flag("csv_safe", "--csv-safe", help="CSV, TSV: put ' before texts that look like formulas."),
-        bundle.choice("color", When, "--color", metavar="WHEN", about="Colours"),
+        bundle.choice("color", When, "--color", metavar="WHEN", about="Colours", matters=False),
     )  # fmt: skip
 
 
@@ -259,8 +271,9 @@ def model_options(*, dtype: str) -> Callable[[F], F]: ...
 def model_options(callback: F | None = None, *, dtype: str = "--dtype") -> F | Callable[[F], F]:
     """What answers, and on what: hands the command `model`, a ModelOptions.
 
-    `dtype` names the option for the dtype of the computation where the command's own `--dtype` says what is
-    written; settings for all commands keep calling it `dtype`.
+    None of them `matters`: what comes of them, a model and an engine, is compared itself. `dtype` names the
+    option for the dtype of the computation where the command's own `--dtype` says what is written; settings
+    for all commands keep calling it `dtype`.
     """
     if callback is None:
         return lambda callback: _model_options(callback, dtype)
@@ -278,14 +291,14 @@ def _model_options(callback: F, dtype: str) -> F:
     return _stack(
         callback,
         _model_option(bundle),
-        bundle.choice("engine", EngineName, "--engine", metavar="NAME", about="Engine"),
+        bundle.choice("engine", EngineName, "--engine", metavar="NAME", about="Engine", matters=False),
         _device_option(bundle),
         bundle.choice("dtype", ComputeDtype, dtype, metavar="DTYPE", general="dtype",
-                      about="What the model computes in"),
+                      about="What the model computes in", matters=False),
         bundle.option("threads", "--threads", metavar="N", type=whole_number(1), help="CPU threads.",
-                      unset="all cores"),
+                      unset="all cores", matters=False),
         bundle.option("batch_tokens", "--batch-tokens", metavar="N", type=whole_number(1),
-                      help="Tokens that run together.", unset="by engine and device"),
+                      help="Tokens that run together.", unset="by engine and device", matters=False),
         *_trust_options(bundle),
     )  # fmt: skip
 
@@ -298,19 +311,22 @@ def machine_options(callback: F) -> F:
 
 def _model_option(bundle: Bundle) -> Callable[[F], F]:
     return bundle.option("model", "-m", "--model", metavar="MODEL", shell_complete=_directories,
-                         help="A model directory, or a name in the local Hugging Face cache.")  # fmt: skip
+                         help="A model directory, or a name in the local Hugging Face cache.",
+                         matters=False)  # fmt: skip
 
 
 def _device_option(bundle: Bundle) -> Callable[[F], F]:
     return bundle.option("device", "--device", metavar="NAME", type=device,
-                         help="Device: auto, cpu, cuda, cuda:N or mps.")  # fmt: skip
+                         help="Device: auto, cpu, cuda, cuda:N or mps.", matters=False)  # fmt: skip
 
 
 def _trust_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
     return (
-        bundle.flag("allow_pickle", "--allow-pickle", help="Load pickle checkpoints (weights only)."),
-        bundle.flag("force", "--force", name="force", help="Use a model that the check refuses."),
-    )
+        bundle.flag("allow_pickle", "--allow-pickle", help="Load pickle checkpoints (weights only).",
+                    matters=False),
+        bundle.flag("force", "--force", name="force", help="Use a model that the check refuses.",
+                    matters=False),
+    )  # fmt: skip
 
 
 def long_options(callback: F) -> F:
@@ -332,12 +348,13 @@ def run_options(callback: F) -> F:
     bundle = Bundle("run", "Run", RunOptions)
     return _stack(
         callback,
-        bundle.flag("strict", "--strict", rival="run_max_errors", help="Stop at the first failed record."),
+        bundle.flag("strict", "--strict", rival="run_max_errors", help="Stop at the first failed record.",
+                    matters=False),
         bundle.option("max_errors", "--max-errors", metavar="N", type=whole_number(1),
-                      help="Stop after N failed records."),
+                      help="Stop after N failed records.", matters=False),
         bundle.flag("quiet", "-q", "--quiet", rival="run_verbose",
-                    help="No progress, no receipt, no warnings."),
-        bundle.flag("verbose", "-v", "--verbose", help="Explain what is done and why."),
+                    help="No progress, no receipt, no warnings.", matters=False),
+        bundle.flag("verbose", "-v", "--verbose", help="Explain what is done and why.", matters=False),
         debug_option("Run"),
     )  # fmt: skip
 
@@ -426,7 +443,7 @@ def debug_option(heading: str) -> Callable[[F], F]:
 
     return click.option(
         "--debug", cls=SharedOption, fills=(), heading=heading, is_flag=True, expose_value=False,
-        callback=remember, help="Show tracebacks.",
+        callback=remember, help="Show tracebacks.", matters=False,
     )  # fmt: skip
 
 

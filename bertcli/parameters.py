@@ -17,7 +17,8 @@ class SharedParameter(click.Parameter):
     `fills` are (keyword argument of the command, field) pairs. `heading` is where the help page lists it.
     `rival` is the parameter that cannot hold at the same time. `general` is the name by which settings for
     all commands reach the option, where a command's own option may have taken its usual name; `settable` is
-    False for what belongs to one run only and has no place in settings.
+    False for what belongs to one run only and has no place in settings; `matters` is False for what cannot
+    change a result.
     """
 
     fills: tuple[tuple[str, str], ...]
@@ -25,6 +26,7 @@ class SharedParameter(click.Parameter):
     rival: str | None
     general: str | None
     settable: bool
+    matters: bool
 
     def __init__(
         self,
@@ -34,11 +36,12 @@ class SharedParameter(click.Parameter):
         rival: str | None = None,
         general: str | None = None,
         settable: bool = True,
+        matters: bool = True,
         **attributes: Any,
     ) -> None:
         super().__init__(*decls, **attributes)
         self.fills, self.heading = fills, heading
-        self.rival, self.general, self.settable = rival, general, settable
+        self.rival, self.general, self.settable, self.matters = rival, general, settable, matters
 
 
 class SharedOption(SharedParameter, click.Option):
@@ -54,7 +57,7 @@ class SharedArgument(SharedParameter, click.Argument):
     """A positional argument of a dataclass; `about` is its line in the help page."""
 
     def __init__(self, *decls: Any, about: str, **attributes: Any) -> None:
-        super().__init__(*decls, settable=False, **attributes)
+        super().__init__(*decls, settable=False, matters=False, **attributes)
         self.about = about
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:

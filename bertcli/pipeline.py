@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from bertcli.engines import Engine
@@ -33,6 +34,12 @@ class Counter(Protocol):
     def add(self, result: Result) -> None: ...
 
 
+class Keeper(Protocol):
+    """Is told about every block whose results have been written: from there an interrupted run can go on."""
+
+    def keep(self, block: Block) -> None: ...
+
+
 def run(
     feed: Feed,
     *,
@@ -43,6 +50,7 @@ def run(
     receipt: Counter,
     max_errors: int | None = None,
     on_shortage: Callable[[int], None] = lambda most_tokens: None,
+    keeper: Keeper | None = None,
 ) -> None:
     """Carry every record through the task to the sink, in input order.
 
@@ -51,28 +59,40 @@ def run(
     is called once, when memory has run out, with the number of tokens that packs have at most from then on.
     """
     with Workers(task, engine, on_shortage) as workers:
+        results = Results(workers, sink, receipt, max_errors, keeper)
         started: deque[tuple[Block, Running]] = deque()
         for block in plan.blocks(feed, task):
             if block is not None:
                 started.append((block, workers.start(block)))
             while started and (block is None or len(started) >= BLOCKS_AHEAD):
-                _finish(workers, *started.popleft(), sink, receipt, max_errors)
+                results.write(*started.popleft())
             if block is None:
                 sink.flush()
         while started:
-            _finish(workers, *started.popleft(), sink, receipt, max_errors)
+            results.write(*started.popleft())
 
 
-def _finish(
-    workers: Workers, block: Block, running: Running, sink: Sink, receipt: Counter, max_errors: int | None
-) -> None:
-    """Wait for a block's packs and write its results."""
-    for pack, future in running:
-        pack.settle(future.result())
-    workers.tell()
-    for result in block.results():
-        sink.write(result)
-        receipt.add(result)
-        if max_errors is not None and receipt.failed >= max_errors:
-            noun = "record" if receipt.failed == 1 else "records"
-            raise StoppedEarlyError(f"stopped: {receipt.failed} {noun} failed", where=result.record.where)
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Where the results of a block go, and who is told about them."""
+
+    workers: Workers
+    sink: Sink
+    receipt: Counter
+    max_errors: int | None
+    keeper: Keeper | None
+
+    def write(self, block: Block, running: Running) -> None:
+        """Wait for a block's packs and write its results."""
+        for pack, future in running:
+            pack.settle(future.result())
+        self.workers.tell()
+        for result in block.results():
+            self.sink.write(result)
+            self.receipt.add(result)
+            failed = self.receipt.failed
+            if self.max_errors is not None and failed >= self.max_errors:
+                noun = "record" if failed == 1 else "records"
+                raise StoppedEarlyError(f"stopped: {failed} {noun} failed", where=result.record.where)
+        if self.keeper is not None and block.whole:
+            self.keeper.keep(block)

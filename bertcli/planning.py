@@ -53,14 +53,15 @@ class Plan:
     """How far to look ahead and how large a pack may be, both in tokens.
 
     The first block is one round of packs, so that answers show early; each further one is twice as large
-    until `look_ahead` is reached. `reserved` are the names results will have: a record that brings a field
-    of that name is refused.
+    until `look_ahead` is reached. `begun` is how many blocks were filled before, in a run that this one goes
+    on with. `reserved` are the names results will have: a record that brings a field of that name is refused.
     """
 
     pack_tokens: int
     workers: int = 1
     look_ahead: int = 131_072
     most_records: int = 8_192
+    begun: int = 0
     reserved: frozenset[str] = frozenset()
 
     def blocks(self, feed: Feed, task: Task) -> Iterator[Block | None]:
@@ -69,12 +70,13 @@ class Plan:
         The caller settles all it holds when it sees None; asking for the next block then waits for input.
         An error of the source is raised after the records before it have come out.
         """
-        budget = min(self.pack_tokens * self.workers, self.look_ahead)
-        block = Block(self, task)
+        filled = self.begun
+        block = Block(self, task, filled)
         while True:
             try:
                 record = feed.take(wait=False)
             except Exception:
+                block.whole = False
                 yield from (block, None)
                 raise
             if record is END:
@@ -82,23 +84,33 @@ class Plan:
                 return
             if record is PAUSE:
                 yield from (block, None)
-                block = Block(self, task)
+                block = Block(self, task, filled)
                 record = feed.take()
                 if record is END:
                     return
             block.add(record)
-            if block.tokens >= budget or len(block.entries) >= self.most_records:
+            if block.tokens >= self.budget(filled) or len(block.entries) >= self.most_records:
+                filled += 1
+                block.filled = filled
                 yield block
-                block = Block(self, task)
-                budget = min(budget * 2, self.look_ahead)
+                block = Block(self, task, filled)
+
+    def budget(self, filled: int) -> int:
+        """How many tokens fill a block when `filled` are full."""
+        doublings = min(filled, self.look_ahead.bit_length())
+        return min(self.pack_tokens * self.workers << doublings, self.look_ahead)
 
 
 class Block:
-    """Consecutive records on their way through the engine."""
+    """Consecutive records on their way through the engine. `filled` is the number of full blocks of the run
+    up to this one, which counts when it is full itself. `whole` is False when an error of the source cut it
+    short: another run over the same input would go on with it."""
 
-    def __init__(self, plan: Plan, task: Task) -> None:
+    def __init__(self, plan: Plan, task: Task, filled: int = 0) -> None:
         self.plan = plan
         self.task = task
+        self.filled = filled
+        self.whole = True
         self.entries: list[Entry] = []
         self.tokens = 0
         self._first: dict[tuple[object, ...], Entry] = {}

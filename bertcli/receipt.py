@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bertcli.console.drawing import duration, grouped
 from bertcli.records import Result
+
+COUNTS = ("done", "left_out", "blank", "failed", "windowed", "truncated", "duplicates")
 
 
 @dataclass
@@ -15,9 +17,10 @@ class Receipt:
     """Is told about every result, and words the last line of a run.
 
     done + left_out + blank + failed = read, where `left_out` are those that were done but not asked for
-    (`score --below`). `windowed`, `truncated` and `duplicates` count records among them that took
-    more than one window, lost text, or had the answer of an equal text. The clock starts when the receipt is
-    made and stops with `finish`.
+    (`score --below`). `windowed`, `truncated` and `duplicates` count records among them that took more than
+    one window, lost text, or had the answer of an equal text. `before` of those read were answered by an
+    interrupted run that this one goes on with. The clock starts when the receipt is made and stops with
+    `finish`.
     """
 
     engine: str = ""
@@ -30,6 +33,7 @@ class Receipt:
     windowed: int = 0
     truncated: int = 0
     duplicates: int = 0
+    before: int = 0
     interrupted: bool = False
     clock: Callable[[], float] = time.monotonic
     elapsed: float | None = None
@@ -48,6 +52,16 @@ class Receipt:
         self.windowed += result.windows > 1
         self.truncated += result.truncated
         self.duplicates += result.duplicate
+
+    def counts(self) -> dict[str, int]:
+        """What is counted, by name."""
+        return {name: getattr(self, name) for name in COUNTS}
+
+    def go_on(self, counts: Mapping[str, int]) -> None:
+        """Begin with what an interrupted run has counted."""
+        for name in COUNTS:
+            setattr(self, name, counts.get(name, 0))
+        self.before = self.read
 
     def finish(self, *, interrupted: bool = False) -> None:
         """Stop the clock."""
@@ -85,12 +99,17 @@ class Receipt:
         terms = [f"{grouped(count)} {word}" for word, count in counts.items() if count or word == "done"]
         parts = [f"{grouped(self.read)} read = {' + '.join(terms)}"]
         duplicates = "duplicate" if self.duplicates == 1 else "duplicates"
-        notes = {"windowed": self.windowed, "truncated": self.truncated, duplicates: self.duplicates}
+        notes = {
+            "windowed": self.windowed,
+            "truncated": self.truncated,
+            duplicates: self.duplicates,
+            "from before": self.before,
+        }
         parts += [f"{grouped(count)} {word}" for word, count in notes.items() if count]
         seconds = self.clock() - self._began if self.elapsed is None else self.elapsed
         parts.append(duration(seconds))
         if self.read > 1 and seconds > 0:
-            parts.append(_rate(self.read / seconds))
+            parts.append(_rate((self.read - self.before) / seconds))
         if self.engine:
             parts.append(" ".join(filter(None, [self.engine, self.device, self.dtype])))
         return ("interrupted · " if self.interrupted else "") + " · ".join(parts)

@@ -43,8 +43,9 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # what is still running when the run has failed or is interrupted is waited for by nobody
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
 
     def start(self, block: Block) -> Running:
         """Begin all packs of a block."""

@@ -18,9 +18,9 @@ from bertcli.options import (
     OutputOptions,
     RunOptions,
     input_options,
+    late_output_options,
     long_options,
     model_options,
-    output_options,
     run_options,
 )
 from bertcli.parameters import whole_number
@@ -81,7 +81,7 @@ MOST = 10
     help="Which of them to put before each query.",
 )
 @input_options
-@output_options
+@late_output_options
 @model_options
 @long_options
 @run_options

@@ -1,6 +1,6 @@
 """What every command that streams records does: open everything, refuse early, run, account for it.
 
-options → source, checkpoint, task, engine, sink → pipeline → receipt
+options → source, checkpoint, task, ledger, engine, sink → pipeline → receipt
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bertcli.errors import BertcliError, FieldClashError, InputError, ModelError
 from bertcli.feed import PAUSE, Feed, LiveFeed, PromptFeed, characters
 
 if TYPE_CHECKING:
+    from bertcli.commands.resuming import Ledger
     from bertcli.console.progress import Bar
     from bertcli.engines import Engine
     from bertcli.models.checkpoint import Checkpoint
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from bertcli.options import InputOptions, ModelOptions, OutputOptions, RunOptions
     from bertcli.receipt import Receipt
     from bertcli.records import Record, Result
-    from bertcli.sinks import Layout, Sink
+    from bertcli.sinks import LastingSink, Layout, Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
 
 PATIENCE = 0.3  # seconds to find out whether a pipe holds little (`echo …`) or may go on for ever (`tail -f`)
+UNWATCHED = 0.5  # seconds of silence that make a pause where results go to a file: nobody waits for them
 CHARACTERS_A_TOKEN = 4  # of English in word pieces, about
 
 
@@ -59,30 +61,39 @@ def stream(job: Job) -> int:
     stdout = console.claim_stdout()
     console.quiet_libraries(verbose=job.run.verbose)
 
+    from bertcli.commands.resuming import is_finished
     from bertcli.sources import open_source
 
+    if is_finished(job.outputs, job.inputs):
+        return 0
     with closing(open_source(job.inputs)) as source:
         return _stream(job, source, stdout)
 
 
 def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
+    from bertcli.commands.resuming import Ledger, keeps_journal
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.receipt import Receipt
 
+    if job.outputs.resume and source.prompt:
+        raise UsageError("--resume: what was typed cannot be read again", hint="name a file, or use a pipe")
     receipt = Receipt()
-    feed = feed_of(source)
+    feed = feed_of(source, patience=UNWATCHED if keeps_journal(job.outputs) else 0.0)
     checkpoint = open_checkpoint(resolve(job.model.model), allow_pickle=job.model.allow_pickle)
     task = job.make_task(checkpoint, Tokenizer.of(checkpoint))
-    with Results(job, source, task, stdout) as results:
+    ledger = Ledger(job.outputs, job.name, checkpoint, job.inputs)
+    with Results(job, source, task, stdout, ledger) as results:
         if feed.first(wait=not source.live) is not PAUSE:
             results.open()  # what will be refused is refused before the engine is loaded
-        engine = _engine(job, checkpoint, feed, task)
+        ledger.skip(feed, receipt)
+        engine = _engine(job, ledger.model_options(job.model), checkpoint, feed, task)
         receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
         task.prepare(engine)
         feed.first()
         results.open()
+        ledger.begin(engine, results.sink, receipt)
         _carry(job, source, feed, task, engine, results, receipt)
     return receipt.exit_code
 
@@ -142,12 +153,13 @@ def read_text(path: str) -> str:
         raise InputError("is not UTF-8 text", where=path, hint="save it as UTF-8") from None
 
 
-def feed_of(source: Source, records: Iterable[Record] | None = None) -> Feed:
-    """What hands out the records of a source, or `records` that come from it."""
+def feed_of(source: Source, records: Iterable[Record] | None = None, *, patience: float = 0.0) -> Feed:
+    """What hands out the records of a source, or `records` that come from it. `patience` is how many seconds
+    of silence make a pause."""
     records = source if records is None else records
     if source.prompt:
         return PromptFeed(records)
-    return LiveFeed(records) if source.live else Feed(records)
+    return LiveFeed(records, patience=patience) if source.live else Feed(records)
 
 
 def engine_for(
@@ -194,14 +206,14 @@ def warn_of_shortage(most_tokens: int) -> None:
     )
 
 
-def _engine(job: Job, checkpoint: Checkpoint, feed: Feed, task: Task) -> Engine:
+def _engine(job: Job, options: ModelOptions, checkpoint: Checkpoint, feed: Feed, task: Task) -> Engine:
     """The engine for a job's records."""
     if not job.tells_attention:
-        return engine_for(job.model, checkpoint, feed, weigher(task) if job.repeats else characters)
+        return engine_for(options, checkpoint, feed, weigher(task) if job.repeats else characters)
     from bertcli.engines.choosing import choose_telling
     from bertcli.engines.finite import Finite
 
-    return Finite(choose_telling(checkpoint, job.model))
+    return Finite(choose_telling(checkpoint, options))
 
 
 def _carry(
@@ -212,7 +224,7 @@ def _carry(
     from bertcli.pipeline import run
     from bertcli.planning import Plan
 
-    plan = Plan(engine.pack_tokens, engine.workers, reserved=results.layout.reserved)
+    plan = results.ledger.plan(Plan(engine.pack_tokens, engine.workers, reserved=results.layout.reserved))
     try:
         with console.progress(source, results.stdout if is_stdout(job.outputs.path) else None) as bar:
             counter = Counter(receipt, bar, job.keep)
@@ -225,6 +237,7 @@ def _carry(
                 receipt=counter,
                 max_errors=job.run.max_errors,
                 on_shortage=warn_of_shortage,
+                keeper=results.ledger,
             )
         results.close(complete=True)
         receipt.finish()
@@ -241,16 +254,17 @@ def _carry(
 
 class Results:
     """Where results go: opened as soon as the names of the input fields are known, and closed once, whole or
-    not."""
+    not, and the ledger behind it."""
 
-    sink: Sink
+    sink: LastingSink
     layout: Layout
 
-    def __init__(self, job: Job, source: Source, task: Task, stdout: BinaryIO) -> None:
+    def __init__(self, job: Job, source: Source, task: Task, stdout: BinaryIO, ledger: Ledger) -> None:
         self._job = job
         self._source = source
         self._task = task
         self._is_open = False
+        self.ledger = ledger
         self.stdout = stdout
         self.terminal = console.terminal(stdout, job.outputs.color)
 
@@ -258,7 +272,10 @@ class Results:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close(complete=False)
+        try:
+            self.close(complete=False)
+        finally:
+            self.ledger.close()
 
     def open(self) -> None:
         """Open the sink, if it is not open yet. Raises FieldClashError when a result would take the name
@@ -271,13 +288,21 @@ class Results:
         refuse_input(self._job.outputs.path, self.stdout, self._job.inputs.files)
         self.layout = self._layout()
         refuse_clash(self.layout)
-        self.sink = open_sink(self._job.outputs, self.layout, stdout=self.stdout, terminal=self.terminal)
+        self.sink = open_sink(
+            self.ledger.outputs,
+            self.layout,
+            stdout=self.stdout,
+            terminal=self.terminal,
+            mark=self.ledger.mark,
+        )
         self._is_open = True
 
     def close(self, *, complete: bool) -> None:
         """Close the sink, if it is still open."""
         if self._is_open:
             self._is_open = False
+            if not complete:
+                self.ledger.catch_up()
             self.sink.close(complete)
 
     def _layout(self) -> Layout:
@@ -328,4 +353,4 @@ class Counter:
 
     def add(self, result: Result) -> None:
         self.receipt.add(result, kept=self.keep is None or self.keep(result))
-        self.bar.show(self.receipt.read)
+        self.bar.show(self.receipt.read - self.receipt.before)

@@ -42,11 +42,13 @@ class Bar:
         self._began = clock()
         self._due = self._began
         self._on_screen = False
+        self._start = 0
 
     def __enter__(self) -> Bar:
         messages.make_room(self)
         self._began = self._clock()
         self._due = self._began + self.patience
+        self._start = self._source.position
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,9 +70,10 @@ class Bar:
         parts = [f"{grouped(records)} {'record' if records == 1 else 'records'}", f"{grouped(round(rate))}/s"]
         if self._source.size and not self._source.live:
             share = min(self._source.position / self._source.size, 1.0)
+            done = share - self._start / self._source.size  # since the bar began
             parts.append(f"{share:4.0%}")
-            if share > 0:
-                parts.append(f"{duration(seconds * (1 - share) / share)} left")
+            if done > 0:
+                parts.append(f"{duration(seconds * (1 - share) / done)} left")
             drawn = f"  {meter(share, 24):24}  "
             if len(drawn) + len(" · ".join(parts)) < width:
                 return drawn + " · ".join(parts)

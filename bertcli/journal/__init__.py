@@ -1,15 +1,34 @@
-"""What is on disk.
+"""What is on disk, and what of it can be gone on with.
 
 outputs    files that are written whole or not at all, and the other places results go to
+points     places from which an interrupted run can go on
+journal    how far a run has come, beside its output
 """
 
+from bertcli.journal.journal import Journal, journal_of
 from bertcli.journal.outputs import (
     FileOutput,
     Output,
+    damaged_journal,
     is_regular,
     is_stdout,
     open_output,
+    part_of,
     refuse_input,
 )
+from bertcli.journal.points import Mark, Point
 
-__all__ = ["FileOutput", "Output", "is_regular", "is_stdout", "open_output", "refuse_input"]
+__all__ = [
+    "FileOutput",
+    "Journal",
+    "Mark",
+    "Output",
+    "Point",
+    "damaged_journal",
+    "is_regular",
+    "is_stdout",
+    "journal_of",
+    "open_output",
+    "part_of",
+    "refuse_input",
+]

@@ -3,7 +3,8 @@
 A file is written as `NAME.part`, and takes its name when it is complete. What an interrupted run leaves is a
 `NAME.part` with everything that was finished; when nothing was, there is none. Both names are guarded alike:
 a `NAME` or a `NAME.part` that exists is replaced with `--force` only, so that hours of work are never lost
-to a second try. (An empty `NAME.part` holds no work and is replaced.)
+to a second try. (An empty `NAME.part` holds no work and is replaced.) A run that is gone on with takes the
+`NAME.part` as far as its journal vouches for it.
 
 Pipes, devices and standard output have no name to take and are written straight through.
 """
@@ -14,12 +15,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from bertcli import console
 from bertcli.errors import OutputError
+from bertcli.journal.points import Mark
 
 BUFFER = 1 << 17  # bytes in one write
 STDOUT_NAMES = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -38,22 +40,24 @@ def is_regular(path: str) -> bool:
         return True
 
 
-def open_output(path: str | None, stdout: BinaryIO, *, force: bool, eager: bool = False) -> Output:
+def open_output(
+    path: str | None, stdout: BinaryIO, *, force: bool, eager: bool = False, mark: Mark | None = None
+) -> Output:
     """Open the place results go to; None and `-` are `stdout`.
 
-    `eager` makes every write visible at once (for a terminal). Raises OutputError for a place that cannot be
-    written or, without `force`, must not be overwritten.
+    `eager` makes every write visible at once (for a terminal). `mark` is where a file is gone on with. Raises
+    OutputError for a place that cannot be written or, without `force`, must not be overwritten.
     """
     if path is None or is_stdout(path):
         return Output(stdout, "standard output", eager=eager)
     if is_regular(path):
-        return FileOutput(path, force=force)
+        return FileOutput(path, force=force, mark=mark)
     if os.path.isdir(path):
         raise OutputError("is a directory", where=path, hint="name a file in it")
     try:
         return Output(open(path, "wb", buffering=BUFFER), path, owned=True)
     except OSError as error:
-        raise _cannot_open(path, error) from error
+        raise cannot_open(path, error) from error
 
 
 def refuse_input(path: str | None, stdout: BinaryIO, files: Sequence[str]) -> None:
@@ -75,6 +79,7 @@ class Output:
     reader has gone."""
 
     regular = False
+    full_hint = "make room, or write to another disk"
 
     def __init__(self, file: BinaryIO, name: str, *, eager: bool = False, owned: bool = False) -> None:
         self.name = name
@@ -91,6 +96,14 @@ class Output:
     def tell(self) -> int:
         """Bytes written so far."""
         return self._size
+
+    def mark(self) -> Mark:
+        """Where a file could be gone on with: behind the last byte."""
+        return Mark({"size": self._size})
+
+    def sync(self) -> None:
+        """Make everything written so far last, where that can be had."""
+        self.flush()
 
     def write(self, data: bytes) -> int:
         try:
@@ -134,7 +147,7 @@ class Output:
             return error
         hint = None
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "make room, or write to another disk"
+            hint = self.full_hint
         return OutputError(f"cannot write: {_reason(error)}", where=self.name, hint=hint)
 
     def _abandon(self) -> None:
@@ -147,17 +160,35 @@ class Output:
 
 
 class FileOutput(Output):
-    """A file that gets its name when it is complete. A symbolic link stays, its target is replaced."""
+    """A file that gets its name when it is complete. A symbolic link stays, its target is replaced.
+
+    `mark` is where to go on with what an interrupted run left: bytes behind it are cut off.
+    """
 
     regular = True
+    full_hint = "make room, then go on with --resume"
 
-    def __init__(self, path: str, *, force: bool) -> None:
+    def __init__(self, path: str, *, force: bool, mark: Mark | None = None) -> None:
         self._force = force
         self._target = Path(os.path.realpath(path))
-        self._part = self._target.with_name(self._target.name + ".part")
+        self._part = part_of(path)
         self._given = path
-        self._refuse_existing()
-        super().__init__(self._open_part(), path, owned=True)
+        if mark is None:
+            self._refuse_existing()
+        super().__init__(self._open_part(mark), path, owned=True)
+        self._size = 0 if mark is None else mark.state["size"]
+
+    def written(self) -> Iterator[bytes]:
+        """What is there before anything is written: the part of an interrupted run that is gone on with."""
+        left = self._size
+        try:
+            self._file.seek(0)
+            while left and (piece := self._file.read(min(left, BUFFER))):
+                left -= len(piece)
+                yield piece
+            self._file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise OutputError(f"cannot be read: {_reason(error)}", where=f"{self._given}.part") from error
 
     def overwrite_start(self, data: bytes) -> None:
         """Replace the first bytes of the file, as a header that states a length must be."""
@@ -167,6 +198,18 @@ class FileOutput(Output):
             self._file.seek(0, os.SEEK_END)
         except OSError as error:
             raise self._failed(error) from error
+
+    def sync(self) -> None:
+        """Make everything written so far last, also through a loss of power. Raises OutputError when the file
+        is no longer where it was made: what went on into it would be lost."""
+        if self.closed:
+            return
+        self.flush()
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._failed(error) from error
+        self._refuse_vanished()
 
     def close(self, complete: bool, rest: bytes = b"") -> None:
         """Give the file its name when `complete`, else leave what there is as `NAME.part`."""
@@ -184,11 +227,11 @@ class FileOutput(Output):
     def _commit(self, rest: bytes) -> None:
         self._refuse_existing(part=False)  # somebody else may have written it meanwhile
         self.write(rest)
-        self.flush()
+        self.sync()
         try:
-            os.fsync(self._file.fileno())
             self._file.close()
             os.replace(self._part, self._target)
+            sync_directory(self._target.parent)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -201,21 +244,43 @@ class FileOutput(Output):
             raise OutputError(
                 "holds what an interrupted run finished",
                 where=f"{self._given}.part",
-                hint="move it away to keep it, or use --force to begin anew",
+                hint="--resume goes on with it, --force begins anew",
             )
 
-    def _open_part(self) -> BinaryIO:
+    def _refuse_vanished(self) -> None:
         try:
-            return open(self._part, "w+b", buffering=BUFFER)
-        except FileNotFoundError as error:
-            parent = os.path.dirname(self._given) or "."
-            raise OutputError(
-                f"directory '{parent}' does not exist",
-                where=self._given,
-                hint=f"mkdir -p '{parent}'",
-            ) from error
+            if os.path.samestat(os.stat(self._part), os.fstat(self._file.fileno())):
+                return
+        except OSError:
+            pass  # gone, or out of reach: all the same
+        raise OutputError(
+            "has disappeared while it was written",
+            where=f"{self._given}.part",
+            hint="whoever moved its directory has it; put it back, then go on with --resume",
+        )
+
+    def _open_part(self, mark: Mark | None) -> BinaryIO:
+        size = 0 if mark is None else mark.state["size"]
+        if type(size) is not int or size < 0:
+            raise damaged_journal(self._given)
+        try:
+            if mark is None:
+                return open(self._part, "w+b", buffering=BUFFER)
+            if not self._part.exists() and self._target.exists():
+                os.replace(self._target, self._part)  # of two files, the first had got its name already
+            file = open(self._part, "r+b" if size else "w+b", buffering=BUFFER)  # noqa: SIM115
         except OSError as error:
-            raise _cannot_open(self._given, error) from error
+            raise cannot_open(self._given, error) from error
+        if os.fstat(file.fileno()).st_size < size:
+            file.close()
+            raise OutputError(
+                "is shorter than its journal says",
+                where=f"{self._given}.part",
+                hint="somebody else has changed it; --force without --resume begins anew",
+            )
+        file.truncate(size)
+        file.seek(0, os.SEEK_END)
+        return file
 
     def _leave_part(self) -> None:
         """Tell of what has no name of its own, if there is anything in it."""
@@ -226,7 +291,32 @@ class FileOutput(Output):
                 console.say(f"{self._given}.part holds what was finished")
 
 
-def _cannot_open(path: str, error: OSError) -> OutputError:
+def damaged_journal(path: str) -> OutputError:
+    """The error of a journal that does not say what a journal says."""
+    return OutputError("is damaged", where=f"{path}.journal", hint="--force without --resume begins anew")
+
+
+def part_of(path: str) -> Path:
+    """Where an output is until it is complete."""
+    target = Path(os.path.realpath(path))
+    return target.with_name(target.name + ".part")
+
+
+def sync_directory(folder: Path) -> None:
+    """Make a name given in this directory last. Some file systems know no such thing."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def cannot_open(path: str, error: OSError) -> OutputError:
+    """The error of an output that cannot be, in our words."""
+    if isinstance(error, FileNotFoundError):
+        parent = os.path.dirname(path) or "."
+        return OutputError(f"directory '{parent}' does not exist", where=path, hint=f"mkdir -p '{parent}'")
     return OutputError(
         f"cannot be written: {_reason(error)}", where=path, hint="choose another place by -o FILE"
     )

@@ -12,6 +12,7 @@ from bertcli.records import Result
 
 if TYPE_CHECKING:
     from bertcli.console import Terminal
+    from bertcli.journal import Mark
     from bertcli.options import OutputOptions
 
 REMARKS = ("windows", "truncated", "error")  # what `Result.row` puts last
@@ -64,12 +65,31 @@ class Sink(Protocol):
     def close(self, complete: bool) -> None: ...
 
 
-def open_sink(options: OutputOptions, layout: Layout, *, stdout: BinaryIO, terminal: Terminal) -> Sink:
-    """The sink for `-o` and `-f`: by suffix, else a table on a terminal and JSONL in a pipe.
+class LastingSink(Sink, Protocol):
+    """A sink whose file can be gone on with. `mark` is asked for between two blocks: what must be known to go
+    on from here, None where that cannot be. Where it ends something (a row group, a block of compressed data)
+    to be able to, it does so after amounts that depend on the results alone: a file does not show whether its
+    run was interrupted. `sync` brings everything written so far onto the disk."""
+
+    def mark(self) -> Mark | None: ...
+
+    def sync(self) -> None: ...
+
+
+def open_sink(
+    options: OutputOptions,
+    layout: Layout,
+    *,
+    stdout: BinaryIO,
+    terminal: Terminal,
+    mark: Mark | None = None,
+) -> LastingSink:
+    """The sink for `-o` and `-f`: by suffix, else a table on a terminal and JSONL in a pipe. With a `mark` it
+    goes on with what an interrupted run left.
 
     Raises UsageError for a form that is unknown or cannot hold these results, OutputError for a file that
     cannot be written or must not be overwritten.
     """
     from bertcli.sinks.forms import open_form
 
-    return open_form(options, layout, stdout, terminal)
+    return open_form(options, layout, stdout, terminal, mark)

@@ -1,13 +1,21 @@
-"""Text forms through gzip or zstandard. The bytes depend on the results alone: no time, no file name."""
+"""Text forms through gzip or zstandard. The bytes depend on the results alone: no time, no file name.
+
+A file is one compressed stream, whatever became of its run: some readers take the first of several for the
+whole. A compressor cannot be put to disk, so going on means to unpack what is there and to pack it once more,
+with nothing written: the compressor is then where it was.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
-from bertcli.errors import UsageError
-from bertcli.journal import Output
+from bertcli.errors import OutputError, UsageError
+from bertcli.journal import FileOutput, Mark, Output
 
 SUFFIXES = (".gz", ".zst")
+BLOCK = 1 << 18  # bytes of text in a block that ends with a mark, at least: ending one costs compression
+PIECE = 1 << 16  # what a compressor is given at a time, so that its bytes depend on the text alone
 
 
 class ByteSink(Protocol):
@@ -18,6 +26,10 @@ class ByteSink(Protocol):
     def write(self, data: bytes) -> int: ...
 
     def flush(self) -> None: ...
+
+    def mark(self) -> Mark | None: ...
+
+    def sync(self) -> None: ...
 
     def close(self, complete: bool, rest: bytes = b"") -> None: ...
 
@@ -30,19 +42,40 @@ class Compressor(Protocol):
     def flush(self, mode: int = ..., /) -> bytes: ...
 
 
-def compressor(suffix: str) -> tuple[Compressor, int]:
-    """A compressor for `.gz` or `.zst`, and the flush mode that ends a block of its format."""
+class Decompressor(Protocol):
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+class Codec(NamedTuple):
+    """What packs a stream, the flush mode that ends a block of it, what unpacks it, what that raises."""
+
+    compressor: Compressor
+    block_end: int
+    decompressor: Decompressor
+    damage: type[Exception]
+
+
+def open_codec(suffix: str) -> Codec:
+    """The codec for `.gz` or `.zst`."""
     if suffix == ".gz":
         import zlib
 
-        return zlib.compressobj(wbits=16 + zlib.MAX_WBITS), zlib.Z_SYNC_FLUSH
+        wide = 16 + zlib.MAX_WBITS
+        return Codec(
+            zlib.compressobj(wbits=wide), zlib.Z_SYNC_FLUSH, zlib.decompressobj(wbits=wide), zlib.error
+        )
     try:
         import zstandard
     except ImportError:
         raise UsageError(
             "zstandard is not installed", hint="pip install 'bertcli[zstd]', or write .gz"
         ) from None
-    return zstandard.ZstdCompressor().compressobj(), zstandard.COMPRESSOBJ_FLUSH_BLOCK
+    return Codec(
+        zstandard.ZstdCompressor().compressobj(),
+        zstandard.COMPRESSOBJ_FLUSH_BLOCK,
+        zstandard.ZstdDecompressor().decompressobj(),
+        zstandard.ZstdError,
+    )
 
 
 class CompressedOutput:
@@ -52,26 +85,92 @@ class CompressedOutput:
     show. An interrupted file is ended properly, so that it can be read.
     """
 
-    def __init__(self, output: Output, compressor: Compressor, block_end: int) -> None:
+    def __init__(self, output: Output, codec: Codec, mark: Mark | None = None) -> None:
         self.name = output.name
         self._output = output
-        self._compressor = compressor
-        self._block_end = block_end
-        self._empty = True
+        self._compressor = codec.compressor
+        self._block_end = codec.block_end
+        self._waiting = bytearray()  # text the compressor has not been given
+        self._text = 0  # bytes of text so far
+        self._ends: list[int] = [0]  # where blocks of it ended: the last one told, and those not told yet
+        if mark is not None:
+            assert isinstance(output, FileOutput)  # nothing else has a mark
+            self._catch_up(output, codec, mark)
 
     def write(self, data: bytes) -> int:
-        self._empty = False
-        compressed = self._compressor.compress(data)
-        if compressed:
-            self._output.write(compressed)
+        self._take(data, self._output.write)
         return len(data)
 
     def flush(self) -> None:
         if not self._output.regular:
-            self._output.write(self._compressor.flush(self._block_end))
+            self._output.write(self._block())
             self._output.flush()
 
+    def mark(self) -> Mark | None:
+        """Only the end of a block can be gone on from."""
+        if self._text - self._ends[-1] < BLOCK:
+            return None
+        self._output.write(self._block())
+        self._ends.append(self._text)
+        told, self._ends = self._ends[1:], self._ends[-1:]
+        return Mark(self._output.mark().state, tuple(told))
+
+    def sync(self) -> None:
+        self._output.sync()
+
     def close(self, complete: bool, rest: bytes = b"") -> None:
-        if complete or rest or not self._empty:
-            rest = self._compressor.compress(rest) + self._compressor.flush()
+        if complete or rest or self._text:
+            self._waiting += rest
+            rest = self._given() + self._compressor.flush()
         self._output.close(complete, rest)
+
+    def _take(self, data: bytes, put: Callable[[bytes], object]) -> None:
+        self._text += len(data)
+        self._waiting += data
+        while len(self._waiting) >= PIECE:
+            if packed := self._compressor.compress(bytes(self._waiting[:PIECE])):
+                put(packed)
+            del self._waiting[:PIECE]
+
+    def _given(self) -> bytes:
+        """What comes of giving the compressor the last text."""
+        packed = self._compressor.compress(bytes(self._waiting))
+        self._waiting.clear()
+        return packed
+
+    def _block(self) -> bytes:
+        """The bytes that end a block."""
+        return self._given() + self._compressor.flush(self._block_end)
+
+    def _catch_up(self, output: FileOutput, codec: Codec, mark: Mark) -> None:
+        """Bring the compressor to where it was at the mark. Raises OutputError when it would not have written
+        what is there."""
+        size = 0
+
+        def count(packed: bytes) -> None:
+            nonlocal size
+            size += len(packed)
+
+        ends = iter(mark.added)
+        end = next(ends, None)
+        try:
+            for packed in output.written():
+                text = memoryview(codec.decompressor.decompress(packed))
+                while end is not None and self._text + len(text) >= end:
+                    cut = end - self._text
+                    self._take(bytes(text[:cut]), count)
+                    count(self._block())
+                    text, end = text[cut:], next(ends, None)
+                self._take(bytes(text), count)
+        except codec.damage as error:
+            raise self._differs() from error
+        if end is not None or size != mark.state["size"]:
+            raise self._differs()
+        self._ends = [self._text]
+
+    def _differs(self) -> OutputError:
+        return OutputError(
+            "is not what this version of the compressor writes",
+            where=f"{self.name}.part",
+            hint="go on with the installation it was begun with, or begin anew with --force",
+        )

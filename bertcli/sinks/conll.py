@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from bertcli.errors import UsageError
+from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
@@ -45,6 +46,12 @@ class ConllSink:
 
     def flush(self) -> None:
         self._output.flush()
+
+    def mark(self) -> Mark | None:
+        return self._output.mark()
+
+    def sync(self) -> None:
+        self._output.sync()
 
     def close(self, complete: bool) -> None:
         self._output.close(complete)

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from bertcli.errors import OutputError
+from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
@@ -22,13 +23,21 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class DelimitedSink:
-    """The header is the layout's columns; raises OutputError for a record with a field it lacks.
+    """The header is the layout's columns; raises OutputError for a record with a field it lacks. `begun` says
+    that the header is there already.
 
     `safe` puts an apostrophe before texts that spreadsheets would take for formulas.
     """
 
     def __init__(
-        self, output: ByteSink, layout: Layout, digits: int | None, *, delimiter: str, safe: bool = False
+        self,
+        output: ByteSink,
+        layout: Layout,
+        digits: int | None,
+        *,
+        delimiter: str,
+        safe: bool = False,
+        begun: bool = False,
     ) -> None:
         self._output = output
         self._prefix = layout.prefix
@@ -38,7 +47,7 @@ class DelimitedSink:
         self._delimiter = delimiter
         self._special = re.compile(f'["\r\n{delimiter}]')
         self._safe = safe
-        self._header_due = True
+        self._header_due = not begun
 
     def write(self, result: Result) -> None:
         row = self._numbers.row(result, self._prefix)
@@ -50,6 +59,12 @@ class DelimitedSink:
 
     def flush(self) -> None:
         self._output.flush()
+
+    def mark(self) -> Mark | None:
+        return self._output.mark()
+
+    def sync(self) -> None:
+        self._output.sync()
 
     def close(self, complete: bool) -> None:
         self._output.close(complete, self._header() if complete else b"")

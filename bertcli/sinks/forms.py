@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bertcli.console import Terminal
 from bertcli.errors import UsageError
-from bertcli.journal import is_regular, is_stdout, open_output
-from bertcli.sinks import Layout, Sink
+from bertcli.journal import Mark, damaged_journal, is_regular, is_stdout, open_output
+from bertcli.sinks import LastingSink, Layout
 from bertcli.sinks.compressed import SUFFIXES as COMPRESSIONS
-from bertcli.sinks.compressed import ByteSink, CompressedOutput, compressor
+from bertcli.sinks.compressed import ByteSink, CompressedOutput, open_codec
 
 if TYPE_CHECKING:
     from bertcli.options import OutputOptions
@@ -29,11 +29,24 @@ SUFFIXES = {
 BINARY = ("parquet", "npy")
 
 
-def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal) -> Sink:
+def open_form(
+    options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal, mark: Mark | None
+) -> LastingSink:
     """See `open_sink`."""
+    try:
+        return _open_form(options, layout, stdout, terminal, mark)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        if mark is None or options.path is None:
+            raise
+        raise damaged_journal(options.path) from error
+
+
+def _open_form(
+    options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal, mark: Mark | None
+) -> LastingSink:
     form, compression = choose_form(options, terminal)
     if form in BINARY:
-        return _open_binary(form, options, layout, stdout, terminal)
+        return _open_binary(form, options, layout, stdout, terminal, mark)
     if form == "conll":
         from bertcli.sinks.conll import check_layout
 
@@ -44,9 +57,12 @@ def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal
         check_page_layout(layout)
         _refuse_terminal(form, options, terminal)
     to_stdout = is_stdout(options.path)
-    squeeze = compressor(compression) if compression else None  # may be missing: found out before the file is
-    plain = open_output(options.path, stdout, force=options.force, eager=to_stdout and terminal.is_tty)
-    output: ByteSink = CompressedOutput(plain, *squeeze) if squeeze else plain
+    codec = open_codec(compression) if compression else None  # may be missing: found out before the file is
+    begun = mark is not None
+    plain = open_output(
+        options.path, stdout, force=options.force, eager=to_stdout and terminal.is_tty, mark=mark
+    )
+    output: ByteSink = CompressedOutput(plain, codec, mark) if codec else plain
     if form == "table":
         from bertcli.sinks.table import TableSink
 
@@ -59,7 +75,7 @@ def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal
     if form == "json":
         from bertcli.sinks.json_array import JsonArraySink
 
-        return JsonArraySink(output, layout, options.digits)
+        return JsonArraySink(output, layout, options.digits, begun=begun)
     if form == "conll":
         from bertcli.sinks.conll import ConllSink
 
@@ -71,7 +87,9 @@ def open_form(options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal
     from bertcli.sinks.delimited import DelimitedSink
 
     delimiter = "\t" if form == "tsv" else ","
-    return DelimitedSink(output, layout, options.digits, delimiter=delimiter, safe=options.csv_safe)
+    return DelimitedSink(
+        output, layout, options.digits, delimiter=delimiter, safe=options.csv_safe, begun=begun
+    )
 
 
 def choose_form(options: OutputOptions, terminal: Terminal) -> tuple[str, str]:
@@ -101,16 +119,21 @@ def _split_compression(path: str) -> tuple[str, str]:
 
 
 def _open_binary(
-    form: str, options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal
-) -> Sink:
+    form: str,
+    options: OutputOptions,
+    layout: Layout,
+    stdout: BinaryIO,
+    terminal: Terminal,
+    mark: Mark | None,
+) -> LastingSink:
     _refuse_terminal(form, options, terminal)
     if form == "npy":
         from bertcli.sinks.npy import NpySink
 
-        return NpySink.open(options.path, layout, force=options.force)
+        return NpySink.open(options.path, layout, force=options.force, mark=mark)
     from bertcli.sinks.parquet import ParquetSink
 
-    return ParquetSink.open(options.path, layout, stdout, force=options.force)
+    return ParquetSink.open(options.path, layout, stdout, force=options.force, mark=mark)
 
 
 def _refuse_terminal(form: str, options: OutputOptions, terminal: Terminal) -> None:

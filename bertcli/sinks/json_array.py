@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
@@ -12,11 +13,11 @@ from bertcli.sinks.numbers import Numbers
 class JsonArraySink:
     """The array of an interrupted run stays open, so that nobody takes it for the whole."""
 
-    def __init__(self, output: ByteSink, layout: Layout, digits: int | None) -> None:
+    def __init__(self, output: ByteSink, layout: Layout, digits: int | None, *, begun: bool = False) -> None:
         self._output = output
         self._prefix = layout.prefix
         self._numbers = Numbers(digits)
-        self._lead = b"[\n"
+        self._lead = b",\n" if begun else b"[\n"
 
     def write(self, result: Result) -> None:
         line = to_json(self._numbers.row(result, self._prefix))
@@ -27,6 +28,12 @@ class JsonArraySink:
 
     def flush(self) -> None:
         self._output.flush()
+
+    def mark(self) -> Mark | None:
+        return self._output.mark()
+
+    def sync(self) -> None:
+        self._output.sync()
 
     def close(self, complete: bool) -> None:
         if not complete:

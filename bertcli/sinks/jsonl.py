@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
@@ -23,6 +24,12 @@ class JsonlSink:
 
     def flush(self) -> None:
         self._output.flush()
+
+    def mark(self) -> Mark | None:
+        return self._output.mark()
+
+    def sync(self) -> None:
+        self._output.sync()
 
     def close(self, complete: bool) -> None:
         self._output.close(complete)

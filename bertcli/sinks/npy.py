@@ -11,7 +11,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from bertcli.errors import OutputError, UsageError
-from bertcli.journal import FileOutput, is_regular, is_stdout
+from bertcli.journal import FileOutput, Mark, is_regular, is_stdout
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.jsontext import to_json
@@ -30,16 +30,20 @@ def ids_path(path: str) -> str:
 class NpySink:
     """Rows before the first vector wait as a count: only then is it known how wide they are."""
 
-    def __init__(self, output: FileOutput, ids: FileOutput, layout: Layout) -> None:
+    def __init__(self, output: FileOutput, ids: FileOutput, layout: Layout, mark: Mark | None = None) -> None:
         self._output = output
         self._ids = ids
         self._id_field = layout.id_field
         self._rows = 0
         self._waiting = 0
         self._filler: np.ndarray[Any, Any] | None = None  # the row of a record without a vector
+        if mark is not None:
+            self._rows, self._waiting = mark.state["rows"], mark.state["waiting"]
+            if mark.state["vector"] is not None:
+                self._filler = _filler(*mark.state["vector"])
 
     @classmethod
-    def open(cls, path: str | None, layout: Layout, *, force: bool) -> NpySink:
+    def open(cls, path: str | None, layout: Layout, *, force: bool, mark: Mark | None = None) -> NpySink:
         """Raises UsageError for results that are no vectors, and where there is no file to complete."""
         if FIELD not in layout.results:
             raise UsageError(
@@ -50,9 +54,10 @@ class NpySink:
                 "npy needs a file: its header is completed at the end, and ids lie beside it",
                 hint="-o NAME.npy",
             )
-        output = FileOutput(path, force=force)
+        output = FileOutput(path, force=force, mark=mark)
+        ids_mark = None if mark is None else Mark({"size": mark.state["ids"]})
         try:
-            return cls(output, FileOutput(ids_path(path), force=force), layout)
+            return cls(output, FileOutput(ids_path(path), force=force, mark=ids_mark), layout, mark)
         except OutputError:
             output.close(complete=False)
             raise
@@ -70,12 +75,21 @@ class NpySink:
         self._output.flush()
         self._ids.flush()
 
+    def mark(self) -> Mark:
+        vector = None if self._filler is None else [self._filler.dtype.str, len(self._filler)]
+        state = {"rows": self._rows, "waiting": self._waiting, "vector": vector}
+        return Mark({**self._output.mark().state, "ids": self._ids.mark().state["size"], **state})
+
+    def sync(self) -> None:
+        self._output.sync()
+        self._ids.sync()
+
     def close(self, complete: bool) -> None:
         """The header of an interrupted file is completed too, so that it can be read."""
         try:
             if self._filler is not None:
                 self._output.overwrite_start(self._header())
-            elif complete:
+            elif complete or self._rows:
                 self._output.write(self._header())
             self._ids.close(complete)
         except (OSError, OutputError):
@@ -107,9 +121,7 @@ class NpySink:
         self._output.write(vector.tobytes())
 
     def _start(self, vector: np.ndarray[Any, Any]) -> None:
-        import numpy as np
-
-        self._filler = np.full_like(vector, np.nan if vector.dtype.kind == "f" else 0)
+        self._filler = _filler(vector.dtype.str, len(vector))
         self._output.write(self._header())
         for _ in range(self._waiting):
             self._output.write(self._filler.tobytes())
@@ -131,3 +143,11 @@ class NpySink:
             header, {"descr": like.dtype.str, "fortran_order": False, "shape": shape}
         )
         return header.getvalue()
+
+
+def _filler(dtype: str, length: int) -> np.ndarray[Any, Any]:
+    """NaN where there is one, else zeros: (length,)"""
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    return np.full(length, np.nan if kind.kind == "f" else 0, kind)

@@ -1,24 +1,29 @@
 """Parquet: typed columns in row groups. Numbers are binary, so none is rounded.
 
 The types come from the first row group and hold for the whole file: vectors are fixed_size_list of what they
-hold (float32, float16, int8, uint8), what is nested becomes struct and list.
+hold (float32, float16, int8, uint8), what is nested becomes struct and list. A row group ends when it is
+full; between two blocks, from where a run can go on, when it is large enough.
 """
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bertcli.errors import OutputError, UsageError
-from bertcli.journal import Output, open_output
+from bertcli.journal import Mark, Output, open_output
 from bertcli.records import Result
 from bertcli.sinks import REMARKS, Layout
 from bertcli.sinks.arrow import MISFITS, fits, inferred, keeps, may_lose, nested
+from bertcli.sinks.rowgroups import MAGIC, pack_footer, pack_group
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 GROUP_ROWS = 4096
 GROUP_BYTES = 32 << 20  # of vectors: they are nearly all of a group that has them
+MARK_ROWS = 1024  # rows of a group that ends with a mark, at least: small groups read slowly
+MARK_BYTES = 8 << 20
 PATIENCE = 16  # row groups to wait for a first value in each result column, before they are taken for text
 USE_JSONL = "write .jsonl, where every record has types of its own"
 
@@ -26,7 +31,7 @@ USE_JSONL = "write .jsonl, where every record has types of its own"
 class ParquetSink:
     """Raises OutputError for a field or value that the columns, fixed by the first row group, cannot hold."""
 
-    def __init__(self, output: Output, layout: Layout) -> None:
+    def __init__(self, output: Output, layout: Layout, mark: Mark | None = None) -> None:
         self._output = output
         self._layout = layout
         self._columns = layout.columns
@@ -34,10 +39,23 @@ class ParquetSink:
         self._places: list[str] = []
         self._bytes = 0
         self._schema: pa.Schema | None = None
-        self._writer: Any = None
+        self._groups: list[bytes] = []  # what the footer will say of each
+        self._told = 0  # of them, in marks
+        if mark is not None:
+            self._schema = _schema_of(mark.state["schema"])
+            self._groups = [base64.b64decode(group) for group in mark.added]
+            self._told = len(self._groups)
 
     @classmethod
-    def open(cls, path: str | None, layout: Layout, stdout: BinaryIO, *, force: bool) -> ParquetSink:
+    def open(
+        cls,
+        path: str | None,
+        layout: Layout,
+        stdout: BinaryIO,
+        *,
+        force: bool,
+        mark: Mark | None = None,
+    ) -> ParquetSink:
         """Raises UsageError where pyarrow, an optional library, is missing."""
         try:
             import pyarrow  # noqa: F401 (asks whether it is there, before a file is made)
@@ -45,7 +63,7 @@ class ParquetSink:
             raise UsageError(
                 "pyarrow is not installed", where=path, hint="pip install 'bertcli[parquet]', or write .jsonl"
             ) from None
-        return cls(open_output(path, stdout, force=force), layout)
+        return cls(open_output(path, stdout, force=force, mark=mark), layout, mark)
 
     def write(self, result: Result) -> None:
         row = result.row(self._layout.prefix)
@@ -60,30 +78,41 @@ class ParquetSink:
         self._rows.append(row)
         self._places.append(place)
         self._bytes += sum(map(_vector_bytes, result.values.values()))
-        full = len(self._rows) % GROUP_ROWS == 0 or self._bytes >= GROUP_BYTES
-        if full and (self._schema is not None or self._is_typed()):
-            self._write_group()
+        self._end_group(len(self._rows) % GROUP_ROWS == 0 or self._bytes >= GROUP_BYTES)
 
     def flush(self) -> None:
         """Nothing to show before a row group is full."""
 
+    def mark(self) -> Mark | None:
+        """Only the end of a row group can be gone on from."""
+        self._end_group(len(self._rows) >= MARK_ROWS or self._bytes >= MARK_BYTES)
+        if self._rows or self._schema is None:
+            return None
+        told = [base64.b64encode(group).decode() for group in self._groups[self._told :]]
+        self._told = len(self._groups)
+        schema = base64.b64encode(self._schema.serialize()).decode()
+        return Mark({**self._output.mark().state, "schema": schema}, tuple(told))
+
+    def sync(self) -> None:
+        self._output.sync()
+
     def close(self, complete: bool) -> None:
         """The rows of an interrupted file are finished properly, so that it can be read."""
+        rest = b""
         try:
-            self._finish(complete)
+            if self._rows or (complete and self._schema is None):
+                self._write_group()
         except (OSError, OutputError):
             if complete:
                 self._output.close(complete=False)
                 raise
-        self._output.close(complete)
+        if self._schema is not None:
+            rest = pack_footer(self._schema, self._groups)
+        self._output.close(complete, rest)
 
-    def _finish(self, complete: bool) -> None:
-        try:
-            if self._rows or (complete and self._schema is None):
-                self._write_group()
-        finally:
-            if self._writer is not None:
-                self._writer.close()
+    def _end_group(self, enough: bool) -> None:
+        if enough and (self._schema is not None or self._is_typed()):
+            self._write_group()
 
     def _is_typed(self) -> bool:
         """Whether each result column has had a value that tells its type, or was waited for long enough."""
@@ -95,15 +124,16 @@ class ParquetSink:
 
     def _write_group(self) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         schema = self._schema or pa.schema([(name, self._type_of(name)) for name in self._columns])
         table = pa.Table.from_arrays([self._array(field.name, field.type) for field in schema], schema=schema)
         if self._schema is None:
             self._schema = schema
-            texts = [field.name for field in schema if pa.types.is_string(field.type)]
-            self._writer = pq.ParquetWriter(self._output, schema, compression="zstd", use_dictionary=texts)
-        self._writer.write_table(table)
+            self._output.write(MAGIC)
+        if self._rows:
+            data, group = pack_group(table, self._output.tell(), len(self._groups))
+            self._output.write(data)
+            self._groups.append(group)
         self._rows, self._places, self._bytes = [], [], 0
 
     def _type_of(self, name: str) -> pa.DataType:
@@ -151,3 +181,10 @@ def _vector_bytes(value: Any) -> int:
 
 def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
+
+
+def _schema_of(text: str) -> pa.Schema:
+    """A schema from the journal."""
+    import pyarrow as pa
+
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertcli import console
 from bertcli.errors import UsageError
+from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
@@ -53,6 +54,13 @@ class PageSink:
 
     def flush(self) -> None:
         self._output.flush()
+
+    def mark(self) -> Mark | None:
+        """None: a page is for a few texts, and is begun anew."""
+        return None
+
+    def sync(self) -> None:
+        self._output.sync()
 
     def close(self, complete: bool) -> None:
         """Finish the page. One without a text says so."""

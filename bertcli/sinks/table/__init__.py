@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bertcli.console import Terminal
+from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
@@ -38,6 +39,13 @@ class TableSink:
 
     def flush(self) -> None:
         self._output.flush()
+
+    def mark(self) -> Mark | None:
+        """None: columns grow with what they have held, so a table cannot be gone on with."""
+        return None
+
+    def sync(self) -> None:
+        self._output.sync()
 
     def close(self, complete: bool) -> None:
         self._output.close(complete)

@@ -1,0 +1,306 @@
+"""How a run with `-o FILE` is kept, and how an interrupted one is gone on with.
+
+What a run depends on (its facts) and how far it has come stand in the journal beside its output. Going on
+means to skip the records that are answered, and to begin behind them with the block that would have come
+next: so the same records share a pack, and the same bytes come out as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bertcli import __version__, console
+from bertcli.command import values_that_matter
+from bertcli.console import Terminal
+from bertcli.console.drawing import grouped
+from bertcli.errors import InputError, OutputError, UsageError
+from bertcli.feed import END
+from bertcli.journal import Journal, Mark, Point, damaged_journal, is_regular, is_stdout, journal_of, part_of
+from bertcli.sinks.forms import choose_form
+
+if TYPE_CHECKING:
+    from bertcli.engines import Engine
+    from bertcli.feed import Feed
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.options import InputOptions, ModelOptions, OutputOptions
+    from bertcli.planning import Block, Plan
+    from bertcli.receipt import Receipt
+    from bertcli.records import Record
+    from bertcli.sinks import LastingSink
+
+FOR_PERSONS = ("table", "html")  # forms that are short, or whose layout depends on all that came before
+BEGIN_ANEW = "--force without --resume begins anew"
+Facts = dict[str, Any]
+
+
+def keeps_journal(outputs: OutputOptions) -> bool:
+    """Whether results go to a file of its own. Raises UsageError for a --resume that cannot be."""
+    lasting = outputs.path is not None and not is_stdout(outputs.path) and is_regular(outputs.path)
+    if outputs.resume and not lasting:
+        raise UsageError("--resume goes on with a file, and there is none", hint="name it by -o FILE")
+    if outputs.resume and (form := choose_form(outputs, Terminal())[0]) in FOR_PERSONS:
+        raise UsageError(f"--resume: {form} cannot be gone on with", hint="write .jsonl, or another form")
+    return lasting
+
+
+def is_finished(outputs: OutputOptions, inputs: InputOptions) -> bool:
+    """Whether --resume finds the file complete; says so. Raises OutputError when an input is newer."""
+    path = outputs.path
+    if not outputs.resume or path is None or not os.path.isfile(path) or part_of(path).exists():
+        return False
+    if journal_of(path).exists():
+        Journal(path).close()  # of a run that was killed when all was done, or of one that is not done
+    written = os.stat(path).st_mtime_ns
+    for file in inputs.files:
+        if os.path.isfile(file) and os.stat(file).st_mtime_ns > written:
+            raise OutputError(
+                f"is complete, but {console.visible(file)} has changed since", where=path, hint=BEGIN_ANEW
+            )
+    console.say(f"{path} is complete: there is nothing to go on with")
+    return True
+
+
+class Ledger:
+    """What a run keeps of how far it has come; nothing, without a file to go on with.
+
+    `point` is where an interrupted run is gone on with, None for a run that begins. Opening it takes the lock
+    on the output. Raises OutputError when another run has it, and when what the interrupted run depended on
+    has changed.
+    """
+
+    def __init__(self, outputs: OutputOptions, command: str, checkpoint: Checkpoint, inputs: InputOptions):
+        self._outputs = outputs
+        self._journal = Journal(outputs.path) if keeps_journal(outputs) and outputs.path else None
+        self._sink: LastingSink | None = None
+        self._receipt: Receipt | None = None
+        self._digest = Digest()
+        self.point: Point | None = None
+        if self._journal is not None:
+            try:
+                self._facts = facts_of(command, checkpoint, inputs)
+                if outputs.resume:
+                    self.point = self._find_point(self._journal)
+            except BaseException:
+                self._journal.close()
+                raise
+
+    @property
+    def outputs(self) -> OutputOptions:
+        """The options with leave to replace what the interrupted run has left, or had leave to replace."""
+        if self._journal is None or self._journal.begun is None or not self._outputs.resume:
+            return self._outputs
+        return replace(self._outputs, force=self.point is None or self._journal.begun["force"])
+
+    @property
+    def mark(self) -> Mark | None:
+        return None if self.point is None else self.point.mark
+
+    def model_options(self, options: ModelOptions) -> ModelOptions:
+        """The options with the engine of the interrupted run where the user leaves it to bertcli."""
+        if self.point is None:
+            return options
+        engine = self._begun["engine"]
+        return replace(
+            options,
+            engine=engine["name"] if options.engine == "auto" else options.engine,
+            device=engine["device"] if options.device == "auto" else options.device,
+            dtype=engine["dtype"] if options.dtype == "auto" else options.dtype,
+            batch_tokens=engine["pack_tokens"] if options.batch_tokens is None else options.batch_tokens,
+        )
+
+    def plan(self, plan: Plan) -> Plan:
+        """The plan whose next block is the one that would have come next."""
+        if self.point is None:
+            return plan
+        return replace(plan, begun=self.point.blocks, workers=self._begun["workers"])
+
+    def skip(self, feed: Feed, receipt: Receipt) -> None:
+        """Pass over the records that are answered. Raises OutputError when they are not the same."""
+        if self.point is None:
+            return
+        console.note(f"passing over {grouped(self.point.records)} records that are answered")
+        for passed in range(self.point.records):
+            record = feed.take()
+            if record is END:
+                found = (
+                    f"the input has {grouped(passed)} records, and {grouped(self.point.records)} are answered"
+                )
+                raise self._refused([found])
+            self._digest.add(record)
+        if self._digest.value != self.point.digest:
+            raise self._refused(
+                [f"the first {grouped(self.point.records)} records of the input have changed"]
+            )
+        receipt.go_on(self.point.counts)
+
+    def begin(self, engine: Engine, sink: LastingSink, receipt: Receipt) -> None:
+        """Write down what the run depends on, before its first result. Raises OutputError for an interrupted
+        run that was computed in another way."""
+        self._sink, self._receipt = sink, receipt
+        if self._journal is None:
+            return
+        names = ("name", "device", "dtype", "pack_tokens")
+        facts = {"engine": {name: getattr(engine, name) for name in names}}
+        if self.point is None:
+            kept = {"workers": engine.workers, "force": self._outputs.force}
+            self._journal.begin({**self._facts, **facts, **kept})
+        elif found := differences(self._begun, {**self._begun, **facts}):
+            raise self._refused(found)
+
+    def keep(self, block: Block) -> None:
+        """Note the end of a block as a place to go on from."""
+        if self._journal is None or self._sink is None or self._receipt is None:
+            return
+        for entry in block.entries:
+            self._digest.add(entry.record)
+        mark = self._sink.mark()
+        if mark is not None and block.entries:
+            counts = self._receipt.counts()
+            point = Point(self._receipt.read, self._digest.value, block.filled, counts, mark)
+            self._journal.keep(point, self._sink.sync)
+
+    def catch_up(self) -> None:
+        """Write down how far the run has come, before it ends."""
+        if self._journal is not None and self._sink is not None:
+            self._journal.catch_up(self._sink.sync)
+
+    def close(self) -> None:
+        """Let go of the output, when it has been closed."""
+        if self._journal is not None:
+            self._journal.close()
+
+    @property
+    def _begun(self) -> Facts:
+        assert self._journal is not None
+        assert self._journal.begun is not None  # there is a point
+        return self._journal.begun
+
+    def _find_point(self, journal: Journal) -> Point | None:
+        """Where to go on; None when there is nothing to go on with."""
+        path = self._outputs.path
+        assert path is not None
+        part = part_of(path)
+        if not part.exists() or part.stat().st_size == 0:
+            return None
+        if journal.begun is None:
+            raise OutputError(
+                "has no journal, so nobody can tell where to go on", where=f"{path}.part", hint=BEGIN_ANEW
+            )
+        try:
+            found = differences(journal.begun, {**journal.begun, **self._facts})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise damaged_journal(path) from error
+        if found:
+            raise self._refused(found)
+        return journal.point
+
+    def _refused(self, found: list[str]) -> OutputError:
+        return OutputError(
+            f"cannot be gone on with: {'; '.join(found)}", where=self._outputs.path, hint=BEGIN_ANEW
+        )
+
+
+class Digest:
+    """Told of records one after the other; `value` changes with any of them."""
+
+    def __init__(self) -> None:
+        from hashlib import blake2b
+
+        self._hash = blake2b(digest_size=16)
+
+    def add(self, record: Record) -> None:
+        self._hash.update(repr((record.fields, record.problem)).encode("utf-8", "backslashreplace"))
+
+    @property
+    def value(self) -> str:
+        return self._hash.hexdigest()
+
+
+def facts_of(command: str, checkpoint: Checkpoint, inputs: InputOptions) -> Facts:
+    """Everything that decides what comes out, but for the engine."""
+    from bertcli.sources.identity import identify
+
+    values = values_that_matter()
+    return {
+        "version": __version__,
+        "command": command,
+        "model": {"name": checkpoint.name, "fingerprint": checkpoint.fingerprint()},
+        "options": {flag: _plain(param, value) for flag, (param, value) in values.items()},
+        "inputs": identify(inputs),
+    }
+
+
+def _plain(param: click.Parameter, value: Any) -> Any:
+    """A value as JSON has it; of a file its contents, which are what matters."""
+    if isinstance(param.type, click.Path) and isinstance(value, str):
+        from bertcli.sources.identity import fingerprint
+
+        try:
+            return dict(zip(("size", "digest"), fingerprint(value), strict=True))
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", where=value) from None
+    return list(value) if isinstance(value, tuple) else value
+
+
+def differences(before: Facts, now: Facts) -> list[str]:
+    """What has changed between two runs, in words a user knows; empty when nothing has."""
+    found = []
+    for name, noun in (("version", "bertcli"), ("command", "the command")):
+        if before[name] != now[name]:
+            found.append(f"{noun} was {before[name]}, and is {now[name]}")
+    if before["model"]["fingerprint"] != now["model"]["fingerprint"]:
+        names = [before["model"]["name"], now["model"]["name"]]
+        same = names[0] == names[1]
+        found.append(
+            f"the model {names[0]} has changed" if same else "the model was {}, and is {}".format(*names)
+        )
+    found += _changed_options(before["options"], now["options"])
+    found += _changed_inputs(before["inputs"], now["inputs"])
+    was, new = before["engine"], now["engine"]
+    found += [
+        f"{ENGINE[name]} was {was[name]}, and is {new[name]}" for name in ENGINE if was[name] != new[name]
+    ]
+    return found
+
+
+ENGINE = {"name": "--engine", "device": "--device", "dtype": "the dtype", "pack_tokens": "--batch-tokens"}
+
+
+def _changed_options(before: Facts, now: Facts) -> list[str]:
+    found = []
+    for flag in dict.fromkeys([*before, *now]):
+        was, new = before.get(flag), now.get(flag)
+        if was == new:
+            continue
+        if isinstance(was, dict) and isinstance(new, dict):
+            found.append(f"the file of {flag} has changed")
+        else:
+            found.append(f"{flag} was {_worded(was)}, and is {_worded(new)}")
+    return found
+
+
+def _worded(value: Any) -> str:
+    if value in (None, False, "", []):
+        return "not given"
+    if value is True:
+        return "given"
+    if isinstance(value, dict):
+        return "a file"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _changed_inputs(before: list[Facts], now: list[Facts]) -> list[str]:
+    if len(before) != len(now):
+        return [f"there were {len(before)} inputs, and are {len(now)}"]
+    found = []
+    for was, new in zip(before, now, strict=True):
+        if was["size"] != new["size"] and None not in (was["size"], new["size"]):
+            sizes = f"{grouped(was['size'])} bytes, and has {grouped(new['size'])}"
+            found.append(f"{new['name']} had {sizes}")
+        elif was["digest"] != new["digest"] and None not in (was["digest"], new["digest"]):
+            found.append(f"{new['name']} has changed")
+    return found

@@ -1,0 +1,180 @@
+"""The journal of an output: what a run depends on, and how far it has come.
+
+`NAME.journal` stands beside `NAME.part` as long as a run has not come to its end. It is a JSON object a line.
+The first line says what the run depends on, each further one is a Point. A line is written only when all that
+it vouches for is on the disk, and is itself on the disk before the next; of a torn last line nothing is
+believed. While a run lasts it holds a lock on the file, which ends with the process, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bertcli.errors import OutputError
+from bertcli.journal.outputs import cannot_open, part_of, sync_directory
+from bertcli.journal.points import Mark, Point
+
+FORMAT = 1
+REST = 1.0  # seconds from one line to the next, at least
+SHARE = 20  # and that many times as long as writing it took, so that slow disks do not slow the run
+
+
+class Journal:
+    """Raises OutputError where it cannot be written, and when another run is writing the same output.
+
+    `begun` is the first line of what an interrupted run left, None without one; `point` the last place it can
+    go on from.
+    """
+
+    def __init__(self, output: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._given = output
+        self._path = journal_of(output)
+        self._clock = clock
+        self._due = clock()
+        self._latest: Point | None = None
+        self._added: list[Any] = []
+        self._descriptor = self._lock()
+        self._end = 0  # of the last whole line
+        self.begun: dict[str, Any] | None = None
+        self.point: Point | None = None
+        self._read()
+
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        """Begin anew: from here on the journal is that of a run that depends on `facts`."""
+        self.begun, self.point, self._end = dict(facts), None, 0
+        self._write_line({"journal": FORMAT, **facts})
+        sync_directory(self._path.parent)
+
+    def keep(self, point: Point, sync: Callable[[], None]) -> None:
+        """Remember a place to go on from. Now and then it is written, after `sync` has brought all that was
+        written to the output onto the disk."""
+        self._added += point.mark.added
+        self._latest = point
+        if self._clock() >= self._due:
+            self._write_latest(sync)
+
+    def catch_up(self, sync: Callable[[], None]) -> None:
+        """Write the last place to go on from, if it is not written yet. A disk that takes no more has been
+        reported before."""
+        if self._latest is not None:
+            with contextlib.suppress(OSError, OutputError):
+                self._write_latest(sync)
+
+    def close(self) -> None:
+        """Let go of the output. The journal stays as long as there is a `NAME.part` to go on with, unless it
+        says nothing."""
+        if self._descriptor < 0:
+            return
+        with contextlib.suppress(OSError):
+            if not part_of(self._given).exists() or not os.fstat(self._descriptor).st_size:
+                self._path.unlink()
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _write_latest(self, sync: Callable[[], None]) -> None:
+        assert self._latest is not None
+        began = self._clock()
+        sync()
+        point = self._latest
+        line = {
+            "records": point.records,
+            "digest": point.digest,
+            "blocks": point.blocks,
+            "counts": dict(point.counts),
+            "state": dict(point.mark.state),
+            "added": self._added,
+        }
+        self._write_line(line)
+        self.point, self._latest, self._added = point, None, []
+        now = self._clock()
+        self._due = now + max(REST, SHARE * (now - began))
+
+    def _write_line(self, line: Mapping[str, Any]) -> None:
+        """Put a line behind the last whole one, and what may stand there."""
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        try:
+            os.ftruncate(self._descriptor, self._end)
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._descriptor, data[written:], self._end + written)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise cannot_open(f"{self._given}.journal", error) from error
+        self._end += len(data)
+
+    def _lock(self) -> int:
+        """Open the file and take its lock. The one who held it may have removed the file meanwhile."""
+        while True:
+            try:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise cannot_open(self._given, error) from error
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                    os.close(descriptor)
+                    raise OutputError(
+                        "is being written by another run",
+                        where=self._given,
+                        hint="wait for its end, or write to another file",
+                    ) from error
+                # else a file system without locks: there is nobody to ask
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(self._path)):
+                    return descriptor
+            os.close(descriptor)
+
+    def _read(self) -> None:
+        data = _contents(self._descriptor)
+        lines = data.split(b"\n")[:-1]  # what is behind the last end is torn
+        added: list[Any] = []
+        for number, line in enumerate(lines):
+            try:
+                read = json.loads(line)
+                if number == 0:
+                    self.begun = _first(read)
+                else:
+                    added += read["added"]
+                    self.point = _point(read, tuple(added))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                break  # damage: what is before it holds
+            self._end += len(line) + 1
+
+
+def journal_of(output: str) -> Path:
+    """Where the journal of an output stands."""
+    target = Path(os.path.realpath(output))
+    return target.with_name(target.name + ".journal")
+
+
+def _contents(descriptor: int) -> bytes:
+    pieces = []
+    size = 0
+    while piece := os.pread(descriptor, 1 << 20, size):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
+
+
+def _first(line: Any) -> dict[str, Any]:
+    if not isinstance(line, dict) or line.pop("journal") != FORMAT:
+        raise ValueError("another version's, or nobody's")
+    facts: dict[str, Any] = line
+    return facts
+
+
+def _point(line: Any, added: tuple[Any, ...]) -> Point:
+    records, blocks, counts, state = line["records"], line["blocks"], line["counts"], line["state"]
+    numbers = [records, blocks, *counts.values()] if isinstance(counts, dict) else [None]
+    if not isinstance(state, dict) or any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError("not a point")
+    return Point(records, str(line["digest"]), blocks, counts, Mark(state, added))
