@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import BinaryIO, Protocol
 
+from bertcli.console.drawing import grouped
 from bertcli.errors import InputError
 from bertcli.sources.compression import SUFFIXES, decompress, may_become_compressed, sniff_compression
 from bertcli.sources.prompt import Prompt
@@ -63,6 +64,12 @@ class Input:
             while chunk := self._reader.read(BLOCK):
                 self.position += len(chunk)
                 yield chunk
+            if self.size is not None and self.position < self.size and not self._closed:
+                raise InputError(
+                    f"ends after {grouped(self.position)} of {grouped(self.size)} bytes",
+                    where=self.label,
+                    hint="somebody has cut it while it was read",
+                )
         except OSError as error:
             raise InputError(f"cannot be read: {_reason(error)}", where=self.label) from error
         except ValueError:

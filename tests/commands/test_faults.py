@@ -1,0 +1,172 @@
+"""What goes wrong around a run: it says so in a line, ends with 1, and can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Make
+
+COUNT = 1500
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    path = tmp_path / "in.jsonl"
+    with path.open("w") as file:
+        for number in range(COUNT):
+            text = " ".join(["the server is down again"] * (1 + number % 3)) + f" {number}"
+            file.write(json.dumps({"id": number, "text": text}) + "\n")
+    return path
+
+
+Bertcli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(checkpoints: Make) -> Callable[..., list[str]]:
+    def command(*arguments: object) -> list[str]:
+        model = str(checkpoints("bert", "label"))
+        fixed = [sys.executable, "-m", "bertcli", "label", "-m", model, "--engine", "instant"]
+        return [*fixed, *map(str, arguments)]
+
+    return command
+
+
+@pytest.fixture
+def bertcli(command: Callable[..., list[str]]) -> Bertcli:
+    def bertcli(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command(*arguments), capture_output=True, text=True, **options)  # type: ignore[call-overload]
+
+    return bertcli
+
+
+def ids(path: Path) -> list[int]:
+    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+def assert_can_be_gone_on_with(bertcli: Bertcli, output: Path, *inputs: Path, count: int = COUNT) -> None:
+    whole = output.with_name("whole.jsonl")
+    assert bertcli(*inputs, "-o", whole).returncode == 0
+    done = bertcli(*inputs, "-o", output, "--resume")
+    assert (done.returncode, "from before" in done.stderr) == (0, True), done.stderr
+    assert ids(output) == list(range(count))
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_a_file_that_may_not_grow(texts: Path, bertcli: Bertcli, tmp_path: Path) -> None:
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    done = bertcli(texts, "-o", tmp_path / "out.jsonl", preexec_fn=limited)
+    assert done.returncode == 1
+    assert f"bertcli: {tmp_path}/out.jsonl: cannot write: file too large\n" in done.stderr
+    assert_can_be_gone_on_with(bertcli, tmp_path / "out.jsonl", texts)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = shutil.which("mount") and not subprocess.call(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)], stderr=subprocess.DEVNULL
+    )
+    if not mounted:
+        pytest.skip("needs the right to mount")
+    yield place
+    subprocess.check_call(["umount", str(place)])
+
+
+def test_a_full_disk(texts: Path, small_disk: Path, bertcli: Bertcli) -> None:
+    done = bertcli(texts, "-o", small_disk / "out.jsonl")
+    assert done.returncode == 1
+    assert f"{small_disk}/out.jsonl: cannot write: no space left on device\n" in done.stderr
+    assert "make room, then go on with --resume" in done.stderr
+    subprocess.check_call(["mount", "-o", "remount,size=8m", str(small_disk)])
+    assert_can_be_gone_on_with(bertcli, small_disk / "out.jsonl", texts)
+
+
+def test_an_input_that_vanishes_before_its_turn(texts: Path, bertcli: Bertcli, tmp_path: Path) -> None:
+    lines = texts.read_text().splitlines(keepends=True)
+    inputs = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    inputs[0].write_text("".join(lines[:1000]))
+    inputs[1].write_text("".join(lines[1000:]))
+    away = tmp_path / "away"
+    code = (
+        "import os, sys; from bertcli.sources import stream; opened = stream.open_contents\n"
+        "def vanish(source, options):\n"
+        "    if source.path.endswith('second.jsonl'): os.replace(source.path, sys.argv.pop())\n"
+        "    return opened(source, options)\n"
+        "stream.open_contents = vanish\n"
+        "from bertcli import cli; raise SystemExit(cli.main(sys.argv[1:-1]))"
+    )
+    whole = bertcli(*inputs, "-o", tmp_path / "out.jsonl").args[3:]
+    (tmp_path / "out.jsonl").unlink()
+    done = subprocess.run([sys.executable, "-c", code, *whole, str(away)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "second.jsonl: cannot be read: no such file or directory" in done.stderr
+    gone = bertcli(*inputs, "-o", tmp_path / "out.jsonl", "--resume")
+    assert gone.returncode == 1
+    assert f"there is no file '{inputs[1]}'" in gone.stderr
+    shutil.copy(away, inputs[1])
+    assert_can_be_gone_on_with(bertcli, tmp_path / "out.jsonl", *inputs)
+
+
+def test_an_input_that_is_cut_while_it_is_read(
+    command: Callable[..., list[str]], bertcli: Bertcli, tmp_path: Path
+) -> None:
+    texts = tmp_path / "long.jsonl"
+    line = json.dumps({"text": "down " * 100})
+    texts.write_text(f"{line}\n" * 5000)
+    with subprocess.Popen(command(texts, "-o", tmp_path / "out.jsonl"), stderr=subprocess.PIPE) as process:
+        wait_for(lambda: (tmp_path / "out.jsonl.journal").exists())
+        os.truncate(texts, 600_000)
+        assert process.wait() == 1
+        assert process.stderr is not None
+        assert b"ends after 600 000 of 2 565 000 bytes" in process.stderr.read()
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def has_points(path: Path) -> bool:
+    return path.exists() and path.read_bytes().count(b"\n") > 1
+
+
+def test_an_output_directory_that_disappears(
+    texts: Path, command: Callable[..., list[str]], bertcli: Bertcli, tmp_path: Path
+) -> None:
+    place, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    place.mkdir()
+    with subprocess.Popen(
+        command(texts, "-o", place / "out.jsonl"), stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: has_points(place / "out.jsonl.journal"))
+        process.send_signal(signal.SIGSTOP)
+        place.rename(elsewhere)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait() == 1
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert f"{place}/out.jsonl.part: has disappeared while it was written\n" in said
+    missing = bertcli(texts, "-o", place / "out.jsonl", "--resume")
+    assert missing.returncode == 1
+    assert f"directory '{place}' does not exist" in missing.stderr
+    elsewhere.rename(place)
+    assert_can_be_gone_on_with(bertcli, place / "out.jsonl", texts)
