@@ -77,9 +77,9 @@ class Ledger:
         self._journal = Journal(outputs.path) if keeps_journal(outputs) and outputs.path else None
         self._sink: LastingSink | None = None
         self._receipt: Receipt | None = None
-        self._digest = Digest()
         self.point: Point | None = None
         if self._journal is not None:
+            self._digest = Digest()
             try:
                 self._facts = facts_of(command, checkpoint, inputs)
                 if outputs.resume:
@@ -208,7 +208,7 @@ class Digest:
     """Told of records one after the other; `value` changes with any of them."""
 
     def __init__(self) -> None:
-        from hashlib import blake2b
+        from hashlib import blake2b  # which loads OpenSSL: not for a run that has no file
 
         self._hash = blake2b(digest_size=16)
 
