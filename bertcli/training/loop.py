@@ -75,10 +75,10 @@ class Trainer:
         workers = recipe.schedule.workers if machine.device.type == "cpu" else 1
         self.pool = None
         if workers > 1:
-            # This thread too: a graph is compiled for a number of threads, and sums are rounded by it.
+            # This thread too: sums are rounded by the number of threads.
             torch.set_num_threads(1)
             self.pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-        self.graphs = Graphs(self.model, compiled=recipe.schedule.compile, workers=workers)
+        self.graphs = Graphs(self.model, compiled=recipe.schedule.compile)
 
     def train(self) -> None:
         """Run to the end of the schedule, until nothing gets better, or to a Ctrl-C."""
@@ -150,20 +150,8 @@ class Trainer:
         return name, batch.to(self.machine.device)
 
     def gradients_of_all(self, draws: list[tuple[str, Batch]]) -> list[Gradients]:
-        """The gradients of each micro-batch, in order, the workers sharing the work.
-
-        A shape's first time is for this thread alone: two threads that compile at once lock each other out.
-        """
-        if self.pool is None:
-            return [self.gradients(drawn) for drawn in draws]
-        early = {
-            place: self.gradients(drawn) for place, drawn in enumerate(draws) if self.graphs.is_new(drawn[1])
-        }
-        rest = [place for place in range(len(draws)) if place not in early]
-        found = early | dict(
-            zip(rest, self.pool.map(self.gradients, [draws[place] for place in rest]), strict=True)
-        )
-        return [found[place] for place in range(len(draws))]
+        """The gradients of each micro-batch, in order, the workers sharing the work."""
+        return list((self.pool.map if self.pool is not None else map)(self.gradients, draws))
 
     def gradients(self, drawn: tuple[str, Batch]) -> Gradients:
         """Loss and weighted gradients of one micro-batch (None where a parameter plays no part).

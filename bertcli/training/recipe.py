@@ -22,7 +22,7 @@ class Schedule:
 
     `patience` is the number of measurements without a better one that ends the run, 0 for none. `workers` are
     threads that compute a micro-batch each, on CPU. `compile` makes a graph of every shape of batch, which
-    takes minutes and pays after thousands of steps.
+    takes minutes and pays after thousands of steps; it needs one worker.
     """
 
     steps: int
@@ -187,6 +187,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         if isinstance(skill, EmbedSkill) and bool(skill.pairs) == (skill.teacher is not None):
             yield f"{where}: a `teacher` with `data` is needed, or scored `pairs`"
         yield from (f"{where}.{problem}" for problem in _wrong_numbers(skill))
+    if recipe.schedule.compile and recipe.schedule.workers > 1:
+        yield "schedule.workers: must be 1 with `compile`; threads that compile at once lock each other out"
     yield from (f"schedule.{problem}" for problem in _wrong_numbers(recipe.schedule))
 
 
