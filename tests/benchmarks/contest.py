@@ -30,11 +30,12 @@ class Contestant:
 
 @dataclass(slots=True)
 class Outcome:
-    """`seconds` of each round; `likeness` is the least cosine, or the share of equal answers, with those of
-    the first contestant. `failed` says why there is neither."""
+    """`seconds` of each round, and those of all cores together (`cpu`); `likeness` is the least cosine, or
+    the share of equal answers, with those of the first contestant. `failed` says why there is neither."""
 
     contestant: Contestant
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     likeness: float | None = None
     failed: str | None = None
 
@@ -67,16 +68,15 @@ class Served:
         self.process.kill()
         self.process.wait()
 
-    def ask(self, texts: Path, answers: Path | None = None) -> float | None:
-        """The seconds it took; None, and `failed`, when it failed."""
+    def ask(self, texts: Path, answers: Path | None = None) -> tuple[float, float] | None:
+        """The seconds it took, by the clock and of all cores; None, and `failed`, when it failed."""
         assert self.process.stdin is not None
         asked = {"texts": str(texts), "answers": None if answers is None else str(answers)}
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         heard = self._hear()
         self.failed = heard.get("failed")
-        seconds: float | None = heard.get("seconds")
-        return seconds
+        return None if self.failed is not None else (heard["seconds"], heard["cpu"])
 
     def _hear(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -104,9 +104,11 @@ def hold(contestants: Sequence[Contestant], texts: Sequence[str], rounds: int, f
         for _ in range(rounds):
             for outcome, process in zip(outcomes, served, strict=True):
                 if outcome.failed is None:
-                    seconds = process.ask(asked)
+                    taken = process.ask(asked)
                     outcome.failed = process.failed
-                    outcome.seconds += [] if seconds is None else [seconds]
+                    if taken is not None:
+                        outcome.seconds.append(taken[0])
+                        outcome.cpu.append(taken[1])
     return outcomes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,10 @@ class Measured:
         """How many times as fast as the first contestant."""
         return self.outcomes[0].median / outcome.median
 
+    def cpu_ratio(self, outcome: Outcome) -> float:
+        """How many times less time of all cores than the first contestant: for machines that are shared."""
+        return statistics.median(self.outcomes[0].cpu) / statistics.median(outcome.cpu)
+
     def share(self, outcome: Outcome) -> float | None:
         """The part of the machine's matrix rate; of ours only, whose dtype is known."""
         dtype = outcome.contestant.options.get("dtype")
@@ -47,8 +52,8 @@ def contest(measured: Measured) -> Iterator[str]:
     yield f"{measured.texts} texts, {measured.tokens} tokens in distinct ones. Ratios to {first}."
     yield ""
     like = "least cosine" if measured.task == "embed" else "equal answers"
-    yield f"| | texts/s | ratio | spread | {like} | of the matrix limit |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    yield f"| | texts/s | ratio | spread | CPU ratio | {like} | of the matrix limit |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for outcome in measured.outcomes:
         yield _row(measured, outcome)
     yield ""
@@ -57,7 +62,7 @@ def contest(measured: Measured) -> Iterator[str]:
 def _row(measured: Measured, outcome: Outcome) -> str:
     name = outcome.contestant.name
     if outcome.failed is not None or not outcome.seconds:
-        return f"| {name} | did not work: {outcome.failed} | | | | |"
+        return f"| {name} | did not work: {outcome.failed} | | | | | |"
     rate = measured.texts / outcome.median
     spread = (max(outcome.seconds) - min(outcome.seconds)) / outcome.median
     share = measured.share(outcome)
@@ -66,6 +71,7 @@ def _row(measured: Measured, outcome: Outcome) -> str:
         f"{rate:.1f}" if rate < 100 else f"{rate:.0f}",
         f"{measured.ratio(outcome):.1f}",
         f"{spread:.0%}",
+        f"{measured.cpu_ratio(outcome):.1f}",
         "" if outcome.likeness is None else f"{outcome.likeness:.5f}",
         "" if share is None else f"{share:.0%}",
     ]

@@ -1,7 +1,7 @@
 """A contestant as a process: it loads, says so, and answers the same texts as often as it is asked.
 
 One JSON object a line. In: `{"texts": FILE, "answers": FILE or null}`. Out: `{"ready": SECONDS}`, then for
-each line `{"seconds": SECONDS}`, or once `{"failed": REASON}`.
+each line `{"seconds": SECONDS, "cpu": SECONDS OF ALL THREADS}`, or once `{"failed": REASON}`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def serve(load: Callable[[dict[str, Any]], Answer]) -> None:
             asked = json.loads(line)
             with open(asked["texts"], encoding="utf-8") as file:
                 texts = json.load(file)
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             found = answer(texts)
-            seconds = time.perf_counter() - began
+            seconds, cpu = time.perf_counter() - began, time.process_time() - worked
             if asked["answers"] is not None:
                 with open(asked["answers"], "w", encoding="utf-8") as file:
                     json.dump(found if isinstance(found, list) else found.tolist(), file)
-            say(seconds=seconds)
+            say(seconds=seconds, cpu=cpu)
     except Exception as error:
         say(failed=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200])
