@@ -248,3 +248,29 @@ def test_damaged_weights_are_never_handed_to_transformers(checkpoint_copy: Make)
     os.truncate(path / "model.safetensors", 5000)
     with pytest.raises(EngineError, match=r"not a whole safetensors file|cut short"):
         load(open_checkpoint(path), "label", torch.float32, torch.device("cpu"), None)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "\ud800", "a\0b"])
+def test_names_that_no_file_can_have_are_refused(name: str, checkpoint_copy: Make) -> None:
+    """Found by fuzzing."""
+    path = checkpoint_copy("sentence")
+    modules = json.loads((path / "modules.json").read_text())
+    modules[1]["path"] = name
+    (path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match="names a folder that cannot be"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "\ud800", "a\0b"])
+def test_an_index_with_names_that_no_file_can_have_is_a_fault(name: str, checkpoint_copy: Make) -> None:
+    """Found by fuzzing."""
+    path = checkpoint_copy("bert", "label", shards=True)
+    edit_json(path / "model.safetensors.index.json", weight_map={"a": name})
+    assert open_checkpoint(path).weights.faults
+
+
+def test_an_index_nested_beyond_reason_is_a_fault(checkpoint_copy: Make) -> None:
+    """Found by fuzzing."""
+    path = checkpoint_copy("bert", "label", shards=True)
+    (path / "model.safetensors.index.json").write_bytes(b"[" * 100_000)
+    assert open_checkpoint(path).weights.faults
