@@ -15,10 +15,10 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.checkpoints import build, build_sentence, build_skills
-from tests.fuzz.targets import Target, build_models, targets
+if TYPE_CHECKING:
+    from tests.fuzz.targets import Target
 
 TURN = 1.0  # seconds of a target before the next one has its turn
 
@@ -90,6 +90,9 @@ def _guided(names: list[str], others: list[str]) -> int:
 
 
 def _targets(folder: Path, names: list[str]) -> dict[str, Target]:
+    from tests.checkpoints import build, build_sentence, build_skills
+    from tests.fuzz.targets import build_models, targets  # not before: atheris instruments what is imported
+
     made: dict[str, Path] = {}
 
     def make(family: str, kind: str = "base", **settings: Any) -> Path:
