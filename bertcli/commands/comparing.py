@@ -11,16 +11,10 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
 from bertcli import console
+from bertcli.commands.carrying import carry
 from bertcli.commands.label import Labelling
 from bertcli.commands.showing import Line, show
-from bertcli.commands.streaming import (
-    Counter,
-    choose_head,
-    engine_for,
-    feed_of,
-    refuse_or_warn,
-    warn_of_shortage,
-)
+from bertcli.commands.streaming import Counter, choose_head, refuse_or_warn
 from bertcli.console.drawing import BOLD, CYAN, DIM, RED, grouped
 from bertcli.errors import InputError, UsageError
 
@@ -118,8 +112,6 @@ def _answer(request: Models, name: str, sink: Sink) -> None:
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.pipeline import run
-    from bertcli.planning import Plan
     from bertcli.receipt import Receipt
     from bertcli.sources import open_source
 
@@ -129,21 +121,16 @@ def _answer(request: Models, name: str, sink: Sink) -> None:
             raise UsageError("--models reads its input twice, which no pipe allows", hint="name files")
         checkpoint = open_checkpoint(resolve(name), allow_pickle=request.model.allow_pickle)
         task = _task(request, checkpoint, Tokenizer.of(checkpoint))
-        feed = feed_of(source)
-        engine = engine_for(request.model, checkpoint, feed)
-        receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
-        task.prepare(engine)
-        with console.progress(source, None) as bar:
-            run(
-                feed,
-                task=task,
-                engine=engine,
-                plan=Plan(engine.pack_tokens, engine.workers),
-                sink=sink,
-                receipt=Counter(receipt, bar),
-                max_errors=request.run.max_errors,
-                on_shortage=warn_of_shortage,
-            )
+        carry(
+            source,
+            checkpoint,
+            task,
+            sink,
+            receipt,
+            model=request.model,
+            run=request.run,
+            counting=Counter,
+        )
     receipt.finish()
     console.say(f"{checkpoint.name}: {receipt.line()}")
 

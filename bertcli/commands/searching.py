@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from bertcli import console
-from bertcli.commands.streaming import engine_for, feed_of, refuse_clash, refuse_or_warn, warn_of_shortage
+from bertcli.commands.carrying import carry
+from bertcli.commands.streaming import engine_for, refuse_clash, refuse_or_warn
 from bertcli.console.drawing import duration, grouped
 from bertcli.errors import BertcliError, UsageError
 from bertcli.feed import Feed
@@ -156,25 +157,17 @@ def _compared(request: Request, source: Source, receipt: Receipt, held: ExitStac
 def _carry(
     request: Request, source: Source, checkpoint: Checkpoint, task: Task, sink: Sink, receipt: Receipt
 ) -> None:
-    """Run the pipeline into a sink that shows nothing."""
-    from bertcli.pipeline import run
-    from bertcli.planning import Plan
-
-    feed = feed_of(source)
-    engine = engine_for(request.model, checkpoint, feed)
-    receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
-    task.prepare(engine)
-    with console.progress(source, None) as bar:
-        run(
-            feed,
-            task=task,
-            engine=engine,
-            plan=Plan(engine.pack_tokens, engine.workers),
-            sink=sink,
-            receipt=Telling(receipt, bar),
-            max_errors=request.run.max_errors,
-            on_shortage=warn_of_shortage,
-        )
+    """Run the pipeline, and tell of records that failed."""
+    carry(
+        source,
+        checkpoint,
+        task,
+        sink,
+        receipt,
+        model=request.model,
+        run=request.run,
+        counting=Telling,
+    )
     if receipt.failed > FAILURES_TOLD:
         console.warn(f"{receipt.failed - FAILURES_TOLD} more records could not be searched")
 
