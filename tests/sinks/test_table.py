@@ -168,7 +168,7 @@ def test_tags_of_tokens_say_how_many_more_there_are() -> None:
 
 
 def test_other_answers_are_shown_field_by_field() -> None:
-    layout = Layout("score", ("text",), ("score", "tokens"), REMARKS, "text")
+    layout = Layout("other", ("text",), ("score", "tokens"), REMARKS, "text")
     done = result({"score": -12.34567, "tokens": 8, "words": [{"word": "a"}], "none": None})
     assert table(done, layout=layout) == ('score -12.3457  tokens 8  words [{"word":"a"}]  none -  a text\n')
 
