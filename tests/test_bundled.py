@@ -1,0 +1,199 @@
+"""The model that comes with the package: that it is whole, says what other libraries say of it, makes sense.
+
+Meaning is tested by probes: sentences any reader completes without thinking. They are no measurement (the
+figures are in its MODEL_CARD.md), but a model that was saved wrongly, or whose skills have spoiled each
+other, fails them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from bertcli.models.library import BUNDLED
+
+PROBES = {
+    "The capital of France is [MASK].": "paris",
+    "She poured herself a cup of [MASK].": "coffee tea",
+    "The dog [MASK] at the stranger.": "barked growled looked",
+    "He drove his [MASK] to work.": "car truck",
+    "The sun rises in the [MASK].": "east morning sky",
+    "She is a doctor at the [MASK].": "hospital university clinic",
+    "The cat sat on the [MASK].": "floor bed table mat chair ground couch",
+    "I would like a glass of [MASK], please.": "water wine milk",
+    "Shakespeare wrote many famous [MASK].": "plays poems works books",
+    "The earth orbits around the [MASK].": "sun",
+    "My favourite colour is [MASK].": "blue red green black white yellow",
+    "The king and the [MASK] lived in the castle.": "queen prince",
+    "The baby began to [MASK].": "cry sleep laugh scream",
+    "She bought a new pair of [MASK].": "shoes pants glasses boots jeans",
+    "Water freezes into [MASK].": "ice",
+    "Berlin is the capital of [MASK].": "germany",
+    "The film was directed [MASK] Steven Spielberg.": "by",
+    "Winter is colder than [MASK].": "summer",
+    "Fish live in the [MASK].": "water sea ocean",
+    "Birds can [MASK].": "fly sing",
+    "The chef cooked a delicious [MASK].": "meal dinner dish",
+    "He opened the [MASK] and walked into the room.": "door",
+    "We drove across the [MASK] over the river.": "bridge",
+    "In the morning I brush my [MASK].": "teeth hair",
+    "The plane landed at the [MASK].": "airport base",
+    "She was born in London, [MASK].": "england",
+    "The president lives in the White [MASK].": "house",
+    "He was tired, so he went to [MASK].": "bed sleep",
+    "The farmer milked the [MASK].": "cow cows goats",
+    "Tokyo is a city in [MASK].": "japan",
+    "The soccer player kicked the [MASK].": "ball",
+}
+
+SENTENCES = (
+    "The capital of France is [MASK].",
+    "A man is playing a guitar.",
+    "Someone plays an instrument.",
+    "The stock market fell sharply on Monday.",
+)
+
+
+def bertcli(*arguments: str, lines: Sequence[str]) -> list[dict[str, Any]]:
+    """The records that a command without `-m` answers to lines on stdin."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bertcli", *arguments, "-q", "-f", "jsonl"],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@cache
+def filled() -> dict[str, list[str]]:
+    """The first five words behind the mask of each probe."""
+    return {
+        record["text"]: [fill["words"][0] for fill in record["fills"]]
+        for record in bertcli("fill", lines=list(PROBES))
+    }
+
+
+@pytest.mark.parametrize("text", PROBES)
+def test_a_mask_gets_a_word_that_a_person_would_say(text: str) -> None:
+    assert set(filled()[text]) & set(PROBES[text].split())
+
+
+@pytest.mark.parametrize(
+    ("head", "labels"),
+    [
+        (
+            "sentiment",
+            {
+                "A wonderful film, I loved every minute of it.": "positive",
+                "A dull and pointless mess, I want my money back.": "negative",
+                "The food was awful and the waiter was rude.": "negative",
+                "What a great phone, I am so happy with it!": "positive",
+            },
+        ),
+        (
+            "emotion",
+            {
+                "i feel so happy and grateful today": "joy",
+                "i am scared of what will happen tomorrow": "fear",
+                "i feel so angry that he lied to me": "anger",
+                "i feel lonely and hopeless": "sadness",
+            },
+        ),
+        (
+            "topic",
+            {
+                "The striker scored twice as the home team won the cup final.": "sports",
+                "Shares fell after the company reported a loss for the quarter.": "business",
+                "Soldiers and rebels clashed near the border, officials said.": "world",
+                "The new chip makes computers faster and uses less power.": "science and technology",
+            },
+        ),
+        (
+            "spam",
+            {
+                "URGENT! You have won a FREE prize. Call 09061701461 now to claim!": "spam",
+                "ok, see you at the station at six": "ham",
+            },
+        ),
+        (
+            "question",
+            {
+                "Who wrote Hamlet?": "HUM",
+                "Where is the highest mountain?": "LOC",
+                "How many people live in Tokyo?": "NUM",
+            },
+        ),
+    ],
+)
+def test_labels_make_sense(head: str, labels: dict[str, str]) -> None:
+    records = bertcli("label", "--head", head, lines=list(labels))
+    assert {record["text"]: record["label"] for record in records} == labels
+
+
+def test_names_are_found_in_a_text_of_several_sentences() -> None:
+    text = (
+        "Angela Merkel met Barack Obama in Berlin last spring. They spoke about trade. "
+        "Later the two flew to Paris, where Microsoft has an office."
+    )
+    (record,) = bertcli("tag", lines=[text])
+    spans = {(span["text"], span["label"]) for span in record["spans"]}
+    assert spans >= {("Angela Merkel", "PER"), ("Barack Obama", "PER"), ("Berlin", "LOC"), ("Paris", "LOC")}
+
+
+def test_words_have_their_parts_of_speech() -> None:
+    (record,) = bertcli("tag", "--head", "pos", lines=["The old dog slowly ate two apples."])
+    tags = [span["label"] for span in record["spans"]]
+    assert tags == ["DET", "ADJ", "NOUN", "ADV", "VERB", "NUM", "NOUN", "PUNCT"]
+
+
+def test_texts_that_mean_the_same_are_near() -> None:
+    vectors = np.array([record["embedding"] for record in bertcli("embed", lines=SENTENCES[1:])])
+    near, *far = (vectors @ vectors.T)[np.triu_indices(3, 1)]
+    assert near > max(far) + 0.2
+
+
+def test_its_words_are_those_of_transformers() -> None:
+    model = AutoModelForMaskedLM.from_pretrained(BUNDLED, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLED)
+    inputs = tokenizer(SENTENCES[0], return_tensors="pt")
+    with torch.inference_mode():
+        logits = model(**inputs).logits[0, inputs["input_ids"][0] == tokenizer.mask_token_id][0]
+    best = logits.softmax(-1).topk(5)
+    (record,) = bertcli("fill", lines=SENTENCES[:1])
+    assert [fill["words"] for fill in record["fills"]] == [
+        [token] for token in tokenizer.convert_ids_to_tokens(best.indices.tolist())
+    ]
+    assert [fill["score"] for fill in record["fills"]] == pytest.approx(best.values.tolist(), abs=1e-4)
+
+
+def test_its_vectors_are_those_of_sentence_transformers() -> None:
+    expected = SentenceTransformer(str(BUNDLED), device="cpu", model_kwargs={"dtype": "float32"}).encode(
+        list(SENTENCES[1:])
+    )
+    vectors = [record["embedding"] for record in bertcli("embed", lines=SENTENCES[1:])]
+    np.testing.assert_allclose(vectors, expected, atol=1e-4)
+
+
+def test_it_is_complete_and_small() -> None:
+    assert (BUNDLED / "MODEL_CARD.md").is_file()
+    assert (BUNDLED / "recipe.yaml").is_file()
+    assert sum(path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file()) < 50e6
+
+
+def test_it_passes_its_own_check() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bertcli", "models", "check", str(BUNDLED)], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
