@@ -72,7 +72,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("file", help="mixed texts, one a line")
     parser.add_argument("--model", required=True, help="a sentence-transformers model of the BERT family")
     parser.add_argument("--fill-model", required=True, help="a masked language model")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
     parser.add_argument("--shapes", nargs="+", choices=texts.SHAPES, default=list(texts.SHAPES))
     parser.add_argument("--no-base", action="store_true", help="leave out the model of BERT-base's size")
     parser.add_argument("--no-processes", action="store_true", help="leave out whole processes")
