@@ -376,7 +376,7 @@ def train_options(callback: F) -> F:
                       help="The most times each example is seen."),
         bundle.option("learning_rate", "--learning-rate", metavar="X", 
                       type=click.FloatRange(0, min_open=True),
-                      help="The highest learning rate.", unset="1e-4 for label, 3e-4 for tag, 2e-4 for fill"),
+                      help="The highest learning rate.", unset="1e-4 for label (5e-5 of few), 3e-4 for tag, 2e-4 for fill"),
         bundle.option("max_length", "--max-length", metavar="N", type=whole_number(8),
                       help="Tokens of a text to learn from; longer ones are cut."),
         bundle.option("batch_tokens", "--batch-tokens", metavar="N", type=whole_number(8),

@@ -151,7 +151,7 @@ def _learn(
     for line in standing.history:
         console.note(_figures(line))
     counts = f"{len(held.train)} examples learnt, {len(held.dev) or 'none'} held out"
-    by = "" if held.dev else "a linear head, cross-validated: "
+    by = "" if held.dev else "each half answered from the other: "
     console.say(f"{training.output}: {counts}: {by}{_figures(standing.best)}")
     return _interrupted(training) if standing.interrupted else 0
 

@@ -16,6 +16,7 @@ One head on one encoder (`train label | tag | fill`):
     linear       regularised linear heads, fitted before the encoder moves
     pooled       mean pooling as one more BERT layer, so that plain transformers pools too
     fit          the loop: best kept, early stop, resume
+    trial        whether to move the encoder at all, where labels are few
     run          from a request to a directory
 
 Several skills on one encoder (`train RECIPE.yaml`):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from bertcli import __version__
 from bertcli.evaluation.bootstrap import Estimate
 from bertcli.evaluation.report import LabelFigures
-from bertcli.training.linear import FOLDS
 from bertcli.training.skills import PreparedSkill
 
 MOST_CLASSES = 40  # listed
@@ -19,7 +18,7 @@ MOST_CLASSES = 40  # listed
 @dataclass(frozen=True, slots=True)
 class Account:
     """What a card tells. `classes` are names with the number of training examples; `figures` and `labels` are
-    those of the held-out part, or where `crossed` of a cross-validated linear head."""
+    those of the held-out part, or where `crossed` of models learnt from halves."""
 
     kind: str
     base: str
@@ -74,10 +73,11 @@ def _held(account: Account) -> str:
 
 
 def _crossed(account: Account) -> str:
+    done = f"{account.steps} steps of the encoder" if account.steps else "its encoder left as it was"
     return (
-        f"By cross-validation of a linear head on the base's encoder ({FOLDS} folds). The model went on from"
-        f" such a head, fitted to all examples, for {account.steps} steps of the encoder, which nothing was"
-        " left to measure; it is usually better."
+        "Each half of the examples was answered by a model learnt from the other half, as a linear head on"
+        " the base's encoder and after tuning it; these are the figures of the better way. This model was"
+        f" learnt in that way from all examples ({done}), and is usually better."
     )
 
 

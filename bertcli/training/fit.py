@@ -124,6 +124,16 @@ class Fit:
         self.machine.set_generators(generators)
         return found
 
+    def run_through(self) -> None:
+        """Teach to the end of the schedule and measure nothing. Raises KeyboardInterrupt at Ctrl-C."""
+        torch.manual_seed(self.pace.seed)
+        with interrupts.deferred() as asked:
+            while self.standing.step < self.steps:
+                loss = self._step()
+                self.told(self.standing.step, self.steps, loss)
+                if asked():
+                    raise KeyboardInterrupt
+
     def _step(self) -> float:
         epoch, index = divmod(self.standing.step, self.epoch_steps)
         chosen = self._batches(epoch)[index]

@@ -1,8 +1,8 @@
 """Learn labels: one class a text, several, a number; of texts or of pairs.
 
 First a regularised linear head on the fixed encoder, then the encoder with that head as its beginning. What
-measures better on the held-out part is kept. Where nothing is held out, because the examples are few, the
-last state is kept, and linear heads are cross-validated to say about how good it is at least.
+measures better on the held-out part is kept. Where nothing is held out, because the examples are few, `trial`
+says beforehand which it is.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from bertcli.training.batches import encode
 from bertcli.training.examination import Examination, of_numbers, of_one_label, of_several_labels
 from bertcli.training.examples import MULTI, REGRESSION, Held, classes_of, problem_of, targets_of
 from bertcli.training.lessons import Machine, load_base
-from bertcli.training.linear import cross_validated, fit_head, folds_of, loss_of
+from bertcli.training.linear import fit_head, loss_of
 from bertcli.training.pooled import append_mean_layer
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import ProblemType
     from bertcli.models.tokenizer import Tokenizer
 
 MANY = 2000  # examples
@@ -32,11 +33,18 @@ class LabelLesson:
     """A sequence classifier on the base's encoder."""
 
     def __init__(
-        self, checkpoint: Checkpoint, tokenizer: Tokenizer, held: Held, machine: Machine, length: int
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer,
+        held: Held,
+        machine: Machine,
+        length: int,
+        like: LabelLesson | None = None,
     ) -> None:
+        """The problem and the classes are those of the training part, or of another lesson."""
         self.machine = machine
-        self.problem = problem_of(held.train)
-        self.classes = classes_of(held.train, self.problem)
+        self.problem: ProblemType = like.problem if like else problem_of(held.train)
+        self.classes: tuple[str, ...] = like.classes if like else classes_of(held.train, self.problem)
         self.train = [encode(tokenizer, e.text, e.pair, length) for e in held.train]
         self.dev = [encode(tokenizer, e.text, e.pair, length) for e in held.dev]
         self.lengths: Sequence[int] = [len(one) for one in self.train]
@@ -57,7 +65,8 @@ class LabelLesson:
             self.model.base_model.embeddings.requires_grad_(False)
         self.model.to(machine.device)
         self.is_watched = bool(held.dev)
-        self._crossed = None if self.is_watched else self._cross_validated(held)
+        self.examined: Examination | None = None
+        """What is known beforehand, for a lesson without a held-out part."""
 
     def begin(self) -> None:
         """Give the new head the weights of a linear head fitted on what the untouched encoder says."""
@@ -75,13 +84,20 @@ class LabelLesson:
         return loss_of(logits, self.targets[list(chosen)].to(logits.device), self.problem)
 
     def examine(self) -> Examination:
-        """Of the model on the held-out part, or without one of linear heads on the encoder as it was."""
-        if self._crossed is not None:
-            return self._judged(self._crossed, self.targets)
+        if self.examined is not None:
+            return self.examined
+        return self._judged(self.answers(), self.dev_targets)
+
+    def answers(self) -> Tensor:
+        """Logits [texts, classes] for the held-out part."""
         logits = torch.zeros(len(self.dev), len(self.classes))
         for indices, inputs in self.machine.sweep(self.dev):
             logits[indices] = self.model(**inputs).logits.float().cpu()
-        return self._judged(logits, self.dev_targets)
+        return logits
+
+    def judged(self, logits: Tensor) -> Examination:
+        """Answers for the training part, measured."""
+        return self._judged(logits, self.targets)
 
     def _judged(self, logits: Tensor, targets: Tensor) -> Examination:
         loss = float(loss_of(logits, targets, self.problem))
@@ -91,14 +107,6 @@ class LabelLesson:
         if self.problem == MULTI:
             return of_several_labels((logits > 0).numpy(), gold > 0.5, self.classes, loss)
         return of_one_label(logits.argmax(1).numpy(), gold, self.classes, loss)
-
-    def _cross_validated(self, held: Held) -> Tensor:
-        """Logits [texts, classes] of each training text by a linear head that was fitted without it."""
-        features = self._features()
-        folds = folds_of([(e.text, e.pair) for e in held.train], [str(e.target) for e in held.train])
-        return cross_validated(
-            features / features.std(), self.targets, len(self.classes), self.problem, torch.tensor(folds)
-        )
 
     def _features(self) -> Tensor:
         """What the classifier reads of each training text: float32 [texts, hidden]."""

@@ -81,17 +81,3 @@ def folds_of(texts: Sequence[Hashable], classes: Sequence[str]) -> list[int]:
     for _, text in sorted(zip(classes, texts, strict=True), key=lambda pair: pair[0]):
         numbers.setdefault(text, len(numbers))
     return [numbers[text] % FOLDS for text in texts]
-
-
-def cross_validated(
-    features: Tensor, targets: Tensor, classes: int, problem: ProblemType, folds: Tensor
-) -> Tensor:
-    """Logits [n, classes] for each of the features [n, hidden], by a head fitted to the other folds [n]."""
-    logits = torch.zeros(len(features), classes)
-    for fold in folds.unique():
-        inside, outside = folds != fold, folds == fold
-        if not inside.any():  # all texts are equal
-            inside = outside
-        weights, bias = fit_head(features[inside], targets[inside], classes, problem)
-        logits[outside] = features[outside] @ weights.T + bias
-    return logits

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -18,6 +20,7 @@ from bertcli.training.fit import Fit, Pace, Standing
 from bertcli.training.label import LabelLesson, begins_linear
 from bertcli.training.lessons import Machine
 from bertcli.training.tag import TagLesson
+from bertcli.training.trial import try_halves
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -34,6 +37,7 @@ RATES: Mapping[Kind, float] = {"label": 1e-4, "tag": 3e-4, "fill": 2e-4}
 FEWEST_STEPS = 400  # worth making, if the epochs for it are not too many
 MOST_EPOCHS, FEWEST_EPOCHS = 12, 3
 BATCH_TOKENS = 2048
+GENTLE = 5e-5  # the rate for few labels, which a faster one learns by heart
 TENTH = 0.1
 FEW = 300
 
@@ -58,8 +62,8 @@ class Request:
 def share_to_hold_out(kind: Kind, checkpoint: Checkpoint, examples: int, asked: float | None) -> float:
     """The share of the examples to measure with: as asked, else a tenth, but none of a few labels.
 
-    A tenth of so few could not tell one state from another, and they are worth more to learn from; label
-    heads that begin as linear ones are measured by cross-validation instead.
+    A tenth of so few could not tell one state from another, and they are worth more to learn from; what is
+    tried on halves tells how good label heads are that begin as linear ones.
     """
     if asked is not None:
         return asked
@@ -84,6 +88,16 @@ def learn(
     length = min(request.max_length, checkpoint.max_length)
     lesson = LESSONS[request.kind](checkpoint, tokenizer, held, machine, length)
     pace = _pace(request, len(lesson.lengths))
+    if isinstance(lesson, LabelLesson) and not held.dev:
+        with TemporaryDirectory() as folder:
+            trial = try_halves(
+                lesson,
+                held,
+                lambda half: LabelLesson(checkpoint, tokenizer, half, machine, length, like=lesson),
+                lambda one: Fit(one, _pace(request, len(one.train)), machine, Path(folder), "", told),
+            )
+        lesson.examined = trial.examination
+        pace = pace if trial.tuned else replace(pace, epochs=0)
     identity = repr((request.kind, checkpoint.fingerprint(), held.fingerprint(), pace, length, machine))
     key = hashlib.sha256(identity.encode()).hexdigest()
     fit = Fit(lesson, pace, machine, target.part, key, told)
@@ -97,7 +111,8 @@ def _pace(request: Request, examples: int) -> Pace:
     """Few examples are seen more often than many."""
     wanted = FEWEST_STEPS * 16 // max(1, examples)
     epochs = request.epochs or max(FEWEST_EPOCHS, min(MOST_EPOCHS, wanted))
-    rate = request.learning_rate or RATES[request.kind]
+    usual = GENTLE if request.kind == "label" and examples < FEW else RATES[request.kind]
+    rate = request.learning_rate or usual
     return Pace(epochs, rate, request.batch_tokens or BATCH_TOKENS, request.seed)
 
 
