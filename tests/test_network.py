@@ -48,10 +48,16 @@ def commands(checkpoints: Make, tmp_path_factory: pytest.TempPathFactory) -> lis
     folder = tmp_path_factory.mktemp("network")
     labelled, sentences = folder / "labelled.jsonl", folder / "tagged.conll"
     labelled.write_text(
-        "".join(json.dumps({"text": f"text {n}", "label": "positive"}) + "\n" for n in range(9))
+        "".join(
+            json.dumps({"text": f"text {n}", "label": ("positive", "negative")[n % 2]}) + "\n"
+            for n in range(9)
+        )
     )
+    texts = folder / "texts.txt"
+    texts.write_text("a text\nanother\n")
     sentences.write_text("a O\nb B-PER\n\n")
-    label, fill, tag, base = (str(checkpoints("bert", kind)) for kind in ("label", "fill", "tag", "base"))
+    kinds = ("label", "fill", "tag", "base", "answer")
+    label, fill, tag, base, answer = (str(checkpoints("bert", kind)) for kind in kinds)
     two = ["-t", "a [MASK] b", "-t", "another [MASK]"]
     return [
         ["label", "-m", label, *two],
@@ -59,6 +65,12 @@ def commands(checkpoints: Make, tmp_path_factory: pytest.TempPathFactory) -> lis
         ["fill", "-m", fill, *two],
         ["embed", "-m", base, *two],
         ["tag", "-m", tag, *two],
+        ["score", "-m", fill, *two],
+        ["attention", "-m", base, *two],
+        ["answer", "-m", answer, "--question", "who", *two],
+        ["search", "-m", base, "another", *two],
+        ["compare", "--models", label, label, str(texts), "--task", "label", "--json"],
+        ["train", "label", "-m", base, str(labelled), "-o", str(folder / "made"), "--force", "-q"],
         ["evaluate", "label", "-m", label, str(labelled), "--json"],
         ["models", "list"],
         ["models", "info", label],
