@@ -38,6 +38,8 @@ def main() -> None:
     parser.add_argument("--base", required=True)
     parser.add_argument("--embedder", required=True)
     parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--tune-epochs", type=int, default=10)
+    parser.add_argument("--tune-rate", type=float, default=5e-4)
     options = parser.parse_args()
     train, test = split(read(options.train), read(options.test) if options.test else None, options.most)
     methods: dict[str, Method] = {
@@ -45,7 +47,7 @@ def main() -> None:
         "bertcli train label": lambda a, b: bertcli(a, b, options.base),
     }
     if options.tune:
-        methods["transformers"] = lambda a, b: tune(a, b, options.base)
+        methods["transformers"] = lambda a, b: tune(a, b, options.base, options.tune_epochs, options.tune_rate)
     for shots in options.shots:
         for name, method in methods.items():
             figures, seconds = [], []
@@ -124,7 +126,7 @@ def bertcli(train: Rows, test: Rows, base: str) -> list[str]:
 
 
 def tune(
-    train: Rows, test: Rows, base: str, epochs: int = 10, rate: float = 1e-4, rows: int = 32
+    train: Rows, test: Rows, base: str, epochs: int, rate: float, rows: int = 32
 ) -> list[str]:
     """As transformers' examples do it: AdamW, warm-up and linear decay, batches padded to their longest."""
     import torch
