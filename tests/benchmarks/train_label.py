@@ -47,7 +47,9 @@ def main() -> None:
         "bertcli train label": lambda a, b: bertcli(a, b, options.base),
     }
     if options.tune:
-        methods["transformers"] = lambda a, b: tune(a, b, options.base, options.tune_epochs, options.tune_rate)
+        methods["transformers"] = lambda a, b: tune(
+            a, b, options.base, options.tune_epochs, options.tune_rate
+        )
     for shots in options.shots:
         for name, method in methods.items():
             figures, seconds = [], []
@@ -125,9 +127,7 @@ def bertcli(train: Rows, test: Rows, base: str) -> list[str]:
         return [row["label"] for row in read(str(files["said"]))]
 
 
-def tune(
-    train: Rows, test: Rows, base: str, epochs: int, rate: float, rows: int = 32
-) -> list[str]:
+def tune(train: Rows, test: Rows, base: str, epochs: int, rate: float, rows: int = 32) -> list[str]:
     """As transformers' examples do it: AdamW, warm-up and linear decay, batches padded to their longest."""
     import torch
     from transformers import (
