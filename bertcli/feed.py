@@ -29,10 +29,12 @@ class Feed:
     """Hands out the records of an input that never pauses.
 
     `take` returns the next record, END after the last one, or PAUSE when there is none yet and the caller
-    does not want to wait. What the source raises is raised by `take`, after the records before it.
+    does not want to wait. What the source raises is raised by `take`, after the records before it. `taken`
+    counts the records handed out.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
+        self.taken = 0
         self._records = (record for record in records)  # begun with the first `take`, not before
         self._ahead: deque[Record | BaseException] = deque()
 
@@ -40,6 +42,7 @@ class Feed:
         item = self._ahead.popleft() if self._ahead else self._next(wait)
         if isinstance(item, BaseException):
             raise item
+        self.taken += item is not PAUSE and item is not END
         return item
 
     def first(self, *, wait: bool = True) -> Record:

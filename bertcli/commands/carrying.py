@@ -38,7 +38,7 @@ def carry(
     engine = engine_for(model, checkpoint, feed)
     receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
     task.prepare(engine)
-    with console.progress(source, None) as bar:
+    with console.progress(source, None, lambda: feed.taken) as bar:
         pipeline.run(
             feed,
             task=task,

@@ -98,7 +98,7 @@ def _carry(
         engine = engine_for(evaluation.model, checkpoint, feed, weigher(measurement.task))
         receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
         measurement.task.prepare(engine)
-        with console.progress(source, None) as bar:
+        with console.progress(source, None, lambda: feed.taken) as bar:
             run(
                 feed,
                 task=measurement.task,

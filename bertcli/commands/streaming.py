@@ -226,7 +226,8 @@ def _carry(
 
     plan = results.ledger.plan(Plan(engine.pack_tokens, engine.workers, reserved=results.layout.reserved))
     try:
-        with console.progress(source, results.stdout if is_stdout(job.outputs.path) else None) as bar:
+        stdout = results.stdout if is_stdout(job.outputs.path) else None
+        with console.progress(source, stdout, lambda: feed.taken) as bar:
             counter = Counter(receipt, bar, job.keep)
             run(
                 feed,

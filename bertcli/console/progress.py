@@ -27,6 +27,8 @@ class Progressing(Protocol):
 class Bar:
     """One line on stderr that counts records, with their rate and, where the size is known, time left.
 
+    `taken` tells how many records have been read, some of which are still on their way.
+
     It leaves the screen as it found it, also when the run is interrupted. The cursor is never hidden.
     """
 
@@ -34,7 +36,12 @@ class Bar:
     patience = 0.5  # seconds before the first: a short run shows no bar
 
     def __init__(
-        self, source: Progressing, *, shown: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        source: Progressing,
+        *,
+        shown: bool,
+        taken: Callable[[], int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._shown = shown
@@ -43,12 +50,16 @@ class Bar:
         self._due = self._began
         self._on_screen = False
         self._start = 0
+        self._taken = taken
+        self._before = 0
 
     def __enter__(self) -> Bar:
         messages.make_room(self)
         self._began = self._clock()
         self._due = self._began + self.patience
-        self._start = self._source.position
+        self._before = self._taken() if self._taken is not None else 0
+        # What was read only to see how much there is has not been answered.
+        self._start = self._source.position if self._before or self._taken is None else 0
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,8 +80,10 @@ class Bar:
         rate = records / seconds if seconds > 0 else 0.0
         parts = [f"{grouped(records)} {'record' if records == 1 else 'records'}", f"{grouped(round(rate))}/s"]
         if self._source.size and not self._source.live:
-            share = min(self._source.position / self._source.size, 1.0)
-            done = share - self._start / self._source.size  # since the bar began
+            start = self._start / self._source.size
+            done = min(self._source.position / self._source.size, 1.0) - start  # since the bar began
+            done *= self._answered(records)
+            share = start + done
             parts.append(f"{share:4.0%}")
             if done > 0:
                 parts.append(f"{duration(seconds * (1 - share) / done)} left")
@@ -78,6 +91,11 @@ class Bar:
             if len(drawn) + len(" · ".join(parts)) < width:
                 return drawn + " · ".join(parts)
         return "  "[: max(0, width - 1)] + " · ".join(parts)[: max(0, width - 3)]
+
+    def _answered(self, records: int) -> float:
+        """Which part of the records that were read since the bar began has been answered."""
+        read = self._taken() - self._before if self._taken is not None else records
+        return min(records / read, 1.0) if read > 0 else 1.0
 
     def clear(self) -> None:
         """Take the bar off the screen."""
@@ -96,14 +114,15 @@ class Bar:
                 sys.stderr.flush()
 
 
-def progress(source: Progressing, stdout: BinaryIO | None) -> Bar:
-    """A bar over the records of a source; `stdout` is where results go, None when that is a file (-o).
+def progress(source: Progressing, stdout: BinaryIO | None, taken: Callable[[], int] | None = None) -> Bar:
+    """A bar over the records of a source, of which `taken` have been read; `stdout` is where results go, None
+    when that is a file (-o).
 
     Shown when stderr is a terminal and nothing else writes there meanwhile: not when results go to a
     terminal, nor to a pipe (its reader may show them on this very terminal), nor at the prompt, nor with -q.
     """
     busy = (stdout is not None and not _is_storage(stdout)) or (source.live and _isatty(sys.stdin))
-    return Bar(source, shown=_isatty(sys.stderr) and not messages.is_quiet() and not busy)
+    return Bar(source, shown=_isatty(sys.stderr) and not messages.is_quiet() and not busy, taken=taken)
 
 
 def _isatty(stream: object) -> bool:

@@ -17,6 +17,7 @@ from bertcli.errors import ModelError, UsageError
 from bertcli.models.weights import SINGLE
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
+BUNDLED_NAME = "bundled"
 _PULL_HINT = "`bertcli models list` shows what is here, `bertcli models pull {name}` downloads a model"
 _REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _PICKLE = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?")
@@ -34,7 +35,8 @@ class Entry:
 
 
 def resolve(model: str | None) -> Path:
-    """The directory of the model a user names: a directory, a name in the cache, or None for the bundled one.
+    """The directory of the model a user names: a directory, a name in the cache, or `bundled` (as None) for
+    the one that comes along.
 
     `NAME` alone finds `OWNER/NAME` where only one owner has it. Raises ModelError with the nearest names.
     """
@@ -51,6 +53,8 @@ def resolve(model: str | None) -> Path:
         raise ModelError(
             "is a file, not a model directory", hint=f"give the directory: -m {path.parent}", where=model
         )
+    if model == BUNDLED_NAME:
+        return _bundled()
     cached = {entry.name: entry.path for entry in cached_models()}
     if model in cached:
         return cached[model]
@@ -64,7 +68,7 @@ def resolve(model: str | None) -> Path:
 
 def local_models() -> list[Entry]:
     """The bundled model, if there is one, and those of the cache by name."""
-    bundled = [Entry("bundled", BUNDLED)] if (BUNDLED / "config.json").is_file() else []
+    bundled = [Entry(BUNDLED_NAME, BUNDLED)] if (BUNDLED / "config.json").is_file() else []
     return [*bundled, *cached_models()]
 
 

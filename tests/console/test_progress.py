@@ -56,6 +56,15 @@ def test_the_line_in_full() -> None:
     assert Bar(Reading(live=True), shown=True).line(9, 1.0, 80) == "  9 records · 9/s"
 
 
+def test_what_is_read_ahead_is_not_done() -> None:
+    reading = Reading(position=0)
+    read = 0
+    with Bar(reading, shown=False, taken=lambda: read) as bar:
+        reading.position, read = reading.size or 0, 4000
+        assert bar.line(1000, 2.0, 50) == "  1 000 records · 500/s ·  25% · 6.0 s left"
+        assert " 100% " in bar.line(4000, 8.0, 50)
+
+
 @given(st.integers(0, 10**9), st.just(0.0) | st.floats(0.1, 1e6), st.integers(1, 120), st.integers(0, 2000))
 def test_the_line_never_wraps(records: int, seconds: float, width: int, position: int) -> None:
     line = Bar(Reading(position=position), shown=True).line(records, seconds, width)

@@ -114,7 +114,7 @@ def test_without_a_name_the_bundled_model_or_a_plain_word(
         resolve(None)
     assert "-m" in (error.value.hint or "")
     monkeypatch.setattr(library, "BUNDLED", checkpoints("skills"))
-    assert resolve(None) == checkpoints("skills")
+    assert resolve(None) == resolve("bundled") == checkpoints("skills")
     assert [entry.name for entry in local_models()] == ["bundled"]
 
 
