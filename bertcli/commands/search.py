@@ -117,7 +117,7 @@ def search(
         raise UsageError(f"{' and '.join(asked)} cannot go together")
     if asked and query is not None:
         inputs, query = replace(inputs, files=(query, *inputs.files)), None
-    if not asked and query is None:
+    if not asked and (query is None or not query.strip()):
         raise UsageError("there is no query", hint='write what to look for: bertcli search "a text" FILES')
     if duplicates is not None and (most is not None or least is not None):
         raise UsageError("--near-duplicates gives all pairs", hint="leave out -k and --min-score")
