@@ -49,7 +49,7 @@ def pipeline(options: dict[str, Any]) -> Answer:
     task = options["task"].partition("-")[0]
     settings: dict[str, Any] = {"dtype": getattr(torch, options["dtype"])} if "dtype" in options else {}
     if task == "tag":
-        settings["aggregation_strategy"] = "simple"
+        settings["aggregation_strategy"] = "first"
     run = transformers.pipeline(kind[task], options["model"], device="cpu", **settings)
     more = {"label": {"truncation": True}, "fill": {"tokenizer_kwargs": {"truncation": True}}, "tag": {}}[
         task
