@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from bertcli.engines import MaskLogits
-from bertcli.errors import ModelError
 from bertcli.evaluation import Collector
 from bertcli.evaluation.bootstrap import Measure, Numbers, estimates
 from bertcli.evaluation.report import Report
 from bertcli.tasks import Encoded
-from bertcli.tasks.masking import Hidden, in_parts, log_probs
+from bertcli.tasks.masking import Hidden, in_parts, log_probs, mask_of
 from bertcli.tasks.windowing import Windowing
 
 if TYPE_CHECKING:
@@ -58,13 +57,9 @@ class MaskedWords:
         together: bool = False,
         seed: int = 0,
     ) -> None:
-        if tokenizer.mask_id is None:
-            raise ModelError(f"{checkpoint.name} has no mask token", hint="use a masked language model")
-        self._mask = tokenizer.mask_id
+        self._mask = mask_of(checkpoint, tokenizer)[1]
         self._tokenizer = tokenizer
-        self._windowing = Windowing(
-            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
-        )
+        self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self._ask = MaskLogits(head)
         self._share = share
         self._together = together

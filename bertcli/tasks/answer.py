@@ -74,9 +74,7 @@ class Answer:
         if long.overlap is None:
             room = max(0, length - len(self._frame))
             long = replace(long, overlap=min(max(length // 8, longest), room // 2))
-        self._windowing = Windowing(
-            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
-        )
+        self._windowing = Windowing.of(checkpoint, tokenizer, long)
 
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""

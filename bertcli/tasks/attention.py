@@ -71,9 +71,7 @@ class Attention:
     ) -> None:
         self._tokenizer = tokenizer
         self._name = checkpoint.name
-        self._windowing = Windowing(
-            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
-        )
+        self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self._layer = _counted(layer, checkpoint.layers, "layer", checkpoint.name)
         self._head = _counted(head, checkpoint.attention_heads, "head", checkpoint.name)
         self._rollout, self._parts, self._whole = rollout, parts, whole

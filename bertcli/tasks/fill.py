@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from bertcli.engines import MaskLogits
-from bertcli.errors import ModelError, RecordError, UsageError
+from bertcli.errors import RecordError, UsageError
 from bertcli.models.tokenizer import CONTINUATION
 from bertcli.tasks import Encoded
 from bertcli.tasks.asking import ask_in_packs
@@ -39,6 +39,7 @@ from bertcli.tasks.beam import (
     search,
     search_together,
 )
+from bertcli.tasks.masking import mask_of
 from bertcli.tasks.windowing import Windowing
 
 if TYPE_CHECKING:
@@ -79,12 +80,10 @@ class Fill:
         for option, value in (("-k", top), ("--beam", beam)):
             if value < 1:
                 raise UsageError(f"{option} {value} asks for nothing", hint="give 1 or more")
-        if tokenizer.mask_token is None or tokenizer.mask_id is None:
-            raise ModelError(f"{checkpoint.name} has no mask token", hint="use a masked language model")
         self._ask = MaskLogits(head)
         self._tokenizer = tokenizer
-        self._mask_token, self._mask_id = tokenizer.mask_token, tokenizer.mask_id
-        self._spelling = _spelling(tokenizer.mask_token, mask)
+        self._mask_token, self._mask_id = mask_of(checkpoint, tokenizer)
+        self._spelling = _spelling(self._mask_token, mask)
         self._top, self._width = top, max(beam, top)
         self._targets = _distinct(targets)
         self._marks_starts = _marks_starts(tokenizer)
@@ -98,9 +97,7 @@ class Fill:
             proposed = _proposed(tokenizer, checkpoint.vocab_size)
             self._lexicon = self._words(proposed) if words_only else self._pieces(proposed)
             self._growth = 0
-        self._windowing = Windowing(
-            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
-        )
+        self._windowing = Windowing.of(checkpoint, tokenizer, long)
         if self._growth >= self._windowing.room:
             raise UsageError("a target is longer than a window", hint="raise --max-length")
 

@@ -54,9 +54,7 @@ class Label:
         threshold: float = 0.5,
     ) -> None:
         self._tokenizer = tokenizer
-        self._windowing = Windowing(
-            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
-        )
+        self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self.head = head
         self.ask = SequenceLogits(head)
         self._activation = _activation(head)

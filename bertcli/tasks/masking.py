@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from bertcli.errors import ModelError
 from bertcli.records import Window
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.tokenizer import Tokenizer
 
 MOST_MASKS = 1024  # whose logits over the vocabulary are held at once
+
+
+def mask_of(checkpoint: Checkpoint, tokenizer: Tokenizer) -> tuple[str, int]:
+    """The model's mask token and its id. Raises ModelError for a model without one."""
+    if tokenizer.mask_token is None or tokenizer.mask_id is None:
+        raise ModelError(f"{checkpoint.name} has no mask token", hint="use a masked language model")
+    return tokenizer.mask_token, tokenizer.mask_id
 
 
 @dataclass(frozen=True, slots=True)

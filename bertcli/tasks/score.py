@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 
 from bertcli.engines import MaskLogits
-from bertcli.errors import ModelError, RecordError
+from bertcli.errors import RecordError
 from bertcli.tasks import Encoded
-from bertcli.tasks.masking import Hidden, MaskedIds, in_parts, log_probs
+from bertcli.tasks.masking import Hidden, MaskedIds, in_parts, log_probs, mask_of
 from bertcli.tasks.windowing import Windowing, borders
 from bertcli.tasks.wording import Word, each_token, found_words
 
@@ -74,13 +74,9 @@ class Score:
         words: bool = False,
         pair: bool = False,
     ) -> None:
-        if tokenizer.mask_id is None:
-            raise ModelError(f"{checkpoint.name} has no mask token", hint="use a masked language model")
-        self._mask = tokenizer.mask_id
+        self._mask = mask_of(checkpoint, tokenizer)[1]
         self._tokenizer = tokenizer
-        self._windowing = Windowing(
-            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
-        )
+        self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self._ask = MaskLogits(head)
         self._method = method
         self._words = words

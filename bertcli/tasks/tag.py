@@ -77,9 +77,7 @@ class Tag:
         split_words: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
-        self._windowing = Windowing(
-            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
-        )
+        self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self._ask = TokenLogits(head)
         self._tagset = Tagset(head.labels)
         self._aggregation = aggregation

@@ -35,6 +35,7 @@ from bertcli.records import Window
 from bertcli.tasks import Encoded
 
 if TYPE_CHECKING:
+    from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer, Tokens
     from bertcli.options import LongOptions
 
@@ -62,6 +63,11 @@ class Windowing:
         self.room = self.length - specials
         self.pair_room = self.length - len(self._paired)
         self.overlap = _overlap(long.overlap, self.length, self.room)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, tokenizer: Tokenizer, long: LongOptions) -> Windowing:
+        """As long as the checkpoint's positions reach, which is not what it makes vectors from."""
+        return cls(tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit)
 
     def single(self, tokens: Tokens, *, offsets: bool = False) -> Encoded:
         """The windows of one text. Raises RecordError `too-long` under `--long error`."""

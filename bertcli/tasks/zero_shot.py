@@ -144,9 +144,7 @@ class ByEntailment:
     ) -> None:
         self.fields = choice.fields
         self._tokenizer = tokenizer
-        self._windowing = Windowing(
-            tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit
-        )
+        self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self._ask = SequenceLogits(head)
         self._entailment, self._contradiction = _entailment_classes(head)
         self.choice = choice
