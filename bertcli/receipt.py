@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bertcli.console.drawing import duration, grouped
 from bertcli.records import Result
+
+if TYPE_CHECKING:
+    from bertcli.engines import Engine
 
 COUNTS = ("done", "left_out", "blank", "failed", "windowed", "truncated", "duplicates")
 
@@ -41,6 +45,10 @@ class Receipt:
 
     def __post_init__(self) -> None:
         self._began = self.clock()
+
+    def ran_on(self, engine: Engine) -> None:
+        """Which engine it was."""
+        self.engine, self.device, self.dtype = engine.name, engine.device, engine.dtype
 
     def add(self, result: Result, *, kept: bool = True) -> None:
         """Count a result that has been written, or was not to be (`kept` is False)."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from bertcli import console
-from bertcli.commands.streaming import engine_for, feed_of, warn_of_shortage
+from bertcli.commands.streaming import Counter, engine_for, feed_of, warn_of_shortage
+from bertcli.feed import characters
 
 if TYPE_CHECKING:
+    from bertcli import pipeline
     from bertcli.console.progress import Bar
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.options import ModelOptions, RunOptions
-    from bertcli.pipeline import Counter
     from bertcli.receipt import Receipt
+    from bertcli.records import Record
     from bertcli.sinks import Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
@@ -28,18 +30,23 @@ def carry(
     *,
     model: ModelOptions,
     run: RunOptions,
-    counting: Callable[[Receipt, Bar], Counter],
+    counting: Callable[[Receipt, Bar], pipeline.Counter] = Counter,
+    records: Iterable[Record] | None = None,
+    weigh: Callable[[Record], int] = characters,
 ) -> None:
-    """Carry all records of `source` through the task to the sink. `counting` makes what is told of each."""
-    from bertcli import pipeline
+    """Carry all records of `source`, or `records` that come from it, through the task to the sink.
+
+    `counting` makes what is told of each result; `weigh` says how much work a record is, in characters.
+    """
+    from bertcli.pipeline import run as run_pipeline
     from bertcli.planning import Plan
 
-    feed = feed_of(source)
-    engine = engine_for(model, checkpoint, feed)
-    receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
+    feed = feed_of(source, records)
+    engine = engine_for(model, checkpoint, feed, weigh)
+    receipt.ran_on(engine)
     task.prepare(engine)
     with console.progress(source, None, lambda: feed.taken) as bar:
-        pipeline.run(
+        run_pipeline(
             feed,
             task=task,
             engine=engine,

@@ -14,7 +14,7 @@ from bertcli import console
 from bertcli.commands.carrying import carry
 from bertcli.commands.label import Labelling
 from bertcli.commands.showing import Line, show
-from bertcli.commands.streaming import Counter, choose_head, refuse_or_warn
+from bertcli.commands.streaming import choose_head, refuse_or_warn
 from bertcli.console.drawing import BOLD, CYAN, DIM, RED, grouped
 from bertcli.errors import InputError, UsageError
 
@@ -129,7 +129,6 @@ def _answer(request: Models, name: str, sink: Sink) -> None:
             receipt,
             model=request.model,
             run=request.run,
-            counting=Counter,
         )
     receipt.finish()
     console.say(f"{checkpoint.name}: {receipt.line()}")

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bertcli import console
+from bertcli.commands.carrying import carry
 from bertcli.commands.showing import show
-from bertcli.commands.streaming import Counter, engine_for, feed_of, warn_of_shortage, weigher
+from bertcli.commands.streaming import weigher
 from bertcli.errors import InputError, StoppedEarlyError, UsageError
 
 if TYPE_CHECKING:
@@ -90,25 +91,18 @@ def _carry(
     receipt: Receipt,
 ) -> None:
     """Run the pipeline, and account for it however it ends."""
-    from bertcli.pipeline import run
-    from bertcli.planning import Plan
-
-    feed = feed_of(source, measurement.watch(source))
     try:
-        engine = engine_for(evaluation.model, checkpoint, feed, weigher(measurement.task))
-        receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
-        measurement.task.prepare(engine)
-        with console.progress(source, None, lambda: feed.taken) as bar:
-            run(
-                feed,
-                task=measurement.task,
-                engine=engine,
-                plan=Plan(engine.pack_tokens, engine.workers),
-                sink=measurement,
-                receipt=Counter(receipt, bar),
-                max_errors=evaluation.run.max_errors,
-                on_shortage=warn_of_shortage,
-            )
+        carry(
+            source,
+            checkpoint,
+            measurement.task,
+            measurement,
+            receipt,
+            model=evaluation.model,
+            run=evaluation.run,
+            records=measurement.watch(source),
+            weigh=weigher(measurement.task),
+        )
         receipt.finish()
     except KeyboardInterrupt:
         receipt.finish(interrupted=True)

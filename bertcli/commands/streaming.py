@@ -89,7 +89,7 @@ def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
             results.open()  # what will be refused is refused before the engine is loaded
         ledger.skip(feed, receipt)
         engine = _engine(job, ledger.model_options(job.model), checkpoint, feed, task)
-        receipt.engine, receipt.device, receipt.dtype = engine.name, engine.device, engine.dtype
+        receipt.ran_on(engine)
         task.prepare(engine)
         feed.first()
         results.open()
