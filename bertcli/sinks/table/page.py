@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from bertcli.console.drawing import CYAN, DIM, RED, grouped, meter
 from bertcli.records import Result
 from bertcli.sinks import Layout
-from bertcli.sinks.table.cells import Line, cut, padded, shown
+from bertcli.sinks.table.cells import Line, cut, folded, measured, padded, shown
 
 ID_CELLS = 12
+INDENT = "  "
 NARROW = 70  # cells; below, bars are short
 TROUBLE = f"{DIM};{RED}"
 
@@ -61,6 +62,14 @@ class Page:
     def heading(self, result: Result) -> Line:
         """The line over the answers of a record; empty when there is nothing to say."""
         return [*self.id(result), *self.remarks(result), *self.text(result)]
+
+    def folded(self, lead: Line, text: Line) -> list[Line]:
+        """`lead` and `text` in as many lines as the width asks for, the later ones indented."""
+        if self.width is None:
+            return [[*lead, *text]]
+        taken = sum(measured(part) for part, _ in lead)
+        first, *others = folded(text, self.width - taken, self.width - len(INDENT))
+        return [[*lead, *first], *([(INDENT, ""), *line] for line in others)]
 
     def score(self, score: float | None) -> Line:
         """A probability with its bar, `score_cells` wide."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 from itertools import cycle
 from typing import Any
 
-from bertcli.console.drawing import BOLD, DIM, grouped
+from bertcli.console.drawing import BOLD, DIM
 from bertcli.records import Result
-from bertcli.sinks.table.cells import NO_BREAK, Line, folded, measured, padded, shown
+from bertcli.sinks.table.cells import NO_BREAK, Line, shown
 from bertcli.sinks.table.page import Page
+from bertcli.sinks.table.tokens import TokensView
 
 COLORS = ("36", "33", "35", "32", "34", "31")  # cyan, yellow, magenta, green, blue, red
-INDENT = "  "
 MOST_TOKENS = 64  # of a record shown on a terminal
-TOKEN_CELLS = 14
 
 
 class SpansView:
@@ -37,11 +36,7 @@ class SpansView:
         page = self._page
         lead = [*page.id(result), *page.remarks(result)]
         text = self._marked(result.record.text or "", result.values["spans"])
-        first, others = text, list[Line]()
-        if page.width is not None:
-            taken = sum(measured(part) for part, _ in lead)
-            first, *others = folded(text, page.width - taken, page.width - len(INDENT))
-        lines = [[*lead, *first], *([(INDENT, ""), *line] for line in others)]
+        lines = page.folded(lead, text)
         return [[(part.replace(NO_BREAK, " "), style) for part, style in line] for line in lines]
 
     def _marked(self, text: str, spans: list[dict[str, Any]]) -> Line:
@@ -65,29 +60,8 @@ class SpansView:
         return self._colors[label]
 
 
-class TokenTagsView:
-    """The text, and a line for each token with its tag: `##vre  4-7  0.9987 ━━━━━━━━━━  B-PER`"""
-
-    separate = True
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-
-    def header(self) -> list[Line]:
-        return []
-
-    def lines(self, result: Result) -> list[Line]:
-        heading = self._page.heading(result)
-        lines = [heading] if heading else []
-        tokens = result.values["tokens"]
-        most = len(tokens) if self._page.width is None else MOST_TOKENS
-        lines += [self._token(token) for token in tokens[:most]]
-        if len(tokens) > most:
-            lines.append([(f"{INDENT}… {grouped(len(tokens) - most)} more tokens", DIM)])
-        return lines
-
-    def _token(self, token: dict[str, Any]) -> Line:
-        word = padded(shown(token["token"], None), TOKEN_CELLS)
-        place = f"{token['start']}-{token['end']}"
-        score = self._page.score(token["score"])
-        return [(INDENT, ""), (word, BOLD), (f"{place:>9}  ", DIM), *score, (shown(token["label"], None), "")]
+def token_tags(page: Page) -> TokensView:
+    """`##vre  4-7  0.9987 ━━━━━━━━━━  B-PER`"""
+    return TokensView(
+        page, lambda token: [*page.score(token["score"]), (shown(token["label"], None), "")], most=MOST_TOKENS
+    )

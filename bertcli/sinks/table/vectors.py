@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from bertcli.console.drawing import BOLD, DIM, grouped
+from bertcli.console.drawing import grouped
 from bertcli.records import Result
-from bertcli.sinks.table.cells import Line, padded, shown
+from bertcli.sinks.table.cells import Line
 from bertcli.sinks.table.page import Page
+from bertcli.sinks.table.tokens import TokensView
 
 MOST_TOKENS = 16  # of a record shown on a terminal
-TOKEN_CELLS = 14
 
 
 class EmbeddingView:
@@ -33,36 +33,9 @@ class EmbeddingView:
         return [[*page.id(result), shown_vector, *page.remarks(result), *page.text(result)]]
 
 
-class TokensView:
-    """The text, and a line for each token with its place in the text and its vector."""
-
-    separate = True
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-
-    def header(self) -> list[Line]:
-        return []
-
-    def lines(self, result: Result) -> list[Line]:
-        heading = self._page.heading(result)
-        lines = [heading] if heading else []
-        tokens = result.values["tokens"]
-        most = len(tokens) if self._page.width is None else MOST_TOKENS
-        lines += [self._token(token) for token in tokens[:most]]
-        if len(tokens) > most:
-            lines.append([(f"  … {grouped(len(tokens) - most)} more tokens", DIM)])
-        return lines
-
-    def _token(self, token: dict[str, Any]) -> Line:
-        word = padded(shown(token["token"], None), TOKEN_CELLS)
-        place = f"{token['start']}-{token['end']}"
-        return [
-            ("  ", ""),
-            (word, BOLD),
-            (f"{place:>9}  ", DIM),
-            (preview(self._page, token["embedding"]), ""),
-        ]
+def token_vectors(page: Page) -> TokensView:
+    """The text, and each token with its place in it and its vector."""
+    return TokensView(page, lambda token: [(preview(page, token["embedding"]), "")], most=MOST_TOKENS)
 
 
 def preview(page: Page, vector: Any) -> str:

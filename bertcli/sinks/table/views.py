@@ -14,8 +14,8 @@ from bertcli.sinks.table.hits import HitsView, PairsView
 from bertcli.sinks.table.labels import LabelsView, LabelView
 from bertcli.sinks.table.page import Page
 from bertcli.sinks.table.scores import ScoreView
-from bertcli.sinks.table.spans import SpansView, TokenTagsView
-from bertcli.sinks.table.vectors import EmbeddingView, TokensView
+from bertcli.sinks.table.spans import SpansView, token_tags
+from bertcli.sinks.table.vectors import EmbeddingView, token_vectors
 
 
 class View(Protocol):
@@ -51,7 +51,7 @@ def choose_view(page: Page) -> View:
     if "attention" in results:
         return HeatView(page)
     if "tokens" in results and page.layout.task == "tag":
-        return TokenTagsView(page)
+        return token_tags(page)
     if "tokens" in results and page.layout.task == "embed":
-        return TokensView(page)
+        return token_vectors(page)
     return FieldsView(page)
