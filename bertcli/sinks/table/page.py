@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bertcli.console.drawing import CYAN, DIM, RED, grouped, meter
 from bertcli.records import Result
 from bertcli.sinks import Layout
-from bertcli.sinks.table.cells import Line, cut, folded, measured, padded, shown
+from bertcli.sinks.table.cells import NO_BREAK, Line, cut, folded, measured, padded, shown
 
 ID_CELLS = 12
 INDENT = "  "
@@ -64,12 +64,14 @@ class Page:
         return [*self.id(result), *self.remarks(result), *self.text(result)]
 
     def folded(self, lead: Line, text: Line) -> list[Line]:
-        """`lead` and `text` in as many lines as the width asks for, the later ones indented."""
-        if self.width is None:
-            return [[*lead, *text]]
-        taken = sum(measured(part) for part, _ in lead)
-        first, *others = folded(text, self.width - taken, self.width - len(INDENT))
-        return [[*lead, *first], *([(INDENT, ""), *line] for line in others)]
+        """`lead` and `text` in as many lines as the width asks for, the later ones indented. Blanks that may
+        not be cut at (NO_BREAK) become ordinary ones."""
+        first, others = text, list[Line]()
+        if self.width is not None:
+            taken = sum(measured(part) for part, _ in lead)
+            first, *others = folded(text, self.width - taken, self.width - len(INDENT))
+        lines = [[*lead, *first], *([(INDENT, ""), *line] for line in others)]
+        return [[(part.replace(NO_BREAK, " "), style) for part, style in line] for line in lines]
 
     def score(self, score: float | None) -> Line:
         """A probability with its bar, `score_cells` wide."""

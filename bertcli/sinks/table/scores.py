@@ -8,7 +8,7 @@ from typing import Any
 
 from bertcli.console.drawing import BOLD, CYAN, DIM
 from bertcli.records import Result
-from bertcli.sinks.table.cells import NO_BREAK, Line, folded, measured, shown
+from bertcli.sinks.table.cells import NO_BREAK, Line, shown
 from bertcli.sinks.table.page import Page
 
 # Heat: black on ever warmer grounds, which both light and dark terminals show. Limits of -log p in nats.
@@ -16,7 +16,6 @@ LIMITS = (1.0, 2.5, 5.0, 8.0)
 HEAT = ("", "30;48;5;230", "30;48;5;222", "30;48;5;214", "97;48;5;160")
 TOLD = 3  # the level from which on the number is told
 CELLS = 10  # of a number
-INDENT = "  "
 
 
 class ScoreView:
@@ -65,15 +64,10 @@ class ScoreView:
         ]
 
     def _text(self, lead: Line, text: str, words: Sequence[dict[str, Any]] | None, style: str) -> list[Line]:
-        width = self._page.width
+        page = self._page
         if words is None:
-            return [[*lead, *([(shown(text, width), style)] if self._page.layout.echo else [])]]
-        first, others = heated(text, words), list[Line]()
-        if width is not None:
-            taken = sum(measured(part) for part, _ in lead)
-            first, *others = folded(first, width - taken, width - len(INDENT))
-        lines = [[*lead, *first], *([(INDENT, ""), *line] for line in others)]
-        return [[(part.replace(NO_BREAK, " "), style) for part, style in line] for line in lines]
+            return [[*lead, *([(shown(text, page.width), style)] if page.layout.echo else [])]]
+        return page.folded(lead, heated(text, words))
 
 
 def heated(text: str, words: Sequence[dict[str, Any]]) -> Line:

@@ -36,8 +36,7 @@ class SpansView:
         page = self._page
         lead = [*page.id(result), *page.remarks(result)]
         text = self._marked(result.record.text or "", result.values["spans"])
-        lines = page.folded(lead, text)
-        return [[(part.replace(NO_BREAK, " "), style) for part, style in line] for line in lines]
+        return page.folded(lead, text)
 
     def _marked(self, text: str, spans: list[dict[str, Any]]) -> Line:
         line: Line = []
