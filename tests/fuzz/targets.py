@@ -216,7 +216,7 @@ class SafetensorsHeader:
     def make(self, chance: random.Random) -> bytes:
         header = as_json(altered(self._header, chance), chance)
         told = chance.choice((len(header),) * 8 + (0, 2**40, 2**64 - 1, len(header) - 1, len(header) + 1))
-        return told.to_bytes(8, "little") + header + b"\1" * chance.choice((40, 40, 40, 0, 39, 41))
+        return max(0, told).to_bytes(8, "little") + header + b"\1" * chance.choice((40, 40, 40, 0, 39, 41))
 
     def run(self, data: bytes) -> None:
         self._file.write_bytes(data)
