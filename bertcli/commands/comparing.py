@@ -206,6 +206,8 @@ def _answers(result: Result) -> dict[str, Any]:
 
 
 def _told(comparison: Comparison, limits: Limits, names: tuple[str, str], *, as_json: bool) -> int:
+    if not comparison.records:
+        raise InputError("there is no record to compare", hint="the inputs are empty")
     kept = limits.kept(comparison)
     report = {"a": names[0], "b": names[1], **comparison.figures(), "kept": kept}
     show([report], "jsonl" if as_json else "table", lambda: _page(comparison, names, kept))
@@ -220,7 +222,7 @@ def _page(comparison: Comparison, names: tuple[str, str], kept: bool) -> Iterato
     counts = f"{grouped(comparison.records)} records"
     yield [(counts + (f" · {grouped(comparison.failed)} failed on both" if comparison.failed else ""), DIM)]
     yield []
-    share = comparison.flipped / comparison.records if comparison.records else 0.0
+    share = comparison.flipped / comparison.records
     yield [("flipped   ", ""), (f"{grouped(comparison.flipped):>8}", BOLD), (f"   {share:.2%}", DIM)]
     if comparison.flips.keys() - {"label"}:
         for name, count in comparison.flips.most_common():

@@ -37,9 +37,11 @@ def show(rows: Iterable[Mapping[str, Any]], form: Form | None, page: Callable[[]
     if form == "jsonl" or (form is None and not terminal.is_tty):
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     else:
-        from bertcli.sinks.table.cells import drawn
+        from bertcli.sinks.table.cells import drawn, folded
 
         shown = ([(console.visible(text), style) for text, style in line] for line in page())
+        if terminal.width is not None:  # what a person is told goes on in the next line
+            shown = (part for line in shown for part in folded(line, terminal.width, terminal.width))
         lines = (drawn(line, terminal.width, color=terminal.color) for line in shown)
     for line in lines:
         stdout.write(f"{line}\n".encode())

@@ -115,6 +115,7 @@ def test_skip_and_limit_hold_for_both_files(report: Callable[..., Any]) -> None:
         (["a.jsonl", "b.jsonl", "--max-flips", "101%"], 2, "neither a number nor a share"),
         (["a.jsonl", "b.jsonl", "--max-flips", "-1"], 2, "neither a number nor a share"),
         (["a.jsonl", "none.jsonl"], 1, "there is no file 'none.jsonl'"),
+        (["empty.jsonl", "empty.jsonl"], 1, "there is no record to compare"),
         (["a.jsonl", "broken.jsonl"], 1, "broken.jsonl:1: line 1 is not JSON"),
         (["a.jsonl", "texts.txt"], 1, "a.jsonl:1: has no answer that the other file has too"),
     ],
@@ -125,6 +126,7 @@ def test_what_cannot_be_compared_is_told(
     write("a.jsonl", [{"label": "x"}])
     write("b.jsonl", [{"label": "y"}])
     Path("broken.jsonl").write_text("nonsense\n")
+    Path("empty.jsonl").touch()
     assert cli.main(["compare", *arguments]) == code
     seen = capsys.readouterr()
     assert message in seen.err

@@ -296,6 +296,12 @@ def looking(tokens: list[str], weights: Any, layer: Any = 2, head: Any = 3, **mo
     return result({**values, "attention": np.array(weights, np.float32), **more}, text="a text")
 
 
+def test_the_legend_of_a_heat_map_goes_on_in_the_next_line() -> None:
+    lines = table(looking(["a"], [[1]]), layout=ATTENTION, width=40).splitlines()
+    assert all(measured(line) <= 40 for line in lines)
+    assert "≥   .00 . .01 : .04 - .09 = .16 + .25 * .36 # .49 % .64 @ .81" in " ".join(map(str.strip, lines))
+
+
 def test_a_heat_map_names_what_looks_and_what_is_looked_at() -> None:
     shown = table(
         looking(["a", "bird", "[SEP]"], [[1, 0, 0], [0.3, 0.5, 0.2], [0.02, 0.1, 0.88]]), layout=ATTENTION

@@ -7,7 +7,7 @@ from typing import Any
 from bertcli.console.drawing import DIM
 from bertcli.records import Result
 from bertcli.sinks.jsontext import to_json
-from bertcli.sinks.table.cells import Line, shown
+from bertcli.sinks.table.cells import NO_BREAK, Line, shown
 from bertcli.sinks.table.page import Page
 
 
@@ -23,10 +23,10 @@ class FieldsView:
         return []
 
     def lines(self, result: Result) -> list[Line]:
-        line = self._page.id(result)
+        page, line = self._page, list[tuple[str, str]]()
         for name, value in result.values.items():
-            line += [(shown(f"{name} ", None), DIM), (f"{self._spelled(value)}  ", "")]
-        return [[*line, *self._page.remarks(result), *self._page.text(result)]]
+            line += [(f"{shown(name, None)}{NO_BREAK}", DIM), (f"{self._spelled(value)}  ", "")]
+        return page.folded(page.id(result), [*line, *page.remarks(result), *page.text(result)])
 
     def _spelled(self, value: Any) -> str:
         if value is None:

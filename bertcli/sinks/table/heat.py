@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from bertcli.console.drawing import BOLD, DIM, grouped
 from bertcli.records import Result
-from bertcli.sinks.table.cells import Line, measured, padded, shown
+from bertcli.sinks.table.cells import NO_BREAK, Line, measured, padded, shown
 from bertcli.sinks.table.page import Page
 from bertcli.sinks.table.vectors import preview
 
@@ -49,7 +49,7 @@ class HeatView:
         for number, each in enumerate(maps(result.values)):
             lines += [[]] if number else []
             lines += self._map(each, names)
-        return [*lines, self._legend()]
+        return [*lines, *self._page.folded([], self._legend())]
 
     def _map(self, one: Map, names: Sequence[str]) -> list[Line]:
         most = len(names) if self._page.width is None else MOST_TOKENS
@@ -84,7 +84,7 @@ class HeatView:
         line: Line = [("≥", DIM)]
         for level in range(len(LEVELS)):
             least = f"{(level / len(LEVELS)) ** 2:.2f}"
-            line += [(" ", ""), _shade(level, 1), (f" {least.removeprefix('0')}", DIM)]
+            line += [(" ", ""), _shade(level, 1), (f"{NO_BREAK}{least.removeprefix('0')}", DIM)]
         return line
 
 
