@@ -195,3 +195,13 @@ def test_a_quick_answer_loads_neither_torch_nor_transformers(
     loaded = _loaded(*arguments, folder=tmp_path)
     assert "numpy" in loaded
     assert not loaded & {"torch", "transformers", "rich", "pyarrow", "yaml", "huggingface_hub"}
+
+
+@pytest.mark.parametrize(("command", "kind"), [("fill", "fill"), ("label", "label"), ("embed", "base")])
+def test_the_packed_engine_runs_the_family_without_transformers(
+    command: str, kind: str, checkpoints: Make, tmp_path: Path
+) -> None:
+    model = str(checkpoints("roberta", kind))
+    loaded = _loaded(command, "-m", model, "-t", "a <mask> b", "--engine", "packed", folder=tmp_path)
+    assert "torch" in loaded
+    assert not loaded & {"transformers", "rich", "pyarrow", "yaml", "huggingface_hub"}

@@ -117,6 +117,15 @@ def depth_of(ask: Ask, layers: int) -> int:
     return depth
 
 
+def lacking(model: str, weights: Sequence[str]) -> EngineError:
+    """The error of a model whose file lacks `weights`."""
+    others = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
+    return EngineError(
+        f"{model} lacks weights that its architecture needs: {weights[0]}{others}",
+        hint="the model was saved without this head, or the file belongs to another model",
+    )
+
+
 def available_cores() -> int:
     """The number of CPU cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

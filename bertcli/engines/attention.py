@@ -1,25 +1,18 @@
-"""Attention over a pack: sequences of several lengths end to end, none of which sees another.
-
-transformers' models call `packed_attention` in place of their own attention; the layout of the pack they are
-running reaches it through a context variable, so that several threads can run packs of their own at once.
-"""
+"""Attention over a pack: sequences of several lengths end to end, none of which sees another."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface
 
-NAME = "bertcli_packed"
+from bertcli.engines.device import ATTENTION_STEP
+
 _SCORES = 1 << 20  # that many are held at once, so that they stay in a core's cache
 _SMALLEST, _LARGEST = 1e-34, 1e34  # sums of powers well within what bfloat16 can hold
 
@@ -60,25 +53,13 @@ class Group:
         return (positions[:, None] - positions).abs() < reach
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a pack lies: its groups, shortest first.
+def arrange(lengths: Sequence[int], device: torch.device) -> list[Group]:
+    """The groups of sequences that lie end to end in ascending length.
 
-    `depth` is the number of encoder layers that shall run on it, `rows` are those that the last of them shall
-    finish, because the answer reads no others (None: all).
+    Lengths that round up to the same multiple of ATTENTION_STEP share an attention call: 1 never pads, more
+    makes fewer calls, which is what a GPU likes.
     """
-
-    groups: tuple[Group, ...]
-    depth: int
-    rows: Tensor | None = None
-
-
-def arrange(lengths: Sequence[int], depth: int, device: torch.device, step: int = 1) -> Layout:
-    """The layout of sequences that lie end to end in ascending length.
-
-    Lengths that round up to the same multiple of `step` share an attention call: 1 never pads, more makes
-    fewer calls, which is what a GPU likes.
-    """
+    step = ATTENTION_STEP[device.type]
     groups, start = [], 0
     for _, same in groupby(lengths, key=lambda length: -(-length // step)):
         members = list(same)
@@ -92,35 +73,20 @@ def arrange(lengths: Sequence[int], depth: int, device: torch.device, step: int 
             real = real[:, None, None].to(device)
         groups.append(Group(start, stop, len(members), longest, rows, real))
         start = stop
-    return Layout(tuple(groups), depth)
+    return groups
 
 
-_current: ContextVar[Layout] = ContextVar("layout")
-
-
-@contextmanager
-def running(layout: Layout) -> Iterator[None]:
-    """Make `layout` the one that attention follows in this thread."""
-    token = _current.set(layout)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-def current_layout() -> Layout:
-    return _current.get()
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, reach: int | None = None) -> Tensor:
-    """softmax(QKᵀ·scale)·V within each sequence of the current pack; all are (tokens, heads, width).
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, groups: Sequence[Group], scale: float, reach: int | None = None
+) -> Tensor:
+    """softmax(QKᵀ·scale)·V within each sequence of a pack; all are (tokens, heads, width).
 
     With `reach`, a token sees only those less than that far away (ModernBERT's local layers). Rows behind the
     last sequence (the engine may round a pack up) come out as zeros.
     """
     answer = query.new_zeros(query.shape)
     by_powers = query.dtype == torch.bfloat16 and query.device.type == "cpu"
-    for group in current_layout().groups:
+    for group in groups:
         q, k, v = group.take(query), group.take(key), group.take(value)
         near = group.near(reach, query.device)
         if by_powers and group.real is None:
@@ -158,27 +124,3 @@ def _attend_by_powers(query: Tensor, key: Tensor, value: Tensor, near: Tensor | 
                 q[part], k[part], v[part], attn_mask=near, scale=math.log(2)
             )
     return answer.view(count, heads, length, width)
-
-
-def packed_attention(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """What transformers calls: (1, heads, tokens, width) -> (1, tokens, heads, width)."""
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    return attend(q, k, v, scale, sliding_window)[None], None
-
-
-def _no_mask(**kwargs: Any) -> None:
-    """A pack needs no mask: the layout says it all."""
-
-
-AttentionInterface.register(NAME, packed_attention)
-AttentionMaskInterface.register(NAME, _no_mask)

@@ -19,6 +19,7 @@ import transformers
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from bertcli.engines import lacking
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -118,8 +119,4 @@ def _refuse_holes(checkpoint: Checkpoint, kind: Kind | None, report: dict[str, I
         holes = [name for name in holes if not name.startswith("pooler")]
     holes += sorted(str(entry[0]) for entry in report["mismatched_keys"])
     if holes:
-        others = f" and {len(holes) - 1} more" if len(holes) > 1 else ""
-        raise EngineError(
-            f"{checkpoint.name} lacks weights that its architecture needs: {holes[0]}{others}",
-            hint="the model was saved without this head, or the file belongs to another model",
-        )
+        raise lacking(checkpoint.name, holes)

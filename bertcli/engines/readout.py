@@ -1,4 +1,4 @@
-"""From hidden states to answers: pooling, transformers' heads, and the named heads of several-skill models.
+"""From hidden states to answers: pooling, ordinary heads, and the named heads of several-skill models.
 
 All of it works on the rows of a pack that the answer reads, and on no others.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -41,22 +41,23 @@ _ONE_VECTOR = frozenset(
 
 
 class Readout:
-    """The heads of a checkpoint. `load` gets transformers' head of a kind when it is first asked for."""
+    """The heads of a checkpoint. `load` gets the ordinary head of a kind when it is first asked for: what
+    makes logits of hidden states (texts, positions, hidden)."""
 
     def __init__(
-        self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, load: Callable[[Kind], Any]
+        self,
+        checkpoint: Checkpoint,
+        dtype: torch.dtype,
+        device: torch.device,
+        load: Callable[[Kind], Callable[[Tensor], Tensor]],
     ) -> None:
         self._checkpoint = checkpoint
         self._dtype = dtype
         self._device = device
         self._load = load
         self._lock = threading.Lock()
-        self._heads: dict[Kind, Any] = {}
+        self._heads: dict[Kind, Callable[[Tensor], Tensor]] = {}
         self._weights: dict[str, Tensor] = {}
-
-    def keep(self, kind: Kind, head: Any) -> None:
-        """A head that has been loaded already."""
-        self._heads[kind] = head
 
     def reads(self, ask: Ask) -> Reading:
         """Which positions of each window the answer is made from."""
@@ -112,11 +113,7 @@ class Readout:
         with self._lock:
             if head.kind not in self._heads:
                 self._heads[head.kind] = self._load(head.kind)
-        output = self._heads[head.kind](inputs_embeds=states)
-        if head.kind == "answer":
-            return torch.stack([output.start_logits, output.end_logits], dim=-1)
-        logits: Tensor = output.logits
-        return logits
+        return self._heads[head.kind](states)
 
     def _linear(self, head: Head, part: str, x: Tensor) -> Tensor:
         """A layer of a named head."""

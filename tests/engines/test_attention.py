@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bertcli.engines.attention import arrange, attend, running
+from bertcli.engines.attention import arrange, attend
+from bertcli.engines.device import ATTENTION_STEP
 
 HEADS, WIDTH = 3, 8
 SCALE = WIDTH**-0.5
@@ -35,8 +36,9 @@ def difference(
 ) -> float:
     """Between a pack's attention and that by definition, the largest anywhere."""
     query, key, value = (tensor.to(dtype) for tensor in make_pack(lengths))
-    with running(arrange(lengths, 1, torch.device("cpu"), step)):
-        answer = attend(query, key, value, SCALE, reach)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ATTENTION_STEP, "cpu", step)
+        answer = attend(query, key, value, arrange(lengths, torch.device("cpu")), SCALE, reach)
     assert answer.shape == query.shape
     return float((answer.double() - expect(query, key, value, lengths, reach)).abs().max())
 
@@ -68,8 +70,7 @@ def test_scores_too_large_for_powers_are_noticed(score: float) -> None:
     tokens = torch.cat([torch.eye(WIDTH)[:length] for length in lengths])[:, None].expand(-1, HEADS, -1)
     tokens = (tokens * (score / SCALE) ** 0.5).bfloat16()
     value = make_pack(lengths)[2].bfloat16()
-    with running(arrange(lengths, 1, torch.device("cpu"))):
-        answer = attend(tokens, tokens, value, SCALE)
+    answer = attend(tokens, tokens, value, arrange(lengths, torch.device("cpu")), SCALE)
     assert (answer - value).abs().max() < 0.02
 
 
@@ -79,8 +80,7 @@ def test_scores_too_small_for_powers_are_noticed(score: float) -> None:
     lengths = [5, 5, 33]
     query = torch.full((sum(lengths), HEADS, WIDTH), (-score / SCALE / WIDTH) ** 0.5).bfloat16()
     value = make_pack(lengths)[2].bfloat16()
-    with running(arrange(lengths, 1, torch.device("cpu"))):
-        answer = attend(query, -query, value, SCALE)
+    answer = attend(query, -query, value, arrange(lengths, torch.device("cpu")), SCALE)
     means = [part.float().mean(0).expand(len(part), -1, -1) for part in value.split(lengths)]
     assert (answer - torch.cat(means)).abs().max() < 0.02
 
@@ -91,7 +91,6 @@ def test_more_sequences_than_fit_at_once() -> None:
 
 def test_rows_behind_the_last_sequence_come_out_as_zeros() -> None:
     query, key, value = make_pack([3, 4, 5])
-    with running(arrange([3, 4], 1, torch.device("cpu"))):
-        answer = attend(query, key, value, SCALE)
+    answer = attend(query, key, value, arrange([3, 4], torch.device("cpu")), SCALE)
     assert (answer[7:] == 0).all()
     assert (answer[:7] != 0).all()

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from bertcli.engines import Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, fused, packed
+from bertcli.engines import Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, device, linear
+from bertcli.engines.family import Family
+from bertcli.engines.foreign import Foreign
 from bertcli.engines.packed import Packed
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
@@ -35,6 +37,37 @@ def test_hidden_states_are_those_of_transformers(checkpoints: Make, family: str)
     for layer in (0, 1, 2, -1, -2, -3):
         expected = [oracle.hidden(path, "base", window, layer) for window in windows]
         assert oracle.difference(engine.forward(windows, Hidden(layer)), expected) < TOLERANCE, layer
+
+
+OF_THE_FAMILY = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "albert")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_other_encoders_are_run_by_transformers(checkpoints: Make, family: str) -> None:
+    engine, _ = make_engine(checkpoints(family))
+    assert type(engine._model) is (Family if family in OF_THE_FAMILY else Foreign)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_what_the_family_does_not_know_is_run_by_transformers(checkpoints: Make, family: str) -> None:
+    name = "activation" if family == "distilbert" else "hidden_act"
+    path = checkpoints(family, "label", **{name: "mish"})
+    engine, checkpoint = make_engine(path)
+    assert type(engine._model) is Foreign
+    windows = make_windows(checkpoint)
+    expected = [oracle.logits(path, "label", window) for window in windows]
+    answers = engine.forward(windows, SequenceLogits(checkpoint.head("label")))
+    assert oracle.difference(answers, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu_new", "gelu_pytorch_tanh", "silu", "swish"])
+def test_activations(checkpoints: Make, activation: str) -> None:
+    path = checkpoints("bert", hidden_act=activation)
+    engine, checkpoint = make_engine(path)
+    assert type(engine._model) is Family
+    windows = make_windows(checkpoint)
+    expected = [oracle.hidden(path, "base", window) for window in windows]
+    assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -78,6 +111,16 @@ def test_fill_heads(checkpoints: Make, family: str) -> None:
     )
 
 
+@pytest.mark.parametrize("family", OF_THE_FAMILY)
+def test_a_projection_of_its_own(checkpoints: Make, family: str) -> None:
+    path = checkpoints(family, "fill", tie_word_embeddings=False)
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.logits(path, "fill", window)[list(window.masks)] for window in windows]
+    answers = engine.forward(windows, MaskLogits(checkpoint.head("fill")))
+    assert oracle.difference(answers, expected) < TOLERANCE
+
+
 def test_named_heads(checkpoints: Make) -> None:
     path = checkpoints("skills")
     engine, checkpoint = make_engine(path)
@@ -115,7 +158,7 @@ def test_torchs_own_operations_give_the_same(
     checkpoints: Make, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = checkpoints(family)
-    monkeypatch.setattr(fused, "onednn_takes", lambda dtype, device: False)
+    monkeypatch.setattr(linear, "onednn_takes", lambda dtype, device: False)
     engine, checkpoint = make_engine(path)
     windows = make_windows(checkpoint)
     expected = [oracle.hidden(path, "base", window) for window in windows]
@@ -130,10 +173,10 @@ def test_settings_of_other_devices_give_the_same(
     engine, checkpoint = make_engine(path)
     windows = make_windows(checkpoint)
     expected = [oracle.hidden(path, "base", window) for window in windows]
-    for device in ("cuda", "mps"):
-        for table in (packed._ATTENTION_STEP, packed._UNEVEN, packed._ROUND_ROWS):
-            monkeypatch.setitem(table, "cpu", table[device])
-        assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE, device
+    for other in ("cuda", "mps"):
+        for table in (device.ATTENTION_STEP, device.UNEVEN, device.ROUND_ROWS):
+            monkeypatch.setitem(table, "cpu", table[other])
+        assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE, other
 
 
 @pytest.fixture(scope="module", params=["bert", "modernbert", "mpnet"])

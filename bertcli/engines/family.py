@@ -1,0 +1,321 @@
+"""The BERT family on torch, built from the weights of a checkpoint: transformers is not imported, which would
+take longer than torch itself.
+
+BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA, DistilBERT and ALBERT share one encoder (attention, add, normalise,
+feed-forward, add, normalise) under different names; the tables below hold the names and what little else
+differs. Many small steps run as few large ones: query, key and value are one matrix product, and on CPU the
+additions and GELU happen inside oneDNN's products. A layer sees a pack as one long sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bertcli.engines import lacking
+from bertcli.engines.attention import arrange, attend
+from bertcli.engines.device import ROUND_ROWS
+from bertcli.engines.linear import ACTIVATIONS, linear
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bertcli.engines.attention import Group
+    from bertcli.engines.packs import Pack
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Kind
+
+    Head = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Where an architecture keeps its parts: `layer` with the layer's number, the others inside a layer; `up`
+    and `down` are the feed-forward. The heads are steps in their order: a layer's name, and behind a colon
+    the activation that follows it (`act` is the encoder's own) or `norm` for a layer norm. `first_position`
+    tells where a text's first token stands in the table of positions."""
+
+    label: tuple[str, ...]
+    fill: tuple[str, ...]
+    layer: str = "encoder.layer.{}."
+    query: str = "attention.self.query"
+    key: str = "attention.self.key"
+    value: str = "attention.self.value"
+    out: str = "attention.output.dense"
+    attention_norm: str = "attention.output.LayerNorm"
+    up: str = "intermediate.dense"
+    down: str = "output.dense"
+    norm: str = "output.LayerNorm"
+    into: str = "embeddings_project"  # from the embeddings' width to the encoder's, where they differ
+    projects: bool = False  # always, also where the widths are equal
+    activation: str = "hidden_act"
+    default_activation: str = "gelu"
+    first_position: Callable[[Mapping[str, Any]], int] = lambda config: 0
+
+
+_BERT = Names(
+    label=("{encoder}pooler.dense:tanh", "classifier"),
+    fill=("cls.predictions.transform.dense:act", "cls.predictions.transform.LayerNorm:norm"),
+)
+_ROBERTA = Names(
+    label=("classifier.dense:tanh", "classifier.out_proj"),
+    fill=("lm_head.dense:gelu", "lm_head.layer_norm:norm"),
+    first_position=lambda config: int(config.get("pad_token_id", 1)) + 1,  # behind the padding's own
+)
+_FAMILY: Mapping[str, Names] = {
+    "bert": _BERT,
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), _ROBERTA),
+    "electra": Names(
+        label=("classifier.dense:gelu", "classifier.out_proj"),
+        fill=("generator_predictions.dense:gelu", "generator_predictions.LayerNorm:norm"),
+    ),
+    "distilbert": Names(
+        label=("pre_classifier:relu", "classifier"),
+        fill=("vocab_transform:act", "vocab_layer_norm:norm"),
+        layer="transformer.layer.{}.",
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        out="attention.out_lin",
+        attention_norm="sa_layer_norm",
+        up="ffn.lin1",
+        down="ffn.lin2",
+        norm="output_layer_norm",
+        activation="activation",
+    ),
+    "albert": Names(
+        label=("{encoder}pooler:tanh", "classifier"),
+        fill=("predictions.dense:act", "predictions.LayerNorm:norm"),
+        layer="encoder.albert_layer_groups.{}.albert_layers.0.",
+        query="attention.query",
+        key="attention.key",
+        value="attention.value",
+        out="attention.dense",
+        attention_norm="attention.LayerNorm",
+        up="ffn",
+        down="ffn_output",
+        norm="full_layer_layer_norm",
+        into="encoder.embedding_hidden_mapping_in",
+        projects=True,
+        default_activation="gelu_new",
+    ),
+}
+_WORDS = "embeddings.word_embeddings.weight"
+_POSITIONS = "embeddings.position_embeddings.weight"
+_TYPES = "embeddings.token_type_embeddings.weight"
+_EMBEDDING_NORM = "embeddings.LayerNorm"
+
+
+class Family:
+    """An encoder of the BERT family and its heads, for checkpoints that it `supports`."""
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
+        self._checkpoint = checkpoint
+        self._names = _FAMILY[checkpoint.model_type]
+        self._dtype, self._device = dtype, device
+        self._eps = float(checkpoint.config.get("layer_norm_eps", 1e-12))
+        prefix = checkpoint.encoder_prefix
+        self._words, self._positions = (self._tensor(prefix + table) for table in (_WORDS, _POSITIONS))
+        self._types = self._tensor(prefix + _TYPES) if prefix + _TYPES in checkpoint.weights else None
+        self._embedding_norm = self._norm(prefix + _EMBEDDING_NORM)
+        into = prefix + self._names.into
+        self._into = self._product(into) if f"{into}.weight" in checkpoint.weights else None
+        places = _layer_places(checkpoint, self._names)
+        layers = {place: self._layer(place) for place in dict.fromkeys(places)}  # ALBERT's share weights
+        self._layers = [layers[place] for place in places]
+
+    @staticmethod
+    def supports(checkpoint: Checkpoint) -> bool:
+        """Whether the checkpoint is of the family in every respect, with all weights of its encoder."""
+        names, config, weights = _FAMILY.get(checkpoint.model_type), checkpoint.config, checkpoint.weights
+        return (
+            names is not None
+            and not weights.faults
+            and not config.get("is_decoder")
+            and not config.get("add_cross_attention")
+            and config.get("position_embedding_type", "absolute") == "absolute"
+            and config.get("inner_group_num", 1) == 1
+            and _activation(config, names) in ACTIVATIONS
+            and all(
+                name in weights and weights.shape(name) == shape for name, shape in _needed(checkpoint, names)
+            )
+        )
+
+    def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
+        """Hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
+        groups = arrange(pack.lengths, self._device)
+        read = self._numbers(np.array(rows)) if rows else None
+        x = self._embed(pack)  # (tokens and spare ones, hidden)
+        for number, layer in enumerate(self._layers[:depth], 1):
+            x = layer(x, groups, read if number == depth else None)
+        if depth == 0 and read is not None:
+            x = x[read]
+        return x[: pack.tokens if rows is None else len(rows)]
+
+    def head(self, kind: Kind) -> Head:
+        """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits; those of a label
+        head are for each text, those of the others for each position.
+
+        Raises EngineError when weights are missing.
+        """
+        match kind:
+            case "label":
+                classify = self._steps(self._names.label)
+                return lambda states: classify(states[:, 0])
+            case "fill":
+                transform, project = self._steps(self._names.fill), self._projection()
+                return lambda states: project(transform(states))
+            case "tag":
+                return self._steps(("classifier",))
+            case "answer":
+                return self._steps(("qa_outputs",))
+
+    def _embed(self, pack: Pack) -> Tensor:
+        """A token's vector: what it is, in which of two texts, and where it stands in its own."""
+        first = self._names.first_position(self._checkpoint.config)
+        x = self._words[self._numbers(pack.ids())]
+        if self._types is not None:
+            x = x + self._types[self._numbers(pack.types())]
+        x = x + self._positions[self._numbers(pack.positions() + first)]
+        x = self._embedding_norm(x)
+        return x if self._into is None else self._into(x)
+
+    def _numbers(self, array: NDArray[np.int64]) -> Tensor:
+        """On the device, the last one repeated until their count is round."""
+        spare = -len(array) % ROUND_ROWS[self._device.type]
+        return torch.from_numpy(np.pad(array, (0, spare), mode="edge")).to(self._device)
+
+    def _layer(self, place: str) -> Layer:
+        names = self._names
+        parts = [self._parts(place + name) for name in (names.query, names.key, names.value)]
+        weight, bias = map(torch.cat, zip(*parts, strict=True))
+        return Layer(
+            heads=self._checkpoint.attention_heads,
+            query_key_value=linear(weight, bias),
+            out=self._product(place + names.out),
+            attention_norm=self._norm(place + names.attention_norm),
+            up=self._product(place + names.up, _activation(self._checkpoint.config, names)),
+            down=self._product(place + names.down),
+            norm=self._norm(place + names.norm),
+        )
+
+    def _steps(self, steps: Sequence[str]) -> Head:
+        """The steps of a head, one after the other."""
+        made = [
+            self._step(*step.format(encoder=self._checkpoint.encoder_prefix).split(":")) for step in steps
+        ]
+
+        def run(states: Tensor) -> Tensor:
+            for step in made:
+                states = step(states)
+            return states
+
+        return run
+
+    def _step(self, name: str, then: str | None = None) -> Any:
+        if then == "norm":
+            return self._norm(name)
+        return self._product(
+            name, _activation(self._checkpoint.config, self._names) if then == "act" else then
+        )
+
+    def _projection(self) -> Head:
+        """Onto the vocabulary: by the word embeddings themselves where config.json ties them."""
+        own = self._checkpoint.decoder_weight or ""
+        layer = own.removesuffix(".weight")
+        biases = (f"{layer}.bias", f"{layer.rpartition('.')[0]}.bias")
+        bias = self._tensor(next((name for name in biases if name in self._checkpoint.weights), biases[0]))
+        tied = self._checkpoint.config.get("tie_word_embeddings", True)
+        onto: Head = linear(self._words if tied else self._tensor(own), bias)
+        return onto
+
+    def _product(self, name: str, activation: str | None = None) -> Any:
+        return linear(*self._parts(name), activation)
+
+    def _norm(self, name: str) -> Head:
+        weight, bias = self._parts(name)
+        return partial(
+            functional.layer_norm, normalized_shape=weight.shape, weight=weight, bias=bias, eps=self._eps
+        )
+
+    def _parts(self, name: str) -> tuple[Tensor, Tensor]:
+        return self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias")
+
+    def _tensor(self, name: str) -> Tensor:
+        if name not in self._checkpoint.weights:
+            raise lacking(self._checkpoint.name, [name])
+        return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, self._dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One encoder layer over a pack: (tokens, hidden) -> (tokens, hidden)."""
+
+    heads: int
+    query_key_value: Any
+    out: Any
+    attention_norm: Head
+    up: Any
+    down: Any
+    norm: Head
+
+    def __call__(self, x: Tensor, groups: Sequence[Group], rows: Tensor | None = None) -> Tensor:
+        """With `rows`, only these come out, though they have looked at all."""
+        qkv = self.query_key_value(x).view(len(x), 3, self.heads, -1)  # (tokens, 3, heads, width)
+        q, k, v = qkv.unbind(1)
+        context = attend(q, k, v, groups, scale=q.shape[-1] ** -0.5).flatten(1)  # (tokens, hidden)
+        if rows is not None:
+            context, x = context[rows], x[rows]
+        x = self.attention_norm(self.out(context, residual=x))
+        return self.norm(self.down(self.up(x), residual=x))
+
+
+def _activation(config: Mapping[str, Any], names: Names) -> str:
+    return str(config.get(names.activation, names.default_activation))
+
+
+def _layer_places(checkpoint: Checkpoint, names: Names) -> list[str]:
+    """What stands before the names of each layer's weights, in the order they run. ALBERT's layers are cut
+    into groups that share one set of weights; the others have a set each."""
+    layers = checkpoint.layers
+    groups = checkpoint.config.get("num_hidden_groups", 1) if checkpoint.model_type == "albert" else layers
+    return [
+        checkpoint.encoder_prefix + names.layer.format(int(number / (layers / groups)))
+        for number in range(layers)
+    ]
+
+
+def _needed(checkpoint: Checkpoint, names: Names) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the encoder's weights."""
+    prefix, hidden = checkpoint.encoder_prefix, checkpoint.hidden_size
+    config, weights = checkpoint.config, checkpoint.weights
+    rows = {table: weights.row_count(prefix + table) or 0 for table in (_WORDS, _POSITIONS)}
+    words = prefix + _WORDS
+    width = weights.shape(words)[-1] if words in weights and weights.shape(words) else hidden
+    for table, count in rows.items():
+        yield prefix + table, (count, width)
+    for part in ("weight", "bias"):
+        yield f"{prefix}{_EMBEDDING_NORM}.{part}", (width,)
+    if names.projects or width != hidden:
+        yield f"{prefix}{names.into}.weight", (hidden, width)
+        yield f"{prefix}{names.into}.bias", (hidden,)
+    inner = config.get("intermediate_size", config.get("hidden_dim", 4 * hidden))
+    square, vector = (hidden, hidden), (hidden,)
+    for place in dict.fromkeys(_layer_places(checkpoint, names)):
+        for name in (names.query, names.key, names.value, names.out):
+            yield f"{place}{name}.weight", square
+            yield f"{place}{name}.bias", vector
+        for name in (names.attention_norm, names.norm):
+            yield f"{place}{name}.weight", vector
+            yield f"{place}{name}.bias", vector
+        yield f"{place}{names.up}.weight", (inner, hidden)
+        yield f"{place}{names.up}.bias", (inner,)
+        yield f"{place}{names.down}.weight", (hidden, inner)
+        yield f"{place}{names.down}.bias", vector

@@ -1,0 +1,171 @@
+"""Every encoder that `family` does not know, as transformers' own modules.
+
+Where the architecture lets its attention be handed a function, packs run as one long sequence as they do in
+the family; what cannot be packed (relative positions) runs padded, in batches of near-equal length. The
+groups of the pack that is running reach the function through a context variable, so that several threads can
+run packs of their own at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from bertcli.engines.attention import Group, arrange, attend
+from bertcli.engines.device import ROUND_ROWS, UNEVEN
+from bertcli.engines.linear import prepack
+from bertcli.engines.loading import load
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bertcli.engines.packs import Numbers, Pack
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Kind
+
+_ATTENTION = "bertcli_packed"
+# Architectures whose attention can be handed a function, and the position of a sequence's first token:
+# RoBERTa and its kin count from behind the padding's own.
+_FIRST_POSITION: Mapping[str, Callable[[Any], int]] = {
+    **dict.fromkeys(("bert", "electra", "distilbert", "albert", "modernbert"), lambda config: 0),
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), lambda config: config.pad_token_id + 1),
+}
+
+
+class Foreign:
+    """An encoder and its heads. Raises EngineError for a checkpoint that transformers cannot load."""
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
+        self._checkpoint = checkpoint
+        self._dtype, self._device = dtype, device
+        self._packs = checkpoint.model_type in _FIRST_POSITION
+        self._heads: dict[Kind, Any] = {}
+        self._encoder = self._load_encoder()
+        prepack(self._encoder)
+        takes = inspect.signature(type(self._encoder).forward).parameters
+        self._has_types = (
+            "token_type_ids" in takes and getattr(self._encoder.config, "type_vocab_size", 0) > 1
+        )
+
+    def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
+        """Hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
+        states = self._encode_packed(pack, depth) if self._packs else self._encode_padded(pack, depth)
+        return states if rows is None else states[rows]
+
+    def head(self, kind: Kind) -> Callable[[Tensor], Tensor]:
+        """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits; those of a label
+        head are for each text, those of the others for each position.
+
+        Raises EngineError when weights are missing.
+        """
+        model = self._heads.pop(kind, None) or self._load(kind)[1]
+        if kind == "answer":
+            return lambda states: _both_ends(model(inputs_embeds=states))
+        return lambda states: _logits(model(inputs_embeds=states))
+
+    def _load_encoder(self) -> Any:
+        """The encoder, and the ordinary head with it if there is one, which saves loading twice."""
+        whole = [head for head in self._checkpoint.heads.values() if not head.skill and not head.missing]
+        kind = whole[0].kind if whole else None
+        encoder, head = self._load(kind)
+        if kind is not None:
+            self._heads[kind] = head
+        return encoder
+
+    def _load(self, kind: Kind | None) -> tuple[Any, Any]:
+        attention = _ATTENTION if self._packs else None
+        return load(self._checkpoint, kind, self._dtype, self._device, attention)
+
+    def _encode_packed(self, pack: Pack, depth: int) -> Tensor:
+        spare = (0, -pack.tokens % ROUND_ROWS[self._device.type])
+        first = _FIRST_POSITION[self._checkpoint.model_type](self._encoder.config)
+        positions = np.pad(pack.positions() + first, spare, constant_values=first)
+        with _running(arrange(pack.lengths, self._device)):
+            states = self._run(
+                np.pad(pack.ids(), spare)[None],
+                np.pad(pack.types(), spare)[None],
+                depth,
+                position_ids=self._tensor(positions[None]),
+            )[0]
+        return states[: pack.tokens]
+
+    def _encode_padded(self, pack: Pack, depth: int) -> Tensor:
+        ids, types = pack.ids(), pack.types()
+        states = []
+        for first, stop in pack.batches(UNEVEN[self._device.type]):
+            lengths = np.array(pack.lengths[first:stop])
+            real = np.arange(lengths[-1]) < lengths[:, None]  # (windows, longest)
+            tokens = slice(pack.starts[first], pack.starts[first] + lengths.sum())
+            padded = np.full(real.shape, self._encoder.config.pad_token_id)
+            padded[real] = ids[tokens]
+            kinds = np.zeros_like(padded)
+            kinds[real] = types[tokens]
+            mask = self._tensor(real)
+            states.append(self._run(padded, kinds, depth, attention_mask=mask.long())[mask])
+        return torch.cat(states)
+
+    def _run(self, ids: Numbers, types: Numbers, depth: int, **inputs: Tensor) -> Tensor:
+        """Hidden states after `depth` layers for a batch: (texts, length) -> (texts, length, hidden)."""
+        if self._has_types:
+            inputs["token_type_ids"] = self._tensor(types)
+        partly = depth < self._checkpoint.layers
+        out = self._encoder(input_ids=self._tensor(ids), output_hidden_states=partly, **inputs)
+        states: Tensor = out.hidden_states[depth] if partly else out.last_hidden_state
+        return states
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+
+def _logits(output: Any) -> Tensor:
+    logits: Tensor = output.logits
+    return logits
+
+
+def _both_ends(output: Any) -> Tensor:
+    return torch.stack([output.start_logits, output.end_logits], dim=-1)
+
+
+_groups: ContextVar[Sequence[Group]] = ContextVar("groups")
+
+
+@contextmanager
+def _running(groups: Sequence[Group]) -> Iterator[None]:
+    """Make `groups` those that attention follows in this thread."""
+    token = _groups.set(groups)
+    try:
+        yield
+    finally:
+        _groups.reset(token)
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls: (1, heads, tokens, width) -> (1, tokens, heads, width)."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    return attend(q, k, v, _groups.get(), scale, sliding_window)[None], None
+
+
+def _no_mask(**kwargs: Any) -> None:
+    """A pack needs no mask: its groups say it all."""
+
+
+AttentionInterface.register(_ATTENTION, packed_attention)
+AttentionMaskInterface.register(_ATTENTION, _no_mask)
