@@ -32,7 +32,8 @@ InputForm = Literal["txt", "jsonl", "csv", "tsv", "parquet", "conll", "conllu"]
 OutputForm = Literal["table", "jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "html"]
 When = Literal["auto", "always", "never"]
 EngineName = Literal["auto", "instant", "packed"]
-ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
+ComputeDtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+TrainDtype = Literal["auto", "float32", "bfloat16", "float16"]
 LongMode = Literal["window", "truncate", "error"]
 Emitted = Literal["label", "entropy", "margin", "embedding"]
 
@@ -121,7 +122,7 @@ class TrainOptions:
     batch_tokens: int | None = None
     max_length: int = 256
     device: str = "auto"
-    dtype: ComputeDtype = "auto"
+    dtype: TrainDtype = "auto"
     threads: int | None = None
     force: bool = False
     resume: bool = False
@@ -411,7 +412,7 @@ def _output_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
 def _machine_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
     return (
         _device_option(bundle),
-        bundle.choice("dtype", ComputeDtype, "--dtype", metavar="DTYPE",
+        bundle.choice("dtype", TrainDtype, "--dtype", metavar="DTYPE",
                       about="What matrices are multiplied in"),
         bundle.option("threads", "--threads", metavar="N", type=whole_number(1), help="CPU threads.",
                       unset="all cores"),

@@ -26,9 +26,11 @@ ENGINES: tuple[tuple[EngineName, ComputeDtype], ...] = (
     ("packed", "float32"),
     ("packed", "auto"),
     ("packed", "float16"),
+    ("packed", "int8"),
     ("instant", "float32"),
 )
 """The first gives the answers that others are compared with; the second is what a long run gets by itself."""
+COARSE = frozenset(["int8"])  # told, and never the best: whether its answers will do is the user's to say
 
 BATCHES = (0.25, 0.5, 2, 4)  # of the engine's own size
 COMPARED = 100  # texts
@@ -82,11 +84,13 @@ class Search:
                 self._engine = self._default_engine = engine
             if dtype == "auto":
                 self.default, self._default_engine = trial, engine
+            tried.add((name, engine.dtype))
+            yield trial
+            if dtype in COARSE:
+                continue
             if _is_faster(trial, self.best) or (dtype == "auto" and not _is_faster(self.best, trial)):
                 self.best = self.plain = trial
                 self._engine = engine
-            tried.add((name, engine.dtype))
-            yield trial
 
     def _first_trial(self, engine: Engine) -> Trial:
         """Time an engine as it comes, and compare its answers."""

@@ -43,12 +43,15 @@ def choose_device(name: str) -> torch.device:
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """The number format of weights and activations; `auto` is bfloat16 where hardware multiplies it natively.
+    With `int8`, for matrix products alone, it is that of everything around them, as with `auto`.
 
-    Raises EngineError for float16 on a CPU, which has no units for it.
+    Raises EngineError for float16 on a CPU, which has no units for it, and for int8 on anything else.
     """
+    if name == "int8" and device.type != "cpu":
+        raise EngineError(f"int8 is for CPUs, and {device} is none", hint="use float16 or bfloat16 there")
     if name == "float16" and device.type == "cpu":
         raise EngineError("a CPU does not compute in float16", hint="use --dtype bfloat16 or float32")
-    if name != "auto":
+    if name not in ("auto", "int8"):
         return DTYPES[name]
     return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
 

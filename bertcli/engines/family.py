@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     Head = Callable[[Tensor], Tensor]
 
 
+def _or(number: int | None, default: int) -> int:
+    """transformers' own default for a number that config.json leaves out or calls null."""
+    return default if number is None else number
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """Where an architecture keeps its parts: `layer` with the layer's number, the others inside a layer; `up`
@@ -67,7 +72,7 @@ _BERT = Names(
 _ROBERTA = Names(
     label=("classifier.dense:tanh", "classifier.out_proj"),
     fill=("lm_head.dense:gelu", "lm_head.layer_norm:norm"),
-    first_position=lambda config: int(config.get("pad_token_id", 1)) + 1,  # behind the padding's own
+    first_position=lambda config: _or(config.get("pad_token_id"), 1) + 1,  # behind the padding's own
 )
 _FAMILY: Mapping[str, Names] = {
     "bert": _BERT,
@@ -114,12 +119,17 @@ _EMBEDDING_NORM = "embeddings.LayerNorm"
 
 
 class Family:
-    """An encoder of the BERT family and its heads, for checkpoints that it `supports`."""
+    """An encoder of the BERT family and its heads, for checkpoints that it `supports`.
 
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
+    `dtype` is the number format of everything; with `int8`, of everything but the products of the layers.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, int8: bool = False
+    ) -> None:
         self._checkpoint = checkpoint
         self._names = _FAMILY[checkpoint.model_type]
-        self._dtype, self._device = dtype, device
+        self._dtype, self._device, self._int8 = dtype, device, int8
         self._eps = float(checkpoint.config.get("layer_norm_eps", 1e-12))
         prefix = checkpoint.encoder_prefix
         self._words, self._positions = (self._tensor(prefix + table) for table in (_WORDS, _POSITIONS))
@@ -127,7 +137,7 @@ class Family:
         self._embedding_norm = self._norm(prefix + _EMBEDDING_NORM)
         into = prefix + self._names.into
         self._into = self._product(into) if f"{into}.weight" in checkpoint.weights else None
-        places = _layer_places(checkpoint, self._names)
+        places = list(_layer_places(checkpoint, self._names))
         layers = {place: self._layer(place) for place in dict.fromkeys(places)}  # ALBERT's share weights
         self._layers = [layers[place] for place in places]
 
@@ -142,6 +152,9 @@ class Family:
             and not config.get("add_cross_attention")
             and config.get("position_embedding_type", "absolute") == "absolute"
             and config.get("inner_group_num", 1) == 1
+            and _groups(checkpoint) in range(1, checkpoint.layers + 1)
+            and checkpoint.hidden_size % checkpoint.attention_heads == 0
+            and isinstance(config.get("layer_norm_eps", 0.0), int | float)
             and _activation(config, names) in ACTIVATIONS
             and all(
                 name in weights and weights.shape(name) == shape for name, shape in _needed(checkpoint, names)
@@ -198,11 +211,11 @@ class Family:
         weight, bias = map(torch.cat, zip(*parts, strict=True))
         return Layer(
             heads=self._checkpoint.attention_heads,
-            query_key_value=linear(weight, bias),
-            out=self._product(place + names.out),
+            query_key_value=linear(weight, bias, int8=self._int8),
+            out=self._product(place + names.out, int8=self._int8),
             attention_norm=self._norm(place + names.attention_norm),
-            up=self._product(place + names.up, _activation(self._checkpoint.config, names)),
-            down=self._product(place + names.down),
+            up=self._product(place + names.up, _activation(self._checkpoint.config, names), int8=self._int8),
+            down=self._product(place + names.down, int8=self._int8),
             norm=self._norm(place + names.norm),
         )
 
@@ -236,8 +249,8 @@ class Family:
         onto: Head = linear(self._words if tied else self._tensor(own), bias)
         return onto
 
-    def _product(self, name: str, activation: str | None = None) -> Any:
-        return linear(*self._parts(name), activation)
+    def _product(self, name: str, activation: str | None = None, *, int8: bool = False) -> Any:
+        return linear(*self._parts(name), activation, int8=int8)
 
     def _norm(self, name: str) -> Head:
         weight, bias = self._parts(name)
@@ -281,15 +294,20 @@ def _activation(config: Mapping[str, Any], names: Names) -> str:
     return str(config.get(names.activation, names.default_activation))
 
 
-def _layer_places(checkpoint: Checkpoint, names: Names) -> list[str]:
-    """What stands before the names of each layer's weights, in the order they run. ALBERT's layers are cut
-    into groups that share one set of weights; the others have a set each."""
+def _groups(checkpoint: Checkpoint) -> int:
+    """How many sets of weights there are: ALBERT's layers are cut into groups that share one, the others have
+    one each."""
+    if checkpoint.model_type == "albert":
+        return _or(checkpoint.config.get("num_hidden_groups"), 1)
+    return checkpoint.layers
+
+
+def _layer_places(checkpoint: Checkpoint, names: Names) -> Iterator[str]:
+    """What stands before the names of each layer's weights, in the order they run."""
     layers = checkpoint.layers
-    groups = checkpoint.config.get("num_hidden_groups", 1) if checkpoint.model_type == "albert" else layers
-    return [
-        checkpoint.encoder_prefix + names.layer.format(int(number / (layers / groups)))
-        for number in range(layers)
-    ]
+    for number in range(layers):
+        group = int(number / (layers / _groups(checkpoint)))
+        yield checkpoint.encoder_prefix + names.layer.format(group)
 
 
 def _needed(checkpoint: Checkpoint, names: Names) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -308,7 +326,8 @@ def _needed(checkpoint: Checkpoint, names: Names) -> Iterator[tuple[str, tuple[i
         yield f"{prefix}{names.into}.bias", (hidden,)
     inner = config.get("intermediate_size", config.get("hidden_dim", 4 * hidden))
     square, vector = (hidden, hidden), (hidden,)
-    for place in dict.fromkeys(_layer_places(checkpoint, names)):
+    for group in range(_groups(checkpoint)):
+        place = prefix + names.layer.format(group)
         for name in (names.query, names.key, names.value, names.out):
             yield f"{place}{name}.weight", square
             yield f"{place}{name}.bias", vector

@@ -17,6 +17,7 @@ from bertcli.engines.device import PACK_TOKENS, choose_device, choose_dtype, kee
 from bertcli.engines.family import Family
 from bertcli.engines.packs import Pack
 from bertcli.engines.readout import Readout
+from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
@@ -56,12 +57,12 @@ class Packed:
         where = choose_device(device)
         number_format = choose_dtype(dtype, where)
         self.device = str(where)
-        self.dtype = str(number_format).removeprefix("torch.")
+        self.dtype = "int8" if dtype == "int8" else str(number_format).removeprefix("torch.")
         self._on_cpu = where.type == "cpu"
         self.workers = (threads or available_cores()) if self._on_cpu else 1
         self.pack_tokens = pack_tokens or PACK_TOKENS[where.type]
         keep_freed_memory()
-        self._model = _open(checkpoint, number_format, where)
+        self._model = _open(checkpoint, number_format, where, int8=dtype == "int8")
         self._readout = Readout(checkpoint, number_format, where, self._model.head)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
@@ -99,9 +100,14 @@ class Packed:
         return answers
 
 
-def _open(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Model:
+def _open(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, int8: bool) -> Model:
     if Family.supports(checkpoint):
-        return Family(checkpoint, dtype, device)
+        return Family(checkpoint, dtype, device, int8=int8)
+    if int8:
+        raise EngineError(
+            f"int8 is for BERT and its family, and {checkpoint.name} is a {checkpoint.model_type} model",
+            hint="use bfloat16 or float32",
+        )
     from bertcli.engines.foreign import Foreign  # brings transformers, which takes longer than torch
 
     return Foreign(checkpoint, dtype, device)

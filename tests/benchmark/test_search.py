@@ -70,6 +70,13 @@ def test_a_dtype_that_is_there_already_is_not_tried_again(found: Any) -> None:
     assert [t.choice.engine for t in trials[:2]] == ["packed", "instant"]
 
 
+def test_int8_is_told_and_never_taken(found: Any) -> None:
+    search, trials = found(lambda c: 9.0 if c.dtype == "int8" else 1.0, PACKED | {"int8": "int8"})
+    assert [t.choice.dtype for t in trials[:3]] == ["float32", "bfloat16", "int8"]
+    assert trials[2].agreement is not None
+    assert judged(search).settings == {}
+
+
 @pytest.mark.parametrize(
     ("rate", "settings"),
     [

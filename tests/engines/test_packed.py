@@ -224,6 +224,45 @@ def test_bfloat16_points_the_same_way(checkpoints: Make, family: str) -> None:
     assert engine.dtype == "bfloat16"
 
 
+@pytest.mark.parametrize("family", OF_THE_FAMILY)
+def test_int8_points_nearly_the_same_way(checkpoints: Make, family: str) -> None:
+    path = checkpoints(family)
+    engine, checkpoint = make_engine(path, "int8")
+    windows = make_windows(checkpoint)
+    for window, answer in zip(windows, engine.forward(windows, Pooled("mean")), strict=True):
+        expected = oracle.pooled(oracle.hidden(path, "base", window), window, "mean")
+        cosine = answer @ expected / np.linalg.norm(answer) / np.linalg.norm(expected)
+        assert cosine > 0.99
+    assert engine.dtype == "int8"
+
+
+@settings(deadline=None, max_examples=15)
+@given(rows=st.integers(1, 600), scale=st.floats(1e-6, 1e6), seed=st.integers(0, 99))
+def test_int8_products_are_near_and_know_no_neighbours(rows: int, scale: float, seed: int) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    x, weight = (torch.randn(size, 48, generator=chance) for size in (rows, 32))
+    bias, residual = torch.randn(32, generator=chance), torch.randn(rows, 32, generator=chance)
+    product = linear.linear(weight, bias, int8=True)
+    found = product(x * scale, residual)
+    exact = x * scale @ weight.T + bias + residual
+    assert (
+        (found - exact).abs() <= 0.02 * scale * x.norm(dim=1, keepdim=True) * weight.norm(dim=1) + 1e-5
+    ).all()
+    place = rows // 2
+    assert torch.equal(product(x[[place]] * scale, residual[[place]])[0], found[place])
+
+
+def test_a_row_of_zeros_stays_one_in_int8() -> None:
+    assert torch.equal(linear.linear(torch.ones(8, 8), None, int8=True)(torch.zeros(3, 8)), torch.zeros(3, 8))
+
+
+def test_int8_is_for_the_family_and_for_cpus(checkpoints: Make) -> None:
+    with pytest.raises(EngineError, match="int8 is for BERT and its family"):
+        make_engine(checkpoints("mpnet"), "int8")
+    with pytest.raises(EngineError, match="int8 is for CPUs"):
+        device.choose_dtype("int8", torch.device("cuda"))
+
+
 def test_nothing_asked_nothing_answered(some: tuple[Packed, Checkpoint]) -> None:
     assert some[0].forward([], Hidden()) == []
 
