@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bertcli.engines import available_cores
 from bertcli.engines.instant import Instant
 from bertcli.errors import EngineError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.options import ModelOptions
 
-PACKED_START = 3.0  # seconds to import torch and transformers and to load a model, measured on two cores
+PACKED_START = 2.0  # seconds to import torch and to load a model, measured on two cores
 NUMPY_RATE = 50e9  # float32 operations a second of the instant engine on one core, likewise
 BREAK_EVEN_TOKENS = 20_000  # more is never little, whatever the model
 
@@ -28,7 +29,8 @@ def choose(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int |
     """
     if options.engine == "instant":
         return _asked_instant(checkpoint, options)
-    little = tokens_ahead is not None and tokens_ahead <= break_even(checkpoint)
+    cores = options.threads or available_cores()
+    little = tokens_ahead is not None and tokens_ahead <= break_even(checkpoint, cores)
     if options.engine == "auto" and little and not _refusal(options) and Instant.supports(checkpoint) is None:
         return _instant(checkpoint, options)
     from bertcli.engines.packed import Packed
@@ -56,11 +58,11 @@ def choose_telling(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
     return Eager(checkpoint, device=options.device, dtype=options.dtype)
 
 
-def break_even(checkpoint: Checkpoint) -> int:
+def break_even(checkpoint: Checkpoint, cores: int) -> int:
     """The number of tokens up to which NumPy is done before torch has begun."""
     inner = checkpoint.config.get("intermediate_size", 4 * checkpoint.hidden_size)
     weights = checkpoint.layers * checkpoint.hidden_size * (4 * checkpoint.hidden_size + 2 * inner)
-    return min(BREAK_EVEN_TOKENS, int(PACKED_START * NUMPY_RATE / (2 * weights)))
+    return min(BREAK_EVEN_TOKENS, int(PACKED_START * cores * NUMPY_RATE / (2 * weights)))
 
 
 def _asked_instant(checkpoint: Checkpoint, options: ModelOptions) -> Engine:

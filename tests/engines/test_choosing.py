@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bertcli.engines import available_cores
 from bertcli.engines.choosing import BREAK_EVEN_TOKENS, break_even, choose
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
@@ -24,8 +25,9 @@ def engine_for(checkpoint: Checkpoint, tokens: int | None = 10, **options: Any) 
 
 
 def test_little_goes_to_numpy_and_much_to_torch(small: Checkpoint) -> None:
-    assert engine_for(small, break_even(small)) == "instant"
-    assert engine_for(small, break_even(small) + 1) == "packed"
+    tokens = break_even(small, available_cores())
+    assert engine_for(small, tokens) == "instant"
+    assert engine_for(small, tokens + 1) == "packed"
     assert engine_for(small, None) == "packed"
 
 
@@ -68,7 +70,7 @@ def test_options_reach_the_engine(small: Checkpoint) -> None:
 
 def test_a_larger_model_goes_to_torch_earlier(small: Checkpoint) -> None:
     larger = replace(small, layers=24, hidden_size=1024, config={**small.config, "intermediate_size": 4096})
-    assert break_even(larger) < break_even(small) == BREAK_EVEN_TOKENS
+    assert break_even(larger, 1) < break_even(larger, 2) < break_even(small, 1) == BREAK_EVEN_TOKENS
 
 
 def test_choosing_the_instant_engine_imports_no_torch(checkpoints: Make) -> None:
