@@ -29,6 +29,7 @@ from tests.benchmarks.report import Measured
 TASKS = ("embed", "label", "label-77", "fill", "tag")
 ROUNDS = 5
 QUICK_TEXTS = 48
+FEWER_FOR_BASE = 8  # times: as much longer does a token take
 MASK = "[MASK]"
 
 
@@ -40,7 +41,8 @@ def main() -> None:
     lines = texts.read(Path(options.file))
     found = []
     for task, model, shape in plan(options, folder):
-        asked = texts.shaped(lines, shape, options.texts)
+        count = options.texts // (FEWER_FOR_BASE if is_base(model) else texts.FEWER.get(shape, 1))
+        asked = texts.shaped(lines, shape, count)
         asked = texts.masked(asked, MASK) if task == "fill" else asked
         print(f"{task}, {model.name}, {shape}", file=sys.stderr)
         found.append(compared(task, model, shape, asked, pythons, options.rounds, folder))
@@ -76,7 +78,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", choices=texts.SHAPES, default=list(texts.SHAPES))
     parser.add_argument("--no-base", action="store_true", help="leave out the model of BERT-base's size")
     parser.add_argument("--no-processes", action="store_true", help="leave out whole processes")
-    parser.add_argument("--texts", type=int, default=1000, help="of each shape")
+    parser.add_argument(
+        "--texts", type=int, default=1000, help="fewer of the long ones and for the large model"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="that are timed; medians are told")
     parser.add_argument("--quick", action="store_true", help="few texts, mixed ones only, one round")
     parser.add_argument("--peers", default="build/peers", help="where the peers are installed")
@@ -113,7 +117,7 @@ def compared(
     tokens, needed = operations(model, task, asked)
     limits = {dtype: matrix_rate(dtype) for dtype in ("float32", "bfloat16")}
     outcomes = hold(list(contestants(task, model, pythons, folder)), asked, rounds, folder)
-    name = checkpoints.BASE if model.name.startswith("bert-base") else model.name
+    name = checkpoints.BASE if is_base(model) else model.name
     return Measured(task, name, shape, len(asked), tokens, needed, limits, outcomes)
 
 
@@ -137,8 +141,13 @@ def contestants(task: str, model: Path, pythons: dict[str, Path], folder: Path) 
     import torch
 
     own = str(choose_dtype("auto", torch.device("cpu"))).removeprefix("torch.")
-    for dtype in dict.fromkeys(("float32", own)):
+    for dtype in dict.fromkeys(("float32", own, "int8")):
         yield Contestant(f"bertcli, {dtype}", Path(sys.executable), shared | {"dtype": dtype}, ours=True)
+
+
+def is_base(model: Path) -> bool:
+    """Whether it is the model of BERT-base's size."""
+    return model.name.startswith("bert-base")
 
 
 def length_of(model: Path, task: str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 SHAPES = ("mixed", "short", "long", "duplicates")
 SHORT_WORDS, LONG_WORDS = 11, 300  # about 15 and 400 tokens
+FEWER = {"long": 4}  # times: a contest of each shape takes about as long
 DISTINCT = 0.2  # of the duplicates
 MASKABLE_WORDS = 180  # a text whose middle word is hidden is cut to that, so that nobody cuts the mask away
 
