@@ -104,23 +104,43 @@ def _attend_by_powers(query: Tensor, key: Tensor, value: Tensor, near: Tensor | 
     powers, here of two: one pass over the scores, where the search for each row's maximum takes more than
     one. The maximum only keeps the powers within range. bfloat16 has the range of float32, so without it
     scores up to about 78 are safe; when a sum says that some were not, their heads go the ordinary way.
+
+    Products are of rounded sizes, with zeros in what is spare: oneDNN compiles a kernel for every size and
+    keeps it, so that memory would grow with every new count and length.
     """
     count, heads, length, width = query.shape
-    answer = query.new_empty(count * heads, length, width)
-    scaled = torch.mul(query, scale * math.log2(math.e), out=query.new_empty(query.shape))
-    q, k, v = (tensor.reshape(-1, length, width) for tensor in (scaled, key, value))
-    chunk = max(1, _SCORES // (length * length))
-    for part in (slice(first, first + chunk) for first in range(0, count * heads, chunk)):
+    room = query.new_zeros(3, rounded_count(count), heads, rounded_length(length), width)
+    inside = (slice(count), slice(None), slice(length))
+    torch.mul(query, scale * math.log2(math.e), out=room[0][inside])
+    room[1][inside], room[2][inside] = key, value
+    q, k, v = room.flatten(1, 2)  # (rounded count * heads, rounded length, width)
+    answer = torch.empty_like(q)
+    chunk = max(1, _SCORES // q.shape[1] ** 2)
+    for part in (slice(first, first + chunk) for first in range(0, len(q), chunk)):
         powers = torch.bmm(q[part], k[part].transpose(1, 2))
         if near is not None:
-            powers.masked_fill_(~near, -math.inf)
+            powers[:, :length, :length].masked_fill_(~near, -math.inf)
         powers.exp2_()
+        powers[:, :, length:] = 0
         sums = powers.sum(-1, keepdim=True)
         smallest, largest = torch.aminmax(sums)
         if smallest > _SMALLEST and largest < _LARGEST:
             torch.bmm(powers, v[part], out=answer[part]).div_(sums)
         else:
-            answer[part] = functional.scaled_dot_product_attention(
-                q[part], k[part], v[part], attn_mask=near, scale=math.log(2)
+            texts = (part, slice(length))
+            answer[texts] = functional.scaled_dot_product_attention(
+                q[texts], k[texts], v[texts], attn_mask=near, scale=math.log(2)
             )
-    return answer.view(count, heads, length, width)
+    return answer.view(room.shape[1:])[inside]
+
+
+def rounded_count(count: int) -> int:
+    """The least of 1, 2, 3, 4, 6, 8, 12, 16, 24 … that is at least `count`."""
+    power = 1 << (count - 1).bit_length()
+    return power * 3 // 4 if power * 3 % 4 == 0 and count <= power * 3 // 4 else power
+
+
+def rounded_length(length: int) -> int:
+    """The next multiple of 8, of 16 from 64 on, of 32 from 256 on."""
+    step = 8 if length <= 64 else 16 if length <= 256 else 32
+    return -(-length // step) * step

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from bertcli.engines.attention import Group, arrange, attend
+from bertcli.engines.attention import Group, arrange, attend, rounded_count, rounded_length
 from bertcli.engines.device import ROUND_ROWS, UNEVEN
 from bertcli.engines.linear import prepack
 from bertcli.engines.loading import load
@@ -104,12 +104,17 @@ class Foreign:
             lengths = np.array(pack.lengths[first:stop])
             real = np.arange(lengths[-1]) < lengths[:, None]  # (windows, longest)
             tokens = slice(pack.starts[first], pack.starts[first] + lengths.sum())
-            padded = np.full(real.shape, self._encoder.config.pad_token_id)
+            texts, longest = real.shape
+            room = (rounded_count(texts), rounded_length(longest))  # see attention.attend
+            real = np.pad(real, [(0, most - size) for most, size in zip(room, real.shape, strict=True)])
+            padded = np.full(room, self._encoder.config.pad_token_id)
             padded[real] = ids[tokens]
             kinds = np.zeros_like(padded)
             kinds[real] = types[tokens]
-            mask = self._tensor(real)
-            states.append(self._run(padded, kinds, depth, attention_mask=mask.long())[mask])
+            seen = real.copy()
+            seen[texts:, 0] = True  # a spare text that sees nothing would be NaN
+            out = self._run(padded, kinds, depth, attention_mask=self._tensor(seen).long())
+            states.append(out[self._tensor(real)])
         return torch.cat(states)
 
     def _run(self, ids: Numbers, types: Numbers, depth: int, **inputs: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bertcli.engines.device import ROUND_ROWS
+
 Activation = Callable[[Tensor], Tensor]
 
 _gelu_by_tanh = partial(functional.gelu, approximate="tanh")
@@ -61,7 +63,11 @@ def _onednn_has_bfloat16() -> bool:
 
 
 class PrepackedLinear(nn.Module):
-    """One oneDNN call, with weights laid out for it beforehand; most activations happen inside it."""
+    """One oneDNN call, with weights laid out for it beforehand; most activations happen inside it.
+
+    The number of rows is rounded up: oneDNN prepares a kernel for every number, which takes time, and keeps
+    it, which takes memory.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None = None) -> None:
         super().__init__()
@@ -72,6 +78,13 @@ class PrepackedLinear(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         run = torch.ops.mkldnn._linear_pointwise
+        rows = x.numel() // x.shape[-1]
+        if spare := -rows % ROUND_ROWS["cpu"]:
+            flat = functional.pad(x.reshape(rows, -1), (0, 0, 0, spare))
+            beside = (
+                None if residual is None else functional.pad(residual.reshape(rows, -1), (0, 0, 0, spare))
+            )
+            return self.forward(flat, beside)[:rows].view(*x.shape[:-1], -1)
         if residual is not None:
             y: Tensor = run.binary(x, residual, self.weight, self.bias, "add")
         else:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from bertcli.engines import Ask, Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits
+from bertcli.engines.linear import linear
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Readout:
         self._load = load
         self._lock = threading.Lock()
         self._heads: dict[Kind, Callable[[Tensor], Tensor]] = {}
-        self._weights: dict[str, Tensor] = {}
+        self._layers: dict[str, Callable[[Tensor], Tensor]] = {}
 
     def reads(self, ask: Ask) -> Reading:
         """Which positions of each window the answer is made from."""
@@ -118,13 +118,13 @@ class Readout:
     def _linear(self, head: Head, part: str, x: Tensor) -> Tensor:
         """A layer of a named head."""
         name = f"heads.{head.name}.{part}"
-        return functional.linear(x, self._weight(f"{name}.weight"), self._weight(f"{name}.bias"))
+        if name not in self._layers:
+            self._layers[name] = linear(self._weight(f"{name}.weight"), self._weight(f"{name}.bias"))
+        y: Tensor = self._layers[name](x)
+        return y
 
     def _weight(self, name: str) -> Tensor:
-        if name not in self._weights:
-            weight = torch.tensor(self._checkpoint.weights.read(name))
-            self._weights[name] = weight.to(self._device, self._dtype)
-        return self._weights[name]
+        return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, self._dtype)
 
 
 def pool(states: Tensor, counts: Sequence[int], mode: str) -> Tensor:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bertcli.engines.attention import arrange, attend
+from bertcli.engines.attention import arrange, attend, rounded_count, rounded_length
 from bertcli.engines.device import ATTENTION_STEP
 
 HEADS, WIDTH = 3, 8
@@ -83,6 +83,17 @@ def test_scores_too_small_for_powers_are_noticed(score: float) -> None:
     answer = attend(query, -query, value, arrange(lengths, torch.device("cpu")), SCALE)
     means = [part.float().mean(0).expand(len(part), -1, -1) for part in value.split(lengths)]
     assert (answer - torch.cat(means)).abs().max() < 0.02
+
+
+@given(number=st.integers(1, 100_000))
+def test_rounded_sizes_are_few_and_near(number: int) -> None:
+    assert number <= rounded_count(number) <= max(number, number * 3 / 2)
+    assert number <= rounded_length(number) < number + max(8, number / 4)
+
+
+def test_so_few_sizes_that_their_kernels_can_be_kept() -> None:
+    assert len({rounded_count(count) for count in range(1, 4097)}) < 25
+    assert len({rounded_length(length) for length in range(1, 513)}) < 30
 
 
 def test_more_sequences_than_fit_at_once() -> None:

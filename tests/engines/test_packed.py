@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from bertcli.engines import Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, device, linear
+from bertcli.engines import Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, attention, device, linear
 from bertcli.engines.family import Family
 from bertcli.engines.foreign import Foreign
 from bertcli.engines.packed import Packed
@@ -210,6 +212,40 @@ def test_a_worker_has_one_torch_thread(checkpoints: Make) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(engine.forward, make_windows(checkpoint), Hidden()).result()
         assert pool.submit(torch.get_num_threads).result() == 1
+
+
+class Sizes(TorchDispatchMode):
+    """Notes the sizes of matrix products: rows of those with weights, counts and lengths of attention's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: set[int] = set()
+        self.attention: set[tuple[int, int]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func)
+        if name.startswith(("mkldnn._linear_pointwise", "aten.addmm", "aten.mm")):
+            self.rows.add(args[0].shape[:-1].numel() if name.startswith("mkldnn") else args[-2].shape[0])
+        elif name.startswith("aten.bmm"):
+            self.attention.add(tuple(args[0].shape[:2]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("family", ["skills", "roberta", "modernbert", "mpnet"])
+def test_products_have_few_sizes(checkpoints: Make, family: str) -> None:
+    """oneDNN keeps a kernel for each: with sizes as they come, memory grew with the input."""
+    engine, checkpoint = make_engine(checkpoints(family), "bfloat16")
+    chance = np.random.default_rng(0)
+    heads = [head for head in checkpoint.heads.values() if head.kind in ("label", "tag")]
+    asks = [SequenceLogits(head) if head.kind == "label" else TokenLogits(head) for head in heads]
+    with Sizes() as sizes:
+        for _ in range(40):
+            lengths = chance.integers(3, 60, chance.integers(1, 90))
+            engine.forward_all(make_windows(checkpoint, lengths.tolist()), asks or [Pooled("mean")])
+    assert 1 < len(sizes.rows) < 60
+    assert all(length == attention.rounded_length(length) for _, length in sizes.attention)
+    assert len(sizes.attention) < 110
+    assert sizes.attention or family == "mpnet"  # whose attention is torch's own
 
 
 @pytest.mark.parametrize("family", FAMILIES)
