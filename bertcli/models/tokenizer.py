@@ -11,16 +11,18 @@ task asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import orjson
 import tokenizers
 
 from bertcli.errors import ModelError
+from bertcli.models.seams import Seams
 from bertcli.models.vocabulary import read_definition, special_names
 
 if TYPE_CHECKING:
@@ -30,29 +32,69 @@ WORD_STARTS = ("Ġ", "▁")  # byte-level BPE and SentencePiece mark the first p
 CONTINUATION = "##"  # WordPiece marks all others
 _NONSENSE = (ValueError, KeyError, TypeError, IndexError)  # what a definition that makes none leads to
 PROBE = "a 1"  # some text to learn the frame from
+MOST_AT_ONCE = 65_536  # characters of a text that is not cut: `tokenizers` takes 20 MB for them
+
+Place = tuple[int, int]
+"""(start, stop) of a token in characters of the text."""
 
 
 class Tokens:
     """The tokens of one text: `ids`, and `offsets` (start, stop) of each in characters of the text, white
-    space before a word not counted."""
+    space before a word not counted. Of a long text both are kept in few bytes, as `Places` for one."""
 
-    __slots__ = ("_encoding", "_text", "ids")
+    __slots__ = ("_places", "_text", "ids")
 
-    def __init__(self, ids: list[int], encoding: tokenizers.Encoding, text: str) -> None:
+    def __init__(self, ids: Sequence[int], places: tokenizers.Encoding | Places, text: str) -> None:
         self.ids = ids
-        self._encoding = encoding
+        self._places = places
         self._text = text
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
-    def offsets(self) -> list[tuple[int, int]]:
-        return [self._trim(start, stop) for start, stop in self._encoding.offsets]
+    def offsets(self) -> Sequence[Place]:
+        if isinstance(self._places, Places):
+            return self._places
+        return [_trimmed(self._text, start, stop) for start, stop in self._places.offsets]
 
-    def _trim(self, start: int, stop: int) -> tuple[int, int]:
-        blanks = sum(1 for _ in takewhile(str.isspace, self._text[start:stop]))
-        return (start + blanks, stop) if blanks < stop - start else (start, stop)
+
+class Places(Sequence[Place]):
+    """The offsets of a long text's tokens: made when they are asked for, since a pair of Python's numbers
+    takes as much as sixteen pairs here."""
+
+    __slots__ = ("_starts", "_stops", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        kind = "i" if len(text) < 1 << 31 else "q"
+        self._starts, self._stops = array(kind), array(kind)
+
+    def add(self, offsets: Sequence[Place], shift: int) -> None:
+        """The offsets of a piece's tokens, in characters from `shift` on."""
+        self._starts.extend([start + shift for start, _ in offsets])
+        self._stops.extend([stop + shift for _, stop in offsets])
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[Place]:
+        return (_trimmed(self._text, *place) for place in zip(self._starts, self._stops, strict=True))
+
+    @overload
+    def __getitem__(self, place: int) -> Place: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Place]: ...
+    def __getitem__(self, place: int | slice) -> Place | list[Place]:
+        if isinstance(place, int):
+            return _trimmed(self._text, self._starts[place], self._stops[place])
+        cut = zip(self._starts[place], self._stops[place], strict=True)
+        return [_trimmed(self._text, *each) for each in cut]
+
+
+def _trimmed(text: str, start: int, stop: int) -> Place:
+    blanks = sum(1 for _ in takewhile(str.isspace, text[start:stop]))
+    return (start + blanks, stop) if blanks < stop - start else (start, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +134,8 @@ class Frame:
 class Tokenizer:
     """A checkpoint's tokenizer; `mask_token`, `mask_id`, `pad_id`, `unknown_id` are None where it has none.
 
-    `Tokenizer.of(checkpoint)` makes one. Encoding may run in several threads.
+    `Tokenizer.of(checkpoint)` makes one. Encoding may run in several threads. Texts of more than
+    `most_at_once` characters are encoded piece by piece (see `seams`).
     """
 
     def __init__(self, definition: dict[str, Any], names: Mapping[str, str], *, token_types: bool) -> None:
@@ -101,6 +144,7 @@ class Tokenizer:
         self._definition = definition
         self._added = {token["content"]: token["id"] for token in definition["added_tokens"]}
         self._token_types = token_types
+        self.most_at_once = MOST_AT_ONCE
         self.mask_token = names.get("mask_token")
         self._native = self._build(self.mask_token)
         self.mask_id = self._id(names, "mask_token")
@@ -146,11 +190,27 @@ class Tokenizer:
         """
         masked = self.mask_token is not None and self.mask_token in text
         native = self._native if mask or not masked else self._plain
+        if len(text) > self.most_at_once:
+            return self._encode_long(native, text, mask)
         encoding = native.encode(text, add_special_tokens=False)
-        ids: list[int] = encoding.ids
+        return Tokens(self._harmless(encoding.ids, mask), encoding, text)
+
+    def _encode_long(self, native: tokenizers.Tokenizer, text: str, mask: bool) -> Tokens:
+        """The same piece by piece, each with the last character of the one before it at its beginning."""
+        ids, places = array("i"), Places(text)
+        for start, stop in self._seams.pieces(text, self.most_at_once):
+            begin = max(0, start - 1)
+            known = len(native.encode(text[begin:start], add_special_tokens=False))
+            encoding = native.encode(text[begin:stop], add_special_tokens=False)
+            ids.extend(self._harmless(encoding.ids[known:], mask))
+            places.add(encoding.offsets[known:], begin)
+        return Tokens(ids, places, text)
+
+    def _harmless(self, ids: list[int], mask: bool) -> list[int]:
+        """The ids without special tokens that were made from text, but for the mask token with `mask`."""
         if self._leaks and not self._special.isdisjoint(ids):
-            ids = self._disarm(ids, self.mask_id if mask else None)
-        return Tokens(ids, encoding, text)
+            return self._disarm(ids, self.mask_id if mask else None)
+        return ids
 
     def frame(self, pair: bool) -> Frame:
         """The special tokens around a text, or around two."""
@@ -197,6 +257,15 @@ class Tokenizer:
         for piece, number in known.items():
             pieces[number] = piece
         return pieces
+
+    @cached_property
+    def _seams(self) -> Seams:
+        read = [
+            token
+            for token in self._definition["added_tokens"]
+            if token["content"] == self.mask_token or not token.get("special")
+        ]
+        return Seams(self._definition, self._native, read)
 
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
