@@ -126,9 +126,9 @@ class Attention:
             for token in window.ids
         ]
         for part, (tokens, start, count) in enumerate(zip((first, second), starts, counts, strict=True), 1):
-            for place in range(count):
-                begin, end = tokens.offsets[place] if tokens is not None else (0, 0)
-                described[start + place] |= {"part": part, "start": begin, "end": end}
+            offsets = () if tokens is None else tokens.offsets[:count]
+            for place, (begin, end) in enumerate(offsets, start):
+                described[place] |= {"part": part, "start": begin, "end": end}
         return described
 
     def _chosen(self, weights: Array) -> Array:

@@ -25,6 +25,7 @@ text first, as transformers' `longest_first` does.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -129,7 +130,9 @@ class Windowing:
             spread = [(0, 0)] * at + list(offsets[start:stop]) + [(0, 0)] * after
         begin = 0 if fresh == 0 else at + fresh - start
         end = len(built) if stop == len(ids) or self.mode == "truncate" else at + stop - start
-        return Window(built, types, (begin, end), offsets=spread)
+        if stop - start == len(ids):
+            return Window(built, types, (begin, end), offsets=spread)
+        return _one_of_several(built, types, (begin, end), spread)
 
     def fresh_tokens(self, window: Window) -> range:
         """The positions of a text's window that hold new tokens of it: fresh ones, but no special ones."""
@@ -142,14 +145,14 @@ class Windowing:
         built, types, at, _ = self._paired.build(ids[start:stop], kept)
         if stop - start == len(ids):
             return Window(built, types, (0, len(built)))
-        return Window(built, types, (at + fresh - start, at + stop - start))
+        return _one_of_several(built, types, (at + fresh - start, at + stop - start))
 
     def second_window(self, kept: Sequence[int], ids: Sequence[int], cut: Slice) -> Window:
         """The whole first text of a pair beside one slice of the second."""
         start, stop, fresh = cut
         built, types, _, _ = self._paired.build(kept, ids[start:stop])
         at = len(built) - len(self._paired.after) - (stop - start)
-        return Window(built, types, (at + fresh - start, at + stop - start))
+        return _one_of_several(built, types, (at + fresh - start, at + stop - start))
 
     def _whole_pair(self, a: Sequence[int], b: Sequence[int]) -> Window:
         built, types, _, _ = self._paired.build(a, b)
@@ -160,6 +163,16 @@ class Windowing:
         return RecordError(
             "too-long", f"{count} tokens, and the limit is {max(0, room)} beside the special tokens"
         )
+
+
+def _one_of_several(
+    ids: list[int],
+    types: list[int] | None,
+    fresh: tuple[int, int],
+    offsets: Sequence[tuple[int, int]] | None = None,
+) -> Window:
+    """A window at four bytes a token: all those of a huge text are in memory until it is answered."""
+    return Window(array("i", ids), None if types is None else array("i", types), fresh, offsets=offsets)
 
 
 def fresh_shares(windows: Sequence[Window]) -> list[int]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from bertcli.models.tokenizer import WORD_STARTS
@@ -110,7 +111,7 @@ def _ends(text: str, offsets: Sequence[tuple[int, int]]) -> Iterator[int]:
     if text.isascii():
         yield from (end for _, end in offsets)
         return
-    limits = [*(start for start, _ in offsets[1:]), len(text)]
+    limits = chain((start for start, _ in islice(offsets, 1, None)), [len(text)])
     for (_, end), limit in zip(offsets, limits, strict=False):
         while end < limit and unicodedata.category(text[end])[0] == "M":
             end += 1
