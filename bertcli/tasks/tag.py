@@ -32,7 +32,7 @@ from bertcli.tasks import Encoded
 from bertcli.tasks.choice import softmax
 from bertcli.tasks.tagset import OUTSIDE, Tagset
 from bertcli.tasks.windowing import Slice, Windowing, borders
-from bertcli.tasks.wording import Word, each_token, found_words, given_words
+from bertcli.tasks.wording import Words, each_token, found_words, given_words
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
@@ -102,17 +102,17 @@ class Tag:
         text = record.text or ""
         tokens, slices = encoded.notes
         words = self._words(record, text, tokens)
-        p = self._stitched(slices, outputs, [word.first for word in words])  # (tokens, labels)
+        p = self._stitched(slices, outputs, words.firsts)  # (tokens, labels)
         if self._shape == "tokens":
             return {"tokens": self._token_tags(tokens, p)}
         if encoded.truncated:
-            words = [word._replace(stop=min(word.stop, len(p))) for word in words if word.first < len(p)]
+            words = Words(word._replace(stop=min(word.stop, len(p))) for word in words if word.first < len(p))
         spans = self._spans(text, words, aggregated(p, words, self._aggregation))
         if self._shape == "words":
             return {"word_tags": self._word_tags(text, self._places(record, text, tokens), spans)}
         return {"spans": spans}
 
-    def _words(self, record: Record, text: str, tokens: Tokens) -> list[Word]:
+    def _words(self, record: Record, text: str, tokens: Tokens) -> Words:
         """What gets a label together."""
         if self._aggregation == "simple" or self._shape == "tokens":
             return each_token(text, tokens)
@@ -145,7 +145,7 @@ class Tag:
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _spans(self, text: str, words: Sequence[Word], p: Array) -> list[dict[str, Any]]:
+    def _spans(self, text: str, words: Words, p: Array) -> list[dict[str, Any]]:
         """The spans of words with probabilities p (words, labels)."""
         scores = p.max(axis=1)
         spans = []
@@ -190,9 +190,9 @@ class Tag:
         return [{"word": text[start:end], "tag": tag} for (start, end), tag in zip(places, tags, strict=True)]
 
 
-def aggregated(p: Array, words: Sequence[Word], how: Aggregation) -> Array:
+def aggregated(p: Array, words: Words, how: Aggregation) -> Array:
     """Probabilities of words (words, labels) from those of tokens (tokens, labels)."""
-    rows: Array = p[[word.first for word in words]]
+    rows: Array = p[np.array(words.firsts, np.int64)]
     if how in ("simple", "first"):
         return rows
     for row, word in enumerate(words):

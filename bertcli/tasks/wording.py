@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from bertcli.models.tokenizer import WORD_STARTS
 
@@ -40,9 +41,49 @@ class Word(NamedTuple):
     end: int
 
 
-def found_words(text: str, tokens: Tokens, tokenizer: Tokenizer) -> list[Word]:
+class Words(Sequence[Word]):
+    """Words in thirty-two bytes each, a seventh of what tuples take: a huge text has millions."""
+
+    __slots__ = ("_columns",)
+
+    def __init__(self, words: Iterable[Word] = ()) -> None:
+        self._columns = tuple(array("q") for _ in Word._fields)
+        for word in words:
+            self.append(word)
+
+    def append(self, word: Word) -> None:
+        for column, number in zip(self._columns, word, strict=True):
+            column.append(number)
+
+    def widen(self, stop: int, end: int) -> None:
+        """Let the last word reach as far as this token and character."""
+        _, stops, _, ends = self._columns
+        stops[-1], ends[-1] = stop, end
+
+    @property
+    def firsts(self) -> Sequence[int]:
+        """The first token of each."""
+        return self._columns[0]
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def __iter__(self) -> Iterator[Word]:
+        return map(Word._make, zip(*self._columns, strict=True))
+
+    @overload
+    def __getitem__(self, place: int) -> Word: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Word]: ...
+    def __getitem__(self, place: int | slice) -> Word | list[Word]:
+        if isinstance(place, int):
+            return Word(*(column[place] for column in self._columns))
+        return [*map(Word._make, zip(*(column[place] for column in self._columns), strict=True))]
+
+
+def found_words(text: str, tokens: Tokens, tokenizer: Tokenizer) -> Words:
     """The words of a text, by what its tokens and characters say."""
-    words: list[Word] = []
+    words = Words()
     marked = tokenizer.marks_insides
     started = ended = -1
     for place, start, end in _visible(text, tokens, tokenizer):
@@ -53,16 +94,14 @@ def found_words(text: str, tokens: Tokens, tokenizer: Tokenizer) -> list[Word]:
         if begins or not words:
             words.append(Word(place, place + 1, start, end))
         else:
-            words[-1] = Word(words[-1].first, place + 1, words[-1].start, end)
+            words.widen(place + 1, end)
         started, ended = start, end
     return words
 
 
-def given_words(
-    text: str, tokens: Tokens, tokenizer: Tokenizer, places: Sequence[tuple[int, int]]
-) -> list[Word]:
+def given_words(text: str, tokens: Tokens, tokenizer: Tokenizer, places: Sequence[tuple[int, int]]) -> Words:
     """The words that stand at `places`, (start, end) in characters; those without a token are left out."""
-    words: list[Word] = []
+    words = Words()
     number = 0
     for place, start, _ in _visible(text, tokens, tokenizer):
         while number < len(places) and places[number][1] <= start:
@@ -71,19 +110,19 @@ def given_words(
             break
         begin, end = places[number]
         if words and words[-1].start == begin:
-            words[-1] = Word(words[-1].first, place + 1, begin, end)
+            words.widen(place + 1, end)
         elif begin <= start:
             words.append(Word(place, place + 1, begin, end))
     return words
 
 
-def each_token(text: str, tokens: Tokens) -> list[Word]:
+def each_token(text: str, tokens: Tokens) -> Words:
     """Every token by itself."""
     offsets = tokens.offsets
-    return [
+    return Words(
         Word(place, place + 1, start, end)
         for place, ((start, _), end) in enumerate(zip(offsets, _ends(text, offsets), strict=True))
-    ]
+    )
 
 
 def _visible(text: str, tokens: Tokens, tokenizer: Tokenizer) -> Iterator[tuple[int, int, int]]:

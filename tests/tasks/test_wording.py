@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +18,7 @@ FAMILIES = ("bert", "roberta", "xlm-roberta", "albert", "modernbert", "deberta-v
 Make = Callable[..., Path]
 
 
-def said(text: str, words: list[Word]) -> list[str]:
+def said(text: str, words: Sequence[Word]) -> list[str]:
     return [text[word.start : word.end] for word in words]
 
 
@@ -50,7 +50,7 @@ def test_a_mark_of_its_own_belongs_to_the_word_behind_it(checkpoints: Make) -> N
     text = "a  zq"
     tokens = tokenizer.encode(text)
     assert [tokenizer.piece(token) for token in tokens.ids] == ["▁", "a", "▁", "z", "q"]
-    assert found_words(text, tokens, tokenizer) == [Word(0, 2, 0, 1), Word(2, 5, 3, 5)]
+    assert list(found_words(text, tokens, tokenizer)) == [Word(0, 2, 0, 1), Word(2, 5, 3, 5)]
 
 
 def test_several_tokens_of_one_character_are_not_torn_apart(checkpoints: Make) -> None:
@@ -73,6 +73,7 @@ def test_words_hold_every_token_with_something_to_see(checkpoints: Make, text: s
     words = found_words(text, tokens, tokenizer)
     held = {place for word in words for place in range(word.first, word.stop)}
     assert {place for place, (start, end) in enumerate(tokens.offsets) if text[start:end].strip()} <= held
+    assert [words[place] for place in range(len(words))] == list(words) == words[:]
     for word, following in pairwise(words):
         assert word.first < word.stop <= following.first
         assert word.start < word.end
