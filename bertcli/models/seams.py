@@ -3,7 +3,7 @@
 `tokenizers` takes some three hundred bytes for each byte of a text while it works on it, so that long texts
 are handed to it piece by piece. A seam is a place where that changes no token:
 
-    no added token reaches across it       none of them holds both characters beside a seam
+    no added token reaches across it       none of them holds the two characters beside a seam
     the normalizer minds no neighbours     those of `_LOCAL` look at a character and its combining marks; what
                                            becomes of the characters at a seam is looked at
     the pre-tokenizer cuts there anyway    as told below of each kind
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import tokenizers
@@ -56,12 +57,14 @@ class Seams:
         self._normalizer = native.normalizer
         normalizers = list(_parts(definition.get("normalizer"), "normalizers"))
         spelled = [str(token["content"]) for token in read]
-        self._claimed = frozenset(
-            "".join([*spelled, *map(self._normal, spelled), *map(_sought, normalizers)])
-        )
+        behind = [*map(self._normal, spelled)]  # some are looked for behind the normalizer
+        self._spelled = frozenset(a + b for content in spelled + behind for a, b in pairwise(content))
+        self._sought = frozenset("".join(map(_sought, normalizers)))
         places = _places(list(_parts(definition.get("pre_tokenizer"), "pretokenizers")))
         if not all(map(_is_local, normalizers)) or any(map(_reaches_out, read)):
             places = ()
+        if any(token.get("single_word") for token in read):  # may look at a letter or `_` behind it
+            places = tuple(place for place in places if place not in (_WITHIN_MARKS, _IDEOGRAPHS))
         if " " not in self._normal("\u4e00\u4e00"):
             places = tuple(place for place in places if place != _IDEOGRAPHS)
         self._place = re.compile("|".join(places)) if places else None
@@ -84,10 +87,12 @@ class Seams:
     def _holds(self, text: str, at: int) -> bool:
         """Whether a place that looks like a seam is one for the normalizer and the added tokens too."""
         before, behind = text[at - 1], text[at : at + 2]
+        if before + behind[0] in self._spelled or self._sought.issuperset((before, behind[0])):
+            return False
         left, right = self._normal(before), self._normal(behind)
         if not left or not right or left + right != self._normal(before + behind):
             return False
-        if self._claimed.issuperset((before, behind[0])) or self._claimed.issuperset((left[-1], right[0])):
+        if left[-1] + right[0] in self._spelled or self._sought.issuperset((left[-1], right[0])):
             return False
         if behind[0].isspace():
             return right[0] in (" ", behind[0]) and (before.isspace() or not left[-1].isspace())

@@ -28,7 +28,7 @@ BITS = (
     *("", " ", "  ", "\n", "\n\n", "\t", "\r\n", "\u00a0", "\u3000", "\u2028", "\u200b", "\x00"),
     *("e\u0301", "\u0301", "が\u3099", "<\u0338", "\u1112", "\u1161", "\ufc5e", "\u0d4e", "ไทย"),
     *("👩\u200d👩\u200d👧", "🇫🇷", "中文", "一二三", "'s", "''", "``", "...", "##a"),
-    *("[MASK]", "<mask>", " <mask> ", "[SEP]", "</s>", "covid", "new york"),
+    *("[MASK]", "<mask>", " <mask> ", "[SEP]", "</s>", "[MASK][MASK]", "a_", "covid", "new york"),
 )
 WORDS = tuple(word for text in TEXTS for word in text.split())
 bits = st.sampled_from(BITS) | st.sampled_from(WORDS) | st.characters(codec="utf-8")
@@ -86,6 +86,7 @@ VARIANTS: Mapping[str, tuple[str, *tuple[Change, ...]]] = {
     "ideographs in a row": ("bert", say("normalizer", handle_chinese_chars=False)),
     "words": ("bert", add("covid", "中文", "new york", "a,b")),
     "whole words": ("bert", add("covid", "ab", single_word=True)),
+    "whole words without blanks": ("bert", add("中文", "a_", ".a", single_word=True)),
     "words as they stand": ("roberta", add("covid", "s.", "new york", normalized=False)),
     "letters": ("bert", add("a", "中")),
     "greedy mask": ("mpnet", of_mask(lstrip=True, rstrip=True)),
@@ -187,6 +188,7 @@ def test_ordinary_text_is_cut_and_what_cannot_be_vouched_for_is_not(name: str, m
         ("bert", "中文字" * 30),
         ("bert", "one,two," * 30),
         ("bert", "." * 90),
+        ("bert", "[MASK]" * 30),
         ("bert", "a" + " " * 90 + "b"),
         ("bert", "a\nb\n" * 30),
         ("roberta", "a\nb\n" * 30),
@@ -196,7 +198,9 @@ def test_ordinary_text_is_cut_and_what_cannot_be_vouched_for_is_not(name: str, m
 )
 def test_texts_without_blanks_between_words_are_cut_too(name: str, text: str, made: Made) -> None:
     assert len(list(made(name)._seams.pieces(text, 10))) > 3
-    assert told(encoded(made(name), text, 10)) == told(encoded(made(name), text, 10_000))
+    for mask in (False, True):
+        whole, pieces = (encoded(made(name), text, most, mask=mask) for most in (10_000, 10))
+        assert told(pieces) == told(whole)
 
 
 @EVERY
