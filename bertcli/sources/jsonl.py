@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -18,15 +18,16 @@ from bertcli.sources.lines import split_lines
 # orjson reads integers beyond 64 bits as floats, without a word: lines that may hold one go another way
 DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 LONG_NUMBER = b"0" * 19
+MOST_NESTED = 250  # values in each other: writers of JSON take little more, and readers not much
 
 
 def read_jsonl(blocks: Iterator[bytes], *, encoding: str) -> Contents:
     """Each object of `blocks` (see `whole_lines`), with numbers of any length unchanged.
 
-    Empty lines are no records, but are counted as lines. A line that is not an object is a record with a
-    `json` problem and no fields: what it says cannot be known. In a line with undecodable bytes or escaped
-    lone surrogates, the fields without them are kept. Raises InputError when the first line shows that the
-    input is one array, or one object over several lines.
+    Empty lines are no records, but are counted as lines. A line that is not an object, or is nested too
+    deeply, is a record with a `json` problem and no fields. In a line with undecodable bytes or escaped lone
+    surrogates, the fields without them are kept. Raises InputError when the first line shows that the input
+    is one array, or one object over several lines.
     """
     return Contents(_rows(blocks, encoding))
 
@@ -57,7 +58,21 @@ def _parse_fast(line: bytes) -> dict[str, Any] | None:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    return value if type(value) is dict else None
+    return value if type(value) is dict and not _is_too_deep(value, line) else None
+
+
+def _is_too_deep(value: object, line: bytes) -> bool:
+    """Whether in the value of a line more than MOST_NESTED values lie in each other."""
+    if line.count(b"[") + line.count(b"{") <= MOST_NESTED:
+        return False
+    level = [value]
+    for _ in range(MOST_NESTED):
+        level = [inner for outer in level for inner in _values(outer) if isinstance(inner, dict | list)]
+    return bool(level)
+
+
+def _values(outer: Any) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
 
 
 def _parse_carefully(line: bytes, what: str, encoding: str) -> tuple[dict[str, Any], Problem | None]:
@@ -74,6 +89,8 @@ def _parse_carefully(line: bytes, what: str, encoding: str) -> tuple[dict[str, A
         return {}, problem or Problem("json", f"{what} cannot be read: {error}")
     if not isinstance(value, dict):
         return {}, problem or Problem("json", f"{what} is {json_type(value)}, not an object")
+    if _is_too_deep(value, line):
+        return {}, problem or Problem("json", f"{what} is nested too deeply")
     if len(kept) < len(value) and problem is None:
         lost = ", ".join(ascii(name) for name in value if name not in kept)
         problem = Problem("json", f"{what} holds half of a surrogate pair, which is no character, in {lost}")

@@ -8,6 +8,8 @@ import orjson
 import pytest
 
 from bertcli.errors import InputError
+from bertcli.sinks.jsontext import to_json
+from bertcli.sources.jsonl import MOST_NESTED
 from tests.sources.reading import problems, read, texts
 
 
@@ -53,6 +55,25 @@ def test_what_is_no_object_keeps_its_place() -> None:
         if record.problem:
             assert f"line {number}" in record.problem.message
             assert dict(record.fields) == {}
+
+
+@pytest.mark.parametrize("number", [b"1", b"9" * 30])
+@pytest.mark.parametrize(("before", "behind"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_what_is_nested_too_deeply_to_be_written_is_not_read(
+    before: bytes, behind: bytes, number: bytes
+) -> None:
+    lines = [
+        b'{"text": "t", "x": %s}' % (before * depth + number + behind * depth)
+        for depth in (MOST_NESTED - 1, MOST_NESTED, 900)
+    ]
+    flat = b'{"text": "flat", "x": [%s]}' % b",".join([before + number + behind] * 1000)
+    records = read(stdin=b"\n".join([*lines, flat]), form="jsonl")
+    assert texts(records) == ["t", None, None, "flat"]
+    assert problems(records) == [None, "json", "json", None]
+    assert records[1].problem is not None
+    assert records[1].problem.message == "line 2 is nested too deeply"
+    for record in (records[0], records[3]):
+        assert orjson.loads(to_json(record.fields)).keys() == {"text", "x"}
 
 
 def test_a_first_line_that_is_no_object_is_a_record_too() -> None:
