@@ -187,6 +187,8 @@ class Ledger:
         if not part.exists() or part.stat().st_size == 0:
             return None
         if journal.begun is None:
+            if journal_of(path).stat().st_size > 0:
+                raise damaged_journal(path)
             raise OutputError(
                 "has no journal, so nobody can tell where to go on", where=f"{path}.part", hint=BEGIN_ANEW
             )

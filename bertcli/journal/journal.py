@@ -14,12 +14,13 @@ import fcntl
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bertcli.errors import OutputError
-from bertcli.journal.outputs import cannot_open, part_of, sync_directory
+from bertcli.journal.outputs import FileOutput, cannot_open, is_full, part_of, reason_of, sync_directory
 from bertcli.journal.points import Mark, Point
 
 FORMAT = 1
@@ -99,7 +100,7 @@ class Journal:
 
     def _write_line(self, line: Mapping[str, Any]) -> None:
         """Put a line behind the last whole one, and what may stand there."""
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        data = sealed(line)
         try:
             os.ftruncate(self._descriptor, self._end)
             written = 0
@@ -107,7 +108,9 @@ class Journal:
                 written += os.pwrite(self._descriptor, data[written:], self._end + written)
             os.fsync(self._descriptor)
         except OSError as error:
-            raise cannot_open(f"{self._given}.journal", error) from error
+            hint = FileOutput.full_hint if is_full(error) else "--resume goes on with what is finished"
+            message = f"cannot write: {reason_of(error)}"
+            raise OutputError(message, where=f"{self._given}.journal", hint=hint) from error
         self._end += len(data)
 
     def _lock(self) -> int:
@@ -139,7 +142,7 @@ class Journal:
         added: list[Any] = []
         for number, line in enumerate(lines):
             try:
-                read = json.loads(line)
+                read = _unsealed(line)
                 if number == 0:
                     self.begun = _first(read)
                 else:
@@ -154,6 +157,25 @@ def journal_of(output: str) -> Path:
     """Where the journal of an output stands."""
     target = Path(os.path.realpath(output))
     return target.with_name(target.name + ".journal")
+
+
+def sealed(line: Mapping[str, Any]) -> bytes:
+    """The line as it is written: the last of its fields is a checksum of the others."""
+    data = json.dumps(line, separators=(",", ":")).encode()
+    return data[:-1] + _checksum(data) + b"\n"
+
+
+def _unsealed(line: bytes) -> Any:
+    """What such a line says. Raises ValueError when it is not as it was written."""
+    size = len(_checksum(b""))
+    data = line[:-size] + b"}"
+    if line[-size:] != _checksum(data):
+        raise ValueError("damaged")
+    return json.loads(data)
+
+
+def _checksum(data: bytes) -> bytes:
+    return b',"check":"%08x"}' % zlib.crc32(data)
 
 
 def _contents(descriptor: int) -> bytes:

@@ -145,10 +145,8 @@ class Output:
             self._abandon()
         if isinstance(error, BrokenPipeError):
             return error
-        hint = None
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = self.full_hint
-        return OutputError(f"cannot write: {_reason(error)}", where=self.name, hint=hint)
+        hint = self.full_hint if is_full(error) else None
+        return OutputError(f"cannot write: {reason_of(error)}", where=self.name, hint=hint)
 
     def _abandon(self) -> None:
         """Let what is still buffered for standard output go to the null device: it has failed, and Python
@@ -188,7 +186,7 @@ class FileOutput(Output):
                 yield piece
             self._file.seek(0, os.SEEK_END)
         except OSError as error:
-            raise OutputError(f"cannot be read: {_reason(error)}", where=f"{self._given}.part") from error
+            raise OutputError(f"cannot be read: {reason_of(error)}", where=f"{self._given}.part") from error
 
     def overwrite_start(self, data: bytes) -> None:
         """Replace the first bytes of the file, as a header that states a length must be."""
@@ -293,7 +291,11 @@ class FileOutput(Output):
 
 def damaged_journal(path: str) -> OutputError:
     """The error of a journal that does not say what a journal says."""
-    return OutputError("is damaged", where=f"{path}.journal", hint="--force without --resume begins anew")
+    return OutputError(
+        "is damaged, or another version's",
+        where=f"{path}.journal",
+        hint="--force without --resume begins anew",
+    )
 
 
 def part_of(path: str) -> Path:
@@ -318,10 +320,15 @@ def cannot_open(path: str, error: OSError) -> OutputError:
         parent = os.path.dirname(path) or "."
         return OutputError(f"directory '{parent}' does not exist", where=path, hint=f"mkdir -p '{parent}'")
     return OutputError(
-        f"cannot be written: {_reason(error)}", where=path, hint="choose another place by -o FILE"
+        f"cannot be written: {reason_of(error)}", where=path, hint="choose another place by -o FILE"
     )
 
 
-def _reason(error: OSError) -> str:
+def is_full(error: OSError) -> bool:
+    """Whether there is no room left, on the disk or in the quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def reason_of(error: OSError) -> str:
     reason = error.strerror or str(error)
     return reason[:1].lower() + reason[1:]

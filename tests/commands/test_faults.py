@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -71,6 +72,47 @@ def test_a_file_that_may_not_grow(texts: Path, bertcli: Bertcli, tmp_path: Path)
     done = bertcli(texts, "-o", tmp_path / "out.jsonl", preexec_fn=limited)
     assert done.returncode == 1
     assert f"bertcli: {tmp_path}/out.jsonl: cannot write: file too large\n" in done.stderr
+    assert_can_be_gone_on_with(bertcli, tmp_path / "out.jsonl", texts)
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "make room, then go on with --resume"),
+        (errno.EDQUOT, "make room, then go on with --resume"),
+        (errno.EIO, "--resume goes on with what is finished"),
+        (errno.EROFS, "--resume goes on with what is finished"),
+    ],
+    ids=errno.errorcode.get,
+)
+@pytest.mark.parametrize("call", ["pwrite", "fsync", "ftruncate"])
+def test_a_journal_that_cannot_be_written_on(
+    call: str,
+    number: int,
+    hint: str,
+    texts: Path,
+    command: Callable[..., list[str]],
+    bertcli: Bertcli,
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import os, sys; from bertcli.journal import journal; journal.REST, journal.SHARE = 0.0, 0\n"
+        "call, number = sys.argv.pop(), int(sys.argv.pop()); real, left = getattr(os, call), [3]\n"
+        "def failing(descriptor, *rest):\n"
+        "    if os.readlink(f'/proc/self/fd/{descriptor}').endswith('.journal'):\n"
+        "        left[0] -= 1\n"
+        "        if left[0] <= 0: raise OSError(number, os.strerror(number))\n"
+        "    return real(descriptor, *rest)\n"
+        "setattr(os, call, failing)\n"
+        "from bertcli import cli; raise SystemExit(cli.main(sys.argv[1:]))"
+    )
+    arguments = command(texts, "-o", tmp_path / "out.jsonl")[3:]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments, str(number), call], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    reason = os.strerror(number).lower()
+    assert f"bertcli: {tmp_path}/out.jsonl.journal: cannot write: {reason}\n  {hint}\n" in done.stderr
     assert_can_be_gone_on_with(bertcli, tmp_path / "out.jsonl", texts)
 
 

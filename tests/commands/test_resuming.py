@@ -339,16 +339,41 @@ def test_a_journal_that_makes_no_sense_is_damaged(
     state: str, interrupted: Path, run: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     book = Path("out.jsonl.journal")
-    lines = book.read_text().splitlines()
-    last = json.loads(lines[-1])
-    last["state"] = json.loads(state)
-    book.write_text("\n".join([*lines[:-1], json.dumps(last), ""]))
+    *lines, last = book.read_bytes().splitlines(keepends=True)
+    book.write_bytes(b"".join([*lines, journal.sealed(json.loads(last) | {"state": json.loads(state)})]))
     assert run("label", "-o", "out.jsonl", "--resume") == 1
     said = capfd.readouterr().err
     assert "out.jsonl.journal: is damaged" in said or "is shorter than its journal says" in said
-    book.write_text(lines[0].replace('"options":', '"opt":') + "\n")
+    first = json.loads(lines[0])
+    del first["options"]
+    book.write_bytes(journal.sealed(first))
     assert run("label", "-o", "out.jsonl", "--resume") == 1
     assert "out.jsonl.journal: is damaged" in capfd.readouterr().err
+
+
+def test_a_journal_that_was_altered_is_damaged_and_nothing_is_touched(
+    interrupted: Path, run: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    book = Path("out.jsonl.journal")
+    lines = book.read_bytes().splitlines(keepends=True)
+    book.write_bytes(lines[0].replace(b'"size":', b'"siZe":') + b"".join(lines[1:]))
+    before = left(interrupted.parent)
+    assert run("label", "-o", "out.jsonl", "--resume") == 1
+    assert "out.jsonl.journal: is damaged" in capfd.readouterr().err
+    assert left(interrupted.parent) == before
+
+
+def test_of_altered_places_to_go_on_from_an_earlier_one_is_taken(
+    interrupted: Path, run: Callable[..., int]
+) -> None:
+    book = Path("out.jsonl.journal")
+    *lines, last = book.read_bytes().splitlines(keepends=True)
+    size = json.loads(last)["state"]["size"]
+    book.write_bytes(b"".join(lines) + last.replace(b'"size":%d' % size, b'"size":%d' % (size - 1)))
+    assert run("label", "-o", "out.jsonl", "--resume") == 3
+    went_on = Path("out.jsonl").read_bytes()
+    assert run("label", "-o", "out.jsonl", "--force") == 3
+    assert Path("out.jsonl").read_bytes() == went_on
 
 
 def test_a_run_with_force_may_still_replace_when_it_is_gone_on_with(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -68,9 +69,22 @@ def test_of_a_torn_end_nothing_is_believed(cut: int, tail: bytes, tmp_path_facto
     mended.close()
 
 
-def intact_points(lines: list[bytes], intact: int) -> int:
-    import json
+@given(where=st.floats(0, 0.999), bit=st.integers(0, 7))
+def test_of_an_altered_line_nothing_is_believed(where: float, bit: int, tmp_path_factory) -> None:
+    path = tmp_path_factory.mktemp("journal") / "a"
+    kept(path, *(point(records, records) for records in range(1, 4)))
+    data = bytearray(journal_of(str(path)).read_bytes())
+    at = int(where * len(data))
+    data[at] ^= 1 << bit
+    journal_of(str(path)).write_bytes(data)
+    intact = journal_of(str(path)).read_bytes()[:at].count(b"\n")
+    found = Journal(str(path))
+    assert (found.begun is None) == (intact == 0)
+    assert found.point == (None if intact < 2 else point(intact - 1, *range(1, intact)))
+    found.close()
 
+
+def intact_points(lines: list[bytes], intact: int) -> int:
     return json.loads(lines[intact - 1])["records"] if intact > 1 else 0
 
 
@@ -79,13 +93,14 @@ def intact_points(lines: list[bytes], intact: int) -> int:
 )
 def test_a_nonsense_line_ends_what_is_believed(line: str, tmp_path: Path) -> None:
     kept(tmp_path / "a", point(1))
-    with journal_of(str(tmp_path / "a")).open("a") as file:
-        file.write(f"{line}\n")
+    data = journal.sealed(json.loads(line)) if line.startswith('{"') else f"{line}\n".encode()
+    with journal_of(str(tmp_path / "a")).open("ab") as file:
+        file.write(data)
     found = Journal(str(tmp_path / "a"))
     assert found.point is not None
     assert found.point.records == 1
     found.close()
-    journal_of(str(tmp_path / "a")).write_text(f"{line}\n")
+    journal_of(str(tmp_path / "a")).write_bytes(data)
     found = Journal(str(tmp_path / "a"))
     assert found.begun is None
     found.close()
