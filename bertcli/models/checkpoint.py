@@ -6,6 +6,7 @@ A checkpoint is read as it is; whether it can be trusted is the business of `che
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from bertcli.errors import ModelError
 from bertcli.models.floats import FLOATS
 from bertcli.models.heads import Head, Kind, decoder_weight, find_heads, first_architecture
-from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional
+from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
 from bertcli.models.pooling import Pooling, encoder_folder, read_pooling
 from bertcli.models.weights import Weights, open_weights
 
@@ -129,7 +130,7 @@ class Checkpoint:
         digest = hashlib.sha256()
         for pattern in ("*.json", "vocab.txt", "merges.txt", "1_Pooling/config.json"):
             for path in sorted(self.path.glob(pattern)):
-                digest.update(f"{path.name}\0".encode() + path.read_bytes())
+                digest.update(os.fsencode(path.name) + b"\0" + _told(path))
         for name in sorted(self.weights.names):
             told = f"{name}\0{self.weights.dtype(name)}\0{self.weights.shape(name)}"
             digest.update(told.encode("utf-8", "surrogatepass"))  # JSON can name half a character
@@ -138,6 +139,14 @@ class Checkpoint:
             for path in self.weights.files:
                 digest.update(f"{path.name}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
+
+
+def _told(path: Path) -> bytes:
+    """What a small file says; nothing, of what no run reads: a fifo, a device, a file beyond reason."""
+    try:
+        return read_small(path) or b""
+    except ModelError:
+        return b""
 
 
 def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> Checkpoint:

@@ -163,6 +163,26 @@ def test_a_file_beyond_reason_is_not_read(checkpoint_copy: Make) -> None:
         (path / name).write_bytes(content)
 
 
+@pytest.mark.parametrize("name", ["stray.json", "vocab.txt", "caf\udce9.json"])
+@pytest.mark.parametrize("kind", ["fifo", "device", "hole", "folder"])
+def test_a_fingerprint_waits_for_no_file_and_takes_no_memory_for_one(
+    kind: str, name: str, checkpoint_copy: Make
+) -> None:
+    path = checkpoint_copy("bert", "label")
+    before = open_checkpoint(path).fingerprint()
+    match kind:
+        case "fifo":
+            os.mkfifo(path / name)
+        case "device":
+            (path / name).symlink_to("/dev/zero")
+        case "hole":
+            (path / name).touch()
+            os.truncate(path / name, 1 << 40)
+        case "folder":
+            (path / name).mkdir()
+    assert open_checkpoint(path).fingerprint() != before
+
+
 def _messages(path: Path, kind: Any = "label") -> list[str]:
     return [found.message for found in quick_check(open_checkpoint(path), kind) if found.refuses]
 
