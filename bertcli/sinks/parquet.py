@@ -35,6 +35,7 @@ class ParquetSink:
         self._output = output
         self._layout = layout
         self._columns = layout.columns
+        self._known = frozenset(layout.columns)
         self._rows: list[dict[str, Any]] = []
         self._places: list[str] = []
         self._bytes = 0
@@ -69,7 +70,7 @@ class ParquetSink:
         row = result.row(self._layout.prefix)
         place = result.record.where or f"record {result.record.index + 1}"
         for name in row:
-            if name not in self._columns:
+            if name not in self._known:
                 raise OutputError(
                     f"field '{name}' is not among the columns, which are the first record's fields",
                     where=place,
