@@ -17,6 +17,7 @@ from bertcli.command import Group
 from bertcli.commands.completion import VARIABLE
 from bertcli.errors import BertcliError, EngineError, UsageError
 from bertcli.options import DEBUG, debug_option
+from bertcli.parameters import called
 
 COMMANDS = MappingProxyType(
     {
@@ -193,11 +194,11 @@ def _explained_usage(error: click.ClickException) -> UsageError:
             message = f"no such option: {error.option_name}"
             return UsageError(message, hint=f"did you mean {near[0]}?" if near else hint)
         case click.MissingParameter() if error.param is not None:
-            message = f"missing {error.param.human_readable_name.upper()}"
+            message = f"missing {called(error.param)}"
             if isinstance(error.param.type, click.Choice):
                 message += f": one of {', '.join(error.param.type.choices)}"
         case click.BadParameter() if error.param is not None:
-            message = f"{'/'.join(error.param.opts)}: {error.message}"
+            message = f"{called(error.param)}: {error.message}"
         case _:
             message = error.format_message()
     return UsageError(message[0].lower() + message[1:].rstrip("."), hint=hint)

@@ -64,6 +64,11 @@ class SharedArgument(SharedParameter, click.Argument):
         return f"{self.fills[0][1].upper()}...", self.about
 
 
+def called(param: click.Parameter) -> str:
+    """What users know a parameter by: `-o/--output`, or `QUERY`."""
+    return "/".join(param.opts) if isinstance(param, click.Option) else param.human_readable_name.upper()
+
+
 class Bundle:
     """The options that become one dataclass, given to the command as the keyword argument `keyword`."""
 
@@ -77,7 +82,8 @@ class Bundle:
 
         `unset` tells the help page what holds without the option, where the default itself does not say it.
         """
-        attributes.setdefault("default", self.defaults.get(field))
+        if not attributes.get("required"):  # with a default, be it None, click finds nothing missing
+            attributes.setdefault("default", self.defaults.get(field))
         if unset:
             attributes |= {"help": f"{attributes['help']}  [default: {unset}]", "show_default": False}
         return click.option(

@@ -128,6 +128,12 @@ def test_a_mistyped_command_line_says_what_was_meant(
     assert (captured.out, captured.err) == ("", message)
 
 
+@pytest.mark.parametrize("way", [("label", "a.jsonl"), ("fill", "a.txt"), ("a.yaml",)], ids=" ".join)
+def test_a_missing_option_is_named(way: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", *way]) == 2
+    assert capsys.readouterr().err.splitlines()[0] == "bertcli: missing -o/--output"
+
+
 def test_a_missing_argument_is_named_with_its_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["completion"]) == 2
     assert capsys.readouterr().err.splitlines()[0] == "bertcli: missing SHELL: one of bash, zsh, fish"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ class Target:
 
     def __init__(self, path: Path, *, force: bool, resume: bool) -> None:
         """Raises OutputError for a directory that must not be replaced, or without a run to continue."""
-        self.path, self.part = path, path.with_name(path.name + ".part")
+        if path.name in ("", ".."):  # "." and its like, which are no name to put something behind
+            path = Path(os.path.abspath(path))
+        self.path, self.part = path, path.parent / f"{path.name}.part"
         held = (self.part / STATE).is_file()
         if resume and not held:
             raise OutputError("there is no interrupted run to continue", where=str(self.part))

@@ -241,6 +241,21 @@ def test_a_directory_that_is_there_is_not_replaced(checkpoints: Make, labelled: 
     assert (tmp_path / "m" / "precious").read_text() == "work"
 
 
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_a_directory_that_has_no_name_is_there_too(
+    name: str,
+    labelled: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    assert main(["train", "label", labelled, "-o", name]) == 1
+    assert ": exists\n" in capsys.readouterr().err
+    assert list((tmp_path / "inner").iterdir()) == []
+
+
 def test_one_class_is_nothing_to_learn_and_leaves_nothing(checkpoints: Make, tmp_path: Path) -> None:
     data = write(tmp_path / "d.jsonl", [{"text": f"a {n}", "label": "x"} for n in range(20)])
     train("label", data, base=checkpoints("bert", "fill"), out=tmp_path / "m", code=1)
