@@ -22,7 +22,7 @@ from click.core import ParameterSource
 from bertcli import settings
 from bertcli.errors import UsageError
 from bertcli.options import BUNDLES
-from bertcli.parameters import SharedOption, SharedParameter
+from bertcli.parameters import SharedOption, SharedParameter, called
 
 HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
 """Headings of shared options in the order of the help page; a command's own options come before them."""
@@ -57,6 +57,8 @@ class Command(click.Command):
         for param in self.params:
             if isinstance(param, SharedParameter) and param.rival:
                 _settle(ctx, param, next(other for other in self.params if other.name == param.rival))
+            if param.type is click.STRING and isinstance(text := ctx.params.get(param.name or ""), str):
+                ctx.params[param.name or ""] = _decoded(text, param)
         ctx.meta[GIVEN] = dict(ctx.params)
         ctx.params = _collapsed(self.params, ctx.params)
         return super().invoke(ctx)
@@ -158,6 +160,14 @@ def _settle(ctx: click.Context, first: click.Parameter, second: click.Parameter)
         raise UsageError(f"{first.opts[-1]} and {second.opts[-1]} cannot go together")
     weaker = first if one > other else second
     ctx.params[weaker.name] = weaker.default
+
+
+def _decoded(text: str, param: click.Parameter) -> str:
+    """A text as its bytes have it in UTF-8, in whatever locale they came. Paths keep their bytes."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        raise UsageError(f"{called(param)}: this is not UTF-8 text") from None
 
 
 def _strength(ctx: click.Context, param: click.Parameter) -> int | None:

@@ -312,6 +312,7 @@ def machine_options(callback: F) -> F:
 
 def _model_option(bundle: Bundle) -> Callable[[F], F]:
     return bundle.option("model", "-m", "--model", metavar="MODEL", shell_complete=_directories,
+                         type=click.Path(readable=False),
                          help="A model directory, or a name in the local Hugging Face cache.",
                          matters=False)  # fmt: skip
 
@@ -367,6 +368,7 @@ def train_options(callback: F) -> F:
     decorators = (
         *_output_options(output),
         bundle.option("model", "-m", "--model", metavar="MODEL", unset="the bundled model",
+                      type=click.Path(readable=False),
                       help="The base: a model directory, or a name in the local Hugging Face cache."),
         bundle.option("dev", "--dev", metavar="FILE", type=click.Path(),
                       help="Examples to measure with, in a file of their own."),

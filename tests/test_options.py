@@ -109,6 +109,8 @@ def test_a_command_may_write_one_dtype_and_compute_in_another(parsed: Run) -> No
         (["--device", "gpu"], "--device: 'gpu' is not one of auto, cpu, cuda, cuda:N, mps"),
         (["--encoding", "utf9"], "--encoding: 'utf9' is not an encoding Python knows"),
         (["--from", "xml"], "--from: 'xml' is not one of"),
+        (["--text-field", "caf\udce9"], "--text-field: this is not UTF-8 text"),
+        (["--prefix", "\ud800"], "--prefix: this is not UTF-8 text"),
         (["-q", "-v"], "--quiet and --verbose cannot go together"),
         (["--strict", "--max-errors", "2"], "--strict and --max-errors cannot go together"),
         (["--max-length", "8", "--overlap", "8"], "--overlap 8 must be smaller than --max-length 8"),
@@ -120,6 +122,14 @@ def test_a_value_that_makes_no_sense_is_a_usage_error(
     main = fake_cli(monkeypatch, lambda name, **arguments: pytest.fail("the command ran"))
     assert main(["label", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_text_is_utf8_in_every_locale_and_a_path_is_bytes(parsed: Run) -> None:
+    in_c = "naïve".encode().decode("ascii", "surrogateescape")  # as Python hears it in a C locale
+    assert parsed("label", "--prefix", in_c)["outputs"].prefix == "naïve"
+    taken = parsed("label", "-m", "caf\udce9", "-o", "\udcff.csv", "-t", "\udce9", "caf\udce9")
+    assert (taken["model"].model, taken["outputs"].path) == ("caf\udce9", "\udcff.csv")
+    assert (taken["inputs"].files, taken["inputs"].texts) == (("caf\udce9",), ("\udce9",))
 
 
 def test_the_weaker_of_two_rivals_gives_way(parsed: Run, monkeypatch: pytest.MonkeyPatch) -> None:

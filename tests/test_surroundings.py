@@ -98,6 +98,9 @@ def test_no_home_no_locale_no_temporary_folder(surroundings: dict[str, str | Non
         if value is None:
             environment.pop(name, None)
     command = [sys.executable, "-m", "bertcli", "label", "naïve.txt", "-m", model]
+    for given in (["--text", "naïve café"], ["naïve.txt", "--prefix", "ï"]):
+        done = subprocess.run([*command[:4], *given, *command[5:]], capture_output=True, env=environment)
+        assert answer(done)["text"] == "naïve café"
     for output in ([], ["-o", "gelöst.jsonl"]):
         done = subprocess.run([*command, *output], capture_output=True, env=environment)
         assert done.returncode == 0, done.stderr
@@ -124,6 +127,16 @@ def test_a_file_name_that_is_not_utf8(model: str, tmp_path: Path) -> None:
     assert (done.returncode, b"is complete" in done.stderr) == (0, True)
     whole = subprocess.run([*command[:-2], "--whole-files"], capture_output=True)
     assert json.loads(whole.stdout)["text"] == f"{TEXT}\n"
+
+
+def test_a_model_directory_whose_name_is_not_utf8(model: str) -> None:
+    name = os.fsdecode(b"mod\xe8le")
+    try:
+        shutil.copytree(model, name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    for arguments in (["label", "-t", TEXT, "-m", name], ["models", "info", name]):
+        assert answer(subprocess.run([sys.executable, "-m", "bertcli", *arguments], capture_output=True))
 
 
 @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])

@@ -32,7 +32,13 @@ TaskName = Literal["label", "tag", "fill", "embed"]
     $ bertcli compare --models ./large ./small texts.txt --task embed
     """
 )
-@click.option("--models", nargs=2, metavar="A B", help="Run two models on FILES, instead of comparing two.")
+@click.option(
+    "--models",
+    nargs=2,
+    type=click.Path(readable=False),
+    metavar="A B",
+    help="Run two models on FILES, instead of comparing two.",
+)
 @click.option(
     "--task",
     metavar="NAME",

@@ -39,6 +39,7 @@ class Described(click.Argument):
 model_argument = click.argument(
     "model",
     cls=Described,
+    type=click.Path(readable=False),
     required=False,
     has_setting=True,
     about="A model directory, or a name in the local Hugging Face cache.",

@@ -44,7 +44,7 @@ def show(rows: Iterable[Mapping[str, Any]], form: Form | None, page: Callable[[]
             shown = (part for line in shown for part in folded(line, terminal.width, terminal.width))
         lines = (drawn(line, terminal.width, color=terminal.color) for line in shown)
     for line in lines:
-        stdout.write(f"{line}\n".encode())
+        stdout.write(f"{line}\n".encode("utf-8", "backslashreplace"))  # a path need not be UTF-8
         stdout.flush()  # a line may take long to be found
 
 

@@ -79,5 +79,6 @@ def read_texts(texts: Iterable[str], *, field: str) -> Contents:
 def _text_rows(texts: Iterable[str], field: str) -> Iterator[Row]:
     for number, text in enumerate(texts, 1):
         # an argument that is not text in the terminal's encoding reaches Python with lone surrogates
-        problem = undecodable(f"--text {number}", text.encode("utf-8", "surrogateescape"), "utf-8")
-        yield number, {} if problem else {field: text}, problem
+        data = text.encode("utf-8", "surrogateescape")
+        problem = undecodable(f"--text {number}", data, "utf-8")
+        yield number, {} if problem else {field: data.decode()}, problem
