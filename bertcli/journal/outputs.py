@@ -318,6 +318,8 @@ def cannot_open(path: str, error: OSError) -> OutputError:
     """The error of an output that cannot be, in our words."""
     if isinstance(error, FileNotFoundError):
         parent = os.path.dirname(path) or "."
+        if os.path.isdir(parent):  # the path is a link that leads to where there is nothing
+            parent = os.path.dirname(os.path.realpath(path))
         return OutputError(f"directory '{parent}' does not exist", where=path, hint=f"mkdir -p '{parent}'")
     return OutputError(
         f"cannot be written: {reason_of(error)}", where=path, hint="choose another place by -o FILE"

@@ -104,6 +104,12 @@ def test_a_symbolic_link_stays(tmp_path: Path) -> None:
     assert (tmp_path / "real.txt").read_text() == "new"
 
 
+def test_of_a_link_that_leads_nowhere_its_target_is_named(tmp_path: Path) -> None:
+    (tmp_path / "link.txt").symlink_to(tmp_path / "gone" / "real.txt")
+    with pytest.raises(OutputError, match=f"directory '{tmp_path}/gone' does not exist"):
+        FileOutput(str(tmp_path / "link.txt"), force=False)
+
+
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, words in (
