@@ -32,6 +32,8 @@ ACTIVATIONS = frozenset(
         "relu6", "sigmoid", "silu", "sqrtsoftplus", "swish", "tanh", "xielu",
     ]
 )  # fmt: skip
+# Once they could have relative positions; transformers 5 runs such a model without a word as if it had none.
+_ABSOLUTE = frozenset(["albert", "bert", "camembert", "electra", "roberta", "xlm-roberta"])
 _ACTIVATION_KEYS = {"distilbert": "activation", "modernbert": "hidden_activation"}
 _MAY_BE_ZERO = ("token_type_embeddings", "pooler")  # by design of the model, or because nothing reads them
 _BLOCK = 4_000_000  # numbers looked at together
@@ -128,6 +130,10 @@ def _design(checkpoint: Checkpoint) -> Iterator[Finding]:
     key = _ACTIVATION_KEYS.get(checkpoint.model_type, "hidden_act")
     if key in config and (not isinstance(config[key], str) or config[key] not in ACTIVATIONS):
         yield _refuse(f"{key} is {config[key]!r}, which is no activation", "correct config.json, as in gelu")
+    positions = config.get("position_embedding_type")
+    if checkpoint.model_type in _ABSOLUTE and positions not in (None, "absolute"):
+        message = f"position_embedding_type is {positions!r}: neither engine has relative positions"
+        yield _refuse(message, "use a checkpoint with absolute positions; transformers 4 runs this one")
     if config.get("transformers_weights") not in (None, *(file.name for file in checkpoint.weights.files)):
         message = f"config.json names other weights than {SINGLE}: {config['transformers_weights']!r}"
         yield _refuse(message, "remove transformers_weights from config.json")

@@ -89,6 +89,9 @@ HARM: dict[str, tuple[str, Edit, str]] = {
     "a layer too many": ("label", _config(num_hidden_layers=1), "1 layers, the weights 2"),
     "no small number": ("label", _config(layer_norm_eps="tiny"), "layer_norm_eps is 'tiny'"),
     "a large small number": ("label", _config(layer_norm_eps=1e5), "layer_norm_eps is 100000.0"),
+    "relative positions": (
+        "label", _config(position_embedding_type="relative_key"), "neither engine has relative positions",
+    ),
     "a layer too few": ("label", _config(num_hidden_layers=3), "3 layers"),
     "a part of a layer missing": (
         "label",
