@@ -141,7 +141,8 @@ class Block:
     def packs(self) -> Iterator[Pack]:
         """The block's windows, longest first, cut so that a pack holds at most `pack_tokens` tokens.
 
-        A single window above the budget is a pack of its own.
+        Packs are about as large as each other: a remnant at the end would leave a worker idle beside one that
+        has a whole pack. A single window above the budget is a pack of its own.
         """
         waiting = [
             (window, (entry, place))
@@ -150,9 +151,11 @@ class Block:
             for place, window in enumerate(entry.encoded.windows)
         ]
         waiting.sort(key=lambda item: len(item[0]), reverse=True)
+        most = self.plan.pack_tokens
+        fair = self.tokens / max(1, -(-self.tokens // most))
         start = tokens = 0
         for end, (window, _) in enumerate(waiting):
-            if end > start and tokens + len(window) > self.plan.pack_tokens:
+            if end > start and (tokens >= fair or tokens + len(window) > most):
                 yield _pack(waiting[start:end])
                 start, tokens = end, 0
             tokens += len(window)

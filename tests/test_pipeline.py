@@ -66,6 +66,13 @@ def test_packs_respect_the_budget_and_hold_neighbours_in_length(texts, pack):
         assert len(windows) == 1 or sum(map(len, windows)) <= pack
 
 
+def test_the_last_pack_of_a_block_is_no_remnant():
+    engine = EchoEngine()
+    texts = [f"{number:03}" for number in range(12)]  # 36 tokens, of which 30 would fit into the first
+    carry(texts, engine=engine, plan=Plan(30, workers=2))
+    assert [sum(map(len, windows)) for windows in engine.calls] == [18, 18]
+
+
 def test_within_a_block_packs_go_from_long_to_short():
     engine = EchoEngine()
     carry(["a", "bbbb", "cc", "ddd"], engine=engine, plan=Plan(4, look_ahead=100, most_records=4, workers=25))
