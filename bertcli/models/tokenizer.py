@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, overload
 import orjson
 import tokenizers
 
+from bertcli.engines import memory
 from bertcli.errors import ModelError
 from bertcli.models.seams import Seams
 from bertcli.models.vocabulary import read_definition, special_names
@@ -33,6 +34,7 @@ CONTINUATION = "##"  # WordPiece marks all others
 _NONSENSE = (ValueError, KeyError, TypeError, IndexError)  # what a definition that makes none leads to
 PROBE = "a 1"  # some text to learn the frame from
 MOST_AT_ONCE = 65_536  # characters of a text that is not cut: `tokenizers` takes 20 MB for them
+BYTES_A_CHARACTER = 300  # that `tokenizers` takes at most
 
 Place = tuple[int, int]
 """(start, stop) of a token in characters of the text."""
@@ -187,6 +189,8 @@ class Tokenizer:
         """The tokens of a text, all of them, without special tokens around.
 
         Special tokens spelled out in the text are text, but for the mask token with `mask`.
+
+        Raises MemoryError for a text without a place to cut that memory has no room for as a whole.
         """
         masked = self.mask_token is not None and self.mask_token in text
         native = self._native if mask or not masked else self._plain
@@ -199,6 +203,8 @@ class Tokenizer:
         """The same piece by piece, each with the last character of the one before it at its beginning."""
         ids, places = array("i"), Places(text)
         for start, stop in self._seams.pieces(text, self.most_at_once):
+            if stop - start > 2 * self.most_at_once:
+                _require_room(stop - start)
             begin = max(0, start - 1)
             known = len(native.encode(text[begin:start], add_special_tokens=False))
             encoding = native.encode(text[begin:stop], add_special_tokens=False)
@@ -336,6 +342,13 @@ class Tokenizer:
             if self._token_types
             else None,
         )
+
+
+def _require_room(characters: int) -> None:
+    """Raise MemoryError for a piece that memory has no room for: `tokenizers` would end the process."""
+    room = memory.room()
+    if room is not None and characters * BYTES_A_CHARACTER > room:
+        raise MemoryError(f"{characters} characters without a place to cut")
 
 
 def _word_style(definition: Mapping[str, Any]) -> str:

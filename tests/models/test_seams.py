@@ -214,6 +214,18 @@ def test_offsets_of_a_long_text_are_a_sequence(name: str, made: Made) -> None:
     assert all(before[0] <= after[0] for before, after in pairwise(offsets))
 
 
+def test_a_text_that_memory_has_no_room_for_is_refused_before_it_is_tried(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = made("bert")
+    monkeypatch.setattr("bertcli.engines.memory.room", lambda: 1_000_000)
+    assert encoded(tokenizer, "a word " * 10_000, 100).ids  # in pieces there is room
+    with pytest.raises(MemoryError, match="10000 characters without a place to cut"):
+        encoded(tokenizer, "x" * 10_000, 100)
+    monkeypatch.setattr("bertcli.engines.memory.room", lambda: None)
+    assert encoded(tokenizer, "x" * 10_000, 100).ids
+
+
 MEASURED = """
 import re, sys
 from pathlib import Path
