@@ -59,6 +59,7 @@ def pipeline(options: dict[str, Any]) -> Answer:
     def answer(texts: Sequence[str]) -> list[Any]:
         nonlocal batch
         if batch is None:
+            run(texts[:TRIED], batch_size=1, **more)  # the first call prepares kernels
             batch = min(
                 BATCHES, key=lambda size: _seconds(lambda: run(texts[:TRIED], batch_size=size, **more))
             )
