@@ -50,7 +50,8 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How far to look ahead and how large a pack may be, both in tokens.
+    """How far to look ahead and how large a pack may be, both in tokens; below `least_tokens` a pack is not
+    worth being cut for another worker.
 
     The first block is one round of packs, so that answers show early; each further one is twice as large
     until `look_ahead` is reached. `begun` is how many blocks were filled before, in a run that this one goes
@@ -59,6 +60,7 @@ class Plan:
 
     pack_tokens: int
     workers: int = 1
+    least_tokens: int = 256
     look_ahead: int = 131_072
     most_records: int = 8_192
     begun: int = 0
@@ -141,8 +143,8 @@ class Block:
     def packs(self) -> Iterator[Pack]:
         """The block's windows, longest first, cut so that a pack holds at most `pack_tokens` tokens.
 
-        Packs are about as large as each other: a remnant at the end would leave a worker idle beside one that
-        has a whole pack. A single window above the budget is a pack of its own.
+        They are about as large as each other, and as many as give every worker the same: else one would idle
+        while another has a pack more to do. A single window above the budget is a pack of its own.
         """
         waiting = [
             (window, (entry, place))
@@ -152,7 +154,9 @@ class Block:
         ]
         waiting.sort(key=lambda item: len(item[0]), reverse=True)
         most = self.plan.pack_tokens
-        fair = self.tokens / max(1, -(-self.tokens // most))
+        count = -(-self.tokens // most)
+        count += -count % self.plan.workers
+        fair = max(self.tokens / max(1, count), self.plan.least_tokens)
         start = tokens = 0
         for end, (window, _) in enumerate(waiting):
             if end > start and (tokens >= fair or tokens + len(window) > most):

@@ -66,11 +66,22 @@ def test_packs_respect_the_budget_and_hold_neighbours_in_length(texts, pack):
         assert len(windows) == 1 or sum(map(len, windows)) <= pack
 
 
-def test_the_last_pack_of_a_block_is_no_remnant():
+@pytest.mark.parametrize(
+    ("pack", "workers", "sizes"),
+    [(30, 2, [18, 18]), (30, 4, [9] * 4), (15, 2, [9] * 4), (36, 1, [36]), (1, 2, [3] * 12)],
+)
+def test_every_worker_has_the_same_to_do(pack, workers, sizes):
     engine = EchoEngine()
-    texts = [f"{number:03}" for number in range(12)]  # 36 tokens, of which 30 would fit into the first
-    carry(texts, engine=engine, plan=Plan(30, workers=2))
-    assert [sum(map(len, windows)) for windows in engine.calls] == [18, 18]
+    texts = [f"{number:03}" for number in range(12)]
+    plan = Plan(pack, workers, least_tokens=1, begun=9)
+    carry(texts, engine=engine, plan=plan)
+    assert [sum(map(len, windows)) for windows in engine.calls] == sizes
+
+
+def test_packs_are_not_cut_too_small_for_the_sake_of_workers():
+    engine = EchoEngine()
+    carry([f"{number:03}" for number in range(12)], engine=engine, plan=Plan(36, 4, least_tokens=12, begun=9))
+    assert [sum(map(len, windows)) for windows in engine.calls] == [12, 12, 12]
 
 
 def test_within_a_block_packs_go_from_long_to_short():
