@@ -62,7 +62,7 @@ def test_a_real_run_measures_and_ends_in_a_whole_process(checkpoints: Make, caps
         assert trial["tokens_per_second"] > trial["texts_per_second"] > 0
         assert trial["agreement"]["cosine"] > 0.99
     assert best["what"] == "best"
-    assert best["start_seconds"] > 0.5  # torch's import
+    assert best["start_seconds"] > 0.05  # Python's own, whichever engine was best
     assert best["whole_seconds"] >= best["start_seconds"]
 
 
