@@ -301,8 +301,9 @@ def _changed_inputs(before: list[Facts], now: list[Facts]) -> list[str]:
     found = []
     for was, new in zip(before, now, strict=True):
         if was["size"] != new["size"] and None not in (was["size"], new["size"]):
-            sizes = f"{grouped(was['size'])} bytes, and has {grouped(new['size'])}"
-            found.append(f"{new['name']} had {sizes}")
+            other = "" if was["name"] == new["name"] else f"{new['name']} "
+            sizes = f"{grouped(was['size'])} bytes, and {other}has {grouped(new['size'])}"
+            found.append(f"{was['name']} had {sizes}")
         elif was["digest"] != new["digest"] and None not in (was["digest"], new["digest"]):
             found.append(f"{new['name']} has changed")
     return found

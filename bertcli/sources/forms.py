@@ -56,7 +56,8 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
 
     The form is what `--from` says (`--null` implies txt), else what the suffix says, else txt. Parquet is
     also known by its first bytes. A pipe without a telling name (stdin, a fifo) is jsonl when it begins like
-    JSON: a brace, followed by a quote or another brace; `--from txt` reads such lines as they are.
+    JSON: a brace, followed by a quote or another brace; `--from txt` reads such lines as they are. Raises
+    UsageError for what would be read as lines and begins with a line of columns that has the text field.
     """
     field = options.text_field or "text"
     if options.whole_files:
@@ -81,6 +82,9 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
     if form is None and source.regular is None:
         head, chunks = look(chunks, _may_become_json)
         form = "jsonl" if JSON.match(head) else None
+    if form in (None, "txt") and options.form is None and options.text_field is not None:
+        head, chunks = look(chunks, _may_become_line)
+        _refuse_columns(head, options.text_field, source.path)
     return _read(form or "txt", chunks, options, encoding=options.encoding)
 
 
@@ -114,6 +118,21 @@ def _form_of(path: str) -> str | None:
 
 def _may_become_parquet(head: bytes) -> bool:
     return len(head) < len(PARQUET) and PARQUET.startswith(head)
+
+
+def _may_become_line(head: bytes) -> bool:
+    return b"\n" not in head and len(head) < MOST_LOOKED
+
+
+def _refuse_columns(head: bytes, field: str, path: str) -> None:
+    """Raise UsageError where the first line names columns, `field` among them: its lines are no texts."""
+    line = head.partition(b"\n")[0].decode("utf-8", "replace").strip()
+    if any(field in (cell.strip().strip('"') for cell in line.split(delimiter)) for delimiter in ",;\t"):
+        raise UsageError(
+            f"the first line has a column '{field}', and nothing says that these are columns",
+            hint="add --from csv or --from tsv; --from txt reads the lines as they are",
+            where=path,
+        )
 
 
 def _may_become_json(head: bytes) -> bool:

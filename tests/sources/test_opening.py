@@ -55,6 +55,26 @@ def test_words_in_place_of_a_path_are_recognised(words: str) -> None:
     assert len(caught.value.message) < 120
 
 
+@pytest.mark.parametrize(
+    "content", [b"id,body\n1,a\n", b'"body";n\n', b"body\n", b"n\tbody\n1\ta", b"n, body"]
+)
+def test_columns_are_not_read_as_lines(content: bytes, lines: Path) -> None:
+    with pytest.raises(UsageError, match="a column 'body'") as caught:
+        read(stdin=content, text_field="body")
+    assert "--from csv" in (caught.value.hint or "")
+    lines.write_bytes(content)
+    with pytest.raises(UsageError, match="a column 'body'"):
+        read(lines, text_field="body")
+    told = content.splitlines()[0].decode()
+    assert texts(read(lines, text_field="body", form="txt"))[0] == told
+    assert texts(read(stdin=content))[0] == told
+
+
+def test_lines_without_the_column_are_texts() -> None:
+    records = read(stdin=b"the body, as it is\nb\n", text_field="body")
+    assert [dict(record.fields) for record in records] == [{"body": "the body, as it is"}, {"body": "b"}]
+
+
 def test_all_paths_are_looked_at_before_anything_is_read(lines: Path) -> None:
     with pytest.raises(InputError):
         open_source(InputOptions(files=(str(lines), "missing")))
