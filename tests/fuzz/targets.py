@@ -278,7 +278,7 @@ class Table:
     def run(self, data: bytes) -> None:
         try:
             label, text, name = (str(part) for part in json.loads(data))
-        except ValueError:  # bytes that a guided fuzzer made up
+        except (ValueError, TypeError, RecursionError):  # bytes that a guided fuzzer made up
             label = text = name = data.decode("utf-8", "surrogateescape")
         for task, values in (
             ("label", {"label": label, "score": 0.5}),
