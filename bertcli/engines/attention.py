@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,6 +96,18 @@ def attend(
             mask = near if group.real is None else group.real if near is None else group.real & near
             group.put(answer, functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
     return answer
+
+
+def attend_once(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scale: float) -> Tensor:
+    """The same for one query of each sequence: query and answer are (sequences, heads, width), key and value
+    (tokens, heads, width). No product of matrices, so all lengths go at once."""
+    counts = torch.tensor(lengths, device=query.device)
+    total = functools.partial(torch.segment_reduce, lengths=counts, unsafe=True)
+    scores = (query * scale).repeat_interleave(counts, 0).mul_(key).sum(-1, dtype=torch.float32)
+    highest = total(scores, "max").repeat_interleave(counts, 0)
+    weights = (scores - highest).exp_()  # (tokens, heads)
+    answer = total((weights[..., None] * value).flatten(1), "sum").view(query.shape)
+    return (answer / total(weights, "sum")[..., None]).to(query.dtype)
 
 
 def _attend_by_powers(query: Tensor, key: Tensor, value: Tensor, near: Tensor | None, scale: float) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertcli.engines import lacking
-from bertcli.engines.attention import arrange, attend
+from bertcli.engines.attention import arrange, attend, attend_once
 from bertcli.engines.device import ROUND_ROWS
 from bertcli.engines.linear import ACTIVATIONS, linear
 
@@ -137,9 +137,10 @@ class Family:
         self._embedding_norm = self._norm(prefix + _EMBEDDING_NORM)
         into = prefix + self._names.into
         self._into = self._product(into) if f"{into}.weight" in checkpoint.weights else None
-        places = list(_layer_places(checkpoint, self._names))
-        layers = {place: self._layer(place) for place in dict.fromkeys(places)}  # ALBERT's share weights
-        self._layers = [layers[place] for place in places]
+        self._places = list(_layer_places(checkpoint, self._names))
+        layers = {place: self._layer(place) for place in set(self._places)}  # ALBERT's share weights
+        self._layers = [layers[place] for place in self._places]
+        self._once_read: dict[int, OnceRead] = {}
 
     @staticmethod
     def supports(checkpoint: Checkpoint) -> bool:
@@ -165,9 +166,15 @@ class Family:
         """Hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
         groups = arrange(pack.lengths, self._device)
         read = self._numbers(np.array(rows)) if rows else None
+        once = rows is not None and pack.has_one_in_each(rows)
         x = self._embed(pack)  # (tokens and spare ones, hidden)
         for number, layer in enumerate(self._layers[:depth], 1):
-            x = layer(x, groups, read if number == depth else None)
+            if number < depth or read is None:
+                x = layer(x, groups)
+            elif once:
+                x = self._read_once(depth)(x, pack.lengths, read)
+            else:
+                x = layer(x, groups, read)
         if depth == 0 and read is not None:
             x = x[read]
         return x[: pack.tokens if rows is None else len(rows)]
@@ -207,17 +214,31 @@ class Family:
 
     def _layer(self, place: str) -> Layer:
         names = self._names
-        parts = [self._parts(place + name) for name in (names.query, names.key, names.value)]
-        weight, bias = map(torch.cat, zip(*parts, strict=True))
         return Layer(
             heads=self._checkpoint.attention_heads,
-            query_key_value=linear(weight, bias, int8=self._int8),
+            query_key_value=self._products(place, names.query, names.key, names.value),
             out=self._product(place + names.out, int8=self._int8),
             attention_norm=self._norm(place + names.attention_norm),
             up=self._product(place + names.up, _activation(self._checkpoint.config, names), int8=self._int8),
             down=self._product(place + names.down, int8=self._int8),
             norm=self._norm(place + names.norm),
         )
+
+    def _read_once(self, depth: int) -> OnceRead:
+        """The layer of that depth for packs of which it is the last, made when the first of them comes."""
+        if depth not in self._once_read:
+            names, place = self._names, self._places[depth - 1]
+            self._once_read[depth] = OnceRead(
+                self._layers[depth - 1],
+                self._products(place, names.query),
+                self._products(place, names.key, names.value),
+            )
+        return self._once_read[depth]
+
+    def _products(self, place: str, *names: str) -> Any:
+        """Several products of a layer as one, their outputs side by side."""
+        weight, bias = map(torch.cat, zip(*(self._parts(place + name) for name in names), strict=True))
+        return linear(weight, bias, int8=self._int8)
 
     def _steps(self, steps: Sequence[str]) -> Head:
         """The steps of a head, one after the other."""
@@ -286,8 +307,31 @@ class Layer:
         context = attend(q, k, v, groups, scale=q.shape[-1] ** -0.5).flatten(1)  # (tokens, hidden)
         if rows is not None:
             context, x = context[rows], x[rows]
+        return self.after_attention(context, x)
+
+    def after_attention(self, context: Tensor, x: Tensor) -> Tensor:
+        """The rest of the layer, which looks at each row by itself: both are (rows, hidden)."""
         x = self.attention_norm(self.out(context, residual=x))
         return self.norm(self.down(self.up(x), residual=x))
+
+
+@dataclass(frozen=True, slots=True)
+class OnceRead:
+    """A layer of which one row of each sequence is read: of all others it makes keys and values alone."""
+
+    layer: Layer
+    query: Any
+    key_value: Any
+
+    def __call__(self, x: Tensor, lengths: Sequence[int], rows: Tensor) -> Tensor:
+        """(tokens, hidden) -> (rows, hidden); there may be spare rows behind those of the sequences."""
+        sequences, tokens, heads = len(lengths), sum(lengths), self.layer.heads
+        read = x[rows]
+        query = self.query(read)[:sequences].view(sequences, heads, -1)
+        key, value = self.key_value(x)[:tokens].view(tokens, 2, heads, -1).unbind(1)
+        context = attend_once(query, key, value, lengths, scale=query.shape[-1] ** -0.5).flatten(1)
+        spare = len(read) - sequences
+        return self.layer.after_attention(functional.pad(context, (0, 0, 0, spare)), read)
 
 
 def _activation(config: Mapping[str, Any], names: Names) -> str:

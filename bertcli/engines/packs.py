@@ -63,6 +63,13 @@ class Pack:
         starts = zip(self.starts, positions, strict=True)
         return [start + position for start, each in starts for position in each], counts
 
+    def has_one_in_each(self, rows: Sequence[int]) -> bool:
+        """Whether rows, in ascending order, are one of each window."""
+        return len(rows) == len(self) and all(
+            start <= row < start + length
+            for row, start, length in zip(rows, self.starts, self.lengths, strict=True)
+        )
+
 
 def _positions(window: Window, reading: Reading) -> Sequence[int]:
     match reading:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bertcli.engines.attention import arrange, attend, rounded_count, rounded_length
+from bertcli.engines.attention import arrange, attend, attend_once, rounded_count, rounded_length
 from bertcli.engines.device import ATTENTION_STEP
 
 HEADS, WIDTH = 3, 8
@@ -61,6 +61,28 @@ def test_every_sequence_sees_only_itself(lengths: list[int], step: int, reach: i
 )
 def test_bfloat16_is_as_exact_as_its_digits(lengths: list[int], step: int, reach: int | None) -> None:
     assert difference(lengths, torch.bfloat16, step, reach) < 0.05
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    larger=st.sampled_from([1.0, 1000.0]),
+    place=st.integers(0, 39),
+)
+def test_one_query_of_each_sequence_sees_what_it_sees_among_all(
+    lengths: list[int], dtype: torch.dtype, larger: float, place: int
+) -> None:
+    query, key, value = (tensor.to(dtype) for tensor in make_pack(lengths))
+    starts = torch.tensor([0, *lengths]).cumsum(0)[:-1]
+    rows = starts + torch.tensor(lengths).sub(1).clamp(max=place)
+    answer = attend_once(query[rows] * larger, key, value, lengths, SCALE)
+    expected = expect(query * larger, key, value, lengths, None)[rows]
+    if dtype == torch.float32:
+        assert (answer - expected).abs().max() < 1e-4
+    elif larger == 1:
+        assert (answer - expected).abs().max() < 0.05
+    assert answer.isfinite().all()
 
 
 @pytest.mark.parametrize("score", [20.0, 100.0, 3000.0])
