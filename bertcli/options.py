@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import click
 
-from bertcli.parameters import Bundle, SharedArgument, SharedOption, device, encoding, whole_number
+from bertcli.parameters import Bundle, SharedArgument, SharedOption, device, devices, encoding, whole_number
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -293,7 +293,8 @@ def _model_options(callback: F, dtype: str) -> F:
         callback,
         _model_option(bundle),
         bundle.choice("engine", EngineName, "--engine", metavar="NAME", about="Engine", matters=False),
-        _device_option(bundle),
+        bundle.option("device", "--device", metavar="NAME", type=devices, matters=False,
+                      help="Device: auto, cpu, cuda, cuda:N or mps; several GPUs as cuda:0,cuda:1."),
         bundle.choice("dtype", ComputeDtype, dtype, metavar="DTYPE", general="dtype",
                       about="What the model computes in", matters=False),
         bundle.option("threads", "--threads", metavar="N", type=whole_number(1), help="CPU threads.",

@@ -149,3 +149,15 @@ def device(name: str) -> str:
     if kind not in ("auto", "cpu", "cuda", "mps") or (colon and not (kind == "cuda" and number.isdecimal())):
         raise click.BadParameter(f"'{name}' is not one of auto, cpu, cuda, cuda:N, mps")
     return name
+
+
+def devices(name: str) -> str:
+    """A click type: a `device`, or several GPUs as cuda:N,cuda:N…, each once."""
+    several = name.split(",")
+    if len(several) == 1:
+        return device(name)
+    for one in several:
+        if not one.startswith("cuda:") or several.count(one) > 1:
+            raise click.BadParameter(f"'{name}' is not a list of different GPUs, such as cuda:0,cuda:1")
+        device(one)
+    return name

@@ -33,15 +33,12 @@ def choose(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int |
     little = tokens_ahead is not None and tokens_ahead <= break_even(checkpoint, cores)
     if options.engine == "auto" and little and not _refusal(options) and Instant.supports(checkpoint) is None:
         return _instant(checkpoint, options)
-    from bertcli.engines.packed import Packed
+    devices = options.device.split(",")
+    if len(devices) == 1:
+        return _packed(checkpoint, options, options.device)
+    from bertcli.engines.replicas import Replicas
 
-    return Packed(
-        checkpoint,
-        device=options.device,
-        dtype=options.dtype,
-        threads=options.threads,
-        pack_tokens=options.batch_tokens,
-    )
+    return Replicas([_packed(checkpoint, options, device) for device in devices])
 
 
 def choose_telling(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
@@ -70,6 +67,18 @@ def _asked_instant(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
     if refused:
         raise EngineError(f"the instant engine has no {refused}", hint="use --engine packed")
     return _instant(checkpoint, options)
+
+
+def _packed(checkpoint: Checkpoint, options: ModelOptions, device: str) -> Engine:
+    from bertcli.engines.packed import Packed  # brings torch
+
+    return Packed(
+        checkpoint,
+        device=device,
+        dtype=options.dtype,
+        threads=options.threads,
+        pack_tokens=options.batch_tokens,
+    )
 
 
 def _instant(checkpoint: Checkpoint, options: ModelOptions) -> Engine:

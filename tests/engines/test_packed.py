@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,20 @@ def test_company_never_changes_an_answer(
     windows = make_windows(checkpoint, lengths, seed)
     alone = [engine.forward([window], Hidden())[0] for window in windows]
     assert oracle.difference(engine.forward(windows, Hidden()), alone) < 1e-5
+
+
+@pytest.mark.parametrize("family", OF_THE_FAMILY)
+def test_a_pack_with_one_read_row_in_each_window_is_answered_as_one_with_more(
+    checkpoints: Make, family: str
+) -> None:
+    engine, checkpoint = make_engine(checkpoints(family, "fill"))
+    ask = MaskLogits(checkpoint.head("fill"))
+    two = make_windows(checkpoint)
+    one = [replace(window, masks=window.masks[number % 2 :][:1]) for number, window in enumerate(two)]
+    expected = [rows[number % 2 :][:1] for number, rows in enumerate(engine.forward(two, ask))]
+    answers = engine.forward(one, ask)
+    assert [len(rows) for rows in answers] == [1] * len(one)
+    assert oracle.difference(answers, expected) < TOLERANCE
 
 
 def test_threads_do_not_disturb_each_other(checkpoints: Make) -> None:
