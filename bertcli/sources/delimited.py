@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ from bertcli.sources.contents import Contents, Row
 from bertcli.sources.encoding import too_big, undecodable
 from bertcli.sources.lines import split_lines
 
+_QUOTED = re.compile('"[^"]*"?')
+
 
 def read_delimited(blocks: Iterator[bytes], *, delimiter: str, encoding: str, most: int) -> Contents:
     """Rows of `blocks` (see `whole_lines`) as fields named by the header; every cell is a string.
 
-    A CSV file whose header has no comma is read with the semicolon or tab it has instead, as Excel writes it
-    in many countries. Empty lines are no records, but are counted. A row with too many or too few cells, an
+    A CSV file whose header has no comma between names is read with the semicolon or tab it has instead, as
+    Excel writes it in many countries. Empty lines are no records, but are counted. A row with too many or too few cells, an
     unclosed quote or undecodable bytes is a record with a problem and the cells that could be saved; one of
     more than `most` bytes has none. Raises InputError for a header that names a field twice or is not text.
     """
@@ -29,8 +32,9 @@ def read_delimited(blocks: Iterator[bytes], *, delimiter: str, encoding: str, mo
     first = next((line for line in lines if line.strip()), "")
     if not first:
         return Contents(iter(()))
-    if delimiter == "," and delimiter not in first:
-        delimiter = next((other for other in ";\t" if other in first), delimiter)
+    bare = _QUOTED.sub("", first)  # a comma inside a quoted name divides nothing
+    if delimiter == "," and delimiter not in bare:
+        delimiter = next((other for other in ";\t" if other in bare), delimiter)
     rows = _Rows(lines, first, delimiter)
     return Contents(rows.read(), names=rows.header, strings=rows.header)
 
@@ -115,7 +119,7 @@ class _Rows:
         try:
             header = tuple(next(self._reader))
         except csv.Error as error:
-            raise InputError(f"the header in {where} cannot be read: {error}") from error
+            raise InputError(f"the header in {where} cannot be read: {_reason(error)}") from error
         except _TooBigError:
             raise InputError(too_big(f"the header in {where}", self._lines.most).message) from None
         if self._lines.ended:
@@ -151,7 +155,7 @@ class _Rows:
                 continue
             except csv.Error as error:
                 lines.take_bad()
-                yield start, {}, Problem("csv", f"line {start} cannot be read: {error}")
+                yield start, {}, Problem("csv", f"line {start} cannot be read: {_reason(error)}")
                 continue
             if len(cells) == width and not lines.bad and not lines.ended:
                 yield start, dict(zip(header, cells, strict=True)), None
@@ -171,6 +175,13 @@ class _Rows:
             message = f"line {start} has {len(cells)} {noun}, but the header has {len(self.header)}"
             problem = Problem("csv", message)
         return fields, problem
+
+
+def _reason(error: csv.Error) -> str:
+    """The csv module's reason; a lone carriage return, of which it speaks to programmers, in words of ours."""
+    if "new-line character" in str(error):
+        return "it has a carriage return that ends no line; `tr '\\r' '\\n'` makes it one"
+    return str(error)
 
 
 @contextmanager

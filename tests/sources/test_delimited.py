@@ -60,7 +60,7 @@ def test_undecodable_cells_are_left_out_and_named() -> None:
         (b"text,n,text\na,1,b\n", "more than once: 'text'"),
         (b"te\xffxt,n\na,1\n", "not text"),
         (b'"text,n\na,1\n', "never closed"),
-        (b"te\rxt,n\na,1\n", "cannot be read"),
+        (b"te\rxt,n\na,1\n", "carriage return that ends no line; `tr"),
     ],
 )
 def test_a_header_that_cannot_be_used_stops_the_run(data: bytes, message: str, tmp_path: Path) -> None:
@@ -88,6 +88,13 @@ def test_a_header_alone_names_the_fields(tmp_path: Path) -> None:
 def test_excels_other_delimiters_are_found_in_the_header(delimiter: str) -> None:
     data = f"id{delimiter}text\n1{delimiter}a, b\n".encode()
     assert dict(read(stdin=data, form="csv")[0].fields) == {"id": "1", "text": "a, b"}
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+def test_a_comma_in_a_quoted_name_divides_nothing(delimiter: str) -> None:
+    data = f'id{delimiter}"text, original"\n1{delimiter}"a; b"\n'.encode()
+    records = read(stdin=data, form="csv", text_field="text, original")
+    assert dict(records[0].fields) == {"id": "1", "text, original": "a; b"}
 
 
 def test_a_tsv_keeps_commas_and_semicolons() -> None:
