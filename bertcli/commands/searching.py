@@ -8,7 +8,7 @@ like, duplicates   texts are embedded into a temporary file first, for they are 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
@@ -200,7 +200,10 @@ def _among_vectors(request: Request, path: str, stdout: BinaryIO, held: ExitStac
     vectors = open_vectors(path, held)
     rows = _rows(request, path, held)
     with _answers(request, stdout, rows.names, rows.text_field) as sink:
-        for result in _found(request, vectors, rows):
+        found: Iterable[Result] = _found(request, vectors, rows)
+        if request.duplicates is None:
+            found = list(found)  # a few: none is shown when the record of one cannot be had
+        for result in found:
             sink.write(result)
     console.say(f"{grouped(len(vectors))} vectors searched · {duration(time.monotonic() - began)}")
     return 0

@@ -184,3 +184,14 @@ def test_a_file_of_too_few_texts_is_told(checkpoints: Make, capsys: Capture, tex
     Path("few.txt").write_text("one\n")
     told = error(capsys, QUERY, "few.txt", "--embeddings", "x.npy", "-m", model, code=1)
     assert "only 1, to go with the embeddings" in told
+
+
+def test_no_hit_is_shown_when_the_record_of_another_cannot_be_had(
+    checkpoints: Make, capsys: Capture, texts: str
+) -> None:
+    model = checkpoints("sentence")
+    embed(model, "-o", "x.npy")
+    first = Path("texts.txt").read_text().splitlines()[0]
+    Path("few.txt").write_text(first + "\n")
+    told = error(capsys, first, "few.txt", "--embeddings", "x.npy", "-m", model, "-k", "2", code=1)
+    assert "only 1, to go with the embeddings" in told
