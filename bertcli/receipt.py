@@ -116,8 +116,9 @@ class Receipt:
         parts += [f"{grouped(count)} {word}" for word, count in notes.items() if count]
         seconds = self.clock() - self._began if self.elapsed is None else self.elapsed
         parts.append(duration(seconds))
-        if self.read > 1 and seconds > 0:
-            parts.append(_rate((self.read - self.before) / seconds))
+        now = self.read - self.before
+        if self.read > 1 and now and seconds > 0:
+            parts.append(_rate(now / seconds))
         if self.engine:
             parts.append(" ".join(filter(None, [self.engine, self.device, self.dtype])))
         return ("interrupted · " if self.interrupted else "") + " · ".join(parts)

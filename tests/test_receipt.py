@@ -80,6 +80,15 @@ def test_zero_parts_are_left_out(account: Receipt, line: str) -> None:
     assert account.line() == f"{line} · packed cpu bfloat16"
 
 
+def test_a_run_that_answered_nothing_new_has_no_rate() -> None:
+    clock = Clock()
+    account = Receipt(clock=clock)
+    account.go_on({"done": 40})
+    clock.now += 2
+    account.finish()
+    assert account.line() == "40 read = 40 done · 40 from before · 2.0 s"
+
+
 def test_exit_codes() -> None:
     assert receipt(done(), BLANK).exit_code == 0
     assert receipt(done(), FAILED).exit_code == 3

@@ -137,6 +137,8 @@ def _proved(checkpoint: Checkpoint, device: str) -> list[Finding]:
         engines.append(Packed(checkpoint, device=device, dtype="float32"))
     if Instant.supports(checkpoint) is None:
         engines.append(Instant(checkpoint))
+    named = " and ".join(f"{engine.name} {engine.dtype}" for engine in engines)
+    console.say(f"comparing {named} with transformers, which takes minutes for a large model")
     proofs = prove(checkpoint, Tokenizer.of(checkpoint), engines, partial(Reference, checkpoint))
     return [
         Finding("proved", proof.message, "")
