@@ -24,9 +24,10 @@ def read_delimited(blocks: Iterator[bytes], *, delimiter: str, encoding: str, mo
     """Rows of `blocks` (see `whole_lines`) as fields named by the header; every cell is a string.
 
     A CSV file whose header has no comma between names is read with the semicolon or tab it has instead, as
-    Excel writes it in many countries. Empty lines are no records, but are counted. A row with too many or too few cells, an
-    unclosed quote or undecodable bytes is a record with a problem and the cells that could be saved; one of
-    more than `most` bytes has none. Raises InputError for a header that names a field twice or is not text.
+    Excel writes it in many countries. Empty lines are no records, but are counted. A row with too many or too
+    few cells, an unclosed quote or undecodable bytes is a record with a problem and the cells that could be
+    saved; one of more than `most` bytes has none. Raises InputError for a header that names a field twice or
+    is not text.
     """
     lines = _Lines(blocks, encoding, most)
     first = next((line for line in lines if line.strip()), "")
@@ -178,7 +179,7 @@ class _Rows:
 
 
 def _reason(error: csv.Error) -> str:
-    """The csv module's reason; a lone carriage return, of which it speaks to programmers, in words of ours."""
+    """The csv module's reason; that of a lone carriage return, made for programmers, in other words."""
     if "new-line character" in str(error):
         return "it has a carriage return that ends no line; `tr '\\r' '\\n'` makes it one"
     return str(error)
