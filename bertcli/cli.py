@@ -61,7 +61,7 @@ class Commands(Group):
     subcommand_metavar="COMMAND [ARGS]...",
     no_args_is_help=True,
     examples="""
-    $ bertcli fill -t "The capital of France is [MASK]."
+    $ bertcli fill -t "Paris is the [MASK] of France."
     $ bertcli label reviews.csv --text-field body -o labelled.csv
     $ tail -f app.log | bertcli label --labels "outage,login problem,other"
     $ bertcli embed docs.jsonl.zst -o docs.parquet
