@@ -1,12 +1,13 @@
 """Compare bertcli with what people run, on this machine and on texts of your own.
 
     pip install '.[plot]'
-    python -m tests.benchmarks FILE --model DIR --fill-model DIR --report bench.md --plot bench.svg
-    python -m tests.benchmarks FILE --model DIR --fill-model DIR --quick
+    python -m tests.benchmarks FILE --report bench.md --plot bench.svg
+    python -m tests.benchmarks FILE --quick
 
-FILE holds mixed texts, one a line. `--model` is a sentence-transformers model, whose encoder gets random
-heads for the tasks it has none for; `--fill-model` is a masked language model. The peers are installed from
-the registry into --peers at the first run. Nothing else should run on the machine meanwhile.
+FILE holds mixed texts, one a line. `--model` is a sentence-transformers model (all-MiniLM-L6-v2, from the
+registry), whose encoder gets random heads for the tasks it has none for; `--fill-model` is a masked language
+model (the bundled one). The peers are installed from the registry into --peers at the first run. Report and
+picture are written after each contest. Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.engines.device import choose_dtype
+from bertcli.models.library import BUNDLED
 from tests.benchmarks import checkpoints, environments, report, texts
 from tests.benchmarks.contest import Contestant, hold
 from tests.benchmarks.limit import matrix_rate, operations
@@ -27,9 +29,11 @@ from tests.benchmarks.processes import measured as measured_processes
 from tests.benchmarks.report import Measured
 
 TASKS = ("embed", "label", "label-77", "fill", "tag")
+SHAPED_TASKS = ("embed", "label")  # what more classes, masks or tags cost does not hang on a text's length
+BASE_TASKS = ("embed", "label", "fill")
 ROUNDS = 5
-QUICK_TEXTS = 48
-FEWER_FOR_BASE = 8  # times: as much longer does a token take
+TEXTS, QUICK_TEXTS = 256, 48
+FEWER_FOR_BASE = 4  # times: a token takes eight times as long
 MASK = "[MASK]"
 
 
@@ -38,28 +42,38 @@ def main() -> None:
     folder = Path(options.work)
     folder.mkdir(parents=True, exist_ok=True)
     pythons = {name: environments.python_of(name, Path(options.peers)) for name in environments.PACKAGES}
+    options.model = options.model or environments.model_of(pythons["peers"], folder)
     lines = texts.read(Path(options.file))
-    found = []
+    told = [f"* {name}: {json.dumps(environments.versions(python))}" for name, python in pythons.items()]
+    found: list[Measured] = []
     for task, model, shape in plan(options, folder):
-        count = options.texts // (FEWER_FOR_BASE if is_base(model) else texts.FEWER.get(shape, 1))
+        count = texts.count(shape, options.texts) // (FEWER_FOR_BASE if is_base(model) else 1)
         asked = texts.shaped(lines, shape, count)
         asked = texts.masked(asked, MASK) if task == "fill" else asked
         print(f"{task}, {model.name}, {shape}", file=sys.stderr)
         found.append(compared(task, model, shape, asked, pythons, options.rounds, folder))
         print("\n".join(report.contest(found[-1])), flush=True)
-    pages = [line for each in found for line in report.contest(each)]
+        write(options, told, found)
     if not options.no_processes:
         sample = folder / "sample.txt"
         sample.write_text("\n".join(lines[: options.texts]) + "\n", encoding="utf-8")
         whole = measured_processes(
             Path(options.fill_model), Path(options.model), sample, pythons["peers"], options.rounds, folder
         )
-        pages += (table := list(report.processes(list(whole))))
+        table = list(report.processes(list(whole)))
         print("\n".join(table))
+        write(options, told, found, table)
+
+
+def write(
+    options: argparse.Namespace, told: Sequence[str], found: Sequence[Measured], more: Sequence[str] = ()
+) -> None:
+    """The report and the picture of all contests so far."""
     if options.report:
-        told = [f"* {name}: {json.dumps(environments.versions(python))}" for name, python in pythons.items()]
-        Path(options.report).write_text("\n".join([*told, "", *pages]), encoding="utf-8")
-    if options.plot:
+        pages = [*told, "", *report.summary(found), *more]
+        pages += [line for each in found for line in report.contest(each)]
+        Path(options.report).write_text("\n".join(pages), encoding="utf-8")
+    if options.plot and found:
         from tests.benchmarks.plot import draw
 
         draw(found, Path(options.plot))
@@ -72,14 +86,14 @@ def parsed() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", help="mixed texts, one a line")
-    parser.add_argument("--model", required=True, help="a sentence-transformers model of the BERT family")
-    parser.add_argument("--fill-model", required=True, help="a masked language model")
+    parser.add_argument("--model", help="a sentence-transformers model of the BERT family")
+    parser.add_argument("--fill-model", default=str(BUNDLED), help="a masked language model")
     parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
     parser.add_argument("--shapes", nargs="+", choices=texts.SHAPES, default=list(texts.SHAPES))
     parser.add_argument("--no-base", action="store_true", help="leave out the model of BERT-base's size")
     parser.add_argument("--no-processes", action="store_true", help="leave out whole processes")
     parser.add_argument(
-        "--texts", type=int, default=1000, help="fewer of the long ones and for the large model"
+        "--texts", type=int, default=TEXTS, help="of mixed lengths; of the others as many tokens"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="that are timed; medians are told")
     parser.add_argument("--quick", action="store_true", help="few texts, mixed ones only, one round")
@@ -94,14 +108,17 @@ def parsed() -> argparse.Namespace:
 
 
 def plan(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path, str]]:
-    """(task, checkpoint, shape) of each contest. The large model gets the mixed texts alone."""
+    """(task, checkpoint, shape) of each contest, the mixed texts of all tasks first."""
     small, filler = Path(options.model), Path(options.fill_model)
-    for task in options.tasks:
-        model = filler if task == "fill" else checkpoints.with_head(small, task, folder)
-        yield from ((task, model, shape) for shape in options.shapes)
-        if not options.no_base:
-            large = checkpoints.base(small, folder)
-            yield task, checkpoints.with_head(large, task, folder), options.shapes[0]
+    for shape in options.shapes:
+        for task in options.tasks:
+            if shape == "mixed" or task in SHAPED_TASKS:
+                yield task, filler if task == "fill" else checkpoints.with_head(small, task, folder), shape
+    if not options.no_base:
+        large = checkpoints.base(small, folder)
+        for task in BASE_TASKS:
+            if task in options.tasks:
+                yield task, checkpoints.with_head(large, task, folder), options.shapes[0]
 
 
 def compared(
@@ -142,7 +159,8 @@ def contestants(task: str, model: Path, pythons: dict[str, Path], folder: Path) 
 
     own = str(choose_dtype("auto", torch.device("cpu"))).removeprefix("torch.")
     for dtype in dict.fromkeys(("float32", own, "int8")):
-        yield Contestant(f"bertcli, {dtype}", Path(sys.executable), shared | {"dtype": dtype}, ours=True)
+        settings = shared | {"dtype": dtype, "own": dtype == own}
+        yield Contestant(f"bertcli, {dtype}", Path(sys.executable), settings, ours=True)
 
 
 def is_base(model: Path) -> bool:

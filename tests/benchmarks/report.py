@@ -43,6 +43,44 @@ class Measured:
             return None
         return self.operations / outcome.median / self.limits[dtype]
 
+    @property
+    def ours(self) -> Outcome:
+        """bertcli with its own settings."""
+        return next(each for each in self.outcomes if each.contestant.options.get("own"))
+
+    @property
+    def equal(self) -> Outcome:
+        """The fastest run of what people run that computes in the same dtype."""
+        dtype = self.ours.contestant.options["dtype"]
+        return min(
+            (
+                each
+                for each in self.outcomes
+                if each.seconds
+                and each.contestant.options.get("how") == self.outcomes[0].contestant.options["how"]
+                and each.contestant.options.get("dtype", "float32") == dtype
+            ),
+            key=lambda each: each.median,
+        )
+
+
+def summary(found: Sequence[Measured]) -> Iterator[str]:
+    """A table of all contests, a line each."""
+    yield "| | texts/s | to defaults | to the same dtype | answers | of the matrix limit |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    for each in found:
+        ours = each.ours
+        cells = [
+            each.title,
+            _rate(each.texts / ours.median),
+            f"{each.ratio(ours):.1f}",
+            f"{each.equal.median / ours.median:.1f}",
+            f"{ours.likeness:.5f}",
+            f"{each.share(ours):.0%}",
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+
 
 def contest(measured: Measured) -> Iterator[str]:
     """A table of one contest."""
@@ -63,12 +101,11 @@ def _row(measured: Measured, outcome: Outcome) -> str:
     name = outcome.contestant.name
     if outcome.failed is not None or not outcome.seconds:
         return f"| {name} | did not work: {outcome.failed} | | | | | |"
-    rate = measured.texts / outcome.median
     spread = (max(outcome.seconds) - min(outcome.seconds)) / outcome.median
     share = measured.share(outcome)
     cells = [
         name,
-        f"{rate:.1f}" if rate < 100 else f"{rate:.0f}",
+        _rate(measured.texts / outcome.median),
         f"{measured.ratio(outcome):.1f}",
         f"{spread:.0%}",
         f"{measured.cpu_ratio(outcome):.1f}",
@@ -76,6 +113,10 @@ def _row(measured: Measured, outcome: Outcome) -> str:
         "" if share is None else f"{share:.0%}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _rate(texts: float) -> str:
+    return f"{texts:.1f}" if texts < 100 else f"{texts:.0f}"
 
 
 def processes(found: Sequence[Process]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 SHAPES = ("mixed", "short", "long", "duplicates")
 SHORT_WORDS, LONG_WORDS = 11, 300  # about 15 and 400 tokens
-FEWER = {"long": 4}  # times: a contest of each shape takes about as long
+MORE = {"short": 4, "long": 0.25}  # times as many texts as mixed ones, for about as many tokens
 DISTINCT = 0.2  # of the duplicates
 MASKABLE_WORDS = 180  # a text whose middle word is hidden is cut to that, so that nobody cuts the mask away
 
@@ -16,6 +16,11 @@ MASKABLE_WORDS = 180  # a text whose middle word is hidden is cut to that, so th
 def read(path: Path) -> list[str]:
     """The lines of a file that are not blank."""
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def count(shape: str, mixed: int) -> int:
+    """As many texts of a shape as have about as many tokens as `mixed` mixed ones."""
+    return max(1, round(mixed * MORE.get(shape, 1)))
 
 
 def shaped(lines: Sequence[str], shape: str, count: int) -> list[str]:
