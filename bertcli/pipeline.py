@@ -33,6 +33,9 @@ class Counter(Protocol):
 
     def add(self, result: Result) -> None: ...
 
+    def expect(self, more: int) -> None:
+        """About so many records more have been computed; `add` will tell of each when its turn has come."""
+
 
 class Keeper(Protocol):
     """Is told about every block whose results have been written: from there an interrupted run can go on."""
@@ -84,8 +87,9 @@ class Results:
 
     def write(self, block: Block, running: Running) -> None:
         """Wait for a block's packs and write its results."""
-        for pack, future in running:
+        for number, (pack, future) in enumerate(running, 1):
             pack.settle(future.result())
+            self.receipt.expect(len(block.entries) * number // len(running))
         self.workers.tell()
         for result in block.results():
             self.sink.write(result)

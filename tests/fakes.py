@@ -82,7 +82,11 @@ class ListSink:
 class Count:
     failed: int = 0
     seen: int = 0
+    expected: list[int] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
         self.seen += 1
         self.failed += result.status == "failed"
+
+    def expect(self, more: int) -> None:
+        self.expected.append(self.seen + more)

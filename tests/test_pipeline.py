@@ -18,7 +18,7 @@ from tests.fakes import Count, EchoEngine, LetterTask, ListSink, records
 TEXTS = st.lists(st.text(alphabet="abc x!é", max_size=12) | st.none(), max_size=40)
 
 
-def carry(texts, *, engine=None, plan=None, live=False, max_errors=None) -> ListSink:
+def carry(texts, *, engine=None, plan=None, live=False, max_errors=None, count=None) -> ListSink:
     sink = ListSink()
     source = texts if isinstance(texts, Iterator) else records(texts)
     run(
@@ -27,7 +27,7 @@ def carry(texts, *, engine=None, plan=None, live=False, max_errors=None) -> List
         engine=engine or EchoEngine(),
         plan=plan or Plan(16),
         sink=sink,
-        receipt=Count(),
+        receipt=count or Count(),
         max_errors=max_errors,
     )
     return sink
@@ -64,6 +64,13 @@ def test_packs_respect_the_budget_and_hold_neighbours_in_length(texts, pack):
     carry(texts, engine=engine, plan=Plan(pack, look_ahead=10_000))
     for windows in engine.calls:
         assert len(windows) == 1 or sum(map(len, windows)) <= pack
+
+
+def test_records_are_expected_pack_by_pack_before_they_are_written():
+    count = Count()
+    carry(["abc"] * 2 + [f"{number:03}" for number in range(6)], plan=Plan(6, look_ahead=21), count=count)
+    assert count.expected == [3, 5, 7, 8]  # blocks of 3, 4 and 1 records in packs of 2 texts
+    assert count.seen == 8
 
 
 @pytest.mark.parametrize(

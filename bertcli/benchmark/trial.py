@@ -59,6 +59,9 @@ class Answers:
     def add(self, result: Result) -> None:
         self.failed += result.problem is not None
 
+    def expect(self, more: int) -> None:
+        pass
+
     def flush(self) -> None:
         pass
 

@@ -185,9 +185,12 @@ class Telling:
 
     def add(self, result: Result) -> None:
         self.receipt.add(result)
-        self.bar.show(self.receipt.read)
+        self.expect(0)
         if result.problem is not None and self.receipt.failed <= FAILURES_TOLD:
             console.warn(f"{result.record.where}: not searched: {result.problem.message}")
+
+    def expect(self, more: int) -> None:
+        self.bar.show(self.receipt.read + more)
 
 
 # Vectors

@@ -354,4 +354,7 @@ class Counter:
 
     def add(self, result: Result) -> None:
         self.receipt.add(result, kept=self.keep is None or self.keep(result))
-        self.bar.show(self.receipt.read - self.receipt.before)
+        self.expect(0)
+
+    def expect(self, more: int) -> None:
+        self.bar.show(self.receipt.read - self.receipt.before + more)
