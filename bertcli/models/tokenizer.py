@@ -95,6 +95,8 @@ class Places(Sequence[Place]):
 
 
 def _trimmed(text: str, start: int, stop: int) -> Place:
+    if start < stop and not text[start].isspace():
+        return start, stop
     blanks = sum(1 for _ in takewhile(str.isspace, text[start:stop]))
     return (start + blanks, stop) if blanks < stop - start else (start, stop)
 

@@ -147,13 +147,13 @@ class Tag:
 
     def _spans(self, text: str, words: Words, p: Array) -> list[dict[str, Any]]:
         """The spans of words with probabilities p (words, labels)."""
-        scores = p.max(axis=1)
+        scores, starts, ends = p.max(axis=1).tolist(), words.starts, words.ends
         spans = []
         for first, stop, label in self._tagset.spans(p.argmax(axis=1).tolist()):
-            start, end = words[first].start, words[stop - 1].end
+            start, end = starts[first], ends[stop - 1]
             start += len(text[start:end]) - len(text[start:end].lstrip())
             if start < end:
-                score = float(scores[first:stop].mean())
+                score = sum(scores[first:stop]) / (stop - first)
                 spans.append(
                     {"label": label, "start": start, "end": end, "text": text[start:end], "score": score}
                 )

@@ -52,8 +52,11 @@ class Words(Sequence[Word]):
             self.append(word)
 
     def append(self, word: Word) -> None:
-        for column, number in zip(self._columns, word, strict=True):
-            column.append(number)
+        firsts, stops, starts, ends = self._columns
+        firsts.append(word.first)
+        stops.append(word.stop)
+        starts.append(word.start)
+        ends.append(word.end)
 
     def widen(self, stop: int, end: int) -> None:
         """Let the last word reach as far as this token and character."""
@@ -64,6 +67,16 @@ class Words(Sequence[Word]):
     def firsts(self) -> Sequence[int]:
         """The first token of each."""
         return self._columns[0]
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """The first character of each."""
+        return self._columns[2]
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """The character behind the last of each."""
+        return self._columns[3]
 
     def __len__(self) -> int:
         return len(self._columns[0])
@@ -128,10 +141,10 @@ def each_token(text: str, tokens: Tokens) -> Words:
 def _visible(text: str, tokens: Tokens, tokenizer: Tokenizer) -> Iterator[tuple[int, int, int]]:
     """(place, start, end) of each token that stands for more than blanks. A word's mark that is a token of
     its own (`▁`) stands where the token behind it begins."""
-    ids, offsets = tokens.ids, tokens.offsets
+    ids, offsets, marked = tokens.ids, tokens.offsets, tokenizer.marks_insides
     for place, ((start, _), end) in enumerate(zip(offsets, _ends(text, offsets), strict=True)):
-        said, piece = text[start:end], tokenizer.piece(ids[place])
-        if not tokenizer.marks_insides and piece in WORD_STARTS and piece != said:
+        said = text[start:end]
+        if not marked and (piece := tokenizer.piece(ids[place])) in WORD_STARTS and piece != said:
             behind = place + 1
             if behind == len(ids) or tokenizer.starts_word(ids[behind]) or not _says(text, offsets[behind]):
                 continue
