@@ -289,7 +289,7 @@ def _check_page(checkpoint: Checkpoint, findings: list[Finding]) -> Iterator[Lin
         if found.hint:
             yield [(" " * 9, ""), (found.hint, DIM)]
     if not findings:
-        yield [("nothing found  ", CYAN), (checkpoint.name, "")]
+        yield [(f"{checkpoint.name}  ", CYAN), ("nothing found that would make it answer wrongly", "")]
 
 
 def _bytes(checkpoint: Checkpoint) -> int:

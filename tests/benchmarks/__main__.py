@@ -31,8 +31,8 @@ from tests.benchmarks.report import Measured
 TASKS = ("embed", "label", "label-77", "fill", "tag")
 SHAPED_TASKS = ("embed", "label")  # what more classes, masks or tags cost does not hang on a text's length
 BASE_TASKS = ("embed", "label", "fill")
-ROUNDS = 5
-TEXTS, QUICK_TEXTS = 256, 48
+ROUNDS, QUICK_ROUNDS = 5, 3
+TEXTS, QUICK_TEXTS = 256, 96
 FEWER_FOR_BASE = 4  # times: a token takes eight times as long
 MASK = "[MASK]"
 
@@ -96,14 +96,15 @@ def parsed() -> argparse.Namespace:
         "--texts", type=int, default=TEXTS, help="of mixed lengths; of the others as many tokens"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="that are timed; medians are told")
-    parser.add_argument("--quick", action="store_true", help="few texts, mixed ones only, one round")
+    parser.add_argument("--quick", action="store_true", help="few texts of mixed lengths, one model, three rounds")
     parser.add_argument("--peers", default="build/peers", help="where the peers are installed")
     parser.add_argument("--work", default=str(Path(tempfile.gettempdir(), "bertcli-benchmarks")))
     parser.add_argument("--report", help="a Markdown file to write")
     parser.add_argument("--plot", help="a picture to write, .svg or .png")
     options = parser.parse_args()
     if options.quick:
-        options.texts, options.rounds, options.shapes = QUICK_TEXTS, 1, ["mixed"]
+        options.texts, options.rounds = QUICK_TEXTS, QUICK_ROUNDS
+        options.shapes, options.no_base = ["mixed"], True
     return options
 
 
