@@ -20,14 +20,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertcli.engines import lacking
-from bertcli.engines.attention import arrange, attend, attend_once
+from bertcli.engines.attention import arrange, attend_once
 from bertcli.engines.device import ROUND_ROWS
 from bertcli.engines.linear import ACTIVATIONS, linear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bertcli.engines.attention import Group
+    from bertcli.engines.attention import Attention
     from bertcli.engines.packs import Pack
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Kind
@@ -164,17 +164,17 @@ class Family:
 
     def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
         """Hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
-        groups = arrange(pack.lengths, self._device)
+        attention = arrange(pack.lengths, self._checkpoint.attention_heads, self._dtype, self._device)
         read = self._numbers(np.array(rows)) if rows else None
         once = rows is not None and pack.has_one_in_each(rows)
         x = self._embed(pack)  # (tokens and spare ones, hidden)
         for number, layer in enumerate(self._layers[:depth], 1):
             if number < depth or read is None:
-                x = layer(x, groups)
+                x = layer(x, attention)
             elif once:
                 x = self._read_once(depth)(x, pack.lengths, read)
             else:
-                x = layer(x, groups, read)
+                x = layer(x, attention, read)
         if depth == 0 and read is not None:
             x = x[read]
         return x[: pack.tokens if rows is None else len(rows)]
@@ -300,11 +300,10 @@ class Layer:
     down: Any
     norm: Head
 
-    def __call__(self, x: Tensor, groups: Sequence[Group], rows: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, attention: Attention, rows: Tensor | None = None) -> Tensor:
         """With `rows`, only these come out, though they have looked at all."""
         qkv = self.query_key_value(x).view(len(x), 3, self.heads, -1)  # (tokens, 3, heads, width)
-        q, k, v = qkv.unbind(1)
-        context = attend(q, k, v, groups, scale=q.shape[-1] ** -0.5).flatten(1)  # (tokens, hidden)
+        context = attention.attend(qkv, scale=qkv.shape[-1] ** -0.5).flatten(1)  # (tokens, hidden)
         if rows is not None:
             context, x = context[rows], x[rows]
         return self.after_attention(context, x)

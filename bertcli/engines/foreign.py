@@ -2,7 +2,7 @@
 
 Where the architecture lets its attention be handed a function, packs run as one long sequence as they do in
 the family; what cannot be packed (relative positions) runs padded, in batches of near-equal length. The
-groups of the pack that is running reach the function through a context variable, so that several threads can
+arrangement of the pack that is running reaches it through a context variable, so that several threads can
 run packs of their own at once.
 """
 
@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from bertcli.engines.attention import Group, arrange, attend, rounded_count, rounded_length
+from bertcli.engines.attention import Attention, arrange
 from bertcli.engines.device import ROUND_ROWS, UNEVEN
 from bertcli.engines.linear import prepack
 from bertcli.engines.loading import load
+from bertcli.engines.rounding import rounded_count, rounded_length
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +89,8 @@ class Foreign:
         spare = (0, -pack.tokens % ROUND_ROWS[self._device.type])
         first = _FIRST_POSITION[self._checkpoint.model_type](self._encoder.config)
         positions = np.pad(pack.positions() + first, spare, constant_values=first)
-        with _running(arrange(pack.lengths, self._device)):
+        heads = self._checkpoint.attention_heads
+        with _running(arrange(pack.lengths, heads, self._dtype, self._device)):
             states = self._run(
                 np.pad(pack.ids(), spare)[None],
                 np.pad(pack.types(), spare)[None],
@@ -105,7 +107,7 @@ class Foreign:
             real = np.arange(lengths[-1]) < lengths[:, None]  # (windows, longest)
             tokens = slice(pack.starts[first], pack.starts[first] + lengths.sum())
             texts, longest = real.shape
-            room = (rounded_count(texts), rounded_length(longest))  # see attention.attend
+            room = (rounded_count(texts), rounded_length(longest))
             real = np.pad(real, [(0, most - size) for most, size in zip(room, real.shape, strict=True)])
             padded = np.full(room, self._encoder.config.pad_token_id)
             padded[real] = ids[tokens]
@@ -139,17 +141,17 @@ def _both_ends(output: Any) -> Tensor:
     return torch.stack([output.start_logits, output.end_logits], dim=-1)
 
 
-_groups: ContextVar[Sequence[Group]] = ContextVar("groups")
+_attention: ContextVar[Attention] = ContextVar("attention")
 
 
 @contextmanager
-def _running(groups: Sequence[Group]) -> Iterator[None]:
-    """Make `groups` those that attention follows in this thread."""
-    token = _groups.set(groups)
+def _running(attention: Attention) -> Iterator[None]:
+    """Make `attention` that of the pack which runs in this thread."""
+    token = _attention.set(attention)
     try:
         yield
     finally:
-        _groups.reset(token)
+        _attention.reset(token)
 
 
 def packed_attention(
@@ -164,12 +166,12 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """What transformers calls: (1, heads, tokens, width) -> (1, tokens, heads, width)."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    return attend(q, k, v, _groups.get(), scale, sliding_window)[None], None
+    qkv = torch.stack([tensor[0].transpose(0, 1) for tensor in (query, key, value)], 1)
+    return _attention.get().attend(qkv, scale, sliding_window)[None], None
 
 
 def _no_mask(**kwargs: Any) -> None:
-    """A pack needs no mask: its groups say it all."""
+    """A pack needs no mask: its arrangement says it all."""
 
 
 AttentionInterface.register(_ATTENTION, packed_attention)

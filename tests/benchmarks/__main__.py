@@ -96,7 +96,7 @@ def parsed() -> argparse.Namespace:
         "--texts", type=int, default=TEXTS, help="of mixed lengths; of the others as many tokens"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="that are timed; medians are told")
-    parser.add_argument("--quick", action="store_true", help="few texts of mixed lengths, one model, three rounds")
+    parser.add_argument("--quick", action="store_true", help="few mixed texts, one model, three rounds")
     parser.add_argument("--peers", default="build/peers", help="where the peers are installed")
     parser.add_argument("--work", default=str(Path(tempfile.gettempdir(), "bertcli-benchmarks")))
     parser.add_argument("--report", help="a Markdown file to write")

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bertcli.engines.attention import arrange, attend, attend_once, rounded_count, rounded_length
+from bertcli.engines.attention import arrange, attend_once
 from bertcli.engines.device import ATTENTION_STEP
+from bertcli.engines.powers import _SCORES, pieces
+from bertcli.engines.rounding import rounded_count, rounded_length
 
 HEADS, WIDTH = 3, 8
 SCALE = WIDTH**-0.5
@@ -17,6 +19,11 @@ def make_pack(lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     query, key, value = torch.randn(3, sum(lengths), HEADS, WIDTH, generator=generator)
     return query, key, value
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], reach: int | None = None) -> Tensor:
+    attention = arrange(lengths, query.shape[1], query.dtype, torch.device("cpu"))
+    return attention.attend(torch.stack([query, key, value], 1), SCALE, reach)
 
 
 def expect(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], reach: int | None) -> Tensor:
@@ -38,7 +45,7 @@ def difference(
     query, key, value = (tensor.to(dtype) for tensor in make_pack(lengths))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ATTENTION_STEP, "cpu", step)
-        answer = attend(query, key, value, arrange(lengths, torch.device("cpu")), SCALE, reach)
+        answer = attend(query, key, value, lengths, reach)
     assert answer.shape == query.shape
     return float((answer.double() - expect(query, key, value, lengths, reach)).abs().max())
 
@@ -88,11 +95,11 @@ def test_one_query_of_each_sequence_sees_what_it_sees_among_all(
 @pytest.mark.parametrize("score", [20.0, 100.0, 3000.0])
 def test_scores_too_large_for_powers_are_noticed(score: float) -> None:
     """Every token looks at itself alone."""
-    lengths = [5, 5, WIDTH]
+    lengths = [5, 5, WIDTH - 1, WIDTH]
     tokens = torch.cat([torch.eye(WIDTH)[:length] for length in lengths])[:, None].expand(-1, HEADS, -1)
     tokens = (tokens * (score / SCALE) ** 0.5).bfloat16()
     value = make_pack(lengths)[2].bfloat16()
-    answer = attend(tokens, tokens, value, arrange(lengths, torch.device("cpu")), SCALE)
+    answer = attend(tokens, tokens, value, lengths)
     assert (answer - value).abs().max() < 0.02
 
 
@@ -102,7 +109,7 @@ def test_scores_too_small_for_powers_are_noticed(score: float) -> None:
     lengths = [5, 5, 33]
     query = torch.full((sum(lengths), HEADS, WIDTH), (-score / SCALE / WIDTH) ** 0.5).bfloat16()
     value = make_pack(lengths)[2].bfloat16()
-    answer = attend(query, -query, value, arrange(lengths, torch.device("cpu")), SCALE)
+    answer = attend(query, -query, value, lengths)
     means = [part.float().mean(0).expand(len(part), -1, -1) for part in value.split(lengths)]
     assert (answer - torch.cat(means)).abs().max() < 0.02
 
@@ -122,8 +129,18 @@ def test_more_sequences_than_fit_at_once() -> None:
     assert difference([300] * 9 + [310] * 2, torch.bfloat16) < 0.05
 
 
-def test_rows_behind_the_last_sequence_come_out_as_zeros() -> None:
-    query, key, value = make_pack([3, 4, 5])
-    answer = attend(query, key, value, arrange([3, 4], torch.device("cpu")), SCALE)
+@given(matrices=st.integers(1, 7000), length=st.sampled_from([8, 24, 64, 256, 512, 8192]))
+def test_pieces_hold_all_and_little_more(matrices: int, length: int) -> None:
+    found = list(pieces(matrices, length))
+    sizes = [piece.stop - piece.start for piece in found]
+    assert [piece.start for piece in found] == [sum(sizes[:number]) for number in range(len(sizes))]
+    assert all(size & (size - 1) == 0 and size * length**2 <= max(_SCORES, length**2) for size in sizes)
+    assert matrices <= sum(sizes) <= matrices + max(0, (1 << 15) // length**2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_behind_the_last_sequence_come_out_as_zeros(dtype: torch.dtype) -> None:
+    query, key, value = (tensor.to(dtype) for tensor in make_pack([3, 4, 5]))
+    answer = attend(query, key, value, [3, 4])
     assert (answer[7:] == 0).all()
     assert (answer[:7] != 0).all()

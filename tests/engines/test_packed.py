@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bertcli.engines import Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, attention, device, linear
+from bertcli.engines import Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, device, linear
 from bertcli.engines.family import Family
 from bertcli.engines.foreign import Foreign
 from bertcli.engines.packed import Packed
+from bertcli.engines.rounding import rounded_length
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from tests.checkpoints import FAMILIES
@@ -241,8 +242,8 @@ class Sizes(TorchDispatchMode):
         name = str(func)
         if name.startswith(("mkldnn._linear_pointwise", "aten.addmm", "aten.mm")):
             self.rows.add(args[0].shape[:-1].numel() if name.startswith("mkldnn") else args[-2].shape[0])
-        elif name.startswith("aten.bmm"):
-            self.attention.add(tuple(args[0].shape[:2]))
+        elif name.startswith(("aten.bmm", "aten.baddbmm")):
+            self.attention.add(tuple(args[-2].shape[:2]))
         return func(*args, **(kwargs or {}))
 
 
@@ -258,7 +259,7 @@ def test_products_have_few_sizes(checkpoints: Make, family: str) -> None:
             lengths = chance.integers(3, 60, chance.integers(1, 90))
             engine.forward_all(make_windows(checkpoint, lengths.tolist()), asks or [Pooled("mean")])
     assert 1 < len(sizes.rows) < 60
-    assert all(length == attention.rounded_length(length) for _, length in sizes.attention)
+    assert all(length == rounded_length(length) for _, length in sizes.attention)
     assert len(sizes.attention) < 110
     assert sizes.attention or family == "mpnet"  # whose attention is torch's own
 
