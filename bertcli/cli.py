@@ -21,23 +21,26 @@ from bertcli.parameters import called
 
 COMMANDS = MappingProxyType(
     {
-        "label": "bertcli.commands.label",
-        "fill": "bertcli.commands.fill",
-        "embed": "bertcli.commands.embed",
-        "tag": "bertcli.commands.tag",
-        "score": "bertcli.commands.score",
-        "attention": "bertcli.commands.attention",
-        "answer": "bertcli.commands.answer",
-        "search": "bertcli.commands.search",
-        "train": "bertcli.commands.train",
-        "evaluate": "bertcli.commands.evaluate",
-        "compare": "bertcli.commands.compare",
-        "models": "bertcli.commands.models",
-        "bench": "bertcli.commands.bench",
-        "completion": "bertcli.commands.completion",
+        "label": "Label each text: with the model's own classes, or with any labels you name.",
+        "fill": "Predict the words behind [MASK].",
+        "embed": "Export embeddings, of texts or of their tokens, from any layer.",
+        "tag": "Label the words of each text: named entities, parts of speech.",
+        "score": "Score each text: how likely the model holds it, and which words surprise it.",
+        "attention": "Show how much each token of a text looks at each other.",
+        "answer": "Find the answer to a question in each text.",
+        "search": "Find the texts nearest to a query, by the cosine of their embeddings.",
+        "train": "Train a model of your own, from a file or from a recipe.",
+        "evaluate": "Measure a model on a file that holds the right answers.",
+        "compare": "Compare two files of answers, or two models: what flipped, what drifted.",
+        "models": "List, describe, check and download models.",
+        "bench": "Measure this machine on texts of your own, and find the settings that serve them best.",
+        "completion": "Print the completion script for a shell.",
     }
 )
-"""The commands in the order of the help page: each has its name in a module that is imported when needed."""
+"""The commands in the order of the help page, with the first sentence of each one's own: so that listing them
+imports none."""
+MODULE = "bertcli.commands.{}"
+"""Where a command is found, under its own name."""
 
 INTERRUPTED = 130
 MEMORY_HINT = "a smaller --batch-tokens or --max-length needs less"
@@ -50,9 +53,12 @@ class Commands(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        found = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        found = getattr(import_module(MODULE.format(cmd_name)), cmd_name)
         assert isinstance(found, click.Command)
         return found
+
+    def summaries(self, ctx: click.Context) -> list[tuple[str, str]]:
+        return list(COMMANDS.items())
 
 
 @click.group(

@@ -110,10 +110,13 @@ class Group(click.Group):
         raise UsageError(f"no such command: {args[0]}", hint=hint)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(self.summaries(ctx))
+
+    def summaries(self, ctx: click.Context) -> list[tuple[str, str]]:
         """The commands with their whole first sentence, where click would cut it to a line."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, found.get_short_help_str(200)) for name, found in commands if found])
+        return [(name, found.get_short_help_str(200)) for name, found in commands if found]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_commands(ctx, formatter)

@@ -28,7 +28,8 @@ _act: Act = lambda name, **arguments: None  # noqa: E731
 
 def fake_cli(monkeypatch: pytest.MonkeyPatch, act: Act) -> Callable[[list[str]], int]:
     """`cli.main` with the commands label, embed and `models info`, which call `act`."""
-    monkeypatch.setattr(cli, "COMMANDS", dict.fromkeys(("label", "embed", "models"), __name__))
+    monkeypatch.setattr(cli, "COMMANDS", dict.fromkeys(("label", "embed", "models"), "Do it."))
+    monkeypatch.setattr(cli, "MODULE", __name__)
     monkeypatch.setitem(globals(), "_act", act)
     return cli.main
 

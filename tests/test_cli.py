@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import bertcli
@@ -158,6 +159,14 @@ def test_the_help_page_lists_the_commands_in_their_order(
     assert places == sorted(places)
 
 
+def test_the_help_page_says_of_each_command_what_the_command_says_of_itself() -> None:
+    context = click.Context(cli.cli)
+    for name, summary in cli.COMMANDS.items():
+        command = cli.cli.get_command(context, name)
+        assert command is not None
+        assert command.get_short_help_str(200) == summary
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 def test_a_help_page_has_its_headings_in_order_and_fits_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
@@ -183,7 +192,7 @@ import sys
 sys.path.insert(0, {folder!r})
 from bertcli import cli
 from bertcli.__main__ import main
-cli.COMMANDS = {{"label": "label_module"}}
+cli.COMMANDS, cli.MODULE = {{"label": ""}}, "label_module"
 main()
 """
 
