@@ -64,9 +64,9 @@ class Powers:
 class Stack:
     """Sequences from the row `start` to before `stop` of the pack, filled up to one `length`.
 
-    `rows` (3 * matrices * length) says which of the rows of queries, keys and values stands where, `back`
-    (tokens * heads) where each row of the answer is found; `real` (matrices, 1, length - shortest) is zero
-    where a key is none, in the columns where that may be.
+    `back` (tokens * heads) says where each row of the answer is found, and `_rows` (3 * matrices * length)
+    which of the pack's rows stand where among its queries, keys and values; `_real` (matrices, 1, length -
+    shortest) is zero where a key is none, in the columns where that may be.
     """
 
     def __init__(self, lengths: NDArray[np.int64], length: int, start: int, heads: int) -> None:

@@ -30,7 +30,7 @@ from tests.benchmarks.report import Measured
 
 TASKS = ("embed", "label", "label-77", "fill", "tag")
 SHAPED_TASKS = ("embed", "label")  # what more classes, masks or tags cost does not hang on a text's length
-BASE_TASKS = ("embed", "label", "fill")
+BASE_TASKS = ("embed", "label")
 ROUNDS, QUICK_ROUNDS = 5, 3
 TEXTS, QUICK_TEXTS = 256, 96
 FEWER_FOR_BASE = 4  # times: a token takes eight times as long
