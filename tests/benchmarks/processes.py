@@ -40,9 +40,11 @@ class Process:
 def measured(
     fill: Path, embed: Path, texts: Path, peers: Path, rounds: int, folder: Path
 ) -> Iterator[Process]:
-    """A first answer, a file embedded, and a help page, each beside its peer."""
+    """A first answer, a file embedded, and a help page, each beside its peer. All run in `folder`, so that
+    it is the installed bertcli that runs, compiled as a user's is."""
+    fill, embed, texts, peers = (path.absolute() for path in (fill, embed, texts, peers))
     ours = [sys.executable, "-m", "bertcli"]
-    out = str(folder / "out.npy")
+    out = str(folder.absolute() / "out.npy")
     groups: Sequence[dict[str, list[str]]] = (
         {
             "a script with transformers' pipeline": [str(peers), "-c", FILL, str(fill)],
@@ -58,14 +60,14 @@ def measured(
         {"`python -c pass`": [sys.executable, "-c", "pass"], "`bertcli --help`": [*ours, "--help"]},
     )  # fmt: skip
     for group in groups:
-        yield from _in_turn(group, rounds)
+        yield from _in_turn(group, rounds, folder)
 
 
-def _in_turn(commands: dict[str, list[str]], rounds: int) -> Iterator[Process]:
+def _in_turn(commands: dict[str, list[str]], rounds: int, folder: Path) -> Iterator[Process]:
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
-            seconds = _run(command)
+            seconds = _run(command, folder)
             if number:  # the first fills the page cache
                 runs[name].append(seconds)
     base: float | None = None
@@ -75,10 +77,10 @@ def _in_turn(commands: dict[str, list[str]], rounds: int) -> Iterator[Process]:
         yield Process(name, wall, cpu, base / wall)
 
 
-def _run(command: list[str]) -> tuple[float, float]:
+def _run(command: list[str], folder: Path) -> tuple[float, float]:
     """(wall, CPU) seconds."""
     before, began = os.times(), perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
     wall, after = perf_counter() - began, os.times()
     cpu = after.children_user - before.children_user + after.children_system - before.children_system
     return wall, cpu
