@@ -5,7 +5,7 @@
 
 Shapes are written at the line that makes them: n windows of `length` tokens, `hidden` numbers a token.
 Handles `model_type: bert` with absolute positions. Windows of equal length run together, so that nothing is
-ever padded. Weights are read when they are first needed, and of the embeddings only the rows in use: a short
+ever padded. Weights are read when they are needed, and of the embeddings only the rows in use: a short
 question is answered before torch would have been imported.
 """
 
@@ -75,7 +75,8 @@ class Instant:
         self._prefix = checkpoint.encoder_prefix
         self._eps = np.float32(checkpoint.config.get("layer_norm_eps", 1e-12))
         self._activation = ACTIVATIONS[checkpoint.config.get("hidden_act", "gelu")]
-        self._read = Kept(checkpoint.weights).read
+        kept = Kept(checkpoint.weights)
+        self._read, self._product = kept.read, kept.product
 
     @staticmethod
     def supports(checkpoint: Checkpoint) -> str | None:
@@ -197,13 +198,13 @@ class Instant:
             decoder = f"{self._prefix}embeddings.word_embeddings"
         own = name + "decoder.bias" in self._checkpoint.weights
         bias = self._read(name + ("decoder.bias" if own else "bias"))
-        return x @ self._read(decoder + ".weight").T + bias
+        return self._product(x, decoder + ".weight") + bias
 
     # The weights
 
     def _linear(self, name: str, x: Array) -> Array:
         """x·Wᵀ + b"""
-        y: Array = x @ self._read(name + ".weight").T
+        y: Array = self._product(x, name + ".weight")
         y += self._read(name + ".bias")
         return y
 
