@@ -97,12 +97,13 @@ class Weights:
         return self._find(name).dtype
 
     def read(
-        self, name: str, room: NDArray[np.float32] | None = None, rows: slice = slice(None)
+        self, name: str, room: NDArray[np.float32] | None = None, rows: slice | None = None
     ) -> NDArray[np.float32]:
         """The tensor, or some of its rows, as float32. A float32 tensor is a read-only view of the file,
         everything else a copy, in `room` (flat, of the same size) where that is given."""
         stored = self._find(name)
-        return as_float32(self._raw(stored)[rows], stored.dtype, room)
+        raw = self._raw(stored)
+        return as_float32(raw if rows is None else raw[rows], stored.dtype, room)
 
     def rows(self, name: str, ids: Sequence[int] | NDArray[Any]) -> NDArray[np.float32]:
         """The rows `ids`, of any shape, as float32: (*ids.shape, ...). Other rows are not read."""
