@@ -197,6 +197,7 @@ class Telling:
 
 
 def _among_vectors(request: Request, path: str, stdout: BinaryIO, held: ExitStack) -> int:
+    from bertcli.search.rows import RecordSpool
     from bertcli.search.vectors import open_vectors
 
     began = time.monotonic()
@@ -205,7 +206,11 @@ def _among_vectors(request: Request, path: str, stdout: BinaryIO, held: ExitStac
     with _answers(request, stdout, rows.names, rows.text_field) as sink:
         found: Iterable[Result] = _found(request, vectors, rows)
         if request.duplicates is None:
-            found = list(found)  # a few: none is shown when the record of one cannot be had
+            found = list(found)  # a few: none is shown when the records turn out to be others
+        elif isinstance(rows, RecordSpool):
+            rows.record(len(vectors) - 1)  # may be asked for in any order from now on
+        if isinstance(rows, RecordSpool):
+            rows.refuse_unless(len(vectors))
         for result in found:
             sink.write(result)
     console.say(f"{grouped(len(vectors))} vectors searched · {duration(time.monotonic() - began)}")

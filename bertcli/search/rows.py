@@ -66,6 +66,15 @@ class RecordSpool:
         index, fields, text, where = pickle.loads(self._file.read(self._starts[row + 1] - self._starts[row]))
         return Record(index, fields, text, where=where)
 
+    def refuse_unless(self, count: int) -> None:
+        """Raise InputError unless there are as many in all. Those not read so far are gone then."""
+        total = len(self) + sum(1 for _ in self._records)
+        if total != count:
+            raise InputError(
+                f"there are {total} records, and {count} embeddings to go with them",
+                hint="name the files they were made from, all of them and in the same order",
+            )
+
     def close(self) -> None:
         self._file.close()
 

@@ -195,3 +195,18 @@ def test_no_hit_is_shown_when_the_record_of_another_cannot_be_had(
     Path("few.txt").write_text(first + "\n")
     told = error(capsys, first, "few.txt", "--embeddings", "x.npy", "-m", model, "-k", "2", code=1)
     assert "only 1, to go with the embeddings" in told
+
+
+@pytest.mark.parametrize("asked", [["-k", "1"], ["--near-duplicates", "0.9"]])
+@pytest.mark.parametrize("more", [-1, 1])
+def test_as_many_records_as_embeddings_or_none(
+    checkpoints: Make, capsys: Capture, texts: str, asked: list[str], more: int
+) -> None:
+    model = checkpoints("sentence")
+    embed(model, "-o", "x.npy")
+    lines = Path("texts.txt").read_text().splitlines()
+    Path("others.txt").write_text("\n".join(lines[:-1] if more < 0 else [*lines, "one more"]) + "\n")
+    query = [lines[0]] if asked[0] == "-k" else []
+    told = error(capsys, *query, "others.txt", "--embeddings", "x.npy", "-m", model, *asked, code=1)
+    assert f"{len(lines) + more}" in told
+    assert "embeddings" in told
