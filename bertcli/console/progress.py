@@ -52,6 +52,7 @@ class Bar:
         self._start = 0
         self._taken = taken
         self._before = 0
+        self._done = 0.0
 
     def __enter__(self) -> Bar:
         messages.make_room(self)
@@ -83,6 +84,8 @@ class Bar:
             start = self._start / self._source.size
             done = min(self._source.position / self._source.size, 1.0) - start  # since the bar began
             done *= self._answered(records)
+            # texts are of different lengths, so reading on may make this smaller: a bar never goes back
+            self._done = done = max(self._done, done)
             share = start + done
             parts.append(f"{share:4.0%}")
             if done > 0:

@@ -65,6 +65,17 @@ def test_what_is_read_ahead_is_not_done() -> None:
         assert " 100% " in bar.line(4000, 8.0, 50)
 
 
+def test_a_bar_never_goes_back() -> None:
+    reading = Reading(position=0)
+    read = 0
+    with Bar(reading, shown=False, taken=lambda: read) as bar:
+        reading.position, read = 500, 10  # long texts first
+        assert " 50% " in bar.line(10, 1.0, 50)
+        reading.position, read = 1000, 1000
+        assert " 50% " in bar.line(20, 2.0, 50)
+        assert " 90% " in bar.line(900, 4.0, 50)
+
+
 @given(st.integers(0, 10**9), st.just(0.0) | st.floats(0.1, 1e6), st.integers(1, 120), st.integers(0, 2000))
 def test_the_line_never_wraps(records: int, seconds: float, width: int, position: int) -> None:
     line = Bar(Reading(position=position), shown=True).line(records, seconds, width)
