@@ -173,6 +173,13 @@ def test_other_answers_are_shown_field_by_field() -> None:
     assert table(done, layout=layout) == ('score -12.3457  tokens 8  words [{"word":"a"}]  none -  a text\n')
 
 
+def test_a_long_text_between_fields_says_that_it_goes_on() -> None:
+    layout = Layout("other", ("text",), ("words",), REMARKS, "text")
+    shown = table(result({"words": 9}, text="so long a story " * 99), layout=layout, width=60)
+    assert shown.endswith("…\n")
+    assert len(shown) < 700
+
+
 def test_one_text_is_not_repeated() -> None:
     layout = Layout("label", ("text",), ("label", "score"), REMARKS, "text", echo=False)
     assert table(praise("I loved it"), layout=layout) == "0.7500 ━━━━━━━╸    praise\n"

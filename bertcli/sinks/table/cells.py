@@ -18,8 +18,9 @@ LONGEST_CHARACTER = 8  # code points of one cell that are looked at before a lon
 
 
 def shown(text: str, cells: int | None) -> str:
-    """The text made visible, and no more of it than can matter in `cells`."""
-    return visible(text if cells is None else text[: LONGEST_CHARACTER * (cells + 1)])
+    """The text made visible, and no more of it than can matter in `cells`; … stands for the rest."""
+    most = len(text) if cells is None else LONGEST_CHARACTER * (cells + 1)
+    return visible(text[:most]) + ("…" if len(text) > most else "")
 
 
 def measured(text: str) -> int:
