@@ -69,8 +69,6 @@ def run(
                 started.append((block, workers.start(block)))
             while started and (block is None or len(started) >= BLOCKS_AHEAD):
                 results.write(*started.popleft())
-            if block is None:
-                sink.flush()
         while started:
             results.write(*started.popleft())
 
@@ -86,7 +84,8 @@ class Results:
     keeper: Keeper | None
 
     def write(self, block: Block, running: Running) -> None:
-        """Wait for a block's packs and write its results."""
+        """Wait for a block's packs and write its results, for whoever reads them to see: `head` may have
+        enough."""
         for number, (pack, future) in enumerate(running, 1):
             pack.settle(future.result())
             self.receipt.expect(len(block.entries) * number // len(running))
@@ -98,5 +97,6 @@ class Results:
             if self.max_errors is not None and failed >= self.max_errors:
                 noun = "record" if failed == 1 else "records"
                 raise StoppedEarlyError(f"stopped: {failed} {noun} failed", where=result.record.where)
+        self.sink.flush()
         if self.keeper is not None and block.whole:
             self.keeper.keep(block)

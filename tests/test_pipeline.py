@@ -66,11 +66,14 @@ def test_packs_respect_the_budget_and_hold_neighbours_in_length(texts, pack):
         assert len(windows) == 1 or sum(map(len, windows)) <= pack
 
 
-def test_records_are_expected_pack_by_pack_before_they_are_written():
+def test_records_are_expected_pack_by_pack_and_seen_block_by_block():
     count = Count()
-    carry(["abc"] * 2 + [f"{number:03}" for number in range(6)], plan=Plan(6, look_ahead=21), count=count)
+    sink = carry(
+        ["abc"] * 2 + [f"{number:03}" for number in range(6)], plan=Plan(6, look_ahead=21), count=count
+    )
     assert count.expected == [3, 5, 7, 8]  # blocks of 3, 4 and 1 records in packs of 2 texts
     assert count.seen == 8
+    assert sink.flushes == [3, 7, 8]
 
 
 @pytest.mark.parametrize(
