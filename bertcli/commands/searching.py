@@ -7,6 +7,7 @@ like, duplicates   texts are embedded into a temporary file first, for they are 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -93,6 +94,8 @@ def _among_texts(request: Request, stdout: BinaryIO, held: ExitStack) -> int:
     held.callback(source.close)
     if source.prompt:
         raise UsageError("there is nothing to search", hint="name files, or pipe text in")
+    if not request.inputs.files and any(map(os.path.isfile, request.queries)):
+        console.warn(f"{request.queries[0]} is a file, and taken as the query; the texts come from stdin")
     look = _ranked if request.queries else _compared
     try:
         with _answers(request, stdout, source.field_names, source.text_field) as sink:

@@ -70,6 +70,9 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
     form: str | None = "txt" if options.null else options.form
     if source.prompt:
         return _read(form or "txt", source.chunks(), options, encoding="utf-8")
+    if form is None and source.path.lower().endswith(".npy"):
+        hint = f"`bertcli search QUERY --embeddings {source.path}` searches among them"
+        raise UsageError("holds vectors and no text", where=source.path, hint=hint)
     chunks = source.unpacked()
     if form is None:
         head, chunks = look(chunks, _may_become_parquet)

@@ -210,3 +210,12 @@ def test_as_many_records_as_embeddings_or_none(
     told = error(capsys, *query, "others.txt", "--embeddings", "x.npy", "-m", model, *asked, code=1)
     assert f"{len(lines) + more}" in told
     assert "embeddings" in told
+
+
+def test_a_file_in_the_place_of_the_query_is_told(
+    checkpoints: Make, capsys: Capture, texts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
+    capsys.readouterr()
+    assert cli.main(["search", "texts.txt", "-m", str(checkpoints("sentence"))]) == 0
+    assert "texts.txt is a file, and taken as the query" in capsys.readouterr().err

@@ -219,3 +219,11 @@ def test_closing_in_the_middle_is_harmless(lines: Path) -> None:
     source.close()
     source.close()
     assert [record.text for record in records] == ["two"]  # what had been read is still there
+
+
+def test_an_array_of_vectors_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "docs.npy"
+    file.write_bytes(b"\x93NUMPY")
+    with pytest.raises(UsageError, match="holds vectors and no text") as caught:
+        read(file)
+    assert "--embeddings" in (caught.value.hint or "")
