@@ -211,7 +211,7 @@ def _among_vectors(request: Request, path: str, stdout: BinaryIO, held: ExitStac
         if request.duplicates is None:
             found = list(found)  # a few: none is shown when the records turn out to be others
         elif isinstance(rows, RecordSpool):
-            rows.record(len(vectors) - 1)  # may be asked for in any order from now on
+            rows.load()
         if isinstance(rows, RecordSpool):
             rows.refuse_unless(len(vectors))
         for result in found:

@@ -66,6 +66,11 @@ class RecordSpool:
         index, fields, text, where = pickle.loads(self._file.read(self._starts[row + 1] - self._starts[row]))
         return Record(index, fields, text, where=where)
 
+    def load(self) -> None:
+        """Set down all that are left: any of them may be asked for."""
+        for record in self._records:
+            self.add(record)
+
     def refuse_unless(self, count: int) -> None:
         """Raise InputError unless there are as many in all. Those not read so far are gone then."""
         total = len(self) + sum(1 for _ in self._records)

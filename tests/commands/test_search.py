@@ -212,6 +212,14 @@ def test_as_many_records_as_embeddings_or_none(
     assert "embeddings" in told
 
 
+def test_among_no_vectors_there_are_no_duplicates(run: Run) -> None:
+    import numpy as np
+
+    np.save("none.npy", np.empty((0, 3), dtype=np.float32))
+    Path("none.txt").write_text("")
+    assert run("none.txt", "--near-duplicates", "0.9", "--embeddings", "none.npy") == []
+
+
 def test_a_file_in_the_place_of_the_query_is_told(
     checkpoints: Make, capsys: Capture, texts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
