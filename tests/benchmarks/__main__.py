@@ -51,7 +51,11 @@ def main() -> None:
         asked = texts.shaped(lines, shape, count)
         asked = texts.masked(asked, MASK) if task == "fill" else asked
         print(f"{task}, {model.name}, {shape}", file=sys.stderr)
-        found.append(compared(task, model, shape, asked, pythons, options.rounds, folder))
+        measured = compared(task, model, shape, asked, pythons, options.rounds, folder)
+        if measured.broken is not None:
+            print(f"  left out: {measured.broken}", file=sys.stderr)
+            continue
+        found.append(measured)
         print("\n".join(report.contest(found[-1])), flush=True)
         write(options, told, found)
     if not options.no_processes:

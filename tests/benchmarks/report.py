@@ -49,7 +49,13 @@ class Measured:
         return next(each for each in self.outcomes if each.contestant.options.get("own"))
 
     @property
-    def equal(self) -> Outcome:
+    def broken(self) -> str | None:
+        """Why there is nothing to compare: what all is compared with, or bertcli, did not work."""
+        failed = [each for each in (self.outcomes[0], self.ours) if not each.seconds]
+        return f"{failed[0].contestant.name}: {failed[0].failed}" if failed else None
+
+    @property
+    def equal(self) -> Outcome | None:
         """The fastest run of what people run that computes in the same dtype."""
         dtype = self.ours.contestant.options["dtype"]
         return min(
@@ -61,6 +67,7 @@ class Measured:
                 and each.contestant.options.get("dtype", "float32") == dtype
             ),
             key=lambda each: each.median,
+            default=None,
         )
 
 
@@ -69,12 +76,12 @@ def summary(found: Sequence[Measured]) -> Iterator[str]:
     yield "| | texts/s | to defaults | to the same dtype | answers | of the matrix limit |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for each in found:
-        ours = each.ours
+        ours, equal = each.ours, each.equal
         cells = [
             each.title,
             _rate(each.texts / ours.median),
             f"{each.ratio(ours):.1f}",
-            f"{each.equal.median / ours.median:.1f}",
+            "" if equal is None else f"{equal.median / ours.median:.1f}",
             f"{ours.likeness:.5f}",
             f"{each.share(ours):.0%}",
         ]
