@@ -25,6 +25,11 @@ def characters(record: Record) -> int:
     return len(record.text or "") + len(record.pair or "")
 
 
+def _is_last(item: Record | BaseException) -> bool:
+    """Whether nothing comes behind it."""
+    return item is END or isinstance(item, BaseException)
+
+
 class Feed:
     """Hands out the records of an input that never pauses.
 
@@ -66,13 +71,14 @@ class Feed:
         amount = sum(weigh(item) for item in self._ahead if isinstance(item, Record))
         deadline = time.monotonic() + patience
         while amount <= enough:
+            if self._ahead and _is_last(self._ahead[-1]):
+                return amount
             item = self._next_until(deadline)
             if item is PAUSE:
                 return None
             self._ahead.append(item)
-            if item is END or isinstance(item, BaseException):
-                return amount
-            amount += weigh(item)
+            if isinstance(item, Record):
+                amount += weigh(item)
         return None
 
     def _next(self, wait: bool) -> Record | BaseException:

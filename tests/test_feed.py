@@ -29,6 +29,12 @@ def test_looking_ahead_loses_nothing(texts, enough, live):
     assert drain(feed) == texts
 
 
+def test_an_input_that_is_over_is_waited_for_no_longer():
+    feed = LiveFeed(records([]))
+    assert feed.first() is END
+    assert feed.measure(1000, patience=1000) == 0
+
+
 def test_a_live_input_that_does_not_end_is_of_unknown_size():
     more = threading.Event()
 
