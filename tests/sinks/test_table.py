@@ -77,6 +77,27 @@ def test_several_labels_stand_under_their_text() -> None:
     )
 
 
+def test_several_heads_stand_under_their_text() -> None:
+    names = ("mood_label", "mood_score", "topic_label", "topic_score")
+    results = [
+        result(dict(zip(names, ("glad", 0.9, None, 0.25), strict=True)), text="yes"),
+        result(dict(zip(names, ("sad", 0.5, "sport", 1.0), strict=True)), text="no"),
+    ]
+    assert table(*results, layout=Layout("label", ("text",), names, REMARKS, "text")) == (
+        "yes\n  0.9000 ━━━━━━━━━   mood   glad\n  0.2500 ━━╸         topic  -\n\n"
+        "no\n  0.5000 ━━━━━       mood   sad\n  1.0000 ━━━━━━━━━━  topic  sport\n"
+    )
+
+
+def test_a_hit_of_a_negative_cosine_stands_in_its_columns() -> None:
+    found = [
+        result({"rank": rank, "score": score, "where": f"a:{rank}"}, text="text")
+        for rank, score in enumerate((0.25, -0.25), 1)
+    ]
+    lines = table(*found, layout=Layout("search", ("text",), tuple(found[0].values), REMARKS, "text"))
+    assert lines == "a:1  0.2500 ━━╸         text\na:2  -0.2500            text\n"
+
+
 def test_a_fill_shows_the_filled_sentence() -> None:
     results = [fill("Paris is in [MASK].", "france"), fill("[MASK] and [MASK]", "you", "me")]
     assert table(*results, layout=FILL, width=80) == (

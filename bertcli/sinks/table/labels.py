@@ -1,6 +1,8 @@
-"""Labels in a table: one a line with its text, or several under it."""
+"""Labels in a table: one a line with its text, or several under it, of one head or of several."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from bertcli.console.drawing import BOLD, DIM
 from bertcli.records import Result
@@ -31,6 +33,32 @@ class LabelView:
         labelled = (padded(name, self._cells) if text else name, DIM if label is None else BOLD)
         score = page.score(result.values["score"])
         return [[*page.id(result), *score, labelled, ("  ", ""), *page.remarks(result), *text]]
+
+
+class HeadsView:
+    """The text, and under it a line for each of several label heads."""
+
+    separate = True
+
+    def __init__(self, page: Page, heads: Sequence[str]) -> None:
+        self._page = page
+        self._heads = heads
+        self._cells = max(map(measured, heads))
+
+    def header(self) -> list[Line]:
+        return []
+
+    def lines(self, result: Result) -> list[Line]:
+        page, values = self._page, result.values
+        heading = page.heading(result)
+        indent: Line = [("  ", "")] if heading else []
+        lines = [heading] if heading else []
+        for head in self._heads:
+            label = values[f"{head}_label"]
+            named = ("-", DIM) if label is None else (shown(str(label), page.width), BOLD)
+            score = page.score(values[f"{head}_score"])
+            lines.append([*indent, *score, (padded(head, self._cells) + "  ", DIM), named])
+        return lines
 
 
 class LabelsView:

@@ -74,11 +74,11 @@ class Page:
         return [[(part.replace(NO_BREAK, " "), style) for part, style in line] for line in lines]
 
     def score(self, score: float | None) -> Line:
-        """A probability with its bar, `score_cells` wide."""
+        """A probability or cosine with its bar, `score_cells` wide; a negative one has no bar."""
         if score is None:
             return [(" " * self.score_cells, "")]
-        bar = meter(score, self.bar_cells)
-        return [(f"{score:.{self.decimals}f} ", ""), (bar, CYAN), (" " * (self.bar_cells - len(bar) + 2), "")]
+        number, bar = f"{score:.{self.decimals}f} ", meter(score, self.bar_cells)
+        return [(number, ""), (bar, CYAN), (" " * (self.score_cells - len(number) - len(bar)), "")]
 
     def remarks(self, result: Result) -> Line:
         """`(3 windows, truncated)`: what must be said about an answer."""

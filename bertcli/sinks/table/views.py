@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from bertcli.records import Result
@@ -11,7 +12,7 @@ from bertcli.sinks.table.fields import FieldsView
 from bertcli.sinks.table.fills import FillsView
 from bertcli.sinks.table.heat import HeatView
 from bertcli.sinks.table.hits import HitsView, PairsView
-from bertcli.sinks.table.labels import LabelsView, LabelView
+from bertcli.sinks.table.labels import HeadsView, LabelsView, LabelView
 from bertcli.sinks.table.page import Page
 from bertcli.sinks.table.scores import ScoreView
 from bertcli.sinks.table.spans import SpansView, token_tags
@@ -42,6 +43,8 @@ def choose_view(page: Page) -> View:
         return LabelsView(page)
     if "label" in results:
         return LabelView(page)
+    if heads := _heads(results):
+        return HeadsView(page, heads)
     if "embedding" in results:
         return EmbeddingView(page)
     if "spans" in results:
@@ -55,3 +58,9 @@ def choose_view(page: Page) -> View:
     if "tokens" in results and page.layout.task == "embed":
         return token_vectors(page)
     return FieldsView(page)
+
+
+def _heads(results: Sequence[str]) -> list[str]:
+    """The names of the heads where the results are the label and score of each, and nothing else."""
+    heads = [name.removesuffix("_label") for name in results if name.endswith("_label")]
+    return heads if len(results) == 2 * len(heads) and all(f"{h}_score" in results for h in heads) else []
