@@ -79,7 +79,8 @@ class Bar:
     def line(self, records: int, seconds: float, width: int) -> str:
         """The bar as text of at most `width` - 1 cells (the last one would make some terminals wrap)."""
         rate = records / seconds if seconds > 0 else 0.0
-        parts = [f"{grouped(records)} {'record' if records == 1 else 'records'}", f"{grouped(round(rate))}/s"]
+        known = self._before + records  # those of the run that this one goes on with are in the share too
+        parts = [f"{grouped(known)} {'record' if known == 1 else 'records'}", f"{grouped(round(rate))}/s"]
         if self._source.size and not self._source.live:
             start = self._start / self._source.size
             done = min(self._source.position / self._source.size, 1.0) - start  # since the bar began

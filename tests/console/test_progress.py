@@ -65,6 +65,14 @@ def test_what_is_read_ahead_is_not_done() -> None:
         assert " 100% " in bar.line(4000, 8.0, 50)
 
 
+def test_a_run_that_goes_on_counts_what_is_there() -> None:
+    reading = Reading(position=500)
+    read = 500
+    with Bar(reading, shown=False, taken=lambda: read) as bar:
+        reading.position, read = 750, 750
+        assert bar.line(250, 2.0, 50) == "  750 records · 125/s ·  75% · 2.0 s left"
+
+
 def test_a_bar_never_goes_back() -> None:
     reading = Reading(position=0)
     read = 0
