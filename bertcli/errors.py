@@ -16,6 +16,13 @@ rendered in one place (`cli.main`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names of a file in a message: `'text', 'first name'`. Names of our own need no quotes."""
+    return ", ".join(f"'{name}'" for name in names)
+
 
 class BertcliError(Exception):
     """An error a user can do something about.

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertcli.errors import RecordError
+from bertcli.errors import RecordError, quoted
 from bertcli.feed import END, PAUSE, Feed
 from bertcli.records import Problem, Record, Result, Window
 from bertcli.tasks import Encoded, Task
@@ -122,8 +122,9 @@ class Block:
         entry = Entry(record, problem=record.problem)
         self.entries.append(entry)
         if clash := self.plan.reserved.intersection(record.fields):
-            names = ", ".join(sorted(clash))
-            entry.problem = Problem("clash", f"the input already has a field named {names}; use --prefix")
+            entry.problem = Problem(
+                "clash", f"the input already has a field named {quoted(sorted(clash))}; use --prefix"
+            )
         if entry.problem is not None or record.blank:
             return
         entry.twin = self._first.setdefault((record.text, record.pair, record.words), entry)

@@ -142,7 +142,7 @@ def test_a_record_that_brings_a_result_field_is_refused_alone():
     assert results[1].row() == {
         "text": "b",
         "echo": "mine",
-        "error": {"type": "clash", "message": "the input already has a field named echo; use --prefix"},
+        "error": {"type": "clash", "message": "the input already has a field named 'echo'; use --prefix"},
     }
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import RecordError, UsageError, quoted
 from bertcli.records import Problem, Record
 
 LABEL_FIELDS = ("label", "category", "class", "target")
@@ -39,7 +39,7 @@ def gold_field(names: Sequence[str], asked: str | None, *usual: str, where: str,
             return name
     usually = f"no field {' or '.join(usual)} with the right answer"
     wanted = usually if asked is None else f"no field '{asked}' ({option})"
-    hint = f"its fields: {', '.join(names)}" + ("" if asked is not None else f"; name one with {option}")
+    hint = f"its fields: {quoted(names)}" + ("" if asked is not None else f"; name one with {option}")
     raise UsageError(f"the first record has {wanted}", hint=hint, where=where)
 
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli.errors import InputError, UsageError
+from bertcli.errors import InputError, UsageError, quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +129,7 @@ def _read_parquet(path: str, held: ExitStack) -> Vectors:
     held.callback(file.close)
     names = file.schema_arrow.names
     if FIELD not in names:
-        raise InputError(f"has no column {FIELD}", where=path, hint=f"its columns: {', '.join(names)}")
+        raise InputError(f"has no column {FIELD}", where=path, hint=f"its columns: {quoted(names)}")
     spool = VectorSpool()
     held.callback(spool.close)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from bertcli.errors import UsageError
+from bertcli.errors import UsageError, quoted
 from bertcli.records import Problem, Record
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def choose_text_field(
     `names` are its fields, `strings` those that hold strings. Raises UsageError, which lists the fields, when
     there is no such field, when several could be meant, and when a pair or id field does not exist.
     """
-    listed = "its fields: " + (", ".join(names) or "none")
+    listed = "its fields: " + (quoted(names) or "none")
     asked = {
         "--text-field": options.text_field,
         "--pair-field": options.pair_field,
@@ -57,7 +57,7 @@ def choose_text_field(
         return candidates[0]
     if candidates:
         message = "several fields could be the text"
-        hint = "choose one with --text-field: " + ", ".join(candidates)
+        hint = "choose one with --text-field: " + quoted(candidates)
     else:
         message, hint = "no field of the first record holds a string", listed
     raise UsageError(message, hint=hint, where=where)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from bertcli.errors import InputError
+from bertcli.errors import InputError, quoted
 from bertcli.sources.contents import Contents, Row
 from bertcli.sources.encoding import too_big
 from bertcli.sources.opening import Input, look
@@ -44,7 +44,7 @@ def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Conten
     schema: pyarrow.Schema = file.schema_arrow
     twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
     if twice:
-        raise InputError("has several columns of the same name: " + ", ".join(twice))
+        raise InputError("has several columns of the same name: " + quoted(twice))
     strings = tuple(field.name for field in schema if _is_string(field.type))
     return Contents(_rows(source, file, most), names=tuple(schema.names), strings=strings)
 

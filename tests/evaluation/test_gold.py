@@ -88,7 +88,7 @@ def test_the_field_is_the_one_asked_for_or_the_first_usual_one() -> None:
     assert gold_field(("text", "mood"), "mood", "label", **place) == "mood"
     with pytest.raises(UsageError, match="mood") as caught:
         gold_field(("text", "label"), "mood", "label", **place)
-    assert caught.value.hint == "its fields: text, label"
+    assert caught.value.hint == "its fields: 'text', 'label'"
     with pytest.raises(UsageError, match="label or class") as caught:
         gold_field(("text",), None, "label", "class", **place)
     assert caught.value.hint is not None
