@@ -11,33 +11,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 
-from bertcli.errors import InputError
+from bertcli.errors import InputError, quoted
 from bertcli.records import Problem
 from bertcli.sources.contents import Contents, Row
 from bertcli.sources.encoding import too_big, undecodable
 from bertcli.sources.lines import split_lines
 
 _QUOTED = re.compile('"[^"]*"?')
+_NAMED = re.compile(r"sep=(.)\s*")  # a first line with which Excel is told the delimiter
 
 
 def read_delimited(blocks: Iterator[bytes], *, delimiter: str, encoding: str, most: int) -> Contents:
     """Rows of `blocks` (see `whole_lines`) as fields named by the header; every cell is a string.
 
     A CSV file whose header has no comma between names is read with the semicolon or tab it has instead, as
-    Excel writes it in many countries. Empty lines are no records, but are counted. A row with too many or too
-    few cells, an unclosed quote or undecodable bytes is a record with a problem and the cells that could be
-    saved; one of more than `most` bytes has none. Raises InputError for a header that names a field twice or
-    is not text.
+    Excel writes it in many countries, and one that begins with a line `sep=;` with what stands there. Empty
+    lines are no records, but are counted. A row with too many or too few cells, an unclosed quote or
+    undecodable bytes is a record with a problem and the cells that could be saved; one of more than `most`
+    bytes has none. Raises InputError for a header that names a field twice or is not text.
     """
     lines = _Lines(blocks, encoding, most)
-    first = next((line for line in lines if line.strip()), "")
+    first = _first_line(lines)
+    if delimiter == ",":
+        bare = _QUOTED.sub("", first)  # a comma inside a quoted name divides nothing
+        if named := _NAMED.fullmatch(first):
+            delimiter, first = named[1], _first_line(lines)
+        elif delimiter not in bare:
+            delimiter = next((other for other in ";\t" if other in bare), delimiter)
     if not first:
         return Contents(iter(()))
-    bare = _QUOTED.sub("", first)  # a comma inside a quoted name divides nothing
-    if delimiter == "," and delimiter not in bare:
-        delimiter = next((other for other in ";\t" if other in bare), delimiter)
     rows = _Rows(lines, first, delimiter)
     return Contents(rows.read(), names=rows.header, strings=rows.header)
+
+
+def _first_line(lines: Iterator[str]) -> str:
+    """The next line that is not blank; an empty string behind the last."""
+    return next((line for line in lines if line.strip()), "")
 
 
 class _TooBigError(Exception):
@@ -129,9 +138,8 @@ class _Rows:
             raise InputError(f"the header is not text: {problem.message}")
         twice = sorted(name for name, count in Counter(header).items() if count > 1)
         if twice:
-            names = ", ".join(f"'{name}'" for name in twice)
             raise InputError(
-                f"the header in {where} names a field more than once: {names}",
+                f"the header in {where} names a field more than once: {quoted(twice)}",
                 hint="give every column a name of its own",
             )
         return header

@@ -32,6 +32,15 @@ def test_ragged_rows_keep_the_cells_that_have_a_name() -> None:
     ]
 
 
+@pytest.mark.parametrize("header", [b"sep=;\nid;text\n", b"\xef\xbb\xbfsep=;\r\n\r\nid;text\r\n"])
+def test_a_first_line_for_excel_names_the_delimiter(header: bytes) -> None:
+    records = read(stdin=header + b"1;a, b\n2;c\n", form="csv")
+    assert texts(records) == ["a, b", "c"]
+    assert [record.fields["id"] for record in records] == ["1", "2"]
+    assert records[0].where == f"stdin:{header.count(10) + 1}"
+    assert read(stdin=b"sep=;\n", form="csv") == []
+
+
 def test_an_unclosed_quote_is_told_where_it_begins() -> None:
     records = read(stdin=b'text,n\na,1\n"b,2\nc,3\n', form="csv")
     assert problems(records) == [None, "csv"]
