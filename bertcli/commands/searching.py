@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 FAILURES_TOLD = 5
 HIT_FIELDS = ("rank", "score", "where")
 PAIR_FIELDS = ("score", "first", "second")
+SAME_VECTOR = 0.95
+"""The least cosine of two vectors of one text; rounding to 8 bits leaves more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,33 +245,71 @@ def _found(request: Request, vectors: Vectors, rows: Rows) -> Iterator[Result]:
     """What is looked for, among vectors that are all there."""
     from bertcli.engines import available_cores
     from bertcli.search.nearest import near_duplicates, nearest, row_vector
+    from bertcli.search.rows import IdRows
 
     threads = request.model.threads or available_cores()
     if request.duplicates is not None:
         for pair in near_duplicates(vectors, request.duplicates, threads=threads):
             yield _pair(rows.record(pair.first), rows.record(pair.second), pair.cosine)
         return
-    wanted = row_vector(vectors, request.like) if request.like is not None else _embedded(request, vectors)
+    model = _Model(request) if request.like is None else None
+    wanted = row_vector(vectors, request.like or 0) if model is None else model.queries(vectors)
     most = request.most + (request.like is not None)  # which is found too
     best = nearest(vectors, wanted, most=most, least=request.least, threads=threads)
+    if model is not None and not isinstance(rows, IdRows):
+        model.warn_of_others(vectors, [rows.record(hit.row) for hit in best[0]])
     for query, hits in zip(request.queries or ("",), best, strict=True):
         others = [hit for hit in hits if request.like is None or hit.row != request.like - 1]
         for rank, hit in enumerate(others[: request.most], 1):
             yield _hit(request, rows.record(hit.row), query, rank, hit.cosine)
 
 
-def _embedded(request: Request, vectors: Vectors) -> Array:
-    """The vectors (queries, dim) of the queries, made as the file's were."""
-    checkpoint, tokenizer = _opened(request)
-    queries = _queries(request, checkpoint, tokenizer)
-    if vectors.shape[1] != queries.dim:
-        raise UsageError(
-            f"holds vectors of {vectors.shape[1]}, and {checkpoint.name} makes {queries.dim}",
-            hint="name the model they were made with by -m, and the --dim they were cut to",
-            where=request.embeddings,
+class _Model:
+    """The model whose vectors are searched, as the request names it."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._checkpoint, self._tokenizer = _opened(request)
+        queries = [Record(number, {}, text) for number, text in enumerate(request.queries)]
+        self._engine = engine_for(request.model, self._checkpoint, Feed(queries))
+
+    def queries(self, vectors: Vectors) -> Array:
+        """The vectors (queries, dim) of the queries, made as the file's were."""
+        queries = _queries(self._request, self._checkpoint, self._tokenizer)
+        if vectors.shape[1] != queries.dim:
+            raise UsageError(
+                f"holds vectors of {vectors.shape[1]}, and {self._checkpoint.name} makes {queries.dim}",
+                hint="name the model they were made with by -m, and the --dim they were cut to",
+                where=self._request.embeddings,
+            )
+        return queries.vectors(self._engine)
+
+    def warn_of_others(self, vectors: Vectors, found: Sequence[Record]) -> None:
+        """Say so when a vector is not the one that this model makes of its text: hits of another model's
+        vectors, or of another file's, look like any others. `found` are the records at whose vectors it
+        looks: one of them is enough."""
+        from bertcli.search.nearest import cosines_of
+        from bertcli.tasks.pooling import TextVector, unit
+        from bertcli.tasks.search import text_vectors
+
+        request = self._request
+        record = min((one for one in found if one.text), key=lambda one: len(one.text or ""), default=None)
+        if record is None:
+            return
+        text = TextVector(
+            self._checkpoint,
+            self._tokenizer,
+            request.long,
+            pooling=request.pooling,
+            prompt_name=request.prompt_name,
         )
-    texts = [Record(number, {}, text) for number, text in enumerate(request.queries)]
-    return queries.vectors(engine_for(request.model, checkpoint, Feed(texts)))
+        own = text_vectors([record.text or ""], text, self._engine)[:, : vectors.shape[1]]
+        cosine = cosines_of(vectors[record.index : record.index + 1], unit(own)).item()
+        if not cosine >= SAME_VECTOR:
+            console.warn(
+                f"{request.embeddings}: vector {record.index + 1} is not what {self._checkpoint.name} makes"
+                f" of {record.where} (cosine {cosine:.2f}); name the files and the model (-m) it was made with"
+            )
 
 
 # Both

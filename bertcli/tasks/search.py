@@ -53,10 +53,14 @@ class Queries:
         self._text = TextVector(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
 
     def vectors(self, engine: Engine) -> Array:
-        cut = [self._text.encode(text).windows for text in self.texts]
-        vectors = ask_in_packs(engine, [window for windows in cut for window in windows], self._text.ask)
-        whole = [self._text.combine(windows, [next(vectors) for _ in windows]) for windows in cut]
-        return unit(np.stack(whole)[:, : self.dim])
+        return unit(text_vectors(self.texts, self._text, engine)[:, : self.dim])
+
+
+def text_vectors(texts: Sequence[str], text: TextVector, engine: Engine) -> Array:
+    """The vectors (texts, hidden) that `text` makes of a few texts."""
+    cut = [text.encode(one).windows for one in texts]
+    vectors = ask_in_packs(engine, [window for windows in cut for window in windows], text.ask)
+    return np.stack([text.combine(windows, [next(vectors) for _ in windows]) for windows in cut])
 
 
 class Search:

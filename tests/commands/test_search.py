@@ -159,7 +159,7 @@ def test_a_record_that_fails_is_told_and_remembered(checkpoints: Make, capsys: C
         (["--like", "12", "texts.txt"], "there is no record 12, only 11"),
         (["--like", "5", "texts.txt"], "record 5 has no vector"),
         (["a", "texts.txt", "--pair-field", "b"], "`search` reads one text a record"),
-        (["a", "scored.jsonl"], "the input already has a field named score"),
+        (["a", "scored.jsonl"], "the input already has a field named 'score'"),
         (["a", "texts.txt", "--dim", "33"], "--dim 33 is not in the vectors"),
         (["a", "--embeddings", "short.npy"], "holds vectors of 3"),
         (["a", "texts.txt", "--prompt-name", "b"], "no prompt named b"),
@@ -210,6 +210,20 @@ def test_as_many_records_as_embeddings_or_none(
     told = error(capsys, *query, "others.txt", "--embeddings", "x.npy", "-m", model, *asked, code=1)
     assert f"{len(lines) + more}" in told
     assert "embeddings" in told
+
+
+@pytest.mark.parametrize("named", ["x.npy", "x.parquet"])
+def test_vectors_that_are_not_of_these_texts_are_told(
+    checkpoints: Make, capsys: Capture, texts: str, named: str
+) -> None:
+    model, other = checkpoints("sentence"), checkpoints("bert", seed=7)
+    embed(model, "-o", named)
+    files = [texts] if named.endswith("npy") else []
+
+    for of, known in ((model, True), (other, False)):
+        capsys.readouterr()
+        assert cli.main(["search", QUERY, *files, "--embeddings", named, "-m", str(of)]) == 0
+        assert (f"{named}: vector " in capsys.readouterr().err) is not known
 
 
 def test_among_no_vectors_there_are_no_duplicates(run: Run) -> None:
