@@ -207,7 +207,9 @@ def _explained_usage(error: click.ClickException) -> UsageError:
             message = f"{called(error.param)}: {error.message}"
         case _:
             message = error.format_message()
-    return UsageError(message[0].lower() + message[1:].rstrip("."), hint=hint)
+    if not message[:2].isupper():  # the name of an argument, such as FILES
+        message = message[0].lower() + message[1:]
+    return UsageError(message.rstrip("."), hint=hint)
 
 
 def _explained_system(error: OSError) -> BertcliError:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertcli import cli
 from bertcli.options import BUNDLES, InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
 from bertcli.parameters import SharedParameter, device, encoding, whole_number
 from tests import fake_commands
@@ -124,6 +125,24 @@ def test_a_value_that_makes_no_sense_is_a_usage_error(
 ) -> None:
     main = fake_cli(monkeypatch, lambda name, **arguments: pytest.fail("the command ran"))
     assert main(["label", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["embed", "--dtype", "bfloat16"],
+            "'bfloat16' is not one of float32, float16, int8, binary; what the",
+        ),
+        (["embed", "--dtype", "bits"], "'bits' is not one of float32, float16, int8, binary\n"),
+        (["completion", "tcsh"], "SHELL: 'tcsh' is not one of"),
+    ],
+)
+def test_a_value_of_a_single_command_is_told_as_kindly(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert cli.main(arguments) == 2
     assert message in capsys.readouterr().err
 
 

@@ -107,6 +107,7 @@ class Measuring:
         from bertcli.benchmark.verdict import verdict
 
         sample = self._sample(source)
+        console.release()
         yield sample
         search = Search(sample.timed, self._task, self._engine, seconds=self._bench.seconds * (1 - READING))
         yield from search.trials()

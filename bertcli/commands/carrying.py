@@ -45,6 +45,7 @@ def carry(
     engine = engine_for(model, checkpoint, feed, weigh)
     receipt.ran_on(engine)
     task.prepare(engine)
+    console.release()
     with console.progress(source, None, lambda: feed.taken) as bar:
         run_pipeline(
             feed,

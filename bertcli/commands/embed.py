@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
 from bertcli.command import command
 from bertcli.commands.streaming import Job, refuse_or_warn, refuse_pairs, stream
 from bertcli.options import (
+    ComputeDtype,
     InputOptions,
     LongOptions,
     ModelOptions,
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.tasks.embed import Embed
+
+WrittenDtype = Literal["float32", "float16", "int8", "binary"]
+
+
+def _written(name: str) -> str:
+    """A click type: a dtype that vectors are written in, which is often taken for that of the computation."""
+    if name in get_args(WrittenDtype):
+        return name
+    listed = ", ".join(get_args(WrittenDtype))
+    other = "; what the model computes in is --compute-dtype" if name in get_args(ComputeDtype) else ""
+    raise click.BadParameter(f"'{name}' is not one of {listed}{other}")
 
 
 @command(
@@ -66,7 +78,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dtype",
     metavar="DTYPE",
-    type=click.Choice(["float32", "float16", "int8", "binary"]),
+    type=_written,
     default="float32",
     help="What is written: float32, float16, int8 or binary.",
 )
@@ -83,7 +95,7 @@ def embed(
     tokens: bool,
     dim: int | None,
     prompt_name: str | None,
-    dtype: Literal["float32", "float16", "int8", "binary"],
+    dtype: WrittenDtype,
     inputs: InputOptions,
     outputs: OutputOptions,
     model: ModelOptions,

@@ -118,7 +118,9 @@ def check(model: str | None, deep: bool, device: str, form: Form | None) -> int:
     if deep and not any(found.refuses for found in findings):
         findings += _proved(checkpoint, device)
     rows = [{"severity": found.severity, "message": found.message, "hint": found.hint} for found in findings]
-    show(rows, form, lambda: _check_page(checkpoint, findings))
+    show(rows, form, lambda: _check_page(findings))
+    if not findings:
+        console.say(f"{checkpoint.name}: nothing found that would make it answer wrongly")
     return 1 if any(found.refuses for found in findings) else 0
 
 
@@ -281,15 +283,13 @@ def _head_line(head: dict[str, Any]) -> str:
     return line if head["temperature"] in (None, 1.0) else f"{line} (temperature {head['temperature']:.4g})"
 
 
-def _check_page(checkpoint: Checkpoint, findings: list[Finding]) -> Iterator[Line]:
+def _check_page(findings: list[Finding]) -> Iterator[Line]:
     words = {"refuse": ("refused", RED), "warn": ("warning", YELLOW), "proved": ("proved ", CYAN)}
     for found in findings:
         word, style = words[found.severity]
         yield [(f"{word}  ", style), (found.message, "")]
         if found.hint:
             yield [(" " * 9, ""), (found.hint, DIM)]
-    if not findings:
-        yield [(f"{checkpoint.name}  ", CYAN), ("nothing found that would make it answer wrongly", "")]
 
 
 def _bytes(checkpoint: Checkpoint) -> int:

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from bertcli import console
-from bertcli.errors import BertcliError, FieldClashError, InputError, ModelError, RecordError, UsageError
+from bertcli.errors import (
+    BertcliError,
+    FieldClashError,
+    InputError,
+    ModelError,
+    RecordError,
+    UsageError,
+    quoted,
+)
 from bertcli.feed import PAUSE, Feed, LiveFeed, PromptFeed, characters
 
 if TYPE_CHECKING:
@@ -91,6 +99,7 @@ def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
         engine = _engine(job, ledger.model_options(job.model), checkpoint, feed, task)
         receipt.ran_on(engine)
         task.prepare(engine)
+        console.release()
         feed.first()
         results.open()
         ledger.begin(engine, results.sink, receipt)
@@ -121,7 +130,7 @@ def choose_head(checkpoint: Checkpoint, kind: Kind, name: str | None) -> Head:
     head = checkpoint.head(kind, name)
     others = [other.name for other in checkpoint.heads_of(kind) if other is not head]
     if name is None and others:
-        console.say(f"head {head.name}; others, with --head NAME: {', '.join(others)}")
+        console.hold(f"head {head.name}; --head takes {', '.join(others)}")
     return head
 
 
@@ -136,7 +145,7 @@ def refuse_clash(layout: Layout) -> None:
     if clash := layout.reserved.intersection(layout.inputs):
         noun = "a field" if len(clash) == 1 else "fields"
         raise FieldClashError(
-            f"the input already has {noun} named {', '.join(sorted(clash))}",
+            f"the input already has {noun} named {quoted(sorted(clash))}",
             hint="put something before the names of the results, as in --prefix bert_",
         )
 

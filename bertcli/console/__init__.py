@@ -2,6 +2,7 @@
 
     configure(quiet, verbose, color)   once, before anything is said
     error, warn, note, say             lines on stderr
+    hold, release                      a line for when the work begins
     progress(source, stdout)           a bar while a run lasts; StepBar, one for training
     claim_stdout, terminal             stdout, for results alone, and what it is
     quiet_libraries                    before anything heavy is imported
@@ -10,7 +11,16 @@ Whatever is shown goes through `visible`, so that no text can steer the terminal
 """
 
 from bertcli.console.drawing import visible
-from bertcli.console.messages import configure, error, note, quiet_libraries, say, warn
+from bertcli.console.messages import (
+    configure,
+    error,
+    hold,
+    note,
+    quiet_libraries,
+    release,
+    say,
+    warn,
+)
 from bertcli.console.progress import StepBar, progress
 from bertcli.console.stdout import Terminal, claim_stdout, release_stdout, terminal
 
@@ -20,9 +30,11 @@ __all__ = [
     "claim_stdout",
     "configure",
     "error",
+    "hold",
     "note",
     "progress",
     "quiet_libraries",
+    "release",
     "release_stdout",
     "say",
     "terminal",

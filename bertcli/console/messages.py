@@ -30,11 +30,13 @@ class Screen(Protocol):
 
 _manner = _Manner()
 _drawn: list[Screen] = []
+_held: list[str] = []
 
 
 def configure(*, quiet: bool = False, verbose: bool = False, color: When = "auto") -> None:
     """How much to say: `quiet` leaves only errors, `verbose` adds notes."""
     _manner.quiet, _manner.verbose, _manner.color = quiet, verbose, color
+    _held.clear()
 
 
 def is_quiet() -> bool:
@@ -75,6 +77,19 @@ def say(message: str) -> None:
     """Show a plain line, such as the receipt; silent with -q."""
     if not _manner.quiet:
         _print([(message, "")])
+
+
+def hold(message: str) -> None:
+    """Have a plain line shown when the work begins (`release`), and not at all where it is refused before:
+    nothing should stand between a command and what is wrong with it."""
+    _held.append(message)
+
+
+def release() -> None:
+    """The work begins: show what was held."""
+    for message in _held:
+        say(message)
+    _held.clear()
 
 
 def _print(parts: list[tuple[str, str]]) -> None:

@@ -68,7 +68,7 @@ def test_info_as_a_page(family: str, kind: str, checkpoints: Make, capsys: Captu
 def test_a_sound_model_passes_without_a_row(checkpoints: Make, capsys: Capture) -> None:
     assert _rows(capsys, "check", str(checkpoints("bert", "label"))) == []
     assert cli.main(["models", "check", str(checkpoints("bert", "label")), "-f", "table"]) == 0
-    assert "nothing found that would make it answer wrongly" in capsys.readouterr().out
+    assert "nothing found that would make it answer wrongly" in capsys.readouterr().err
 
 
 def test_a_refusal_ends_with_1_and_a_warning_with_0(checkpoint_copy: Make, capsys: Capture) -> None:

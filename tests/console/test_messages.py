@@ -44,6 +44,21 @@ def test_how_much_is_said(manner: dict[str, bool], said: str, capsys: pytest.Cap
     assert capsys.readouterr() == ("", said)
 
 
+def test_what_is_held_is_shown_when_the_work_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    console.hold("head one")
+    assert capsys.readouterr().err == ""
+    console.release()
+    console.release()
+    assert capsys.readouterr().err == "head one\n"
+
+
+def test_what_is_held_is_lost_with_a_run_that_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    console.hold("head one")
+    console.configure()  # the next run of this process
+    console.release()
+    assert capsys.readouterr().err == ""
+
+
 def test_an_error_without_place_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
     console.error(BertcliError("no luck"))
     assert capsys.readouterr().err == "bertcli: no luck\n"
