@@ -18,6 +18,9 @@ from bertcli.feed import END, PAUSE, Feed
 from bertcli.records import Problem, Record, Result, Window
 from bertcli.tasks import Encoded, Task
 
+LEAST_ROUNDS = 4
+"""Rounds of packs in a full block: packs are uneven, and at a block's end the last of them is waited for."""
+
 
 @dataclass(slots=True)
 class Entry:
@@ -54,8 +57,9 @@ class Plan:
     worth being cut for another worker.
 
     The first block is one round of packs, so that answers show early; each further one is twice as large
-    until `look_ahead` is reached. `begun` is how many blocks were filled before, in a run that this one goes
-    on with. `reserved` are the names results will have: a record that brings a field of that name is refused.
+    until `look_ahead` is reached, or `LEAST_ROUNDS` where many workers want more. `begun` is how many blocks
+    were filled before, in a run that this one goes on with. `reserved` are the names results will have: a
+    record that brings a field of that name is refused.
     """
 
     pack_tokens: int
@@ -99,8 +103,9 @@ class Plan:
 
     def budget(self, filled: int) -> int:
         """How many tokens fill a block when `filled` are full."""
-        doublings = min(filled, self.look_ahead.bit_length())
-        return min(self.pack_tokens * self.workers << doublings, self.look_ahead)
+        round_of_packs = self.pack_tokens * self.workers
+        most = max(self.look_ahead, LEAST_ROUNDS * round_of_packs)
+        return min(round_of_packs << min(filled, most.bit_length()), most)
 
 
 class Block:

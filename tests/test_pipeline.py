@@ -88,6 +88,15 @@ def test_every_worker_has_the_same_to_do(pack, workers, sizes):
     assert [sum(map(len, windows)) for windows in engine.calls] == sizes
 
 
+@pytest.mark.parametrize(
+    ("workers", "budgets"), [(1, [10, 20, 40, 80, 100, 100]), (4, [40, 80, 160, 160, 160, 160])]
+)
+def test_blocks_grow_until_every_worker_has_some_packs(workers, budgets):
+    plan = Plan(10, workers, look_ahead=100)
+    assert [plan.budget(filled) for filled in range(6)] == budgets
+    assert plan.budget(10**9) == budgets[-1]
+
+
 def test_packs_are_not_cut_too_small_for_the_sake_of_workers():
     engine = EchoEngine()
     carry([f"{number:03}" for number in range(12)], engine=engine, plan=Plan(36, 4, least_tokens=12, begun=9))

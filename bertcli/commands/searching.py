@@ -308,7 +308,7 @@ class _Model:
         if not cosine >= SAME_VECTOR:
             console.warn(
                 f"{request.embeddings}: vector {record.index + 1} is not what {self._checkpoint.name} makes"
-                f" of {record.where} (cosine {cosine:.2f}); name the files and the model (-m) it was made with"
+                f" of {record.where} (cosine {cosine:.2f}); name the files and the model (-m) it was made of"
             )
 
 
