@@ -120,15 +120,16 @@ class Stack:
         if self._shortest < self.length:
             powers[:, :, self._shortest :].mul_(real)
         sums = powers.sum(-1, keepdim=True)
+        torch.bmm(powers, value, out=answer).div_(sums)
         smallest, largest = torch.aminmax(sums)
-        if smallest > _SMALLEST and largest < _LARGEST:
-            torch.bmm(powers, value, out=answer).div_(sums)
-        else:
-            mask = functional.pad(real.bool(), (self._shortest, 0), value=True)
+        if not (smallest > _SMALLEST and largest < _LARGEST):  # so that a sum that is no number counts too
+            usable = (sums > _SMALLEST) & (sums < _LARGEST)
+            # those matrices alone: what stands beside a text must not change its answer by a bit
+            others = (~usable.flatten(1).all(1)).nonzero().flatten()
+            mask = functional.pad(real[others].bool(), (self._shortest, 0), value=True)
             mask = mask if visible is None else mask & visible
-            answer.copy_(
-                functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
-            )
+            q, k, v = query[others], key[others], value[others]
+            answer[others] = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
 
 def pieces(matrices: int, length: int) -> Iterator[slice]:

@@ -114,6 +114,19 @@ def test_scores_too_small_for_powers_are_noticed(score: float) -> None:
     assert (answer - torch.cat(means)).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("larger", [1.0, 300.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_company_changes_no_bit(dtype: torch.dtype, larger: float) -> None:
+    """Not even that of a sequence whose scores are too large for powers."""
+    lengths = [9, 12, 12, 14, 16, 40]
+    query, key, value = (tensor.to(dtype) for tensor in make_pack(lengths))
+    query[9:21] *= larger
+    together = attend(query, key, value, lengths).split(lengths)
+    for place, length in enumerate(lengths):
+        alone = [tensor.split(lengths)[place] for tensor in (query, key, value)]
+        assert torch.equal(together[place], attend(*alone, [length])), f"sequence {place}"
+
+
 @given(number=st.integers(1, 100_000))
 def test_rounded_sizes_are_few_and_near(number: int) -> None:
     assert number <= rounded_count(number) <= max(number, number * 3 / 2)
