@@ -3,7 +3,7 @@
 A share of each text's pieces is drawn, 15 % as in BERT's own training (Devlin et al. 2019), at least one.
 Each is hidden by the mask token alone, with the rest of the text to see, or all of a text together
 (`together`), which is what training asked for and is harder. Special and unknown tokens are never drawn. What
-is drawn depends on the seed and on where the text stands in the input, not on how texts are batched.
+is drawn depends on the seed and on the text, not on how texts are batched nor on which of them are equal.
 
     accuracy         the piece has the highest probability of the whole vocabulary
     top_5_accuracy   it is among the first five
@@ -13,6 +13,7 @@ is drawn depends on the seed and on where the text stands in the input, not on h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -76,7 +77,7 @@ class MaskedWords:
             for place in self._windowing.fresh_tokens(window)
             if self._is_word(window.ids[place])
         ]
-        random = np.random.default_rng((self._seed, record.index))
+        random = np.random.default_rng((self._seed, _number(record.text or "")))
         count = min(len(candidates), max(1, round(self._share * len(candidates))))
         drawn = sorted(random.choice(len(candidates), size=count, replace=False).tolist()) if count else []
         places = [candidates[place] for place in drawn]
@@ -156,6 +157,11 @@ def piece_measure(sums: Sequence[Sums]) -> Measure:
         }
 
     return measure
+
+
+def _number(text: str) -> int:
+    """The text as a number of 64 bits, the same in every run."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
 def _found(logits: Array, pieces: tuple[int, ...]) -> Array:
