@@ -16,7 +16,7 @@ A text longer than the model is scored window by window; each token in the windo
 context, handing over at the beginning of a word (`windowing.borders`).
 
 Of a pair each text is scored alone, and `likelier` says which has the higher score: `text` or `pair`, null
-where neither has.
+where neither has. A text without a token has no score.
 """
 
 from __future__ import annotations
@@ -115,12 +115,12 @@ class Score:
         if not self._pair:
             return values
         other = self._values(record.pair or "", encoded.notes[1], outputs[count:])
-        ahead = values["score"] - other["score"]
-        likelier = "text" if ahead > 0 else "pair" if ahead < 0 else None
+        likelier = _likelier(values["score"], other["score"])
         return values | {PAIR + name: value for name, value in other.items()} | {"likelier": likelier}
 
     def _values(self, text: str, copies: Copies, outputs: Sequence[float]) -> dict[str, Any]:
-        score, count = sum(outputs), len(outputs)
+        count = len(outputs)
+        score = sum(outputs) if count else None
         values: dict[str, Any] = {"score": score, "tokens": count, "perplexity": _perplexity(score, count)}
         if self._words:
             values["words"] = [
@@ -166,9 +166,15 @@ class Score:
                 yield Hidden(ids, window.types, (0, len(ids)), masks=(place,), pieces=pieces)
 
 
-def _perplexity(score: float, tokens: int) -> float | None:
+def _likelier(text: float | None, pair: float | None) -> Literal["text", "pair"] | None:
+    if text is None or pair is None or text == pair:
+        return None
+    return "text" if text > pair else "pair"
+
+
+def _perplexity(score: float | None, tokens: int) -> float | None:
     """exp of the mean surprise; None for a text without a token."""
-    if not tokens:
+    if score is None:
         return None
     with np.errstate(over="ignore"):
         return float(np.exp(-score / tokens))

@@ -120,10 +120,22 @@ def test_every_token_is_hidden_once_and_belongs_to_a_word(checkpoints: Make, tex
     assert [window.pieces[0] for window in encoded.windows] == ids
     found = task.decode(Record(0, {}, text), encoded, [-1.0] * len(ids))
     assert found["tokens"] == len(ids) == -sum(word["log_prob"] for word in found["words"])
-    assert (found["perplexity"] is None) == (not ids)
+    assert (found["perplexity"] is None) == (found["score"] is None) == (not ids)
 
 
 # Pairs
+
+
+def test_a_text_without_a_token_is_not_the_likelier_one(checkpoints: Make) -> None:
+    path = checkpoints("bert", "fill")
+    task = score(path, pair=True)
+    for text, pair in (("\u200b", TEXTS[0]), (TEXTS[0], "\u200b")):
+        record = Record(0, {}, text, pair)
+        encoded = task.encode(record)
+        found = task.decode(record, encoded, [-1.0] * len(encoded.windows))
+        assert found["likelier"] is None
+        assert sorted([found["tokens"], found["pair_tokens"]])[0] == 0
+        assert {found["score"] is None, found["pair_score"] is None} == {True, False}
 
 
 def test_of_a_pair_the_likelier_text_is_named(checkpoints: Make) -> None:
