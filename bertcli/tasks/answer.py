@@ -10,7 +10,8 @@ the whole question. As the published evaluation for SQuAD has it:
     there is no answer when that is more than a threshold above the best span
 
 The `score` of a record is a probability: softmax over all spans that may be, and over there being none.
-Windows overlap by at least the longest answer, so that each span stands whole in one of them.
+Unless `overlap` says otherwise, windows overlap by at least the longest answer as far as there is room, so
+that each span stands whole in one of them.
 """
 
 from __future__ import annotations

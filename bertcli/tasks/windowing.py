@@ -100,10 +100,11 @@ class Windowing:
         """The tokens a window has for one text of a pair while the other stays whole with `kept` tokens."""
         space = self.pair_room - kept
         if space < max(1, self.length // LEAST_SHARE):
+            hint = "" if self.mode == "truncate" else " or use --long truncate"
             raise RecordError(
                 "too-long",
                 f"the text that must stay whole has {kept} tokens, which leaves {max(0, space)} of"
-                f" {self.length} for the other; shorten it or use --long truncate",
+                f" {self.length} for the other; shorten it{hint}",
             )
         return space
 

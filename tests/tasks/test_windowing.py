@@ -102,6 +102,13 @@ def test_error_names_the_tokens_and_the_limit() -> None:
     assert len(cutting(6, mode="error").single(Numbers(4)).windows) == 1  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("mode", "helps"), [("window", True), ("truncate", False)])
+def test_nobody_is_told_to_do_what_they_do(mode: str, helps: bool) -> None:
+    with pytest.raises(RecordError, match="must stay whole") as caught:
+        cutting(32, mode=mode).pair_space(28)  # type: ignore[arg-type]
+    assert ("--long truncate" in caught.value.message) is helps
+
+
 @given(st.integers(0, 90), st.integers(0, 90))
 def test_a_pair_is_cut_on_its_longer_side_and_the_other_stands_whole(first: int, second: int) -> None:
     a, b = Numbers(first), Numbers(second, first=1000)
