@@ -50,9 +50,11 @@ def choose_telling(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
         return _asked_instant(checkpoint, options)
     if options.engine == "auto" and not _refusal(options) and Instant.supports(checkpoint) is None:
         return _instant(checkpoint, options)
+    if options.dtype == "int8":
+        raise EngineError("attention is never computed in int8", hint="use float32 or bfloat16")
     from bertcli.engines.eager import Eager
 
-    return Eager(checkpoint, device=options.device, dtype=options.dtype)
+    return Eager(checkpoint, device=options.device, dtype=options.dtype, threads=options.threads)
 
 
 def break_even(checkpoint: Checkpoint, cores: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bertcli.engines import Ask, AttentionWeights, OfAttention, depth_of
+from bertcli.engines import Ask, AttentionWeights, OfAttention, available_cores, depth_of
 from bertcli.engines.device import choose_device, choose_dtype
 from bertcli.engines.loading import load
 from bertcli.errors import EngineError
@@ -39,8 +39,16 @@ class Eager:
     workers = 1
     pack_tokens = 512
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: int | None = None,
+    ) -> None:
         self._checkpoint = checkpoint
+        torch.set_num_threads(threads or available_cores())
         self._where = choose_device(device)
         number_format = choose_dtype("float32" if dtype == "auto" else dtype, self._where)
         self.device = str(self._where)

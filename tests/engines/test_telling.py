@@ -104,6 +104,19 @@ def test_engines_refuse_what_they_cannot_tell(checkpoints: Make) -> None:
         Eager(checkpoint).forward(windows, Hidden())
 
 
+def test_options_reach_the_engine_that_tells(checkpoints: Make) -> None:
+    checkpoint = open_checkpoint(checkpoints("roberta"))
+    with pytest.raises(EngineError, match="never computed in int8"):
+        choose_telling(checkpoint, ModelOptions(dtype="int8"))
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            choose_telling(checkpoint, ModelOptions(threads=threads))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("family", "options", "name"),
     [
