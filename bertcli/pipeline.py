@@ -84,8 +84,7 @@ class Results:
     keeper: Keeper | None
 
     def write(self, block: Block, running: Running) -> None:
-        """Wait for a block's packs and write its results, for whoever reads them to see: `head` may have
-        enough."""
+        """Wait for a block's packs and write its results; a reader, such as `head`, sees them at once."""
         for number, (pack, future) in enumerate(running, 1):
             pack.settle(future.result())
             self.receipt.expect(len(block.entries) * number // len(running))
@@ -93,10 +92,15 @@ class Results:
         for result in block.results():
             self.sink.write(result)
             self.receipt.add(result)
-            failed = self.receipt.failed
-            if self.max_errors is not None and failed >= self.max_errors:
-                noun = "record" if failed == 1 else "records"
-                raise StoppedEarlyError(f"stopped: {failed} {noun} failed", where=result.record.where)
+            if result.status == "failed":
+                self._stop_after(result)
         self.sink.flush()
         if self.keeper is not None and block.whole:
             self.keeper.keep(block)
+
+    def _stop_after(self, result: Result) -> None:
+        """End the run where enough have failed, with this one the last."""
+        failed = self.receipt.failed
+        if self.max_errors is not None and failed >= self.max_errors:
+            noun = "record" if failed == 1 else "records"
+            raise StoppedEarlyError(f"stopped: {failed} {noun} failed", where=result.record.where)

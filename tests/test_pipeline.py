@@ -173,6 +173,14 @@ def test_the_run_stops_after_the_allowed_number_of_failures(limit):
     assert sink.results[-1].status == "failed"
 
 
+def test_a_run_that_goes_on_with_failures_stops_at_the_next_one():
+    count = Count(failed=3)
+    with pytest.raises(StoppedEarlyError) as caught:
+        carry(["a", "b", "!", "c"], max_errors=2, count=count)
+    assert caught.value.where == "test:3"
+    assert count.seen == 3
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_records_before_a_broken_input_come_out(live):
     def broken() -> Iterator[Record]:
