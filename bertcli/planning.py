@@ -10,7 +10,7 @@ a record that has not been written yet.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bertcli.errors import RecordError, quoted
@@ -23,32 +23,39 @@ LEAST_ROUNDS = 4
 
 
 @dataclass(slots=True)
-class Entry:
-    """A record on its way through a block: its windows, the outputs that came back for them so far, or
-    the problem that ended it. `twin` is the first entry of the block with the same text."""
+class Work:
+    """What one text asks of the engine: its windows, the outputs that came back for them so far, or the
+    problem that ended it. Records with equal texts share it, and the `answer` to the first of them."""
 
-    record: Record
     encoded: Encoded | None = None
     outputs: list[Any] = field(default_factory=list)
     problem: Problem | None = None
-    twin: Entry | None = None
-    result: Result | None = None
+    answer: Result | None = None
+
+
+@dataclass(slots=True)
+class Entry:
+    """A record on its way through a block; without `work` where it is blank or has a problem of its own."""
+
+    record: Record
+    work: Work | None = None
+    problem: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Windows that run together, with the entry and the place among its outputs that each answer goes to."""
+    """Windows that run together, with the work and the place among its outputs that each answer goes to."""
 
     windows: list[Window]
-    places: list[tuple[Entry, int]]
+    places: list[tuple[Work, int]]
 
     def settle(self, outputs: Sequence[Any]) -> None:
-        """Hand the outputs (one a window; a Problem where the engine failed) back to their records."""
-        for (entry, place), output in zip(self.places, outputs, strict=True):
+        """Hand the outputs (one a window; a Problem where the engine failed) back to their work."""
+        for (work, place), output in zip(self.places, outputs, strict=True):
             if isinstance(output, Problem):
-                entry.problem = output
+                work.problem = output
             else:
-                entry.outputs[place] = output
+                work.outputs[place] = output
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ class Block:
         self.whole = True
         self.entries: list[Entry] = []
         self.tokens = 0
-        self._first: dict[tuple[object, ...], Entry] = {}
+        self._works: dict[tuple[object, ...], Work] = {}
 
     def add(self, record: Record) -> None:
         """Tokenise a record, unless it is blank, broken or equal to one that is here already."""
@@ -130,21 +137,25 @@ class Block:
             entry.problem = Problem(
                 "clash", f"the input already has a field named {quoted(sorted(clash))}; use --prefix"
             )
-        if entry.problem is not None or record.blank:
-            return
-        entry.twin = self._first.setdefault((record.text, record.pair, record.words), entry)
-        if entry.twin is not entry:
-            return
+        if entry.problem is None and not record.blank:
+            text = (record.text, record.pair, record.words)
+            if text not in self._works:
+                self._works[text] = self._begun(record)
+            entry.work = self._works[text]
+
+    def _begun(self, record: Record) -> Work:
+        """The work of a text that is new here."""
+        work = Work()
         try:
-            entry.encoded = self.task.encode(record)
+            work.encoded = self.task.encode(record)
         except RecordError as error:
-            entry.problem = Problem(error.type, error.message)
-            return
+            work.problem = Problem(error.type, error.message)
         except MemoryError:
-            entry.problem = Problem("engine", "memory ran out while the text was cut into tokens")
-            return
-        entry.outputs = [None] * len(entry.encoded.windows)
-        self.tokens += sum(map(len, entry.encoded.windows))
+            work.problem = Problem("engine", "memory ran out while the text was cut into tokens")
+        else:
+            work.outputs = [None] * len(work.encoded.windows)
+            self.tokens += sum(map(len, work.encoded.windows))
+        return work
 
     def packs(self) -> Iterator[Pack]:
         """The block's windows, longest first, cut so that a pack holds at most `pack_tokens` tokens.
@@ -153,10 +164,10 @@ class Block:
         while another has a pack more to do. A single window above the budget is a pack of its own.
         """
         waiting = [
-            (window, (entry, place))
-            for entry in self.entries
-            if entry.encoded is not None
-            for place, window in enumerate(entry.encoded.windows)
+            (window, (work, place))
+            for work in self._works.values()
+            if work.encoded is not None
+            for place, window in enumerate(work.encoded.windows)
         ]
         waiting.sort(key=lambda item: len(item[0]), reverse=True)
         most = self.plan.pack_tokens
@@ -174,25 +185,28 @@ class Block:
 
     def results(self) -> Iterator[Result]:
         """One result a record, in input order. All packs must have been settled."""
-        for entry in self.entries:
-            entry.result = self._result(entry)
-            yield entry.result
+        return map(self._result, self.entries)
 
     def _result(self, entry: Entry) -> Result:
-        twin = entry.twin
-        if twin is not None and twin is not entry and twin.result is not None:
-            first = twin.result
-            return Result(entry.record, first.values, first.problem, first.windows, first.truncated, True)
+        record, work = entry.record, entry.work
         if entry.problem is not None:
-            return Result(entry.record, problem=entry.problem)
-        if entry.encoded is None:
-            return Result(entry.record, dict.fromkeys(self.task.fields))
+            return Result(record, problem=entry.problem)
+        if work is None:
+            return Result(record, dict.fromkeys(self.task.fields))
+        if work.answer is not None:
+            return replace(work.answer, record=record, duplicate=True)
+        work.answer = self._answer(record, work)
+        return work.answer
+
+    def _answer(self, record: Record, work: Work) -> Result:
+        if work.problem is not None or work.encoded is None:
+            return Result(record, problem=work.problem)
         try:
-            values = self.task.decode(entry.record, entry.encoded, entry.outputs)
+            values = self.task.decode(record, work.encoded, work.outputs)
         except RecordError as error:
-            return Result(entry.record, problem=Problem(error.type, error.message))
-        return Result(entry.record, values, None, entry.encoded.slices, entry.encoded.truncated)
+            return Result(record, problem=Problem(error.type, error.message))
+        return Result(record, values, None, work.encoded.slices, work.encoded.truncated)
 
 
-def _pack(items: list[tuple[Window, tuple[Entry, int]]]) -> Pack:
+def _pack(items: list[tuple[Window, tuple[Work, int]]]) -> Pack:
     return Pack([window for window, _ in items], [place for _, place in items])
