@@ -20,6 +20,14 @@ END: Final = Record(-1, {}, None)
 PAUSE: Final = Record(-2, {}, None)
 
 
+RECORD_BYTES = 8_192
+"""Bytes of fields that make a record read ahead count as two."""
+
+
+MEASURED_BYTES = 1 << 25
+"""Bytes of fields that are held at most to learn how much there is to do."""
+
+
 def characters(record: Record) -> int:
     """How many characters a record has to be read."""
     return len(record.text or "") + len(record.pair or "")
@@ -66,11 +74,12 @@ class Feed:
         self, enough: int, patience: float, weigh: Callable[[Record], int] = characters
     ) -> int | None:
         """Look ahead to learn how much there is to do: the number of characters until the end of the input
-        (of each record as many as `weigh` says), or None when there are more than `enough`, or when a live
-        input has not ended within `patience` seconds."""
-        amount = sum(weigh(item) for item in self._ahead if isinstance(item, Record))
+        (of each record as many as `weigh` says), or None when there are more than `enough`, when their fields
+        take more than `MEASURED_BYTES`, or when a live input has not ended within `patience` seconds."""
+        held = [item for item in self._ahead if isinstance(item, Record)]
+        amount, size = sum(map(weigh, held)), sum(item.size for item in held)
         deadline = time.monotonic() + patience
-        while amount <= enough:
+        while amount <= enough and size <= MEASURED_BYTES:
             if self._ahead and _is_last(self._ahead[-1]):
                 return amount
             item = self._next_until(deadline)
@@ -79,6 +88,7 @@ class Feed:
             self._ahead.append(item)
             if isinstance(item, Record):
                 amount += weigh(item)
+                size += item.size
         return None
 
     def _next(self, wait: bool) -> Record | BaseException:
@@ -91,6 +101,28 @@ class Feed:
             return error
 
 
+class _Ahead(queue.Queue[Record | BaseException]):
+    """Records read ahead: at most `maxsize`, and fewer where they are large, each `RECORD_BYTES` of their
+    fields counting as one more."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
+
+    def _qsize(self) -> int:
+        return super()._qsize() + self._bytes // RECORD_BYTES
+
+    def _put(self, item: Record | BaseException) -> None:
+        super()._put(item)
+        self._sizes.append(item.size if isinstance(item, Record) else 0)
+        self._bytes += self._sizes[-1]
+
+    def _get(self) -> Record | BaseException:
+        self._bytes -= self._sizes.popleft()
+        return super()._get()
+
+
 class LiveFeed(Feed):
     """Reads an input that may pause with a thread of its own, a bounded number of records ahead.
 
@@ -101,7 +133,7 @@ class LiveFeed(Feed):
     def __init__(self, records: Iterable[Record], most_ahead: int = 1024, patience: float = 0.0) -> None:
         super().__init__(())
         self._patience = patience
-        self._queue: queue.Queue[Record | BaseException] = queue.Queue(most_ahead)
+        self._queue = _Ahead(most_ahead)
         threading.Thread(target=self._read, args=(records,), name="reader", daemon=True).start()
 
     def _read(self, records: Iterable[Record]) -> None:

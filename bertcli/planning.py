@@ -61,7 +61,8 @@ class Pack:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How far to look ahead and how large a pack may be, both in tokens; below `least_tokens` a pack is not
-    worth being cut for another worker.
+    worth being cut for another worker. Equal and blank texts make no tokens, and other fields may be large:
+    so a block has at most `most_records`, and no more once their fields take `most_bytes`.
 
     The first block is one round of packs, so that answers show early; each further one is twice as large
     until `look_ahead` is reached, or `LEAST_ROUNDS` where many workers want more. `begun` is how many blocks
@@ -74,6 +75,7 @@ class Plan:
     least_tokens: int = 256
     look_ahead: int = 131_072
     most_records: int = 8_192
+    most_bytes: int = 1 << 25
     begun: int = 0
     reserved: frozenset[str] = frozenset()
 
@@ -102,7 +104,7 @@ class Plan:
                 if record is END:
                     return
             block.add(record)
-            if block.tokens >= self.budget(filled) or len(block.entries) >= self.most_records:
+            if block.tokens >= self.budget(filled) or block.holds_enough:
                 filled += 1
                 block.filled = filled
                 yield block
@@ -127,12 +129,14 @@ class Block:
         self.whole = True
         self.entries: list[Entry] = []
         self.tokens = 0
+        self.bytes = 0
         self._works: dict[tuple[object, ...], Work] = {}
 
     def add(self, record: Record) -> None:
         """Tokenise a record, unless it is blank, broken or equal to one that is here already."""
         entry = Entry(record, problem=record.problem)
         self.entries.append(entry)
+        self.bytes += record.size
         if clash := self.plan.reserved.intersection(record.fields):
             entry.problem = Problem(
                 "clash", f"the input already has a field named {quoted(sorted(clash))}; use --prefix"
@@ -142,6 +146,11 @@ class Block:
             if text not in self._works:
                 self._works[text] = self._begun(record)
             entry.work = self._works[text]
+
+    @property
+    def holds_enough(self) -> bool:
+        """Whether it has as much in memory as it may, however few tokens that makes."""
+        return len(self.entries) >= self.plan.most_records or self.bytes >= self.plan.most_bytes
 
     def _begun(self, record: Record) -> Work:
         """The work of a text that is new here."""

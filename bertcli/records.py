@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+NUMBER_SIZE = 32
+"""Bytes of a number among fields, and of its place in a list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -40,6 +43,14 @@ class Record:
     def blank(self) -> bool:
         """No text to answer for: null, empty or white space."""
         return self.problem is None and (self.text is None or not self.text.strip())
+
+    @property
+    def size(self) -> int:
+        """About how many bytes its fields take."""
+        size = 0
+        for value in self.fields.values():
+            size += len(value) if type(value) is str else _size(value)
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +110,13 @@ class Result:
         if self.problem is not None:
             row[prefix + "error"] = {"type": self.problem.type, "message": self.problem.message}
         return row
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list) and value and isinstance(value[0], str | bytes | list | Mapping):
+        return sum(map(_size, value))
+    return NUMBER_SIZE * (len(value) if isinstance(value, list) else 1)

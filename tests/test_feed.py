@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +28,35 @@ def test_looking_ahead_loses_nothing(texts, enough, live):
     assert feed.measure(enough, patience=10) == (total if total <= enough else None)
     assert (feed.first().text if texts else feed.first() is END) == (texts[0] if texts else True)
     assert drain(feed) == texts
+
+
+def fat(count: int, taken: list[int], size: int = 1 << 20) -> Iterator[Record]:
+    """Records of few characters to read and large fields beside them."""
+    for index in range(count):
+        taken.append(index)
+        yield Record(index, {"text": "a", "page": "x" * size}, "a")
+
+
+def test_records_with_large_fields_are_not_hoarded_to_be_measured():
+    taken: list[int] = []
+    feed = Feed(fat(200, taken))
+    assert feed.measure(10**6, patience=10) is None
+    assert len(taken) < 40
+    assert sum(1 for _ in iter(feed.take, END)) == 200
+    assert Feed(fat(20, [])).measure(10**6, patience=10) == 20
+
+
+def test_a_pipe_is_read_less_far_ahead_where_its_records_are_large():
+    for size, most in ((1 << 20, 20), (0, 1100)):
+        taken: list[int] = []
+        feed = LiveFeed(fat(5000, taken, size))
+        feed.first()
+        seen = -1
+        while seen != len(taken):  # until the thread that reads has to wait
+            seen = len(taken)
+            time.sleep(0.05)
+        assert most / 3 < seen < most
+        assert sum(1 for _ in iter(feed.take, END)) == 5000
 
 
 def test_an_input_that_is_over_is_waited_for_no_longer():

@@ -173,6 +173,21 @@ def test_the_run_stops_after_the_allowed_number_of_failures(limit):
     assert sink.results[-1].status == "failed"
 
 
+def test_large_fields_end_a_block():
+    """Equal texts make no tokens, and yet they are in memory."""
+    fields = {"text": "a", "page": "x" * 50, "tags": ["y" * 25] * 2}
+    sink = ListSink()
+    run(
+        Feed(Record(index, fields, "a") for index in range(7)),
+        task=LetterTask(),
+        engine=EchoEngine(),
+        plan=Plan(1000, most_bytes=300),
+        sink=sink,
+        receipt=Count(),
+    )
+    assert sink.flushes == [3, 6, 7]
+
+
 def test_a_run_that_goes_on_with_failures_stops_at_the_next_one():
     count = Count(failed=3)
     with pytest.raises(StoppedEarlyError) as caught:
