@@ -1,22 +1,28 @@
 """Which windows run together, and when.
 
-Records are read into *blocks*: as many as a bounded number of tokens allows. Within a block equal texts
-become one, windows are sorted by length and cut into *packs* under a token budget, and the answers go back
-to the records in input order. Blocks of an input that never pauses depend on the input alone, so a run is
-repeatable; the pause of an input that may pause (a pipe, a terminal) ends the block at once: nobody waits for
-a record that has not been written yet.
+Records are read into *blocks*: as many as a bounded number of tokens allows. Equal texts become one, within a
+block and with the texts seen last before it; windows are sorted by length and cut into *packs* under a token
+budget, and the answers go back to the records in input order. Blocks of an input that never pauses depend on
+the input alone, so a run is repeatable; the pause of an input that may pause (a pipe, a terminal) ends the
+block at once: nobody waits for a record that has not been written yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from bertcli.errors import RecordError, quoted
 from bertcli.feed import END, PAUSE, Feed
-from bertcli.records import Problem, Record, Result, Window
+from bertcli.records import Problem, Record, Result, Window, size_of
 from bertcli.tasks import Encoded, Task
+
+Text: TypeAlias = tuple[str | None, str | None, tuple[str, ...] | None]
+"""What makes two records equal to a task: text, pair, words."""
+
+KNOWN_BYTES = 4_096
+"""A text and an answer that take more are not kept for later blocks."""
 
 LEAST_ROUNDS = 4
 """Rounds of packs in a full block: packs are uneven, and at a block's end the last of them is waited for."""
@@ -24,13 +30,39 @@ LEAST_ROUNDS = 4
 
 @dataclass(slots=True)
 class Work:
-    """What one text asks of the engine: its windows, the outputs that came back for them so far, or the
-    problem that ended it. Records with equal texts share it, and the `answer` to the first of them."""
+    """What one text asks of the engine: its windows of so many `tokens` in all, the outputs that came back
+    for them so far, or the problem that ended it. Records with equal texts share it, and its `answer`, which
+    says nothing of their other fields."""
 
     encoded: Encoded | None = None
+    tokens: int = 0
     outputs: list[Any] = field(default_factory=list)
     problem: Problem | None = None
     answer: Result | None = None
+
+
+class Known:
+    """The works of the texts seen last, `most` of them, over the blocks of a run. A text that comes again and
+    again is computed once, however far apart."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._works: dict[Text, Work] = {}
+
+    def find(self, text: Text) -> Work | None:
+        """The work of a text, which counts as seen now."""
+        work = self._works.pop(text, None)
+        if work is not None:
+            self._works[text] = work
+        return work
+
+    def keep(self, text: Text, work: Work) -> None:
+        self._works[text] = work
+        if len(self._works) > self._most:
+            del self._works[next(iter(self._works))]
+
+    def forget(self, text: Text) -> None:
+        self._works.pop(text, None)
 
 
 @dataclass(slots=True)
@@ -67,7 +99,8 @@ class Plan:
     The first block is one round of packs, so that answers show early; each further one is twice as large
     until `look_ahead` is reached, or `LEAST_ROUNDS` where many workers want more. `begun` is how many blocks
     were filled before, in a run that this one goes on with. `reserved` are the names results will have: a
-    record that brings a field of that name is refused.
+    record that brings a field of that name is refused. `remembers` says that an answer may be taken from a
+    text of an earlier block, of the `most_records` that were seen last.
     """
 
     pack_tokens: int
@@ -78,6 +111,7 @@ class Plan:
     most_bytes: int = 1 << 25
     begun: int = 0
     reserved: frozenset[str] = frozenset()
+    remembers: bool = True
 
     def blocks(self, feed: Feed, task: Task) -> Iterator[Block | None]:
         """Yield blocks in input order, and None whenever the input pauses.
@@ -86,7 +120,8 @@ class Plan:
         An error of the source is raised after the records before it have come out.
         """
         filled = self.begun
-        block = Block(self, task, filled)
+        known = Known(self.most_records if self.remembers else 0)
+        block = Block(self, task, known, filled)
         while True:
             try:
                 record = feed.take(wait=False)
@@ -99,7 +134,7 @@ class Plan:
                 return
             if record is PAUSE:
                 yield from (block, None)
-                block = Block(self, task, filled)
+                block = Block(self, task, known, filled)
                 record = feed.take()
                 if record is END:
                     return
@@ -108,7 +143,7 @@ class Plan:
                 filled += 1
                 block.filled = filled
                 yield block
-                block = Block(self, task, filled)
+                block = Block(self, task, known, filled)
 
     def budget(self, filled: int) -> int:
         """How many tokens fill a block when `filled` are full."""
@@ -122,15 +157,17 @@ class Block:
     up to this one, which counts when it is full itself. `whole` is False when an error of the source cut it
     short: another run over the same input would go on with it."""
 
-    def __init__(self, plan: Plan, task: Task, filled: int = 0) -> None:
+    def __init__(self, plan: Plan, task: Task, known: Known, filled: int = 0) -> None:
         self.plan = plan
         self.task = task
+        self.known = known
         self.filled = filled
         self.whole = True
         self.entries: list[Entry] = []
         self.tokens = 0
         self.bytes = 0
-        self._works: dict[tuple[object, ...], Work] = {}
+        self._works: dict[Text, Work] = {}
+        self._begun: list[Work] = []
 
     def add(self, record: Record) -> None:
         """Tokenise a record, unless it is blank, broken or equal to one that is here already."""
@@ -142,18 +179,22 @@ class Block:
                 "clash", f"the input already has a field named {quoted(sorted(clash))}; use --prefix"
             )
         if entry.problem is None and not record.blank:
-            text = (record.text, record.pair, record.words)
-            if text not in self._works:
-                self._works[text] = self._begun(record)
-            entry.work = self._works[text]
+            text = _text(record)
+            work = self._works.get(text)
+            if work is None:
+                # the tokens of a known one count too: blocks must depend on the input alone, and a run that
+                # goes on knows less
+                work = self._works[text] = self.known.find(text) or self._begin(record)
+                self.tokens += work.tokens
+            entry.work = work
 
     @property
     def holds_enough(self) -> bool:
         """Whether it has as much in memory as it may, however few tokens that makes."""
         return len(self.entries) >= self.plan.most_records or self.bytes >= self.plan.most_bytes
 
-    def _begun(self, record: Record) -> Work:
-        """The work of a text that is new here."""
+    def _begin(self, record: Record) -> Work:
+        """The work of a text that is new."""
         work = Work()
         try:
             work.encoded = self.task.encode(record)
@@ -163,7 +204,9 @@ class Block:
             work.problem = Problem("engine", "memory ran out while the text was cut into tokens")
         else:
             work.outputs = [None] * len(work.encoded.windows)
-            self.tokens += sum(map(len, work.encoded.windows))
+            work.tokens = sum(map(len, work.encoded.windows))
+            self._begun.append(work)
+        self.known.keep(_text(record), work)
         return work
 
     def packs(self) -> Iterator[Pack]:
@@ -174,15 +217,16 @@ class Block:
         """
         waiting = [
             (window, (work, place))
-            for work in self._works.values()
+            for work in self._begun
             if work.encoded is not None
             for place, window in enumerate(work.encoded.windows)
         ]
         waiting.sort(key=lambda item: len(item[0]), reverse=True)
         most = self.plan.pack_tokens
-        count = -(-self.tokens // most)
+        tokens = sum(work.tokens for work in self._begun)
+        count = -(-tokens // most)
         count += -count % self.plan.workers
-        fair = max(self.tokens / max(1, count), self.plan.least_tokens)
+        fair = max(tokens / max(1, count), self.plan.least_tokens)
         start = tokens = 0
         for end, (window, _) in enumerate(waiting):
             if end > start and (tokens >= fair or tokens + len(window) > most):
@@ -204,8 +248,12 @@ class Block:
             return Result(record, dict.fromkeys(self.task.fields))
         if work.answer is not None:
             return replace(work.answer, record=record, duplicate=True)
-        work.answer = self._answer(record, work)
-        return work.answer
+        result = self._answer(record, work)
+        work.answer = replace(result, record=END, values=_owned(result.values))
+        work.encoded, work.outputs = None, []
+        if result.problem is not None or size_of(result.values) + len(record.text or "") > KNOWN_BYTES:
+            self.known.forget(_text(record))  # what failed for want of memory may not fail again
+        return result
 
     def _answer(self, record: Record, work: Work) -> Result:
         if work.problem is not None or work.encoded is None:
@@ -215,6 +263,18 @@ class Block:
         except RecordError as error:
             return Result(record, problem=Problem(error.type, error.message))
         return Result(record, values, None, work.encoded.slices, work.encoded.truncated)
+
+
+def _owned(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values with arrays of their own: a part of an array keeps the whole of it in memory."""
+    return {
+        name: value.copy() if getattr(value, "base", None) is not None else value
+        for name, value in values.items()
+    }
+
+
+def _text(record: Record) -> Text:
+    return record.text, record.pair, record.words
 
 
 def _pack(items: list[tuple[Window, tuple[Work, int]]]) -> Pack:

@@ -49,7 +49,7 @@ class Record:
         """About how many bytes its fields take."""
         size = 0
         for value in self.fields.values():
-            size += len(value) if type(value) is str else _size(value)
+            size += len(value) if type(value) is str else size_of(value)
         return size
 
 
@@ -112,11 +112,15 @@ class Result:
         return row
 
 
-def _size(value: Any) -> int:
+def size_of(value: Any) -> int:
+    """About how many bytes a value among fields takes."""
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(map(_size, value.values()))
+        return sum(map(size_of, value.values()))
     if isinstance(value, list) and value and isinstance(value[0], str | bytes | list | Mapping):
-        return sum(map(_size, value))
-    return NUMBER_SIZE * (len(value) if isinstance(value, list) else 1)
+        return sum(map(size_of, value))
+    if isinstance(value, list):
+        return NUMBER_SIZE * len(value)
+    size: int = getattr(value, "nbytes", NUMBER_SIZE)
+    return size

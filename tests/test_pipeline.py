@@ -173,6 +173,41 @@ def test_the_run_stops_after_the_allowed_number_of_failures(limit):
     assert sink.results[-1].status == "failed"
 
 
+def computed(engine: EchoEngine) -> list[str]:
+    return ["".join(map(chr, window.ids)) for windows in engine.calls for window in windows]
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_text_of_an_earlier_block_is_known(remembers):
+    """And the blocks are the same, whether it is or not."""
+    engine, plan = EchoEngine(), Plan(4, look_ahead=8, remembers=remembers)
+    texts = ["aa", "bb", "cc", "aa", "dd", "ee", "aa", "cc", "ff"]
+    sink = carry(texts, engine=engine, plan=plan)
+    assert [result.values["echo"] for result in sink.results] == texts
+    assert sink.flushes == [2, 6, 9]
+    known = [3, 6, 7] if remembers else []
+    assert [number for number, result in enumerate(sink.results) if result.duplicate] == known
+    assert sorted(computed(engine)) == sorted(set(texts) if remembers else texts)
+
+
+def test_only_the_texts_seen_last_are_known():
+    engine = EchoEngine()
+    texts = ["aa", "bb", "aa", "cc", "aa", "bb"]  # when bb comes again, cc and aa have been seen since
+    carry(texts, engine=engine, plan=Plan(2, look_ahead=2, most_records=2))
+    assert computed(engine) == ["aa", "bb", "cc", "bb"]
+
+
+def test_what_failed_and_what_is_large_is_computed_anew():
+    engine = EchoEngine(poison="p")
+    long = "long" * 2000
+    texts = ["p", long, "a", "b", "c", "p", long, "a"]  # by the second p the answer to the first is there
+    results = carry(texts, engine=engine, plan=Plan(1, look_ahead=1)).results
+    assert [result.status for result in results] == ["failed", *["done"] * 4, "failed", "done", "done"]
+    assert computed(engine).count("p") == 2
+    assert computed(engine).count("a") == 1
+    assert computed(engine).count("long") == 2 * 2000
+
+
 def test_large_fields_end_a_block():
     """Equal texts make no tokens, and yet they are in memory."""
     fields = {"text": "a", "page": "x" * 50, "tags": ["y" * 25] * 2}

@@ -229,11 +229,15 @@ def _carry(
     job: Job, source: Source, feed: Feed, task: Task, engine: Engine, results: Results, receipt: Receipt
 ) -> None:
     """Run the pipeline, and account for it however it ends (but for a closed pipe: nobody is interested)."""
+    from bertcli.commands.resuming import keeps_journal
     from bertcli.journal import is_stdout
     from bertcli.pipeline import run
     from bertcli.planning import Plan
 
-    plan = results.ledger.plan(Plan(engine.pack_tokens, engine.workers, reserved=results.layout.reserved))
+    # an interrupted run forgets what it knew, and must end in the same bytes all the same
+    remembers = engine.steady or not keeps_journal(job.outputs)
+    plan = Plan(engine.pack_tokens, engine.workers, reserved=results.layout.reserved, remembers=remembers)
+    plan = results.ledger.plan(plan)
     try:
         stdout = results.stdout if is_stdout(job.outputs.path) else None
         with console.progress(source, stdout, lambda: feed.taken) as bar:

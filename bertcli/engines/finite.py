@@ -30,6 +30,7 @@ class Finite:
         self.dtype = engine.dtype
         self.workers = engine.workers
         self.pack_tokens = engine.pack_tokens
+        self.steady = engine.steady
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         return _checked(self._engine.forward(windows, ask))

@@ -15,6 +15,7 @@ from torch import Tensor
 from bertcli.engines import Ask, available_cores, depth_of
 from bertcli.engines.device import PACK_TOKENS, choose_device, choose_dtype, keep_freed_memory
 from bertcli.engines.family import Family
+from bertcli.engines.linear import onednn_takes
 from bertcli.engines.packs import Pack
 from bertcli.engines.readout import Readout
 from bertcli.errors import EngineError
@@ -63,6 +64,8 @@ class Packed:
         self.pack_tokens = pack_tokens or PACK_TOKENS[where.type]
         keep_freed_memory()
         self._model = _open(checkpoint, number_format, where, int8=dtype == "int8")
+        # oneDNN adds up a row's products in one order, however many rows there are; others may not
+        self.steady = isinstance(self._model, Family) and onednn_takes(number_format, where)
         self._readout = Readout(checkpoint, number_format, where, self._model.head)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:

@@ -31,6 +31,7 @@ class Reference:
     device = "cpu"
     workers = 1
     pack_tokens = 1
+    steady = True  # a window at a time
 
     def __init__(self, checkpoint: Checkpoint, dtype: str = "float32") -> None:
         self.dtype = dtype

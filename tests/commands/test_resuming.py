@@ -170,6 +170,25 @@ def test_cut_anywhere_and_gone_on_with_is_never_interrupted(
     assert went_on >= 1
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_answers_that_a_run_no_longer_knows_are_computed_to_the_same_bytes(
+    dtype: str, checkpoints: Make, stop_after: Callable[..., None], tmp_path: Path
+) -> None:
+    words = ["paris", "the capital of france", "nobody answers", "and", "since yesterday the capital"]
+    Path("in.txt").write_text("".join(f"{words[n % 5]} {words[n * n % 5]}\n" for n in range(300)))
+    asked = ["embed", "-q", "in.txt", "-m", str(checkpoints("bert")), "--engine", "packed", "--threads", "1"]
+    asked += ["--compute-dtype", dtype, "--batch-tokens", "16"]
+    assert cli.main([*asked, "-o", "whole.jsonl"]) == 0
+    stop_after(100)
+    with pytest.raises(Killed):
+        cli.main([*asked, "-o", "cut.jsonl"])
+    stop_after(None)
+    console.release_stdout()
+    assert 0 < Path("cut.jsonl.part").read_bytes().count(b"\n") < 300
+    assert cli.main([*asked, "-o", "cut.jsonl", "--resume"]) == 0
+    assert Path("cut.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+
+
 def account(said: str) -> str:
     """The counts of the last receipt."""
     lines = [line for line in said.splitlines() if " read = " in line and "interrupted" not in line]
