@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
+from itertools import chain
 
-from bertcli.errors import UsageError
+from bertcli.errors import InputError, UsageError
 from bertcli.records import Problem
 
 MARK = "\ud800"
@@ -27,10 +28,9 @@ codecs.register_error("bertcli.mark", _mark)
 
 
 def check_encoding(encoding: str) -> None:
-    """Raise UsageError when Python has no text encoding of that name."""
+    """Raise UsageError when Python has no text encoding of that name, or one that cannot tell bad bytes."""
     try:
-        "a".encode(encoding)
-        codecs.getincrementaldecoder(encoding)
+        codecs.getincrementaldecoder(encoding)("bertcli.mark").decode("a".encode(encoding))
     except (LookupError, UnicodeError, ValueError) as error:
         raise UsageError(
             f"there is no encoding '{encoding}'",
@@ -39,7 +39,8 @@ def check_encoding(encoding: str) -> None:
 
 
 def to_utf8(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    """Transcode `chunks`, drop a byte-order mark at the beginning."""
+    """Transcode `chunks`, drop a byte-order mark at the beginning. Raises InputError where an encoding needs
+    one and there is none."""
     decoded = chunks if _is_utf8(encoding) else _transcode(chunks, encoding)
     head = b""
     for chunk in decoded:
@@ -54,11 +55,16 @@ def to_utf8(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
 
 def _transcode(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)("bertcli.mark")
-    for chunk in chunks:
-        if text := decoder.decode(chunk):
+    for chunk in chain(chunks, [b""]):
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeError:  # bad bytes are marked, so it can only be this
+            name = codecs.lookup(encoding).name
+            raise InputError(
+                f"has no byte-order mark to tell which {name} it is", hint=f"name {name}-le or {name}-be"
+            ) from None
+        if text:
             yield text.encode("utf-8", "surrogatepass")
-    if text := decoder.decode(b"", final=True):
-        yield text.encode("utf-8", "surrogatepass")
 
 
 def mark_too_big(most: int) -> bytes:

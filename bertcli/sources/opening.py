@@ -16,6 +16,7 @@ from bertcli.sources.compression import SUFFIXES, decompress, may_become_compres
 from bertcli.sources.prompt import Prompt
 
 BLOCK = 1 << 18
+LEAST_BLOCK = 1 << 10
 MOST_SHOWN = 60
 
 
@@ -61,7 +62,8 @@ class Input:
         """The bytes as stored, each piece as soon as it is there. Raises InputError where reading fails."""
         try:
             self._reader = self._opener()
-            while chunk := self._reader.read(BLOCK):
+            # never much more than before: of what is read, the bar takes it that it has been handed on
+            while chunk := self._reader.read(min(BLOCK, max(LEAST_BLOCK, self.position // 8))):
                 self.position += len(chunk)
                 yield chunk
             if self.size is not None and self.position < self.size and not self._closed:

@@ -141,6 +141,18 @@ def test_sizes_and_positions_add_up(lines: Path) -> None:
     source.close()
 
 
+def test_what_is_read_of_a_file_is_soon_handed_out(tmp_path: Path) -> None:
+    """The bar of a short file whose records take long goes by it."""
+    file = tmp_path / "short.txt"
+    file.write_bytes(b"ten bytes\n" * 1000)
+    source = open_source(InputOptions(files=(str(file),)))
+    handed = 0
+    for _ in source:
+        handed += 10
+        assert handed <= source.position <= handed + max(1024, handed // 4)
+    assert source.position == 10_000
+
+
 def test_a_redirected_file_has_a_size_and_is_not_live(lines: Path) -> None:
     with lines.open("rb", buffering=0) as stdin:
         stdin.read(4)
@@ -185,6 +197,8 @@ def test_a_closed_stdin_is_said_to_be_closed(monkeypatch: pytest.MonkeyPatch) ->
         InputOptions(null=True, form="jsonl"),
         InputOptions(encoding="klingon"),
         InputOptions(encoding="base64"),
+        InputOptions(encoding="idna"),
+        InputOptions(encoding="punycode"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: InputOptions) -> None:

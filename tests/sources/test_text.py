@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bertcli.errors import InputError
 from bertcli.records import Problem
 from tests.sources.reading import problems, read, texts
 
@@ -34,6 +35,14 @@ def test_an_undecodable_byte_is_named_and_costs_only_its_line() -> None:
         "byte 0xe9 at offset 3 of line 2 is not utf-8; "
         "name the right one with --encoding, for example latin-1",
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_bytes_without_the_mark_that_tells_their_order_are_refused(encoding: str) -> None:
+    with pytest.raises(InputError, match="no byte-order mark") as caught:
+        read(stdin="naïve\n".encode(f"{encoding}-be"), encoding=encoding)
+    assert caught.value.hint == f"name {encoding}-le or {encoding}-be"
+    assert texts(read(stdin="naïve\n".encode(f"{encoding}-be"), encoding=f"{encoding}-be")) == ["naïve"]
 
 
 def test_utf16_without_its_encoding_is_guessed_in_the_message() -> None:
