@@ -101,8 +101,7 @@ def _among_texts(request: Request, stdout: BinaryIO, held: ExitStack) -> int:
     look = _ranked if request.queries else _compared
     try:
         with _answers(request, stdout, source.field_names, source.text_field) as sink:
-            for result in look(request, source, receipt, held):
-                sink.write(result)
+            _show(look(request, source, receipt, held), sink)
         receipt.finish()
     except (KeyboardInterrupt, BertcliError) as end:
         receipt.finish(interrupted=isinstance(end, KeyboardInterrupt))
@@ -216,8 +215,7 @@ def _among_vectors(request: Request, path: str, stdout: BinaryIO, held: ExitStac
             rows.load()
         if isinstance(rows, RecordSpool):
             rows.refuse_unless(len(vectors))
-        for result in found:
-            sink.write(result)
+        _show(found, sink)
     console.say(f"{grouped(len(vectors))} vectors searched · {duration(time.monotonic() - began)}")
     return 0
 
@@ -338,6 +336,15 @@ def _queries(request: Request, checkpoint: Checkpoint, tokenizer: Tokenizer) -> 
         prompt_name=request.query_prompt,
         dim=request.dim,
     )
+
+
+def _show(found: Iterable[Result], sink: Sink) -> None:
+    """Write what was found, or say that nothing was."""
+    count = 0
+    for count, result in enumerate(found, 1):  # noqa: B007 - counted
+        sink.write(result)
+    if not count:
+        console.say("nothing found")
 
 
 def _hit(request: Request, record: Record, query: str, rank: int, cosine: float) -> Result:

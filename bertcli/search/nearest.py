@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bertcli.search.vectors import Rows, Vectors
 
 BLOCK_NUMBERS = 1 << 20  # of a block: 4 MiB in float32
+ROUNDING = 1e-6  # what float32 may lack in a cosine: a vector with itself has not always 1
 TILE = 1024  # vectors a side of what is compared at once for near duplicates
 
 
@@ -103,7 +104,7 @@ def cosine_scales(rows: Array) -> Array:
 
 def _best(cosines: Array, start: int, most: int, least: float) -> list[Hit]:
     """The `most` best of a block whose first row is `start`, in any order."""
-    rows = np.flatnonzero(cosines >= least)
+    rows = np.flatnonzero(cosines >= least - ROUNDING)
     if len(rows) > most:
         border = np.partition(cosines[rows], len(rows) - most)[len(rows) - most]
         rows = rows[cosines[rows] >= border]  # with all that are as good as the last
@@ -120,7 +121,7 @@ def _pairs(vectors: Vectors, least: float, first: int, second: int) -> list[Pair
     """The pairs between two tiles, which begin at these rows."""
     one = np.asarray(vectors[first : first + TILE], dtype=np.float32)
     cosines = cosines_of(vectors[second : second + TILE], one * cosine_scales(one)[:, None]).T
-    near = cosines >= least
+    near = cosines >= least - ROUNDING
     places = np.argwhere(np.triu(near, k=1) if first == second else near)
     values = cosines[places[:, 0], places[:, 1]].tolist()
     return [Pair(first + i, second + j, value) for (i, j), value in zip(places.tolist(), values, strict=True)]

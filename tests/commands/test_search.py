@@ -226,6 +226,15 @@ def test_vectors_that_are_not_of_these_texts_are_told(
         assert (f"{named}: vector " in capsys.readouterr().err) is not known
 
 
+def test_that_nothing_is_near_enough_is_told(checkpoints: Make, capsys: Capture, texts: str) -> None:
+    for least, said in (("1", True), ("-1", False)):
+        assert (
+            cli.main(["search", QUERY, texts, "-m", str(checkpoints("sentence")), "--min-score", least]) == 0
+        )
+        seen = capsys.readouterr()
+        assert ("nothing found" in seen.err) is said is not bool(seen.out)
+
+
 def test_among_no_vectors_there_are_no_duplicates(run: Run) -> None:
     import numpy as np
 

@@ -83,6 +83,13 @@ def test_near_duplicates_are_all_pairs_once(rows: list[list[float]], least: floa
     assert all(first < second for first, second in found)
 
 
+def test_equal_vectors_are_duplicates_whatever_rounding_does() -> None:
+    rows = np.random.default_rng(1).normal(size=(200, 384)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    found = {(pair.first, pair.second) for pair in near_duplicates(np.concatenate([rows, rows]), 1.0)}
+    assert found == {(row, row + 200) for row in range(200)}
+
+
 def test_a_row_that_is_not_there_is_told() -> None:
     vectors = np.array([[1.0, 2], [0, 0]])
     assert row_vector(vectors, 1).tolist() == [[1, 2]]
