@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bertcli.console import Terminal
 from bertcli.options import OutputOptions
-from bertcli.records import Record, Result
+from bertcli.records import Problem, Record, Result
 from bertcli.sinks import Layout, open_sink
 from bertcli.sinks.table.cells import cut, folded, last_cells, measured, padded
 from bertcli.sinks.table.fills import pieces
@@ -77,6 +77,32 @@ def test_several_labels_stand_under_their_text() -> None:
     )
 
 
+def test_how_sure_a_head_is_stands_beside_its_label() -> None:
+    values = {"label": "joy", "score": 0.9, "entropy": 0.3251, "margin": 0.8}
+    layout = Layout("label", ("text",), tuple(values), REMARKS, "text")
+    assert table(result(values, text="yes"), layout=layout) == (
+        "score              entropy  margin   label       text\n"
+        "0.9000 ━━━━━━━━━   0.3251   0.8000   joy         yes\n"
+    )
+    more = values | {"labels": [{"label": "joy", "score": 0.9}]}
+    layout = Layout("label", ("text",), tuple(more), REMARKS, "text")
+    assert table(result(more, text="yes"), layout=layout) == (
+        "yes\n  0.9000 ━━━━━━━━━   joy\n  entropy 0.3251\n  margin 0.8000\n"
+    )
+    both = {"label": "joy", "score": 0.9, "embedding": [1.5]}
+    layout = Layout("label", ("text",), tuple(both), REMARKS, "text")
+    assert table(result(both, text="yes"), layout=layout).split() == [
+        "label", "joy", "score", "0.9000", "embedding", "[1.5]", "yes",
+    ]  # fmt: skip
+
+
+def test_what_to_do_about_a_failed_record_is_never_cut_off() -> None:
+    problem = Problem("encoding", "byte 0xe9 is not utf-8; name the right one with --encoding")
+    one = Result(Record(0, {}, None, where="in.txt:1", problem=problem), problem=problem)
+    assert table(one, width=40).splitlines()[-1] == "  name the right one with --encoding"
+    assert all(measured(line) <= 40 for line in table(one, width=40).splitlines())
+
+
 def test_several_heads_stand_under_their_text() -> None:
     names = ("mood_label", "mood_score", "topic_label", "topic_score")
     results = [
@@ -104,6 +130,13 @@ def test_a_fill_shows_the_filled_sentence() -> None:
         "0.5000 ━━━━━       Paris is in france.\n\n0.5000 ━━━━━       you and me\n"
     )
     assert "\x1b[1;36mfrance\x1b[0m." in table(results[0], layout=FILL, color=True)
+
+
+@given(st.integers(40, 140), st.text("ab cd", max_size=400), st.text("ab cd", min_size=1, max_size=400))
+def test_both_filled_words_are_in_sight(width: int, before: str, between: str) -> None:
+    lines = table(fill(f"{before}[MASK]{between}[MASK] behind", "ONE", "TWO"), layout=FILL, width=width)
+    assert "ONE" in lines
+    assert "TWO" in lines
 
 
 @given(st.integers(30, 140), st.text("ab cd", max_size=400), st.text("ab cd", max_size=400))

@@ -8,11 +8,12 @@ from itertools import takewhile
 
 from bertcli.console.drawing import BOLD, CYAN, DIM
 from bertcli.records import Result
-from bertcli.sinks.table.cells import Line, last_cells, measured, shown
+from bertcli.sinks.table.cells import Line, cut, last_cells, measured, shown
 from bertcli.sinks.table.page import Page
 
 MASK = re.compile(r"\[MASK\]|<mask>", re.IGNORECASE)
 WORD = f"{BOLD};{CYAN}"
+LEAST_GAP = 8  # cells of the text between two words
 
 Piece = tuple[str, bool]  # a part of the text, and whether it is a word that was found
 
@@ -39,16 +40,31 @@ class FillsView:
         return lines
 
     def _sentence(self, parts: Sequence[Piece]) -> Line:
-        """The sentence, its words highlighted; a long beginning makes room for the first of them."""
+        """The sentence, its words highlighted; what is long before and between them is shortened until the
+        last of them is in sight."""
         spans = [(shown(text, None), WORD if is_word else "") for text, is_word in parts]
-        first = next((place for place, (_, is_word) in enumerate(parts) if is_word), 0)
-        if self._page.width is None or first == 0:
+        words = [place for place, (_, is_word) in enumerate(parts) if is_word]
+        if self._page.width is None or not words:
             return spans
         room = self._page.width - self._page.score_cells
-        before = max(8, room - measured(spans[first][0]) - room // 4)
         if sum(measured(text) for text, _ in spans) <= room:
             return spans
-        return [(last_cells(spans[0][0], before), ""), *spans[1:]]
+        room -= room // 4 + sum(measured(spans[place][0]) for place in words)
+        gaps = [place for place in range(words[-1]) if place not in words]
+        for left, place in zip(range(len(gaps), 0, -1), gaps, strict=True):
+            text = _shortened(spans[place][0], max(LEAST_GAP, room // left), at_start=place == 0)
+            spans[place] = (text, "")
+            room -= measured(text)
+        return spans
+
+
+def _shortened(text: str, cells: int, *, at_start: bool) -> str:
+    """The text in at most `cells`: its end, or its beginning and its end, with … for what is left out."""
+    if measured(text) <= cells:
+        return text
+    if at_start:
+        return last_cells(text, cells)
+    return cut(text, cells // 2) + last_cells(text, cells - cells // 2 + 1)[1:]
 
 
 def pieces(asked: str, filled: str, words: Sequence[str]) -> list[Piece]:

@@ -9,20 +9,25 @@ from bertcli.records import Result
 from bertcli.sinks.table.cells import Line, measured, padded, shown
 from bertcli.sinks.table.page import Page
 
+MEASURES = ("entropy", "margin")  # how sure a head is
+MEASURE_CELLS = 9
 LEAST_CELLS = 10  # of the label column to begin with; it grows with the labels that come
 
 
 class LabelView:
     """`0.9987 ━━━━━━━━━━  praise  I loved every minute of it`"""
 
+    fields = ("label", "score")
     separate = False
 
     def __init__(self, page: Page) -> None:
         self._page = page
         self._cells = LEAST_CELLS
+        self._measures = [name for name in MEASURES if name in page.layout.results]
 
     def header(self) -> list[Line]:
-        return self._page.header(("score", self._page.score_cells), ("label", self._cells + 2))
+        measures = [(name, MEASURE_CELLS) for name in self._measures]
+        return self._page.header(("score", self._page.score_cells), *measures, ("label", self._cells + 2))
 
     def lines(self, result: Result) -> list[Line]:
         page = self._page
@@ -32,7 +37,8 @@ class LabelView:
         text = page.text(result)
         labelled = (padded(name, self._cells) if text else name, DIM if label is None else BOLD)
         score = page.score(result.values["score"])
-        return [[*page.id(result), *score, labelled, ("  ", ""), *page.remarks(result), *text]]
+        measures = [(page.number(result.values[one]).ljust(MEASURE_CELLS), "") for one in self._measures]
+        return [[*page.id(result), *score, *measures, labelled, ("  ", ""), *page.remarks(result), *text]]
 
 
 class HeadsView:
@@ -64,6 +70,7 @@ class HeadsView:
 class LabelsView:
     """The text, and a line for each of its labels, best first."""
 
+    fields = ("label", "score", "labels")
     separate = True
 
     def __init__(self, page: Page) -> None:
@@ -80,4 +87,9 @@ class LabelsView:
             lines.append([*indent, *self._page.score(entry["score"]), (shown(entry["label"], None), BOLD)])
         if not result.values["labels"]:
             lines.append([*indent, ("no label over the threshold", DIM)])
+        lines += [
+            [*indent, (f"{name} ", DIM), (self._page.number(result.values[name]), "")]
+            for name in MEASURES
+            if name in result.values
+        ]
         return lines

@@ -73,6 +73,10 @@ class Page:
         lines = [[*lead, *first], *([(INDENT, ""), *line] for line in others)]
         return [[(part.replace(NO_BREAK, " "), style) for part, style in line] for line in lines]
 
+    def number(self, number: float | None) -> str:
+        """A number that is no probability, without a bar."""
+        return "-" if number is None else f"{number:.{self.decimals}f}"
+
     def score(self, score: float | None) -> Line:
         """A probability or cosine with its bar, `score_cells` wide; a negative one has no bar."""
         if score is None:
@@ -88,10 +92,11 @@ class Page:
         return [(f"({', '.join(words)})  ", DIM)] if words else []
 
     def trouble(self, result: Result) -> list[Line]:
-        """The line of a record without an answer; empty for a record that has one."""
+        """The lines of a record without an answer; empty for a record that has one."""
         place = f"{result.record.where}: " if result.record.where else ""
         if result.problem is not None:
-            return [[*self.id(result), (shown(f"error  {place}{result.problem.message}", None), TROUBLE)]]
+            told = shown(f"error  {place}{result.problem.message}", None)
+            return self.folded(self.id(result), [(told, TROUBLE)])
         if result.status == "blank":
             return [[*self.id(result), (shown(f"blank  {place}".rstrip(": "), None), DIM)]]
         return []

@@ -12,7 +12,7 @@ from bertcli.sinks.table.fields import FieldsView
 from bertcli.sinks.table.fills import FillsView
 from bertcli.sinks.table.heat import HeatView
 from bertcli.sinks.table.hits import HitsView, PairsView
-from bertcli.sinks.table.labels import HeadsView, LabelsView, LabelView
+from bertcli.sinks.table.labels import MEASURES, HeadsView, LabelsView, LabelView
 from bertcli.sinks.table.page import Page
 from bertcli.sinks.table.scores import ScoreView
 from bertcli.sinks.table.spans import SpansView, token_tags
@@ -39,13 +39,13 @@ def choose_view(page: Page) -> View:
         return PairsView(page) if "first" in results else HitsView(page)
     if "fills" in results:
         return FillsView(page)
-    if "labels" in results:
+    if "labels" in results and {*results} <= {*LabelsView.fields, *MEASURES}:
         return LabelsView(page)
-    if "label" in results:
+    if "label" in results and {*results} <= {*LabelView.fields, *MEASURES}:
         return LabelView(page)
     if heads := _heads(results):
         return HeadsView(page, heads)
-    if "embedding" in results:
+    if results == ("embedding",):
         return EmbeddingView(page)
     if "spans" in results:
         return SpansView(page)
