@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bertcli.console.drawing import duration, grouped
+from bertcli.console.drawing import duration, grouped, rate
 from bertcli.records import Result
 
 if TYPE_CHECKING:
@@ -118,13 +118,7 @@ class Receipt:
         parts.append(duration(seconds))
         now = self.read - self.before
         if self.read > 1 and now and seconds > 0:
-            parts.append(_rate(now / seconds))
+            parts.append(rate(now / seconds))
         if self.engine:
             parts.append(" ".join(filter(None, [self.engine, self.device, self.dtype])))
         return ("interrupted · " if self.interrupted else "") + " · ".join(parts)
-
-
-def _rate(records_per_second: float) -> str:
-    if records_per_second < 9.95:
-        return f"{records_per_second:.1f}/s"
-    return f"{grouped(round(records_per_second))}/s"

@@ -63,3 +63,10 @@ def duration(seconds: float) -> str:
     if whole < 7200:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def rate(records_per_second: float) -> str:
+    """`4.2/s` where it is slow, else `1 234/s`."""
+    if records_per_second < 9.95:
+        return f"{records_per_second:.1f}/s"
+    return f"{grouped(round(records_per_second))}/s"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import BinaryIO, Protocol, cast
 
 from bertcli.console import messages
-from bertcli.console.drawing import duration, grouped, meter, terminal_width
+from bertcli.console.drawing import duration, grouped, meter, rate, terminal_width
 
 
 class Progressing(Protocol):
@@ -78,9 +78,9 @@ class Bar:
 
     def line(self, records: int, seconds: float, width: int) -> str:
         """The bar as text of at most `width` - 1 cells (the last one would make some terminals wrap)."""
-        rate = records / seconds if seconds > 0 else 0.0
         known = self._before + records  # those of the run that this one goes on with are in the share too
-        parts = [f"{grouped(known)} {'record' if known == 1 else 'records'}", f"{grouped(round(rate))}/s"]
+        parts = [f"{grouped(known)} {'record' if known == 1 else 'records'}"]
+        parts.append(rate(records / seconds if seconds > 0 else 0.0))
         if self._source.size and not self._source.live:
             start = self._start / self._source.size
             done = min(self._source.position / self._source.size, 1.0) - start  # since the bar began

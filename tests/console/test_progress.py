@@ -52,8 +52,8 @@ def test_the_line_in_full() -> None:
     bar = Bar(Reading(), shown=True)
     assert bar.line(1204, 2.0, 80) == "  ━━━━━━                    1 204 records · 602/s ·  25% · 6.0 s left"
     assert bar.line(1204, 2.0, 50) == "  1 204 records · 602/s ·  25% · 6.0 s left"
-    assert Bar(Reading(size=None), shown=True).line(1, 0.0, 80) == "  1 record · 0/s"
-    assert Bar(Reading(live=True), shown=True).line(9, 1.0, 80) == "  9 records · 9/s"
+    assert Bar(Reading(size=None), shown=True).line(1, 0.0, 80) == "  1 record · 0.0/s"
+    assert Bar(Reading(live=True), shown=True).line(9, 2.0, 80) == "  9 records · 4.5/s"
 
 
 def test_what_is_read_ahead_is_not_done() -> None:
