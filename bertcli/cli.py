@@ -214,8 +214,8 @@ def _explained_usage(error: click.ClickException) -> UsageError:
 
 def _explained_system(error: OSError) -> BertcliError:
     hints = {
-        errno.ENOSPC: "free some space, or write elsewhere with -o",
-        errno.EDQUOT: "free some space, or write elsewhere with -o",
+        errno.ENOSPC: "free some space, or write elsewhere",
+        errno.EDQUOT: "free some space, or write elsewhere",
         errno.EMFILE: "`ulimit -n` says how many files may be open at once",
         errno.ENOMEM: MEMORY_HINT,
     }

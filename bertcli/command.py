@@ -13,6 +13,7 @@ A command returns its exit code; None means 0.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,8 @@ class Command(click.Command):
         for param in self.params:
             if isinstance(param, SharedParameter) and param.rival:
                 _settle(ctx, param, next(other for other in self.params if other.name == param.rival))
+            if isinstance(number := ctx.params.get(param.name or ""), float) and math.isnan(number):
+                raise UsageError(f"{called(param)}: nan is not a number")
             if param.type is click.STRING and isinstance(text := ctx.params.get(param.name or ""), str):
                 ctx.params[param.name or ""] = _decoded(text, param)
         ctx.meta[GIVEN] = dict(ctx.params)

@@ -136,6 +136,7 @@ def test_a_value_that_makes_no_sense_is_a_usage_error(
             "'bfloat16' is not one of float32, float16, int8, binary; what the",
         ),
         (["embed", "--dtype", "bits"], "'bits' is not one of float32, float16, int8, binary\n"),
+        (["label", "-t", "a", "--threshold", "nan"], "--threshold: nan is not a number"),
         (["completion", "tcsh"], "SHELL: 'tcsh' is not one of"),
     ],
 )

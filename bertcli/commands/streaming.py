@@ -184,9 +184,9 @@ def engine_for(
     amount = None
     if options.engine == "auto":
         amount = feed.measure(BREAK_EVEN_TOKENS * CHARACTERS_A_TOKEN, PATIENCE, weigh)
-    tokens = None if amount is None else amount // CHARACTERS_A_TOKEN
+    tokens = None if amount is None else -(-amount // CHARACTERS_A_TOKEN)
     engine = choose(checkpoint, options, tokens_ahead=tokens)
-    told = "an input of unknown or large size" if tokens is None else f"about {tokens} tokens"
+    told = "an input of unknown or large size" if tokens is None else f"some {tokens} tokens"
     console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {told}")
     return Finite(engine)
 

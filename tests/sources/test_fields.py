@@ -39,7 +39,7 @@ def test_the_text_is_found(data: bytes, options: dict[str, str], text: str) -> N
 def test_where_it_cannot_be_known_the_fields_are_listed(data: bytes, options: dict[str, str]) -> None:
     with pytest.raises(UsageError) as caught:
         read(stdin=data, **options)
-    assert "title, body" in (caught.value.hint or "")
+    assert "'title', 'body'" in (caught.value.hint or "")
 
 
 def test_a_csv_with_several_columns_asks_which() -> None:

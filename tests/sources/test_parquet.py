@@ -125,7 +125,7 @@ def test_columns_of_one_name_are_refused() -> None:
     file = io.BytesIO()
     table = pyarrow.Table.from_arrays([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
     parquet.write_table(table, file)
-    with pytest.raises(InputError, match="same name: text"):
+    with pytest.raises(InputError, match="same name: 'text'"):
         read(stdin=file.getvalue())
 
 
