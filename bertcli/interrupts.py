@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 _seen = False
 
 
@@ -37,24 +39,29 @@ def seen() -> bool:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Within it, a first Ctrl-C only makes the yielded function say True, so that work ends between two
-    steps; a second one interrupts at once."""
+    """Within it, a signal that would raise KeyboardInterrupt only makes the yielded function say True, so
+    that work ends between two steps; a second Ctrl-C interrupts at once. The others may well come twice
+    without more haste: a terminal that closes sends SIGHUP, and so does the shell that ran in it."""
     asked = False
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked and number == signal.SIGINT:
             _remember(number, frame)
         asked = True
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: asked
         return
-    before = signal.signal(signal.SIGINT, note)
+    raising = (_remember, signal.default_int_handler)
+    before = {number: handler for number in ENDING if (handler := signal.getsignal(number)) in raising}
+    for number in before:
+        signal.signal(number, note)
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def let_go() -> None:

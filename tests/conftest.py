@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from bertcli import interrupts
 
 settings.register_profile("bertcli", deadline=None)  # laws are asked on busy machines too
 settings.load_profile("bertcli")
@@ -55,6 +59,18 @@ def checkpoint_copy(checkpoints: Make, tmp_path: Path) -> Make:
         return Path(shutil.copytree(checkpoints(family, kind, **settings), tmp_path / f"{family}-{kind}"))
 
     return make
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Signals do in the test what they do in the command."""
+    before = {number: signal.getsignal(number) for number in interrupts.ENDING}
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(interrupts, "_seen", False)
+    interrupts.watch()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

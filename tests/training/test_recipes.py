@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from bertcli.cli import main
+from bertcli.interrupts import ENDING
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.training import loop, progress
 from tests.checkpoints import TEXTS
@@ -127,9 +128,16 @@ def test_a_run_repeats_to_the_bit_with_any_number_of_workers(
     assert equal(one, two)
 
 
+@pytest.mark.parametrize("by", ENDING)
 @pytest.mark.parametrize("step", [3, 4])
+@pytest.mark.usefixtures("watched")
 def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
-    step: int, checkpoints: Make, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: int,
+    by: signal.Signals,
+    checkpoints: Make,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = write(data, checkpoints("bert", "fill"), [MOOD], steps=6, evaluate_steps=2)
     whole = train(recipe, tmp_path / "whole")
@@ -139,7 +147,7 @@ def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
         def stepping(self: loop.Trainer) -> None:
             honest(self)
             if self.progress.step == step:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(by)
 
         patch.setattr(loop.Trainer, "step", stepping)
         out = train(recipe, tmp_path / "m", code=130)

@@ -13,6 +13,7 @@ import transformers
 from safetensors.torch import load_file
 
 from bertcli.cli import main
+from bertcli.interrupts import ENDING
 from bertcli.models import library
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.temperature import store_temperature
@@ -197,25 +198,27 @@ def test_a_run_repeats_to_the_bit(checkpoints: Make, labelled: str, tmp_path: Pa
     assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
 
 
-def interrupt_in_step(number: int, patch: pytest.MonkeyPatch) -> None:
+def interrupt_in_step(number: int, patch: pytest.MonkeyPatch, by: signal.Signals) -> None:
     honest = fit.Fit._step
 
     def stepping(self: fit.Fit) -> float:
         if self.standing.step == number:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(by)
         return honest(self)
 
     patch.setattr(fit.Fit, "_step", stepping)
 
 
+@pytest.mark.parametrize("by", ENDING)
+@pytest.mark.usefixtures("watched")
 def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
-    checkpoints: Make, labelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by: signal.Signals, checkpoints: Make, labelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = checkpoints("bert", "fill")
     few = ("--epochs", "3", "--dev-fraction", "0.2")
     whole = train("label", labelled, *few, base=base, out=tmp_path / "whole")
     with monkeypatch.context() as patch:
-        interrupt_in_step(4, patch)
+        interrupt_in_step(4, patch, by)
         out = train("label", labelled, *few, base=base, out=tmp_path / "m", code=130)
     assert answers(out, "a nice dog")
     train("label", labelled, *few, "--resume", base=base, out=out)
@@ -224,10 +227,12 @@ def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
     assert not (tmp_path / "m.part").exists()
 
 
+@pytest.mark.parametrize("by", ENDING)
+@pytest.mark.usefixtures("watched")
 def test_a_run_interrupted_while_it_tries_leaves_nothing(
-    checkpoints: Make, labelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by: signal.Signals, checkpoints: Make, labelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt_in_step(1, monkeypatch)
+    interrupt_in_step(1, monkeypatch, by)
     train("label", labelled, base=checkpoints("bert", "fill"), out=tmp_path / "m", code=130)
     assert [path.name for path in tmp_path.iterdir()] == ["labelled.jsonl"]
 
