@@ -79,11 +79,8 @@ def _write(
     target: Target,
 ) -> None:
     """The best state, or without measurements the last one, as the directory."""
-    whole = target.part / "whole"
     fill = "fill" in base.heads and not base.heads["fill"].missing
     fill = fill or any(isinstance(one.skill, FillSkill) for one in skills)
-    export(trainer.best.weights or trainer.weights(), trainer.model.specs, base, whole, fill=fill)
-    (whole / "recipe.yaml").write_bytes(recipe.read_bytes())
     card = write_skill_card(
         base.name,
         command,
@@ -92,5 +89,7 @@ def _write(
         steps=trainer.best.step or trainer.progress.step,
         finished=not trainer.interrupted,
     )
-    (whole / "README.md").write_text(card, encoding="utf-8")
-    target.take(whole, keep_state=trainer.interrupted)
+    with target.writing(keep_state=trainer.interrupted) as folder:
+        export(trainer.best.weights or trainer.weights(), trainer.model.specs, base, folder, fill=fill)
+        (folder / "recipe.yaml").write_bytes(recipe.read_bytes())
+        (folder / "README.md").write_text(card, encoding="utf-8")

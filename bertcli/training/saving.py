@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bertcli import console, interrupts
 from bertcli.errors import OutputError
 from bertcli.training.export import write_tokenizer
 from bertcli.training.fit import STATE
@@ -15,14 +18,17 @@ from bertcli.training.fit import STATE
 class Target:
     """A directory that does not exist until it is complete; `part` is where it grows.
 
-    An interrupted run leaves its state in `part`, from which --resume continues.
+    An interrupted run leaves its state in `part`, from which --resume continues. A complete model that cannot
+    have its name stays there too.
     """
 
     def __init__(self, path: Path, *, force: bool, resume: bool) -> None:
         """Raises OutputError for a directory that must not be replaced, or without a run to continue."""
-        if path.name in ("", ".."):  # "." and its like, which are no name to put something behind
-            path = Path(os.path.abspath(path))
+        # A link stays one; "." and its like are no name to put something behind.
+        if path.is_symlink() or path.name in ("", ".."):
+            path = Path(os.path.realpath(path))
         self.path, self.part = path, path.parent / f"{path.name}.part"
+        self._whole, self._old = self.part / "whole", self.part / "old"
         held = (self.part / STATE).is_file()
         if resume and not held:
             raise OutputError("there is no interrupted run to continue", where=str(self.part))
@@ -36,6 +42,12 @@ class Target:
                 where=str(self.part),
                 hint="continue it with --resume, or drop it with --force",
             )
+        if self._whole.exists() and not (force or resume):
+            raise OutputError(
+                "is a finished model that did not get its name",
+                where=str(self._whole),
+                hint="give it one yourself, or drop it with --force",
+            )
         if not resume:
             shutil.rmtree(self.part, ignore_errors=True)
         try:
@@ -44,26 +56,44 @@ class Target:
             raise OutputError(f"cannot be made: {error.strerror}", where=str(self.part)) from error
 
     def abandon(self) -> None:
-        """Leave nothing behind but a state to continue from."""
-        if not (self.part / STATE).is_file():
+        """Leave nothing behind but a state to continue from, and a model that is complete."""
+        if self._whole.exists():
+            console.say(f"{self._whole} holds the finished model")
+        elif not (self.part / STATE).is_file():
             shutil.rmtree(self.part, ignore_errors=True)
 
     def write(self, model: Any, base: Path, card: str, *, keep_state: bool) -> None:
         """Write model, tokenizer and card as the directory; `keep_state` leaves the state for --resume."""
-        whole = self.part / "whole"
-        shutil.rmtree(whole, ignore_errors=True)
-        model.save_pretrained(whole)
-        write_tokenizer(base, whole)
-        (whole / "README.md").write_text(card, encoding="utf-8")
-        self.take(whole, keep_state=keep_state)
+        with self.writing(keep_state=keep_state) as folder:
+            model.save_pretrained(folder)
+            write_tokenizer(base, folder)
+            (folder / "README.md").write_text(card, encoding="utf-8")
 
-    def take(self, whole: Path, *, keep_state: bool) -> None:
-        """Give the complete directory `whole` its name."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        whole.rename(self.path)
-        if not keep_state:
-            shutil.rmtree(self.part)
+    @contextmanager
+    def writing(self, *, keep_state: bool) -> Iterator[Path]:
+        """A folder to write everything into; what is there in the end is complete, and gets the name."""
+        folder = self.part / "growing"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        yield folder
+        shutil.rmtree(self._whole, ignore_errors=True)
+        folder.rename(self._whole)
+        self._take()
+        shutil.rmtree(self._old if keep_state else self.part, ignore_errors=True)
+
+    def _take(self) -> None:
+        """Give the complete directory its name. What had it until then moves out of its way and is removed
+        only afterwards: at every moment one of the two is whole."""
+        with interrupts.deferred():  # between two steps neither would have the name
+            if self.path.exists():
+                shutil.rmtree(self._old, ignore_errors=True)
+                self.path.rename(self._old)
+            try:
+                self._whole.rename(self.path)
+            except OSError:
+                if self._old.exists():
+                    self._old.rename(self.path)
+                raise
 
 
 def _empty(path: Path) -> bool:
