@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -32,7 +32,7 @@ from bertcli.tasks import Encoded
 from bertcli.tasks.choice import softmax
 from bertcli.tasks.tagset import OUTSIDE, Tagset
 from bertcli.tasks.windowing import Slice, Windowing, borders
-from bertcli.tasks.wording import Words, each_token, found_words, given_words
+from bertcli.tasks.wording import Words, each_token, found_words, given_words, places_of
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
@@ -124,7 +124,7 @@ class Tag:
     def _given(self, record: Record, text: str) -> list[tuple[int, int]] | None:
         """Where the words stand that the input has split itself; None where it has not."""
         if record.words is not None:
-            return list(_joined(record.words))
+            return list(places_of(record.words))
         return [found.span() for found in WORD.finditer(text)] if self._split_words else None
 
     def _places(self, record: Record, text: str, tokens: Tokens) -> list[tuple[int, int]]:
@@ -200,11 +200,3 @@ def aggregated(p: Array, words: Words, how: Aggregation) -> Array:
             pieces = p[word.first : word.stop]
             rows[row] = pieces.mean(axis=0) if how == "average" else pieces[pieces.max(axis=1).argmax()]
     return rows
-
-
-def _joined(words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where words stand that are joined by blanks."""
-    start = 0
-    for word in words:
-        yield start, start + len(word)
-        start += len(word) + 1

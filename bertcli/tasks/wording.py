@@ -129,6 +129,14 @@ def given_words(text: str, tokens: Tokens, tokenizer: Tokenizer, places: Sequenc
     return words
 
 
+def places_of(words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where words stand that are joined by blanks: (start, end) in characters."""
+    start = 0
+    for word in words:
+        yield start, start + len(word)
+        start += len(word) + 1
+
+
 def each_token(text: str, tokens: Tokens) -> Words:
     """Every token by itself."""
     offsets = tokens.offsets

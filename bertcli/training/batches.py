@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from bertcli.tasks.wording import given_words, places_of
 
 if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
@@ -30,6 +32,15 @@ class Ids:
         return len(self.ids)
 
 
+class Sentence(NamedTuple):
+    """A sentence as the model reads it, the numbers of the words that have a piece there, and the place of
+    the first piece of each. Other words (a joiner alone, or behind the limit) have no tag to learn or get."""
+
+    ids: Ids
+    words: list[int]
+    places: list[int]
+
+
 def encode(tokenizer: Tokenizer, text: str, pair: str | None, length: int) -> Ids:
     """A text (or pair) with its special tokens, cut to `length` tokens: of a pair, the longer one first."""
     a = tokenizer.encode(text).ids
@@ -45,26 +56,20 @@ def encode(tokenizer: Tokenizer, text: str, pair: str | None, length: int) -> Id
     return Ids(ids, types)
 
 
-def encode_words(tokenizer: Tokenizer, words: Sequence[str], length: int) -> tuple[Ids, list[int]]:
-    """A sentence of words as the model reads it, and the place of each word's first piece.
-
-    Places end at the first word that has no piece within `length` tokens.
-    """
-    tokens = tokenizer.encode(" ".join(words))
+def encode_words(tokenizer: Tokenizer, words: Sequence[str], length: int) -> Sentence:
+    """A sentence of words, cut to `length` tokens with the special ones: a word's first piece is the one that
+    answers for it too."""
+    text = " ".join(words)
+    tokens = tokenizer.encode(text)
     frame = tokenizer.frame(False)
-    ids, types, first, _ = frame.build(tokens.ids[: length - len(frame)])
-    starts = [start for start, _ in tokens.offsets[: length - len(frame)]]
-    places: list[int] = []
-    end, token = 0, 0
-    for word in words:
-        begin, end = end, end + len(word)
-        while token < len(starts) and starts[token] < begin:
-            token += 1
-        if token == len(starts) or starts[token] >= end:
-            break
-        places.append(first + token)
-        end += 1  # the blank behind it
-    return Ids(ids, types), places
+    room = length - len(frame)
+    ids, types, first, _ = frame.build(tokens.ids[:room])
+    places = list(places_of(words))
+    numbers = {start: number for number, (start, end) in enumerate(places) if start < end}
+    found = [word for word in given_words(text, tokens, tokenizer, places) if word.first < room]
+    return Sentence(
+        Ids(ids, types), [numbers[word.start] for word in found], [first + word.first for word in found]
+    )
 
 
 def pad(

@@ -40,10 +40,10 @@ class TagLesson:
         self._true = [list(example.target) for example in held.dev]
         self.train = [encode_words(tokenizer, example.words, length) for example in held.train]
         self.dev = [encode_words(tokenizer, example.words, length) for example in held.dev]
-        self.lengths: Sequence[int] = [len(ids) for ids, _ in self.train]
+        self.lengths: Sequence[int] = [len(sentence.ids) for sentence in self.train]
         self.targets = [
-            [self._index[tag] for tag in example.target[: len(places)]]
-            for example, (_, places) in zip(held.train, self.train, strict=True)
+            [self._index[example.target[word]] for word in sentence.words]
+            for example, sentence in zip(held.train, self.train, strict=True)
         ]
         self.model = load_base(
             AutoModelForTokenClassification,
@@ -57,25 +57,29 @@ class TagLesson:
         """A tag head starts at random: there are tokens enough to learn it from."""
 
     def loss(self, chosen: Sequence[int], seed: int) -> Tensor:
-        inputs = self.machine.batch([self.train[i][0] for i in chosen])
+        inputs = self.machine.batch([self.train[i].ids for i in chosen])
         targets = torch.full(inputs["input_ids"].shape, IGNORED)
         for row, index in enumerate(chosen):
-            targets[row, self.train[index][1]] = torch.tensor(self.targets[index])
+            targets[row, self.train[index].places] = torch.tensor(self.targets[index], dtype=torch.long)
         logits = self.model(**inputs).logits.float()  # [rows, length, classes]
         flat = targets.flatten().to(logits.device)
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), flat, ignore_index=IGNORED)
 
     def examine(self) -> Examination:
-        """Words behind the length limit have no prediction and count as the first tag."""
+        """Words without a piece, as those behind the length limit, have no prediction and count as the first
+        tag."""
         predicted = [[self.classes[0]] * len(tags) for tags in self._true]
         loss, count = 0.0, 0
-        for indices, inputs in self.machine.sweep([ids for ids, _ in self.dev]):
+        for indices, inputs in self.machine.sweep([sentence.ids for sentence in self.dev]):
             logits = self.model(**inputs).logits.float().cpu()
             for row, index in enumerate(indices):
-                places = self.dev[index][1]
+                _, words, places = self.dev[index]
                 said = logits[row, places]  # [words, classes]
-                true = torch.tensor([self._index[tag] for tag in self._true[index][: len(places)]])
+                true = torch.tensor(
+                    [self._index[self._true[index][word]] for word in words], dtype=torch.long
+                )
                 loss += float(torch.nn.functional.cross_entropy(said, true, reduction="sum"))
                 count += len(places)
-                predicted[index][: len(places)] = [self.classes[int(tag)] for tag in said.argmax(1)]
+                for word, tag in zip(words, said.argmax(1).tolist(), strict=True):
+                    predicted[index][word] = self.classes[tag]
         return of_tags(predicted, self._true, self.classes, loss / max(1, count))

@@ -118,6 +118,16 @@ def test_skills_of_every_kind_live_on_one_encoder(
     assert (out / "recipe.yaml").read_bytes() == (data / "recipe.yaml").read_bytes()
 
 
+def test_words_behind_one_without_a_piece_are_learnt(checkpoints: Make, data: Path, tmp_path: Path) -> None:
+    joiner = "\u200d\tO\n"
+    sentences = "".join(f"{joiner}Ann{n}\tB-PER\nruns\tO\n\n" for n in range(24))
+    (data / "people.conll").write_text(f"{joiner}\n{sentences}")
+    people = skill("tag", "people", data="people.conll", dev="people.conll")
+    recipe = write(data, checkpoints("bert", "fill"), [people], steps=60, peak_rate=3e-2)
+    out = train(recipe, tmp_path / "m")
+    assert "| micro f1 | 1.0000 |" in (out / "README.md").read_text()
+
+
 def test_a_run_repeats_to_the_bit_with_any_number_of_workers(
     checkpoints: Make, data: Path, tmp_path: Path
 ) -> None:

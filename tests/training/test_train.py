@@ -276,6 +276,15 @@ def test_tags_are_learnt_from_conll(checkpoints: Make, tmp_path: Path) -> None:
     assert main(["tag", "-q", "-m", str(out), "-t", "dog runs", "-o", str(tmp_path / "o.jsonl")]) == 0
 
 
+def test_words_behind_one_without_a_piece_are_learnt(checkpoints: Make, tmp_path: Path) -> None:
+    joiner = "\u200d\tO\n"
+    data = tmp_path / "d.conll"
+    data.write_text(f"{joiner}\n" + "".join(f"{joiner}dog{n}\tB-PER\nruns\tO\n\n" for n in range(20)))
+    few = ("--dev", str(data), "--epochs", "40", "--learning-rate", "3e-2")
+    out = train("tag", str(data), *few, base=checkpoints("bert", "fill"), out=tmp_path / "m")
+    assert "| micro f1 | 1.0000 |" in (out / "README.md").read_text()
+
+
 def test_words_are_learnt_from_plain_text(checkpoints: Make, tmp_path: Path) -> None:
     data = tmp_path / "d.txt"
     data.write_text("".join(f"the dog {n} runs in the park\n" for n in range(30)))

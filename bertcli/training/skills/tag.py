@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
-from bertcli.training.batches import Ids, encode_words
+from bertcli.training.batches import Sentence, encode_words
 from bertcli.training.examination import Examination, of_tags
 from bertcli.training.examples import Example, joined, tag_names
 from bertcli.training.heads import HeadSpec, SkillModel, drawing
@@ -29,11 +29,11 @@ def prepare(skill: TagSkill, workshop: Workshop, seed: int) -> PreparedSkill:
     placed = [encode_words(workshop.tokenizer, one.words, skill.max_length) for one in sentences]
     index = {tag: number for number, tag in enumerate(tags)}
     targets = []
-    for (ids, places), sentence in zip(placed, sentences, strict=True):
+    for (ids, words, places), sentence in zip(placed, sentences, strict=True):
         target = np.full(len(ids), IGNORED, np.int64)
-        target[places] = [index[tag] for tag in sentence.target[: len(places)]]
+        target[places] = [index[sentence.target[word]] for word in words]
         targets.append(target)
-    texts = Texts([ids for ids, _ in placed], workshop.machine.pad_id)
+    texts = Texts([one.ids for one in placed], workshop.machine.pad_id)
     stream = TagStream(texts, targets, workshop.order(texts.lengths, skill, seed))
     dev = spread_out(held.dev, workshop.limit)
     length = min(LONGEST, workshop.longest)
@@ -66,14 +66,15 @@ def _examine(
     workshop: Workshop,
     name: str,
     sentences: Sequence[Example],
-    placed: Sequence[tuple[Ids, list[int]]],
+    placed: Sequence[Sentence],
 ) -> Examination:
-    """Words beyond the model's length count as the first tag."""
+    """Words without a piece, as those beyond the model's length, count as the first tag."""
     tags = model.specs[name].labels
     answers = [[tags[0]] * len(one.words) for one in sentences]
-    for indices, states, mask in model.sweep(workshop.machine, [ids for ids, _ in placed]):
+    for indices, states, mask in model.sweep(workshop.machine, [one.ids for one in placed]):
         best = model.heads[name](states, mask).argmax(2).cpu().numpy()  # [rows, length]
         for row, index in enumerate(indices):
-            places = placed[index][1]
-            answers[index][: len(places)] = [tags[tag] for tag in best[row, places]]
+            _, words, places = placed[index]
+            for word, tag in zip(words, best[row, places], strict=True):
+                answers[index][word] = tags[tag]
     return of_tags(answers, [list(one.target) for one in sentences], tags)
