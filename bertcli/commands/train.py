@@ -13,8 +13,16 @@ import click
 
 from bertcli import console
 from bertcli.command import Group
+from bertcli.commands.streaming import refuse_pairs
 from bertcli.errors import UsageError
-from bertcli.options import InputOptions, TrainOptions, input_options, recipe_options, train_options
+from bertcli.options import (
+    InputOptions,
+    TrainOptions,
+    input_options,
+    labelled_input_options,
+    recipe_options,
+    train_options,
+)
 
 if TYPE_CHECKING:
     from bertcli.training.examples import Example
@@ -52,7 +60,7 @@ def train() -> None:
     $ bertcli train label pairs.jsonl --pair-field other -o pairs --dev dev.jsonl
     """)  # fmt: skip
 @click.option("--label-field", metavar="NAME", help="Field that holds the label, the labels or the number.")
-@input_options
+@labelled_input_options
 @train_options
 def label(*, label_field: str | None, inputs: InputOptions, training: TrainOptions) -> int:
     """Learn to label texts.
@@ -62,19 +70,21 @@ def label(*, label_field: str | None, inputs: InputOptions, training: TrainOptio
     """
     from bertcli.training.reading import read_labelled
 
+    inputs = replace(inputs, bare_texts=False)
     return _learn("label", inputs, training, lambda files: read_labelled(files, label_field))
 
 
 @train.command(examples="""
     $ bertcli train tag entities.conll -o ./entities
     """)  # fmt: skip
-@input_options
+@labelled_input_options
 @train_options
 def tag(*, inputs: InputOptions, training: TrainOptions) -> int:
     """Learn to tag words, from CoNLL columns or records with words and tags."""
     from bertcli.training.reading import read_tagged
 
-    return _learn("tag", inputs, training, read_tagged)
+    refuse_pairs(inputs.pair_field, "`train tag`")
+    return _learn("tag", replace(inputs, bare_texts=False), training, read_tagged)
 
 
 @train.command(examples="""
@@ -86,6 +96,7 @@ def fill(*, inputs: InputOptions, training: TrainOptions) -> int:
     """Learn the words of your own texts, by guessing masked ones."""
     from bertcli.training.reading import read_plain
 
+    refuse_pairs(inputs.pair_field, "`train fill`")
     return _learn("fill", inputs, training, read_plain)
 
 

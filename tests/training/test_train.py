@@ -261,6 +261,20 @@ def test_a_directory_that_has_no_name_is_there_too(
     assert list((tmp_path / "inner").iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["label", "tag"])
+def test_bare_texts_bring_no_answer_to_learn(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", kind, "-t", "a good film", "-o", "m"]) == 2
+    assert "no such option: -t" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["tag", "fill"])
+def test_a_second_text_that_would_not_be_learnt_is_refused(
+    kind: str, labelled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", kind, labelled, "--pair-field", "label", "-o", str(tmp_path / "m")]) == 2
+    assert f"--pair-field: `train {kind}` reads one text a record" in capsys.readouterr().err
+
+
 def test_one_class_is_nothing_to_learn_and_leaves_nothing(checkpoints: Make, tmp_path: Path) -> None:
     data = write(tmp_path / "d.jsonl", [{"text": f"a {n}", "label": "x"} for n in range(20)])
     train("label", data, base=checkpoints("bert", "fill"), out=tmp_path / "m", code=1)
