@@ -33,7 +33,7 @@ def read_labelled(options: InputOptions, label_field: str | None) -> list[Exampl
             target = _target(record.fields.get(field))
             return None if record.blank or target is None else Example(str(record.text), record.pair, target)
 
-        return _collected(source, example, "label", _listed(options))
+        return _collected(source, example, "no text or no label", _listed(options))
 
 
 def read_tagged(options: InputOptions) -> list[Example]:
@@ -49,7 +49,7 @@ def read_tagged(options: InputOptions) -> list[Example]:
         return Example(str(record.text), None, tuple(str(tag) for tag in tags), record.words)
 
     with closing(open_source(replace(options, split_words=True))) as source:
-        return _collected(source, example, "tags for its words", _listed(options))
+        return _collected(source, example, "no list of words with as many tags", _listed(options))
 
 
 def read_plain(options: InputOptions) -> list[Example]:
@@ -59,31 +59,35 @@ def read_plain(options: InputOptions) -> list[Example]:
         return None if record.blank else Example(str(record.text), None, None)
 
     with closing(open_source(options)) as source:
-        return _collected(source, example, "text", _listed(options))
+        return _collected(source, example, "no text", _listed(options))
 
 
 def _collected(
     source: Source, convert: Callable[[Record], Example | None], lacking: str, where: str
 ) -> list[Example]:
-    """The examples that `convert` makes of records; the others are counted in a warning."""
+    """The examples that `convert` makes of records. The others, which are `lacking` something or could not be
+    read at all, are counted in a warning with the place of the first and what is wrong there. Raises
+    InputError where there are no examples."""
     found: list[Example] = []
-    left_out, first = 0, ""
+    left_out, first, reason = 0, where, ""
     for record in source:
         example = None if record.problem is not None else convert(record)
-        if example is None:
-            left_out, first = left_out + 1, first or record.where
-        else:
+        if example is not None:
             found.append(example)
+            continue
+        left_out += 1
+        if left_out == 1:
+            first = record.where
+            reason = lacking if record.problem is None else record.problem.message
+    if not found and not left_out:
+        raise InputError("there is no record to learn from", hint="the input is empty", where=where)
+    counted = "1 record" if left_out == 1 else f"{left_out} records"
     if not found:
-        what = "no text" if lacking == "text" else f"no record has a text with a {lacking}"
-        raise InputError(what, where=first or where)
-    if left_out:
-        counted = (
-            f"1 record is left out, at {first}"
-            if left_out == 1
-            else (f"{left_out} records are left out, the first at {first}")
-        )
-        console.warn(f"{counted}: no text or no {lacking}")
+        raise InputError(f"nothing can be learnt from {counted}: {reason}", where=first)
+    if left_out == 1:
+        console.warn(f"{counted} is left out, at {first}: {reason}")
+    elif left_out:
+        console.warn(f"{counted} are left out, the first at {first}: {reason}")
     return found
 
 

@@ -257,7 +257,7 @@ def test_a_fill_head_that_never_learnt_is_left_out(checkpoints: Make, data: Path
         ),
         ([skill("fill", "f", data="words.tsv", max_length=60)], "fills a block of 60 tokens"),
         ([skill("label", "l", data="words.tsv")], "no field labels or label or score"),
-        ([skill("tag", "t", data="words.tsv")], "tags for its words"),
+        ([skill("tag", "t", data="words.tsv")], "no list of words with as many tags"),
     ],
 )
 def test_data_that_does_not_fit_is_told(
