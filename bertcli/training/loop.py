@@ -214,6 +214,8 @@ class Trainer:
         figures = {name: examination.figures() for name, examination in found.items()}
         if found and self.best.is_beaten_by(found):
             self.best = Best.of(found, progress.step, self.weights())
+        elif found:
+            self.best.stale += 1
         losses = {name: round(statistics.fmean(values), 4) for name, values in self.losses.items() if values}
         line = self.status() | {
             "measured_in": round(time.monotonic() - began, 1),

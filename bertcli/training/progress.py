@@ -36,7 +36,7 @@ class Best:
     step: int = 0
     score: float = -math.inf
     stale: int = 0
-    """Measurements since."""
+    """Measurements since, none of them better."""
     figures: dict[str, dict[str, tuple[float, float, float]]] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
 
@@ -50,11 +50,8 @@ class Best:
         return cls(step, score_of(found), 0, figures, weights)
 
     def is_beaten_by(self, found: Mapping[str, Examination]) -> bool:
-        """Whether another state is better; counts those that are not."""
-        if not self.weights or score_of(found) > self.score:
-            return True
-        self.stale += 1
-        return False
+        """Whether a state with these examinations is better."""
+        return not self.weights or score_of(found) > self.score
 
     def estimates(self) -> dict[str, dict[str, Estimate]]:
         """The figures by skill and name."""
