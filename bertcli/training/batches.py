@@ -19,6 +19,8 @@ MOST_ROWS = 32  # of a batch: short texts would else make too few steps
 FEWEST_BATCHES = 12  # an epoch should have, where there are examples for it
 LEAST_ROWS = 4
 POOL = 16  # batches sorted by length together
+IGNORED = -100
+"""The target of a token that carries no tag (torch's cross_entropy leaves it out)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bertcli.training.batches import Ids, pad
+from bertcli.training.batches import IGNORED, Ids, pad
 from bertcli.training.buckets import BucketedOrder
 from bertcli.training.corpus import TokenFile
 from bertcli.training.masking import Hidden, Masking, inside
 
 if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
-
-IGNORED = -100
-"""The target of a token that carries no tag (torch's cross_entropy leaves it out)."""
 
 Ints = NDArray[np.int64]
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForTokenClassification
 
 from bertcli.errors import InputError
-from bertcli.training.batches import encode_words
+from bertcli.training.batches import IGNORED, encode_words
 from bertcli.training.examination import Examination, of_tags
 from bertcli.training.examples import Held, tag_names
 from bertcli.training.lessons import Machine, load_base
@@ -18,9 +18,6 @@ from bertcli.training.lessons import Machine, load_base
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer
-
-IGNORED = -100
-"""The target of a token that carries no tag (torch's cross_entropy leaves it out)."""
 
 
 class TagLesson:

@@ -9,14 +9,14 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
-from bertcli.training.batches import Sentence, encode_words
+from bertcli.training.batches import IGNORED, Sentence, encode_words
 from bertcli.training.examination import Examination, of_tags
 from bertcli.training.examples import Example, joined, tag_names
 from bertcli.training.heads import HeadSpec, SkillModel, drawing
 from bertcli.training.materials import spread_out, tagged
 from bertcli.training.recipe import TagSkill
 from bertcli.training.skills import PreparedSkill, Workshop
-from bertcli.training.streams import IGNORED, Batch, TagStream, Texts
+from bertcli.training.streams import Batch, TagStream, Texts
 
 LONGEST = 512
 """Tokens a sentence may have when it is measured: what an encoder takes, not what the skill is learnt on."""
