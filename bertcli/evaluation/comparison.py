@@ -5,73 +5,135 @@
     drift          |a - b| of a score (or entropy, margin, perplexity)
     cosine drift   1 - cos(a, b) of two vectors: 0 where they point the same way
 
-What is an answer is known by the name of its field, behind whatever prefix; all other fields come from the
-input and must be the same on both sides, or the two are not answers to the same records.
+What is an answer is known by the name of its field, behind whatever prefix, and by its shape: a `score` is a
+number, `labels` are objects with a `label`. All other fields come from the input and must be the same on both
+sides, or the two are not answers to the same records.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
+import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bertcli.errors import InputError
 
-
-def _names(labels: Any) -> Any:
-    return sorted(entry["label"] if isinstance(entry, dict) else entry for entry in labels)
+# What a field holds as it is compared; None for what is no such answer, but has its name.
 
 
-def _places(spans: Any) -> Any:
-    return [[span["label"], span["start"], span["end"]] for span in spans]
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | int | float) else None
 
 
-def _tags(tokens: Any) -> Any:
+def _number(value: Any) -> float | None:
+    number = _parsed(value)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return None
+    return number if abs(number) < math.inf else None
+
+
+def _truth(value: Any) -> bool | None:
+    truth = _parsed(value)
+    return truth if isinstance(truth, bool) else None
+
+
+def _vector(value: Any) -> Any:
+    try:
+        vector = np.asarray(_parsed(value))
+    except ValueError:  # lists of different lengths
+        return None
+    return vector.astype(np.float64) if vector.ndim == 1 and vector.dtype.kind in "iuf" else None
+
+
+def _object(value: Any, *keys: str) -> Any:
+    found = _parsed(value)
+    return found if _has(found, keys) else None
+
+
+def _objects(value: Any, *keys: str) -> Any:
+    found = _parsed(value)
+    return found if isinstance(found, list) and all(_has(one, keys) for one in found) else None
+
+
+def _has(value: Any, keys: tuple[str, ...]) -> bool:
+    return isinstance(value, dict) and value.keys() >= {*keys}
+
+
+def _names(value: Any) -> Any:
+    labels = _objects(value, "label")
+    return None if labels is None else sorted((label["label"] for label in labels), key=str)
+
+
+def _places(value: Any) -> Any:
+    spans = _objects(value, "label", "start", "end")
+    return None if spans is None else [[span["label"], span["start"], span["end"]] for span in spans]
+
+
+def _tags(value: Any) -> Any:
     """What tokens are tagged with; of tokens that are only counted, the number."""
-    if not isinstance(tokens, list):
-        return tokens
-    return [token.get("label") if isinstance(token, dict) else token for token in tokens]
+    tokens = _objects(value, "token")
+    return _number(value) if tokens is None else [token.get("label") for token in tokens]
 
 
-def _best_words(fills: Any) -> Any:
-    return fills[0]["words"] if fills else []
+def _best_words(value: Any) -> Any:
+    fills = _objects(value, "words")
+    return None if fills is None else fills[0]["words"] if fills else []
 
 
-FLIPPING: Mapping[str, Callable[[Any], Any]] = {
-    "label": str,
+Read = Callable[[Any], Any]
+
+FLIPPING: Mapping[str, Read] = {
+    "label": _text,
     "labels": _names,
     "spans": _places,
     "tokens": _tags,
     "fills": _best_words,
-    "answer": str,
-    "likelier": str,
+    "answer": _text,
+    "likelier": _text,
 }
-NUMBERS = ("score", "entropy", "margin", "perplexity")
-VECTORS = ("embedding",)
-REMARKS = ("windows", "truncated", "error", "start", "end", "words")  # of an answer; none by themselves
+NUMBERS: Mapping[str, Read] = dict.fromkeys(("score", "entropy", "margin", "perplexity"), _number)
+VECTORS: Mapping[str, Read] = {"embedding": _vector}
 FAILED = "error"
+REMARKS: Mapping[str, Read] = {  # of an answer; none by themselves
+    **dict.fromkeys(("windows", "start", "end"), _number),
+    "truncated": _truth,
+    "words": lambda value: _objects(value, "word"),
+    FAILED: lambda value: _object(value, "type", "message"),
+}
+KINDS: Mapping[str, Read] = {**FLIPPING, **NUMBERS, **VECTORS, **REMARKS}
+INPUT = object()
+"""Instead of an answer, where a field holds none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """A record with its answers, from one side; `where` it stands there."""
 
     where: str
     fields: Mapping[str, Any]
 
+    @cached_property
+    def answers(self) -> dict[str, Any]:
+        """The answers and what is remarked of them, as they are compared; an empty cell of CSV is null."""
+        read = {name: _read(name, value) for name, value in self.fields.items()}
+        return {name: answer for name, answer in read.items() if answer is not INPUT}
+
     def inputs(self) -> dict[str, Any]:
         """What is no answer."""
-        return {name: value for name, value in self.fields.items() if _kind(name) is None}
+        return {name: value for name, value in self.fields.items() if name not in self.answers}
 
     @property
     def failed(self) -> bool:
-        return any(_ending(name) == FAILED and value for name, value in self.fields.items())
+        return any(_kind(name) == FAILED and value is not None for name, value in self.answers.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +216,7 @@ def compared(a: Row, b: Row) -> Change:
     flips: dict[str, tuple[Any, Any]] = {}
     drifts: dict[str, float] = {}
     sure = []
-    shared = [name for name in a.fields if name in b.fields and _kind(name) not in (None, *REMARKS)]
+    shared = [name for name in a.answers if name in b.answers and _kind(name) not in REMARKS]
     if not shared:
         raise InputError(
             "has no answer that the other file has too",
@@ -162,11 +224,10 @@ def compared(a: Row, b: Row) -> Change:
             hint=f"answers are {', '.join((*FLIPPING, *NUMBERS, *VECTORS))}, with any prefix",
         )
     for name in shared:
-        kind = _kind(name)
-        one, other = _parsed(a.fields[name]), _parsed(b.fields[name])
-        if kind is not None and kind in FLIPPING:
-            if (mine := _answer(kind, one)) != (theirs := _answer(kind, other)):
-                flips[name] = (mine, theirs)
+        kind, one, other = _kind(name), a.answers[name], b.answers[name]
+        if kind in FLIPPING:
+            if one != other:
+                flips[name] = (one, other)
         elif one is not None and other is not None:
             drifts[name] = _cosine_drift(one, other, a.where) if kind in VECTORS else abs(one - other)
             sure += [one + other] if kind == "score" else []
@@ -174,9 +235,10 @@ def compared(a: Row, b: Row) -> Change:
 
 
 def _refuse_strangers(a: Row, b: Row) -> None:
-    one, other = a.inputs(), b.inputs()
-    for name in one:
-        if name in other and one[name] != other[name]:
+    """Raise InputError where a field that is an answer on one side at most differs."""
+    answers = a.answers.keys() & b.answers.keys()
+    for name, value in a.fields.items():
+        if name not in answers and name in b.fields and value != b.fields[name]:
             raise InputError(
                 f"the field '{name}' differs from that of {b.where}",
                 where=a.where,
@@ -184,18 +246,20 @@ def _refuse_strangers(a: Row, b: Row) -> None:
             )
 
 
-def _kind(name: str) -> str | None:
-    """Which answer a field holds, by its name or the end of it; None for a field of the input."""
-    ending = _ending(name)
-    return ending if ending in (*FLIPPING, *NUMBERS, *VECTORS, *REMARKS) else None
-
-
-def _ending(name: str) -> str:
+def _kind(name: str) -> str:
+    """Which answer a field would hold, by the end of its name."""
     return name.rpartition("_")[2]
 
 
-def _answer(kind: str, value: Any) -> Any:
-    return None if value is None else FLIPPING[kind](value)
+def _read(name: str, value: Any) -> Any:
+    """The answer that a field holds, None for a null one; INPUT where the name or the shape is none's."""
+    read = KINDS.get(_kind(name))
+    if read is None:
+        return INPUT
+    if value is None or (isinstance(value, str) and not value):
+        return None
+    answer = read(value)
+    return INPUT if answer is None else answer
 
 
 def _told(row: Row) -> str:
@@ -203,19 +267,16 @@ def _told(row: Row) -> str:
 
 
 def _parsed(value: Any) -> Any:
-    """A number or list that CSV holds as text; an empty cell is null."""
+    """A number, list or object that CSV holds as text."""
     if not isinstance(value, str):
         return value
-    if value == "":
-        return None
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
-def _cosine_drift(one: Any, other: Any, where: str) -> float:
-    a, b = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+def _cosine_drift(a: NDArray[np.float64], b: NDArray[np.float64], where: str) -> float:
     if a.shape != b.shape:
         raise InputError(f"has a vector of {a.size} numbers, the other file one of {b.size}", where=where)
     if np.array_equal(a, b):  # exactly, whatever rounding makes of the quotient

@@ -9,9 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.errors import InputError
-from bertcli.evaluation.comparison import Comparison, Row, compared, paired
+from bertcli.evaluation.comparison import KINDS, Comparison, Row, compared, paired
 
 LABELS = st.sampled_from(["a", "b", None])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda values: (
+        st.lists(values, max_size=3)
+        | st.dictionaries(st.sampled_from(["label", "token", "words", "type"]), values, max_size=3)
+    ),
+)
 
 
 def row(number: int = 1, **fields: Any) -> Row:
@@ -92,10 +99,54 @@ def test_vectors_drift_by_their_angle() -> None:
         drift([1, 0], [1, 0, 0])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("review_score", "good"),
+        ("is_score", True),
+        ("labels", [{"x": 1}]),
+        ("labels", "joy, fear"),
+        ("labels", ['{"label": "joy"}']),
+        ("label", {"name": "joy"}),
+        ("spans", [{"label": "PER"}]),
+        ("tokens", ["a", "b"]),
+        ("fills", {"1990": 3}),
+        ("embedding", "none"),
+        ("embedding", [[1], [2, 3]]),
+        ("last_error", "timeout"),
+        ("weak_end", "Sunday"),
+        ("key_words", ["a", "b"]),
+    ],
+)
+def test_a_field_that_is_called_like_an_answer_and_is_none_belongs_to_the_input(
+    name: str, value: Any
+) -> None:
+    fields = {"text": "t", name: value}
+    comparison = Comparison()
+    comparison.add(row(**fields, a_label="x"), row(**fields, a_label="y"))
+    assert (comparison.failed, comparison.flips, comparison.drifts) == (0, {"a_label": 1}, {})
+    assert row(**fields, a_label="x").inputs() == fields
+    with pytest.raises(InputError, match=f"the field '{name}' differs"):
+        comparison.add(row(**fields, a_label="x"), row(**fields | {name: "else"}, a_label="x"))
+
+
+@given(st.dictionaries(st.sampled_from([*KINDS, "my_score", "text"]), JSON))
+def test_whatever_the_fields_hold_what_is_the_same_is_no_change(fields: dict[str, Any]) -> None:
+    comparison = Comparison()
+    same = row(**fields, a_label="x")
+    comparison.add(same, same)
+    assert (comparison.flipped, comparison.largest_drift, comparison.worst) == (0, 0, [])
+
+
 def test_csv_holds_numbers_as_text() -> None:
     change = compared(row(score="0.25", label="1"), row(score="0.5", label=1))
     assert (dict(change.flips), dict(change.drifts)) == ({}, {"score": 0.25})
     assert not compared(row(score="", label=""), row(score=None, label=None)).drifts
+    many = '[{"label": "a", "score": 0.5}]'
+    assert not compared(row(labels=many, truncated="true"), row(labels=[{"label": "a"}])).flips
+    failed = row(text="t", error='{"type": "engine", "message": "m"}')
+    assert failed.failed
+    assert not row(text="t", error="").failed
 
 
 def test_a_record_that_failed_on_one_side_has_flipped() -> None:
