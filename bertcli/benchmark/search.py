@@ -62,7 +62,7 @@ class Search:
         self._reference: list[Result] = []
 
     def trials(self) -> Iterator[Trial]:
-        """Try choices one after the other."""
+        """Try choices one after the other. Raises the first EngineError where no engine could be made."""
         yield from self._engines()
         yield from self._variations(self._fewer_threads())
         yield from self._variations(self._other_batches())
@@ -71,10 +71,12 @@ class Search:
 
     def _engines(self) -> Iterator[Trial]:
         tried: set[tuple[str, str]] = set()
+        errors = []
         for name, dtype in ENGINES:
             try:
                 engine = self._make(name, dtype)
-            except EngineError:
+            except EngineError as error:
+                errors.append(error)
                 continue
             if (name, engine.dtype) in tried:
                 continue
@@ -91,6 +93,8 @@ class Search:
             if _is_faster(trial, self.best) or (dtype == "auto" and not _is_faster(self.best, trial)):
                 self.best = self.plain = trial
                 self._engine = engine
+        if not tried:
+            raise errors[0]
 
     def _first_trial(self, engine: Engine) -> Trial:
         """Time an engine as it comes, and compare its answers."""

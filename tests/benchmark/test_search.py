@@ -77,6 +77,16 @@ def test_int8_is_told_and_never_taken(found: Any) -> None:
     assert judged(search).settings == {}
 
 
+def test_where_no_engine_can_be_made_the_first_says_why() -> None:
+    def make(name: str, dtype: str) -> Any:
+        raise EngineError(f"no {name} in {dtype}", hint="buy one")
+
+    search = Search([Timed(Record(0, {}, "abcde"), 5)], LetterTask(), make, seconds=60)  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match="no packed in float32") as caught:
+        list(search.trials())
+    assert caught.value.hint == "buy one"
+
+
 @pytest.mark.parametrize(
     ("rate", "settings"),
     [
