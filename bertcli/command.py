@@ -147,6 +147,17 @@ def values_that_matter() -> dict[str, tuple[click.Parameter, Any]]:
     }
 
 
+def typed() -> dict[str, click.Parameter]:
+    """The parameters of the running command that its command line names, and not only a setting, by the flags
+    that users know them by."""
+    ctx = click.get_current_context()
+    return {
+        max(param.opts, key=len): param
+        for param in ctx.command.params
+        if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+    }
+
+
 def _joined(params: list[click.Parameter]) -> list[click.Parameter]:
     """Let a flag that two groups of options share stand once and fill the fields of both."""
     joined: dict[str | None, click.Parameter] = {}

@@ -7,6 +7,7 @@
     @output_options                      → outputs: OutputOptions
     @late_output_options                   (without what is for results that come one by one)
     @model_options                       → model: ModelOptions
+    @engine_options                        (without -m: the command names its models itself)
     @long_options                        → long: LongOptions
     @run_options                         → run: RunOptions
     @machine_options, @manner_options    → the same two, of the options that `bench` does not try itself
@@ -288,10 +289,18 @@ def _directories(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 
 def _model_options(callback: F, dtype: str) -> F:
+    return _model_option(Bundle("model", "Model", ModelOptions))(_engine_options(callback, dtype))
+
+
+def engine_options(callback: F) -> F:
+    """The same for a command that names its models itself: `model` has no name."""
+    return _engine_options(callback, "--dtype")
+
+
+def _engine_options(callback: F, dtype: str) -> F:
     bundle = Bundle("model", "Model", ModelOptions)
     return _stack(
         callback,
-        _model_option(bundle),
         bundle.choice("engine", EngineName, "--engine", metavar="NAME", about="Engine", matters=False),
         bundle.option("device", "--device", metavar="NAME", type=devices, matters=False,
                       help="Device: auto, cpu, cuda, cuda:N or mps; several GPUs as cuda:0,cuda:1."),

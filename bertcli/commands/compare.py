@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import click
 
-from bertcli.command import command
+from bertcli.command import command, typed
 from bertcli.commands.comparing import Limits, Models, compare_files, compare_models
 from bertcli.commands.streaming import refuse_pairs
 from bertcli.errors import UsageError
@@ -15,14 +15,17 @@ from bertcli.options import (
     LongOptions,
     ModelOptions,
     RunOptions,
+    engine_options,
     input_options,
     long_options,
-    model_options,
     run_options,
 )
-from bertcli.parameters import whole_number
+from bertcli.parameters import SharedParameter, whole_number
 
 TaskName = Literal["label", "tag", "fill", "embed"]
+
+OF_MODELS = ("--task", "--head", "--text-field", "--pair-field", "--id-field", "--strict", "--max-errors")
+"""Options that say nothing of two files; nor do all those about a model and about long texts."""
 
 
 @command(
@@ -61,7 +64,7 @@ TaskName = Literal["label", "tag", "fill", "embed"]
 )
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
 @input_options
-@model_options
+@engine_options
 @long_options
 @run_options
 def compare(
@@ -86,6 +89,7 @@ def compare(
     """
     limits = Limits(*_flips(max_flips), max_drift)
     if models is None:
+        _refuse_options_of_models()
         if len(inputs.files) != 2 or inputs.texts:
             given = len(inputs.files) + len(inputs.texts)
             raise UsageError(f"two files are compared, not {given}", hint="bertcli compare A.jsonl B.jsonl")
@@ -97,6 +101,20 @@ def compare(
     return compare_models(
         Models(models, task, head, inputs, model, long, run), limits, worst=worst, as_json=as_json
     )
+
+
+def _refuse_options_of_models() -> None:
+    """Raise UsageError where the command line asks something of models, and none is to run."""
+    asked = [flag for flag, param in typed().items() if flag in OF_MODELS or _is_of_models(param)]
+    if asked:
+        raise UsageError(
+            f"{', '.join(asked)}: no model runs where two files are compared",
+            hint="leave out what is for models, or name two of them by --models A B",
+        )
+
+
+def _is_of_models(param: click.Parameter) -> bool:
+    return isinstance(param, SharedParameter) and not {"model", "long"}.isdisjoint(dict(param.fills))
 
 
 def _flips(value: str | None) -> tuple[int | None, float | None]:

@@ -103,6 +103,15 @@ def test_skip_and_limit_hold_for_both_files(report: Callable[..., Any]) -> None:
     assert (figures["records"], figures["flipped"]) == (1, 0)
 
 
+def test_settings_about_models_do_not_keep_files_from_being_compared(
+    report: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("bertcli.yaml").write_text("model: none\nengine: packed\ncompare:\n  task: embed\n")
+    monkeypatch.setenv("BERTCLI_MAX_LENGTH", "32")
+    files = write("a.jsonl", [{"label": "x"}]), write("b.jsonl", [{"label": "y"}])
+    assert report(*files, "--debug")["flipped"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -114,6 +123,14 @@ def test_skip_and_limit_hold_for_both_files(report: Callable[..., Any]) -> None:
         (["a.jsonl", "b.jsonl", "--max-flips", "x"], 2, "neither a number nor a share"),
         (["a.jsonl", "b.jsonl", "--max-flips", "101%"], 2, "neither a number nor a share"),
         (["a.jsonl", "b.jsonl", "--max-flips", "-1"], 2, "neither a number nor a share"),
+        (["a.jsonl", "b.jsonl", "--models", "A", "B", "-m", "C"], 2, "no such option: -m"),
+        (
+            ["a.jsonl", "b.jsonl", "--engine", "packed", "--task", "label"],
+            2,
+            "--task, --engine: no model runs",
+        ),
+        (["a.jsonl", "b.jsonl", "--head", "x", "--overlap", "3"], 2, "--head, --overlap: no model runs"),
+        (["a.jsonl", "b.jsonl", "--strict", "--force"], 2, "--force, --strict: no model runs"),
         (["a.jsonl", "none.jsonl"], 1, "there is no file 'none.jsonl'"),
         (["empty.jsonl", "empty.jsonl"], 1, "there is no record to compare"),
         (["a.jsonl", "broken.jsonl"], 1, "broken.jsonl:1: line 1 is not JSON"),
