@@ -40,13 +40,21 @@ STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterS
 class Command(click.Command):
     """A command whose callback takes the dataclasses of `options` and its own options.
 
-    `examples` are lines for the end of the help page, printed as they are.
+    `examples` are lines for the end of the help page, printed as they are. `bundles` make dataclasses that
+    `options` does not know, by keyword argument.
     """
 
-    def __init__(self, *args: Any, examples: str = "", **attributes: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: str = "",
+        bundles: dict[str, Callable[..., Any]] | None = None,
+        **attributes: Any,
+    ) -> None:
         context = {"show_default": True, "help_option_names": ["-h", "--help"]}
         super().__init__(*args, **{"context_settings": context, **attributes})
         self.examples = inspect.cleandoc(examples)
+        self.bundles = BUNDLES | (bundles or {})
         self.params = _joined(self.params)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -63,7 +71,7 @@ class Command(click.Command):
             if param.type is click.STRING and isinstance(text := ctx.params.get(param.name or ""), str):
                 ctx.params[param.name or ""] = _decoded(text, param)
         ctx.meta[GIVEN] = dict(ctx.params)
-        ctx.params = _collapsed(self.params, ctx.params)
+        ctx.params = _collapsed(self.params, ctx.params, self.bundles)
         return super().invoke(ctx)
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -193,7 +201,9 @@ def _strength(ctx: click.Context, param: click.Parameter) -> int | None:
     return STRENGTH.index(source) if source in STRENGTH and ctx.params[param.name] else None
 
 
-def _collapsed(params: list[click.Parameter], values: dict[str, Any]) -> dict[str, Any]:
+def _collapsed(
+    params: list[click.Parameter], values: dict[str, Any], make: dict[str, Callable[..., Any]]
+) -> dict[str, Any]:
     """The keyword arguments of the callback: its dataclasses and its own options."""
     own = dict(values)
     bundles: dict[str, dict[str, Any]] = {}
@@ -202,7 +212,7 @@ def _collapsed(params: list[click.Parameter], values: dict[str, Any]) -> dict[st
             value = own.pop(param.name)
             for keyword, name in param.fills:
                 bundles.setdefault(keyword, {})[name] = value
-    return own | {keyword: BUNDLES[keyword](**fields) for keyword, fields in bundles.items()}
+    return own | {keyword: make[keyword](**fields) for keyword, fields in bundles.items()}
 
 
 def _write_section(formatter: click.HelpFormatter, heading: str, records: list[tuple[str, str]]) -> None:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from bertcli import console
 from bertcli.commands.carrying import carry
-from bertcli.commands.label import Labelling
+from bertcli.commands.labelling import Labelling
 from bertcli.commands.showing import Line, show
 from bertcli.commands.streaming import choose_head, refuse_or_warn
 from bertcli.console.drawing import BOLD, CYAN, DIM, RED, grouped
@@ -138,9 +138,7 @@ def _task(request: Models, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Task
     """What the models do, by its name."""
     force, long = request.model.force, request.long
     if request.task == "label":
-        labelling = Labelling(
-            None, None, None, 0.5, False, "{}", request.head, long, force, request.inputs.pair_field
-        )
+        labelling = Labelling(head=request.head, long=long, force=force, pair_field=request.inputs.pair_field)
         return labelling.task(checkpoint, tokenizer)
     if request.task == "embed":
         from bertcli.tasks.embed import Embed

@@ -12,7 +12,7 @@ from bertcli import console
 from bertcli.command import Command, Group
 from bertcli.commands.evaluating import Evaluation
 from bertcli.commands.evaluating import evaluate as run_evaluation
-from bertcli.commands.label import Labelling
+from bertcli.commands.labelling import Labelling, judging_options, labels_options
 from bertcli.commands.streaming import refuse_or_warn, refuse_pairs
 from bertcli.errors import OutputError, UsageError
 from bertcli.options import (
@@ -64,7 +64,7 @@ def evaluate() -> None:
     $ bertcli evaluate label dev.jsonl -m ./tickets-model --calibrate
     $ bertcli evaluate label dev.jsonl --json | jq .metrics.macro_f1.value
     $ bertcli evaluate label dev.jsonl --labels "praise,complaint"
-    """)  # fmt: skip
+    """, bundles={"labelling": Labelling})  # fmt: skip
 @click.option("--head", metavar="NAME", help="Which of a model's several label heads.")
 @click.option(
     "--label-field",
@@ -72,27 +72,8 @@ def evaluate() -> None:
     show_default="label; labels where several may hold",
     help="Field that holds the right answer.",
 )
-@click.option("--labels", metavar="A,B,…", help="Labels of your own (zero-shot), between commas.")
-@click.option(
-    "--labels-file",
-    metavar="FILE",
-    type=click.Path(),
-    help="Names for the model's classes, or labels of your own: one a line.",
-)
-@click.option(
-    "--threshold",
-    metavar="P",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    help="Where several labels may hold: the least score of one that does.",
-)
-@click.option("--multi-label", is_flag=True, help="Labels of your own: several may hold.")
-@click.option(
-    "--template",
-    metavar="TEXT",
-    default="This text is about {}.",
-    help="Labels of your own: the sentence that {} makes of a label.",
-)
+@labels_options
+@judging_options
 @click.option("--calibrate", is_flag=True, help="Store with the model the temperature that fits this file.")
 @click.option(
     "--suspects", metavar="N", type=whole_number(1), help="Name the N labels of the file likeliest wrong."
@@ -112,15 +93,11 @@ def label(
     *,
     head: str | None,
     label_field: str | None,
-    labels: str | None,
-    labels_file: str | None,
-    threshold: float,
-    multi_label: bool,
-    template: str,
     calibrate: bool,
     suspects: int | None,
     plot: str | None,
     as_json: bool,
+    labelling: Labelling,
     inputs: InputOptions,
     model: ModelOptions,
     long: LongOptions,
@@ -131,17 +108,8 @@ def label(
     The file has the right answer in a field: `label`, a list `labels` where several may hold, or a number for
     a regression. Intervals are 95 % bootstrap intervals.
     """
-    request = Labelling(
-        labels,
-        labels_file,
-        "all",
-        threshold,
-        multi_label,
-        template,
-        head,
-        long,
-        model.force,
-        inputs.pair_field,
+    request = replace(
+        labelling, top="all", head=head, long=long, force=model.force, pair_field=inputs.pair_field
     )
     examination = LabelExamination(
         request, label_field, suspects or 0, calibrate, plot, _where(inputs), model.force

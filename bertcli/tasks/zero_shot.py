@@ -31,8 +31,7 @@ the first record; a text costs one pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,8 +41,8 @@ from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.records import Window
 from bertcli.tasks import Encoded
 from bertcli.tasks.asking import ask_in_packs
+from bertcli.tasks.candidates import TEMPLATE, Candidate
 from bertcli.tasks.choice import Choice, Top, sigmoid, softmax
-from bertcli.tasks.commas import comma_separated
 from bertcli.tasks.pooling import TextVector, unit
 from bertcli.tasks.windowing import Windowing
 
@@ -55,28 +54,7 @@ if TYPE_CHECKING:
     from bertcli.options import LongOptions
     from bertcli.records import Record
 
-TEMPLATE = "This text is about {}."
 TEMPERATURE = np.float32(0.05)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A label as it is written to results, and the words that go into the template for it."""
-
-    label: str
-    description: str
-
-
-def candidates_from_option(value: str) -> tuple[Candidate, ...]:
-    """`--labels`: separated by commas; a label that holds a comma stands in double quotes."""
-    return _checked(((label, label) for label in comma_separated(value)), "--labels")
-
-
-def candidates_from_lines(lines: Iterable[str], where: str) -> tuple[Candidate, ...]:
-    """`--labels-file`: a label a line, with a tab and a description behind it where the name says too little.
-    Blank lines are skipped."""
-    pairs = (line.rstrip("\r\n").partition("\t") for line in lines if line.strip())
-    return _checked(((label, description or label) for label, _, description in pairs), where)
 
 
 def zero_shot(
@@ -226,20 +204,6 @@ class ByNearness:
         nearness = self._directions @ unit(self._text.combine(encoded.windows, outputs)) / TEMPERATURE
         scores = sigmoid(nearness[:-1] - nearness[-1]) if self._several else softmax(nearness)
         return self.choice.values(scores)
-
-
-def _checked(pairs: Iterable[tuple[str, str]], where: str) -> tuple[Candidate, ...]:
-    found: dict[str, Candidate] = {}
-    for label, description in pairs:
-        candidate = Candidate(label.strip(), description.strip())
-        if not candidate.label or not candidate.description:
-            raise UsageError("an empty label", where=where, hint='quote a label with a comma: "a, b",c')
-        if candidate.label in found:
-            raise UsageError(f"the label {candidate.label} is there twice", where=where)
-        found[candidate.label] = candidate
-    if not found:
-        raise UsageError("no labels", where=where, hint="name them as in praise,complaint")
-    return tuple(found.values())
 
 
 def _entailment_head(checkpoint: Checkpoint, name: str | None) -> Head | None:

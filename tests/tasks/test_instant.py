@@ -11,10 +11,11 @@ import pytest
 from bertcli.engines.instant import Instant
 from bertcli.options import LongOptions
 from bertcli.tasks import Task
+from bertcli.tasks.candidates import candidates_from_option
 from bertcli.tasks.embed import Embed
 from bertcli.tasks.fill import Fill
 from bertcli.tasks.label import Label
-from bertcli.tasks.zero_shot import candidates_from_option, zero_shot
+from bertcli.tasks.zero_shot import zero_shot
 from tests.tasks.reference import Reference, answers, opened
 
 TEXTS = ("The capital of [MASK] is [MASK].", "[MASK]", "She walked [MASK] along the river, thinking. " * 5)

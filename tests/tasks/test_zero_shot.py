@@ -13,13 +13,8 @@ import transformers
 from bertcli.errors import ModelError, UsageError
 from bertcli.options import LongOptions
 from bertcli.records import Record
-from bertcli.tasks.zero_shot import (
-    ByEntailment,
-    ByNearness,
-    candidates_from_lines,
-    candidates_from_option,
-    zero_shot,
-)
+from bertcli.tasks.candidates import candidates_from_lines, candidates_from_option
+from bertcli.tasks.zero_shot import ByEntailment, ByNearness, zero_shot
 from tests.tasks.reference import Reference, answer, answers, opened
 
 NAMES = "praise,complaint,a much longer label"
