@@ -12,6 +12,7 @@
     @run_options                         → run: RunOptions
     @machine_options, @manner_options    → the same two, of the options that `bench` does not try itself
     @train_options, @recipe_options      → training: TrainOptions
+    @pooling_option, @prompt_name_option → pooling, prompt_name: as they are
 
 `command.Command` collapses the click parameters into the dataclasses, which also hold the defaults.
 """
@@ -236,6 +237,22 @@ def split_words_option(callback: F) -> F:
     return bundle.flag(
         "split_words", "--split-words",
         help="Texts are split into words: by blanks, or as a list of strings.",
+    )(callback)  # fmt: skip
+
+
+def pooling_option(callback: F) -> F:
+    """For commands that make vectors of texts: how, or None."""
+    return click.option(
+        "--pooling", metavar="HOW", type=click.Choice(["mean", "cls", "max"]),
+        show_default="the model's own, else mean", help="How token vectors become one: mean, cls or max.",
+    )(callback)  # fmt: skip
+
+
+def prompt_name_option(callback: F) -> F:
+    """For the same: which prompt stands before each text, or None."""
+    return click.option(
+        "--prompt-name", metavar="NAME", show_default="the model's default",
+        help="Which of the model's prompts to put before each text.",
     )(callback)  # fmt: skip
 
 

@@ -19,12 +19,15 @@ from bertcli.options import (
     long_options,
     model_options,
     output_options,
+    pooling_option,
+    prompt_name_option,
     run_options,
 )
 from bertcli.parameters import whole_number
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.pooling import Mode
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.tasks.embed import Embed
 
@@ -47,13 +50,7 @@ def _written(name: str) -> str:
     $ bertcli embed -m MODEL -t "a single sentence" --tokens
     """
 )
-@click.option(
-    "--pooling",
-    metavar="HOW",
-    type=click.Choice(["mean", "cls", "max"]),
-    show_default="the model's own, else mean",
-    help="How token vectors become one: mean, cls or max.",
-)
+@pooling_option
 @click.option(
     "--normalize/--no-normalize",
     default=None,
@@ -69,12 +66,7 @@ def _written(name: str) -> str:
 )
 @click.option("--tokens", is_flag=True, help="A vector for each token, with its place in the text.")
 @click.option("--dim", metavar="N", type=whole_number(1), help="Keep the first N dimensions.")
-@click.option(
-    "--prompt-name",
-    metavar="NAME",
-    show_default="the model's default",
-    help="Which of the model's prompts to put before each text.",
-)
+@prompt_name_option
 @click.option(
     "--dtype",
     metavar="DTYPE",
@@ -89,7 +81,7 @@ def _written(name: str) -> str:
 @run_options
 def embed(
     *,
-    pooling: Literal["mean", "cls", "max"] | None,
+    pooling: Mode | None,
     normalize: bool | None,
     layer: int,
     tokens: bool,

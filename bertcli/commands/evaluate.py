@@ -24,6 +24,8 @@ from bertcli.options import (
     labelled_input_options,
     long_options,
     model_options,
+    pooling_option,
+    prompt_name_option,
     run_options,
 )
 from bertcli.parameters import whole_number
@@ -227,19 +229,8 @@ def fill(
     $ bertcli evaluate embed pairs.csv --text-field a --pair-field b
     """)  # fmt: skip
 @click.option("--score-field", metavar="NAME", default="score", help="Field that says how alike a pair is.")
-@click.option(
-    "--pooling",
-    metavar="HOW",
-    type=click.Choice(["mean", "cls", "max"]),
-    show_default="the model's own, else mean",
-    help="How token vectors become one: mean, cls or max.",
-)
-@click.option(
-    "--prompt-name",
-    metavar="NAME",
-    show_default="the model's default",
-    help="Which of the model's prompts to put before each text.",
-)
+@pooling_option
+@prompt_name_option
 @json_option
 @labelled_input_options
 @model_options

@@ -21,6 +21,8 @@ from bertcli.options import (
     late_output_options,
     long_options,
     model_options,
+    pooling_option,
+    prompt_name_option,
     run_options,
 )
 from bertcli.parameters import whole_number
@@ -60,20 +62,9 @@ MOST = 10
     "-k", "most", metavar="N", type=whole_number(1), show_default=str(MOST), help="How many texts to find."
 )
 @click.option("--min-score", "least", metavar="X", type=float, help="Only texts with a cosine of X or more.")
-@click.option(
-    "--pooling",
-    metavar="HOW",
-    type=click.Choice(["mean", "cls", "max"]),
-    show_default="the model's own, else mean",
-    help="How token vectors become one: mean, cls or max.",
-)
+@pooling_option
 @click.option("--dim", metavar="N", type=whole_number(1), help="Compare the first N dimensions.")
-@click.option(
-    "--prompt-name",
-    metavar="NAME",
-    show_default="the model's default",
-    help="Which of the model's prompts to put before each text.",
-)
+@prompt_name_option
 @click.option(
     "--query-prompt",
     metavar="NAME",
