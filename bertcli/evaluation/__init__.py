@@ -12,7 +12,8 @@ would and keeps of every result only what its figures need. A file a noun:
     suspects                  labels of the file that are likely wrong
     bootstrap                 intervals
     report                    all figures of a run
-    plot, svg, png            the report as a picture
+    plot, html, png           the report as a picture
+    comparison                two sets of answers, one held against the other
 """
 
 from __future__ import annotations
