@@ -11,17 +11,19 @@ task asks for it.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import orjson
 import tokenizers
 
-from bertcli.engines import memory
 from bertcli.errors import ModelError
 from bertcli.models.seams import Seams
 from bertcli.models.vocabulary import read_definition, special_names
@@ -348,9 +350,17 @@ class Tokenizer:
 
 def _require_room(characters: int) -> None:
     """Raise MemoryError for a piece that memory has no room for: `tokenizers` would end the process."""
-    room = memory.room()
+    room = available_memory()
     if room is not None and characters * BYTES_A_CHARACTER > room:
         raise MemoryError(f"{characters} characters without a place to cut")
+
+
+def available_memory() -> int | None:
+    """The bytes that can be taken without swapping, None where the system does not tell."""
+    with suppress(OSError):
+        told = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
+        return int(told[1]) * 1024 if told else None
+    return None
 
 
 def _word_style(definition: Mapping[str, Any]) -> str:

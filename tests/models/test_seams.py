@@ -218,11 +218,11 @@ def test_a_text_that_memory_has_no_room_for_is_refused_before_it_is_tried(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = made("bert")
-    monkeypatch.setattr("bertcli.engines.memory.room", lambda: 1_000_000)
+    monkeypatch.setattr("bertcli.models.tokenizer.available_memory", lambda: 1_000_000)
     assert encoded(tokenizer, "a word " * 10_000, 100).ids  # in pieces there is room
     with pytest.raises(MemoryError, match="10000 characters without a place to cut"):
         encoded(tokenizer, "x" * 10_000, 100)
-    monkeypatch.setattr("bertcli.engines.memory.room", lambda: None)
+    monkeypatch.setattr("bertcli.models.tokenizer.available_memory", lambda: None)
     assert encoded(tokenizer, "x" * 10_000, 100).ids
 
 
