@@ -4,7 +4,6 @@ keep its weights ("eager"). One window at a time in float32, for looking and not
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from bertcli.engines import Ask, AttentionWeights, OfAttention, available_cores, depth_of
 from bertcli.engines.device import choose_device, choose_dtype
-from bertcli.engines.loading import load
+from bertcli.engines.loading import load, takes_types
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -55,10 +54,7 @@ class Eager:
         self.device = str(self._where)
         self.dtype = str(number_format).removeprefix("torch.")
         self._encoder: Any = load(checkpoint, None, number_format, self._where, "eager")[0]
-        takes = inspect.signature(type(self._encoder).forward).parameters
-        self._has_types = (
-            "token_type_ids" in takes and getattr(self._encoder.config, "type_vocab_size", 0) > 1
-        )
+        self._takes_types = takes_types(self._encoder)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         """Answer `ask` for each window, in order. Raises EngineError for what is not about attention, and for
@@ -98,7 +94,7 @@ class Eager:
 
     def _run(self, window: Window) -> Any:
         inputs = {"input_ids": torch.tensor([list(window.ids)], device=self._where)}
-        if self._has_types:
+        if self._takes_types:
             types = window.types or [0] * len(window)
             inputs["token_type_ids"] = torch.tensor([list(types)], device=self._where)
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])

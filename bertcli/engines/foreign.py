@@ -8,7 +8,6 @@ run packs of their own at once.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from bertcli.engines.attention import Attention, arrange
 from bertcli.engines.device import ROUND_ROWS, UNEVEN
 from bertcli.engines.linear import prepack
-from bertcli.engines.loading import load
+from bertcli.engines.loading import load, takes_types
 from bertcli.engines.rounding import rounded_count, rounded_length
 
 if TYPE_CHECKING:
@@ -51,10 +50,7 @@ class Foreign:
         self._heads: dict[Kind, Any] = {}
         self._encoder = self._load_encoder()
         prepack(self._encoder)
-        takes = inspect.signature(type(self._encoder).forward).parameters
-        self._has_types = (
-            "token_type_ids" in takes and getattr(self._encoder.config, "type_vocab_size", 0) > 1
-        )
+        self._takes_types = takes_types(self._encoder)
 
     def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
         """Hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
@@ -121,7 +117,7 @@ class Foreign:
 
     def _run(self, ids: Numbers, types: Numbers, depth: int, **inputs: Tensor) -> Tensor:
         """Hidden states after `depth` layers for a batch: (texts, length) -> (texts, length, hidden)."""
-        if self._has_types:
+        if self._takes_types:
             inputs["token_type_ids"] = self._tensor(types)
         partly = depth < self._checkpoint.layers
         out = self._encoder(input_ids=self._tensor(ids), output_hidden_states=partly, **inputs)

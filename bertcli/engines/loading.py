@@ -6,6 +6,7 @@ code whatever the architecture: a `Relay` in the encoder's place hands it chosen
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Iterable
@@ -81,6 +82,12 @@ def load_whole(checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype) ->
     Raises EngineError as `load` does.
     """
     return _load_quietly(checkpoint, kind, dtype, "eager").eval()
+
+
+def takes_types(encoder: Any) -> bool:
+    """Whether token types change what an encoder of transformers gives: it asks for them and has several."""
+    parameters = inspect.signature(type(encoder).forward).parameters
+    return "token_type_ids" in parameters and getattr(encoder.config, "type_vocab_size", 0) > 1
 
 
 def _load_quietly(
