@@ -17,6 +17,7 @@ from bertcli.commands.showing import Line, show
 from bertcli.commands.streaming import choose_head, refuse_or_warn
 from bertcli.console.drawing import BOLD, CYAN, DIM, RED, grouped
 from bertcli.errors import InputError, UsageError
+from bertcli.sinks import Silent
 
 if TYPE_CHECKING:
     from bertcli.evaluation.comparison import Change, Comparison, Row
@@ -159,7 +160,7 @@ def _task(request: Models, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Task
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class Keeping(Silent):
     """A sink that sets down the answers of one model."""
 
     file: IO[bytes]
@@ -167,15 +168,9 @@ class Keeping:
     def write(self, result: Result) -> None:
         pickle.dump(_answers(result), self.file, pickle.HIGHEST_PROTOCOL)
 
-    def flush(self) -> None:
-        """Nobody reads along."""
-
-    def close(self, complete: bool) -> None:
-        """The file belongs to another."""
-
 
 @dataclass(frozen=True, slots=True)
-class Against:
+class Against(Silent):
     """A sink that holds the answers of the other model against those set down."""
 
     file: IO[bytes]
@@ -187,12 +182,6 @@ class Against:
         shown = {"text": result.record.text}
         where = result.record.where
         self.comparison.add(Row(where, shown | pickle.load(self.file)), Row(where, shown | _answers(result)))
-
-    def flush(self) -> None:
-        """Nobody reads along."""
-
-    def close(self, complete: bool) -> None:
-        """The file belongs to another."""
 
 
 def _answers(result: Result) -> dict[str, Any]:

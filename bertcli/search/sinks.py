@@ -6,6 +6,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 from bertcli.search.vectors import FIELD
+from bertcli.sinks import Silent
 
 if TYPE_CHECKING:
     from bertcli.records import Result
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from bertcli.search.vectors import VectorSpool
 
 
-class Ranking:
+class Ranking(Silent):
     """A sink that keeps, for each query, the `most` results with the highest cosine; their value `cosines`
     holds one a query."""
 
@@ -33,12 +34,6 @@ class Ranking:
                 else:
                     heapq.heappushpop(heap, entry)
 
-    def flush(self) -> None:
-        """Nothing is told before all has been seen."""
-
-    def close(self, complete: bool) -> None:
-        """Nothing is open."""
-
     def best(self) -> list[list[tuple[Result, float]]]:
         """For each query its results and their cosines, best first."""
         return [
@@ -46,7 +41,7 @@ class Ranking:
         ]
 
 
-class Spooling:
+class Spooling(Silent):
     """A sink that sets down every result: its vector in one file, its record in another."""
 
     def __init__(self, vectors: VectorSpool, records: RecordSpool) -> None:
@@ -60,9 +55,3 @@ class Spooling:
             self._vectors.skip()
         else:
             self._vectors.add(vector[None])
-
-    def flush(self) -> None:
-        """Nothing is told before all has been seen."""
-
-    def close(self, complete: bool) -> None:
-        """The files belong to others."""

@@ -65,6 +65,19 @@ class Sink(Protocol):
     def close(self, complete: bool) -> None: ...
 
 
+class Silent:
+    """A sink but for `write`, that shows nothing before all is there and whose files belong to others: it has
+    nothing to do when the input pauses or ends."""
+
+    __slots__ = ()
+
+    def flush(self) -> None:
+        """Nobody reads along."""
+
+    def close(self, complete: bool) -> None:
+        """Nothing is open."""
+
+
 class LastingSink(Sink, Protocol):
     """A sink whose file can be gone on with. `mark` is asked for between two blocks: what must be known to go
     on from here, None where that cannot be. Where it ends something (a row group, a block of compressed data)
