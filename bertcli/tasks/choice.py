@@ -32,8 +32,6 @@ class Choice:
     def __init__(
         self, names: Sequence[str], *, several: bool = False, top: Top = None, threshold: float = 0.5
     ) -> None:
-        if top is not None and top != "all" and top < 1:
-            raise UsageError(f"-k {top} asks for no label", hint="give 1 or more, or --all")
         if not 0 <= threshold <= 1:
             raise UsageError(
                 f"--threshold {threshold} is not a probability", hint="give a number from 0 to 1"

@@ -77,9 +77,6 @@ class Fill:
         words_only: bool = False,
         mask: str | None = None,
     ) -> None:
-        for option, value in (("-k", top), ("--beam", beam)):
-            if value < 1:
-                raise UsageError(f"{option} {value} asks for nothing", hint="give 1 or more")
         self._ask = MaskLogits(head)
         self._tokenizer = tokenizer
         self._mask_token, self._mask_id = mask_of(checkpoint, tokenizer)
