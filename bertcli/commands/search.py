@@ -114,7 +114,8 @@ def search(
         raise UsageError("--near-duplicates gives all pairs", hint="leave out -k and --min-score")
     return run_search(
         Request(
-            queries=_lines(queries) if queries is not None else (query,) if query is not None else (),
+            query=query,
+            lines=() if queries is None else _lines(queries),
             like=like,
             duplicates=duplicates,
             embeddings=embeddings,

@@ -46,10 +46,12 @@ SAME_VECTOR = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is looked for (`queries`, the record `like` counted from 1, or `duplicates` with that cosine), and
-    where: in the texts of `inputs`, or in the vectors of the file `embeddings`."""
+    """What is looked for (the argument `query`, the `lines` of a file of queries, the record `like` counted
+    from 1, or `duplicates` with that cosine), and where: in the texts of `inputs`, or in the vectors of the
+    file `embeddings`."""
 
-    queries: tuple[str, ...]
+    query: str | None
+    lines: tuple[str, ...]
     like: int | None
     duplicates: float | None
     embeddings: str | None
@@ -64,6 +66,11 @@ class Request:
     model: ModelOptions
     long: LongOptions
     run: RunOptions
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """The one query, or those of the file."""
+        return self.lines if self.query is None else (self.query,)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -96,8 +103,8 @@ def _among_texts(request: Request, stdout: BinaryIO, held: ExitStack) -> int:
     held.callback(source.close)
     if source.prompt:
         raise UsageError("there is nothing to search", hint="name files, or pipe text in")
-    if not request.inputs.files and any(map(os.path.isfile, request.queries)):
-        console.warn(f"{request.queries[0]} is a file, and taken as the query; the texts come from stdin")
+    if request.query is not None and not request.inputs.files and os.path.isfile(request.query):
+        console.warn(f"{request.query} is a file, and taken as the query; the texts come from stdin")
     look = _ranked if request.queries else _compared
     try:
         with _answers(request, stdout, source.field_names, source.text_field) as sink:

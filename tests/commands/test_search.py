@@ -250,3 +250,13 @@ def test_a_file_in_the_place_of_the_query_is_told(
     capsys.readouterr()
     assert cli.main(["search", "texts.txt", "-m", str(checkpoints("sentence"))]) == 0
     assert "texts.txt is a file, and taken as the query" in capsys.readouterr().err
+
+
+def test_a_file_among_the_lines_of_a_file_of_queries_is_a_query(
+    checkpoints: Make, capsys: Capture, texts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("queries.txt").write_text("refund\ntexts.txt\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
+    capsys.readouterr()
+    assert cli.main(["search", "--queries", "queries.txt", "-m", str(checkpoints("sentence"))]) == 0
+    assert "is a file" not in capsys.readouterr().err
