@@ -370,14 +370,22 @@ def _visible(record: Record) -> Record:
     return replace(record, text=record.text or "-")
 
 
+def _vector_files(request: Request) -> list[str]:
+    """The file of vectors, and the one with their ids that may lie beside it."""
+    from bertcli.sinks.npy import ids_path
+
+    return [] if request.embeddings is None else [request.embeddings, ids_path(request.embeddings)]
+
+
 @contextmanager
 def _answers(request: Request, stdout: BinaryIO, names: tuple[str, ...], text_field: str) -> Iterator[Sink]:
     """Where the records found go, whole or not at all. `names` are their fields."""
     from bertcli.journal import refuse_input
     from bertcli.sinks import Layout, open_sink
+    from bertcli.sinks.forms import files_written
 
     inputs, outputs = request.inputs, request.outputs
-    refuse_input(outputs.path, stdout, inputs.files)
+    refuse_input(files_written(outputs), stdout, [*inputs.files, *_vector_files(request)])
     layout = Layout(
         task="search",
         inputs=() if request.duplicates is not None else names,

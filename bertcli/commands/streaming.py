@@ -70,8 +70,11 @@ def stream(job: Job) -> int:
     console.quiet_libraries(verbose=job.run.verbose)
 
     from bertcli.commands.resuming import is_finished
+    from bertcli.journal import refuse_input
+    from bertcli.sinks.forms import files_written
     from bertcli.sources import open_source
 
+    refuse_input(files_written(job.outputs), stdout, job.inputs.files)
     if is_finished(job.outputs, job.inputs):
         return 0
     with closing(open_source(job.inputs)) as source:
@@ -296,10 +299,8 @@ class Results:
         of an input field, UsageError and OutputError for an output that cannot be."""
         if self._is_open:
             return
-        from bertcli.journal import refuse_input
         from bertcli.sinks import open_sink
 
-        refuse_input(self._job.outputs.path, self.stdout, self._job.inputs.files)
         self.layout = self._layout()
         refuse_clash(self.layout)
         self.sink = open_sink(

@@ -5,13 +5,14 @@ points     places from which an interrupted run can go on
 journal    how far a run has come, beside its output
 """
 
-from bertcli.journal.journal import Journal, journal_of
+from bertcli.journal.journal import Journal
 from bertcli.journal.outputs import (
     FileOutput,
     Output,
     damaged_journal,
     is_regular,
     is_stdout,
+    journal_of,
     open_output,
     part_of,
     refuse_input,

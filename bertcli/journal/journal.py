@@ -16,11 +16,18 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from bertcli.errors import OutputError
-from bertcli.journal.outputs import FileOutput, cannot_open, is_full, part_of, reason_of, sync_directory
+from bertcli.journal.outputs import (
+    FileOutput,
+    cannot_open,
+    is_full,
+    journal_of,
+    part_of,
+    reason_of,
+    sync_directory,
+)
 from bertcli.journal.points import Mark, Point
 
 FORMAT = 1
@@ -151,12 +158,6 @@ class Journal:
             except (ValueError, KeyError, TypeError, RecursionError):
                 break  # damage: what is before it holds
             self._end += len(line) + 1
-
-
-def journal_of(output: str) -> Path:
-    """Where the journal of an output stands."""
-    target = Path(os.path.realpath(output))
-    return target.with_name(target.name + ".journal")
 
 
 def sealed(line: Mapping[str, Any]) -> bytes:

@@ -60,18 +60,37 @@ def open_output(
         raise cannot_open(path, error) from error
 
 
-def refuse_input(path: str | None, stdout: BinaryIO, files: Sequence[str]) -> None:
-    """Raise OutputError when the output is one of the input files, by whatever name."""
-    try:
-        target = os.fstat(stdout.fileno()) if path is None or is_stdout(path) else os.stat(path)
-    except (OSError, ValueError):
-        return
-    if not stat.S_ISREG(target.st_mode):
-        return
+def refuse_input(outputs: Sequence[str], stdout: BinaryIO, files: Sequence[str]) -> None:
+    """Raise OutputError when one of the input files, by whatever name, is one of the `outputs` (standard
+    output, where there are none), or is written on the way to one."""
+    named = _identity(outputs[0] if outputs else stdout)
+    others = {_identity(place) for output in outputs for place in _places(output)}
     for file in files:
-        with contextlib.suppress(OSError):  # an input that is not there is for the source to report
-            if file != "-" and os.path.samestat(os.stat(file), target):
-                raise OutputError("is an input and the output", where=file, hint="write to another file")
+        identity = None if file == "-" else _identity(file)
+        if identity is None:
+            continue  # an input that is not there is for the source to report
+        if identity == named:
+            raise OutputError("is an input and the output", where=file, hint="write to another file")
+        if identity in others:
+            raise OutputError(
+                f"is an input, and would be written over on the way to {outputs[0]}",
+                where=file,
+                hint="write to another file",
+            )
+
+
+def _places(output: str) -> list[str | Path]:
+    """The files that are written for an output; a pipe or a device has no others."""
+    return [output, part_of(output), journal_of(output)] if is_regular(output) else [output]
+
+
+def _identity(file: str | Path | BinaryIO) -> tuple[int, int] | None:
+    """What an ordinary file has under any of its names, and no other file; None for all else."""
+    try:
+        status = os.stat(file if isinstance(file, str | Path) else file.fileno())
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
 class Output:
@@ -302,6 +321,12 @@ def part_of(path: str) -> Path:
     """Where an output is until it is complete."""
     target = Path(os.path.realpath(path))
     return target.with_name(target.name + ".part")
+
+
+def journal_of(output: str) -> Path:
+    """Where the journal of an output stands."""
+    target = Path(os.path.realpath(output))
+    return target.with_name(target.name + ".journal")
 
 
 def sync_directory(folder: Path) -> None:

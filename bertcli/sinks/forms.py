@@ -112,6 +112,18 @@ def choose_form(options: OutputOptions, terminal: Terminal) -> tuple[str, str]:
     return form, compression
 
 
+def files_written(options: OutputOptions) -> tuple[str, ...]:
+    """The files that get a name when the output is complete, the one that was named first; none for standard
+    output."""
+    if options.path is None or is_stdout(options.path):
+        return ()
+    if choose_form(options, Terminal())[0] == "npy":
+        from bertcli.sinks.npy import ids_path
+
+        return options.path, ids_path(options.path)
+    return (options.path,)
+
+
 def _split_compression(path: str) -> tuple[str, str]:
     stem, suffix = os.path.splitext(path)
     suffix = suffix.lower()

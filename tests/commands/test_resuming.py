@@ -434,6 +434,34 @@ def test_what_cannot_be_gone_on_with_is_refused(
     assert not Path("a.txt.part").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "source", "output"),
+    [
+        ("label", "a.jsonl.part", "a.jsonl"),
+        ("label", "a.jsonl.journal", "a.jsonl"),
+        ("embed", "a.ids.jsonl", "a.npy"),
+        ("embed", "a.ids.jsonl.part", "a.npy"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--force", "--resume"])
+def test_an_input_is_never_written_over(
+    option: str,
+    command: str,
+    source: str,
+    output: str,
+    texts: Path,
+    run: Callable[..., int],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    texts.rename(source)
+    Path(output).write_bytes(b"old")
+    before = left(tmp_path)
+    assert run(command, "-o", output, option, "--from", "jsonl", source=Path(source)) == 1
+    assert f"{source}: is an input, and would be written over on the way to" in capfd.readouterr().err
+    assert left(tmp_path) == before
+
+
 # --- as a process -------------------------------------------------------------------------------------------
 
 

@@ -197,6 +197,21 @@ def test_no_hit_is_shown_when_the_record_of_another_cannot_be_had(
     assert "only 1, to go with the embeddings" in told
 
 
+@pytest.mark.parametrize(
+    ("vectors", "output"), [("x.parquet", "x.parquet"), ("x.npy", "x.ids.jsonl"), ("x.npy", "link.jsonl")]
+)
+def test_the_vectors_are_never_written_over(
+    checkpoints: Make, capsys: Capture, texts: str, vectors: str, output: str
+) -> None:
+    model = checkpoints("sentence")
+    embed(model, "-o", vectors)
+    Path("link.jsonl").symlink_to("x.npy")
+    before = Path(output).read_bytes()
+    told = error(capsys, QUERY, "--embeddings", vectors, "-m", model, "-o", output, "--force", code=1)
+    assert "is an input and the output" in told
+    assert Path(output).read_bytes() == before
+
+
 @pytest.mark.parametrize("asked", [["-k", "1"], ["--near-duplicates", "0.9"]])
 @pytest.mark.parametrize("more", [-1, 1])
 def test_as_many_records_as_embeddings_or_none(

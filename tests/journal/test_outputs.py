@@ -160,12 +160,29 @@ def test_the_output_must_not_be_an_input(tmp_path: Path) -> None:
     inputs = ["-", str(tmp_path / "no.txt"), str(tmp_path / "a.txt")]
     for name in ("a.txt", "same.txt", "link.txt"):
         with pytest.raises(OutputError, match="is an input and the output"):
-            refuse_input(str(tmp_path / name), io.BytesIO(), inputs)
+            refuse_input([str(tmp_path / name)], io.BytesIO(), inputs)
     with open(tmp_path / "a.txt", "ab") as stdout, pytest.raises(OutputError):
-        refuse_input(None, stdout, inputs)
-    refuse_input(None, io.BytesIO(), inputs)
-    refuse_input(str(tmp_path / "b.txt"), io.BytesIO(), inputs)
-    refuse_input(os.devnull, io.BytesIO(), [os.devnull])
+        refuse_input([], stdout, inputs)
+    refuse_input([], io.BytesIO(), inputs)
+    refuse_input([str(tmp_path / "b.txt")], io.BytesIO(), inputs)
+    refuse_input([os.devnull], io.BytesIO(), [os.devnull])
+
+
+@pytest.mark.parametrize("name", ["a.npy.part", "a.npy.journal", "a.ids", "a.ids.part"])
+def test_nothing_that_is_written_for_an_output_may_be_an_input(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("text")
+    (tmp_path / "link").symlink_to("a.npy")
+    for output in ("a.npy", "link"):
+        outputs = [str(tmp_path / output), str(tmp_path / "a.ids")]
+        with pytest.raises(OutputError, match=f"written over on the way to {outputs[0]}") as caught:
+            refuse_input(outputs, io.BytesIO(), [str(tmp_path / name)])
+        assert caught.value.where == str(tmp_path / name)
+
+
+def test_a_pipe_has_neither_part_nor_journal(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "fifo.part").write_text("text")
+    refuse_input([str(tmp_path / "fifo")], io.BytesIO(), [str(tmp_path / "fifo.part")])
 
 
 def test_a_reader_that_has_gone_is_no_output_error() -> None:
