@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 from bertcli.errors import InputError, quoted
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 BATCH_ROWS = 1024
+TIMES = 1 << 16  # looked at together
 BUFFER = 1 << 20
 MAGIC = b"PAR1"
 ANOTHER_FORM = "if it is whole but of another form, name that with --from: txt, jsonl, csv …"
@@ -25,9 +27,9 @@ def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Conten
     """The rows of a Parquet input; lines are counted as rows from 1.
 
     Parquet is read from its end: what is not a plain file (a pipe, a compressed file) is first copied from
-    `chunks` to a temporary file. Values are Python's; times in nanoseconds become microseconds, or text where
-    that would lose digits. A row whose texts have more than `most` characters is a record with a `too-big`
-    problem. Raises InputError for data that is not Parquet and for names used twice.
+    `chunks` to a temporary file. Values are Python's, whose times end at microseconds: a column in which one
+    has more digits becomes text as a whole. A row whose texts have more than `most` characters is a record
+    with a `too-big` problem. Raises InputError for data that is not Parquet and for names used twice.
     """
     try:
         import pyarrow
@@ -69,8 +71,9 @@ def _rows(source: Input, file: Any, most: int) -> Iterator[Row]:
     count = 0
     source.position = 0  # of what was read to find the form, nothing has been handed out
     try:
+        finer = _finer_than_python(file)
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
-            for fields in _to_python(batch):
+            for fields in _to_python(batch, finer):
                 count += 1
                 size = sum(len(value) for value in fields.values() if isinstance(value, str | bytes))
                 problem = too_big(f"row {count}", most) if size > most else None
@@ -83,25 +86,61 @@ def _rows(source: Input, file: Any, most: int) -> Iterator[Row]:
         source.close()
 
 
-def _to_python(batch: pyarrow.RecordBatch) -> list[dict[str, Any]]:
+def _finer_than_python(file: Any) -> frozenset[str]:
+    """The columns in which a time has digits beyond microseconds. All that could have some are read for it
+    beforehand: the type of a column must not change half-way."""
     import pyarrow
 
-    columns = [_readable(column) for column in batch.columns]
+    names = [field.name for field in file.schema_arrow if _in_microseconds(field.type) != field.type]
+    finer: set[str] = set()
+    try:
+        for batch in file.iter_batches(batch_size=TIMES, columns=names) if names else ():
+            for name in set(names) - finer:
+                column = batch.column(name)
+                try:
+                    column.cast(_in_microseconds(column.type))
+                except pyarrow.ArrowInvalid:
+                    finer.add(name)
+            if len(finer) == len(names):
+                break
+    except (OSError, ValueError):
+        pass  # damage, behind which no row is reached either
+    return frozenset(finer)
+
+
+def _to_python(batch: pyarrow.RecordBatch, finer: frozenset[str]) -> list[dict[str, Any]]:
+    import pyarrow
+
+    columns = []
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        kind = (_as_counts if field.name in finer else _in_microseconds)(field.type)
+        columns.append(column if kind == field.type else column.cast(kind))
     rows: list[dict[str, Any]] = pyarrow.RecordBatch.from_arrays(columns, batch.schema.names).to_pylist()
+    for field in batch.schema:
+        if field.name in finer:
+            for row in rows:
+                row[field.name] = _spelled(row[field.name], field.type)
     return rows
 
 
-def _readable(column: pyarrow.Array) -> pyarrow.Array:
-    """The column without nanoseconds, which Python's times do not have."""
+def _in_microseconds(kind: pyarrow.DataType) -> pyarrow.DataType:
+    """The type with microseconds in the place of nanoseconds, which Python's times do not have."""
+    import pyarrow
+    from pyarrow import types
+
+    def fewer(kind: pyarrow.DataType) -> pyarrow.DataType:
+        if types.is_timestamp(kind):
+            return pyarrow.timestamp("us", kind.tz)
+        return pyarrow.time64("us") if types.is_time(kind) else pyarrow.duration("us")
+
+    return _replace_times(kind, fewer)
+
+
+def _as_counts(kind: pyarrow.DataType) -> pyarrow.DataType:
+    """The type with whole numbers in the place of times in nanoseconds."""
     import pyarrow
 
-    fewer = _replace_times(column.type, _microseconds)
-    if fewer == column.type:
-        return column
-    try:
-        return column.cast(fewer)
-    except pyarrow.ArrowInvalid:
-        return column.cast(_replace_times(column.type, lambda _: pyarrow.string()))
+    return _replace_times(kind, lambda _: pyarrow.int64())
 
 
 def _replace_times(
@@ -111,20 +150,51 @@ def _replace_times(
     import pyarrow
     from pyarrow import types
 
+    if types.is_struct(kind):
+        return pyarrow.struct([part.with_type(_replace_times(part.type, replace)) for part in kind])
+    if types.is_map(kind):
+        key, item = (_replace_times(part, replace) for part in (kind.key_type, kind.item_type))
+        return pyarrow.map_(key, item, kind.keys_sorted)
+    if types.is_fixed_size_list(kind):
+        return pyarrow.list_(_replace_times(kind.value_type, replace), kind.list_size)
+    if types.is_large_list(kind):
+        return pyarrow.large_list(_replace_times(kind.value_type, replace))
     if types.is_list(kind):
         return pyarrow.list_(_replace_times(kind.value_type, replace))
-    if types.is_struct(kind):
-        return pyarrow.struct([(part.name, _replace_times(part.type, replace)) for part in kind])
     return replace(kind) if getattr(kind, "unit", None) == "ns" else kind
 
 
-def _microseconds(kind: pyarrow.DataType) -> pyarrow.DataType:
-    import pyarrow
+def _spelled(value: Any, kind: pyarrow.DataType) -> Any:
+    """A value of type `_as_counts(kind)` with its counts of nanoseconds as text."""
     from pyarrow import types
 
-    if types.is_timestamp(kind):
-        return pyarrow.timestamp("us", kind.tz)
-    return pyarrow.time64("us") if types.is_time(kind) else pyarrow.duration("us")
+    if value is None:
+        return None
+    if types.is_struct(kind):
+        return {part.name: _spelled(value[part.name], part.type) for part in kind}
+    if types.is_map(kind):
+        return [(_spelled(key, kind.key_type), _spelled(item, kind.item_type)) for key, item in value]
+    if isinstance(value, list):
+        return [_spelled(item, kind.value_type) for item in value]
+    return _time(value, kind) if getattr(kind, "unit", None) == "ns" else value
+
+
+def _time(count: int, kind: pyarrow.DataType) -> str:
+    """Nanoseconds as Python spells times, with nine digits behind the point: since 1970 as in
+    2020-01-31T23:59:59.000000001+01:00, since midnight 23:59:59.000000001, between two moments
+    1 day, 0:00:00.000000001."""
+    from pyarrow import lib, types
+
+    seconds, rest = divmod(count, 10**9)
+    if types.is_duration(kind):
+        return f"{timedelta(seconds=seconds)}.{rest:09}"
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    if types.is_time(kind):
+        return f"{moment:%H:%M:%S}.{rest:09}"
+    zone = None if kind.tz is None else lib.string_to_tzinfo(kind.tz)
+    moment = moment.replace(tzinfo=None) if zone is None else moment.astimezone(zone)
+    whole = moment.isoformat()
+    return f"{whole[:19]}.{rest:09}{whole[19:]}"
 
 
 def _is_string(kind: pyarrow.DataType) -> bool:

@@ -56,8 +56,12 @@ def test_the_only_string_column_is_the_text_even_when_its_first_value_is_null() 
     assert records[0].blank
 
 
+MOMENT = datetime.datetime(2024, 5, 1, 12, 30, 0, 5)
+SINCE = 1_714_566_600_000_005_000  # nanoseconds from 1970 to this moment
+
+
 def test_values_keep_their_types() -> None:
-    moment = datetime.datetime(2024, 5, 1, 12, 30, 0, 5)
+    moment = MOMENT
     columns = {
         "text": ["t"],
         "moment": pyarrow.array([moment], pyarrow.timestamp("ns")),
@@ -74,7 +78,7 @@ def test_values_keep_their_types() -> None:
     assert dict(read(stdin=write(columns))[0].fields) == {
         "text": "t",
         "moment": moment,
-        "exact": "1970-01-01 00:00:00.000000001",
+        "exact": "1970-01-01T00:00:00.000000001",
         "deep": {"at": [moment]},
         "price": Decimal("1.50"),
         "bytes": b"\xff",
@@ -82,6 +86,49 @@ def test_values_keep_their_types() -> None:
         "flag": True,
         "none": None,
     }
+
+
+TIMES = [
+    (pyarrow.timestamp("ns"), SINCE, MOMENT, "2024-05-01T12:30:00.000005001"),
+    (pyarrow.timestamp("ns"), -1_000, datetime.datetime(1969, 12, 31, 23, 59, 59, 999_999),
+     "1969-12-31T23:59:59.999999001"),
+    (pyarrow.timestamp("ns", "+02:00"), SINCE, MOMENT.replace(tzinfo=datetime.UTC),
+     "2024-05-01T14:30:00.000005001+02:00"),
+    (pyarrow.time64("ns"), 45_000_000_005_000, MOMENT.time(), "12:30:00.000005001"),
+    (pyarrow.duration("ns"), 86_400_000_005_000, datetime.timedelta(days=1, microseconds=5),
+     "1 day, 0:00:00.000005001"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "count", "value", "text"), TIMES, ids=lambda given: str(given))
+def test_a_column_of_times_is_text_as_a_whole_where_one_needs_nanoseconds(
+    kind: pyarrow.DataType, count: int, value: Any, text: str
+) -> None:
+    for last, expected in ((count, value), (count + 1, text)):
+        counts = [*[count] * 3000, last, None]
+        data = write({"text": ["t"] * 3002, "at": pyarrow.array(counts, kind)}, row_group_size=2000)
+        values = [dict(record.fields)["at"] for record in read(stdin=data)]
+        assert values[-2:] == [expected, None]
+        assert {type(value) for value in values[:-1]} == {type(expected)}
+
+
+NESTED = [
+    (pyarrow.list_, list),
+    (pyarrow.large_list, list),
+    (lambda kind: pyarrow.list_(kind, 1), list),
+    (lambda kind: pyarrow.map_(pyarrow.string(), kind), lambda values: [("a", value) for value in values]),
+    (lambda kind: pyarrow.map_(kind, pyarrow.string()), lambda values: [(value, "a") for value in values]),
+    (lambda kind: pyarrow.large_list(pyarrow.struct([("at", pyarrow.list_(kind, 1))])),
+     lambda values: [{"at": values}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("nest", "put"), NESTED)
+@pytest.mark.parametrize(("more", "value"), [(0, MOMENT), (1, "2024-05-01T12:30:00.000005001")])
+def test_nanoseconds_are_found_however_deep(nest: Any, put: Any, more: int, value: Any) -> None:
+    column = pyarrow.array([put([SINCE + more]), None], nest(pyarrow.timestamp("ns")))
+    records = read(stdin=write({"text": ["t", "t"], "deep": column}))
+    assert [dict(record.fields)["deep"] for record in records] == [put([value]), None]
 
 
 def test_a_text_that_is_binary_is_a_field_problem() -> None:
