@@ -2,7 +2,8 @@
 
 The types come from the first row group and hold for the whole file: vectors are fixed_size_list of what they
 hold (float32, float16, int8, uint8), what is nested becomes struct and list. A row group ends when it is
-full; between two blocks, from where a run can go on, when it is large enough.
+full; between two blocks, from where a run can go on, when it is large enough. Not so the first: where blocks
+end depends on the machine, and the types do not.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from bertcli.journal import Mark, Output, open_output
 from bertcli.records import Result
 from bertcli.sinks import REMARKS, Layout
 from bertcli.sinks.arrow import MISFITS, fits, inferred, keeps, may_lose, nested
-from bertcli.sinks.rowgroups import MAGIC, pack_footer, pack_group
+from bertcli.sinks.rowgroups import MAGIC, count_rows, pack_footer, pack_group
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +87,8 @@ class ParquetSink:
 
     def mark(self) -> Mark | None:
         """Only the end of a row group can be gone on from."""
-        self._end_group(len(self._rows) >= MARK_ROWS or self._bytes >= MARK_BYTES)
+        if self._schema is not None:
+            self._end_group(len(self._rows) >= MARK_ROWS or self._bytes >= MARK_BYTES)
         if self._rows or self._schema is None:
             return None
         told = [base64.b64encode(group).decode() for group in self._groups[self._told :]]
@@ -162,10 +164,11 @@ class ParquetSink:
             pass  # found out below, with the record that is to blame
         rows = zip(self._places, values, strict=True)
         place = next((place for place, value in rows if not fits(value, kind)), None)
+        first = count_rows(self._groups[0]) if self._groups else len(self._rows)
         raise OutputError(
             f"field '{name}' does not fit its column, {kind}",
             where=place,
-            hint=f"the first {GROUP_ROWS} records fix the types; {USE_JSONL}",
+            hint=f"the first {first} records fix the types; {USE_JSONL}",
         )
 
 

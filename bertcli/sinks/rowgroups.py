@@ -41,6 +41,12 @@ def pack_group(table: pa.Table, offset: int, number: int) -> tuple[bytes, bytes]
     return data, write_struct(group)
 
 
+def count_rows(group: bytes) -> int:
+    """How many rows a row group has, by what a footer says of it."""
+    rows: int = read_struct(group)[GROUP_ROWS][1]
+    return rows
+
+
 def pack_footer(schema: pa.Schema, groups: list[bytes]) -> bytes:
     """The end of a file of these row groups."""
     _, footer = _write(schema.empty_table())

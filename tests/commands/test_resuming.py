@@ -50,6 +50,7 @@ def _often(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(journal, "REST", 0.0)
     monkeypatch.setattr(journal, "SHARE", 0)
     monkeypatch.setattr(compressed, "BLOCK", 100)
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 12)
     monkeypatch.setattr(parquet, "MARK_ROWS", 3)
     monkeypatch.chdir(tmp_path)
     yield

@@ -115,7 +115,7 @@ def killed_until_done(job: Job, most: int, draw: random.Random) -> tuple[int, in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--records", type=int, default=4000)
+    parser.add_argument("--records", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     draw = random.Random(options.seed)

@@ -14,9 +14,10 @@ import pytest
 
 from bertcli.errors import OutputError
 from bertcli.journal import Output
+from bertcli.options import OutputOptions
 from bertcli.records import Result
-from bertcli.sinks import Layout, parquet
-from tests.sinks.writing import EMBED, REMARKS, failed, result, to_bytes, to_file
+from bertcli.sinks import Layout, open_sink, parquet
+from tests.sinks.writing import EMBED, PIPE, REMARKS, failed, result, to_bytes, to_file
 
 TOKENS = Layout("embed", ("text",), ("tokens",), REMARKS, "text")
 
@@ -131,6 +132,44 @@ def _without_nulls(value: Any) -> Any:
 def test_a_field_that_is_no_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="'colour'"):
         to_file(tmp_path / "a.parquet", [result(fields={"text": "t", "colour": "red"})])
+
+
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+def test_where_blocks_end_does_not_decide_the_types(
+    every: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(parquet, "MARK_ROWS", 1)
+    path = tmp_path / "a.parquet"
+    sink = open_sink(OutputOptions(path=str(path)), FIELD, stdout=io.BytesIO(), terminal=PIPE)
+    values = [1, 2, 2.5, 3, 4.5, 5]
+    for number, each in enumerate(with_field(values), 1):
+        sink.write(each)
+        if number % every == 0:
+            assert (sink.mark() is None) is (number < 3)
+    sink.close(complete=True)
+    assert pq.read_table(path).column("field").to_pylist() == values
+
+
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize(("blank", "first"), [(0, 3), (2, 3), (4, 6)])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_hint_counts_the_records_that_fix_the_types(
+    resumed: bool, blank: int, first: int, tmp_path: Path
+) -> None:
+    layout = Layout("label", ("field", "text"), ("label",), (), "text")
+    options = OutputOptions(path=str(tmp_path / "a.parquet"), force=True)
+    sink = open_sink(options, layout, stdout=io.BytesIO(), terminal=PIPE)
+    for row in range(first):
+        sink.write(result({"label": "a" if row >= blank else None}, fields={"field": 1, "text": "t"}))
+    if resumed:
+        mark = sink.mark()
+        sink.close(complete=False)
+        sink = open_sink(options, layout, stdout=io.BytesIO(), terminal=PIPE, mark=mark)
+    sink.write(result({"label": "a"}, fields={"field": 2.5, "text": "t"}))
+    with pytest.raises(OutputError, match="'field'") as caught:
+        sink.close(complete=True)
+    assert f"the first {first} records fix the types" in str(caught.value.hint)
 
 
 @pytest.mark.usefixtures("small_groups")
