@@ -3,8 +3,8 @@
 Records are read into *blocks*: as many as a bounded number of tokens allows. Equal texts become one, within a
 block and with the texts seen last before it; windows are sorted by length and cut into *packs* under a token
 budget, and the answers go back to the records in input order. Blocks of an input that never pauses depend on
-the input alone, so a run is repeatable; the pause of an input that may pause (a pipe, a terminal) ends the
-block at once: nobody waits for a record that has not been written yet.
+the input and the plan alone, so a run is repeatable; the pause of an input that may pause (a pipe, a
+terminal) ends the block at once: nobody waits for a record that has not been written yet.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Text forms through gzip or zstandard. The bytes depend on the results alone: no time, no file name.
+"""Text forms through gzip or zstandard. The bytes depend on the results and on where blocks ended: no time,
+no file name. Runs of other blocks (with more workers, say) write other bytes, which unpack to the same.
 
 A file is one compressed stream, whatever became of its run: some readers take the first of several for the
 whole. A compressor cannot be put to disk, so going on means to unpack what is there and to pack it once more,
