@@ -85,12 +85,16 @@ class RecordSpool:
 
 
 class IdRows:
-    """What lies beside an npy file, `NAME.ids.jsonl`: the id of each row, and nothing else of it."""
+    """What lies beside an npy file, `NAME.ids.jsonl`: the id of each row, and nothing else of it.
+
+    Raises InputError where a line that is asked for holds none.
+    """
 
     names: tuple[str, ...] = ("id",)
     text_field = "id"
 
     def __init__(self, path: str, vectors: str) -> None:
+        self._path = path
         self._vectors = vectors
         try:
             self._lines: IO[bytes] | None = open(path, "rb")  # noqa: SIM115
@@ -105,8 +109,18 @@ class IdRows:
         given: Any = row
         if self._lines is not None and row < len(self._starts) - 1:
             self._lines.seek(self._starts[row])
-            given = orjson.loads(self._lines.readline())["id"]
+            given = self._id(self._lines.readline(), row)
         return Record(row, {"id": given}, str(given), where=f"{self._vectors}:{row + 1}")
+
+    def _id(self, line: bytes, row: int) -> Any:
+        try:
+            return orjson.loads(line)["id"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                "is not what embed wrote beside the vectors",
+                where=f"{self._path}:{row + 1}",
+                hint="embed anew, or name the files that the vectors were made from",
+            ) from error
 
     def close(self) -> None:
         if self._lines is not None:

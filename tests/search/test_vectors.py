@@ -123,6 +123,20 @@ def test_ids_lie_beside_an_npy_file(tmp_path: Path) -> None:
     assert IdRows(str(tmp_path / "none"), "x.npy").record(4).fields == {"id": 4}
 
 
+@pytest.mark.parametrize(
+    "line", [b"a", b"", b'{"row":1}', b'["id"]', b'"id"', b"7", b"null", b'{"id":"\xff"}']
+)
+def test_ids_that_embed_did_not_write_are_told(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "x.ids.jsonl"
+    path.write_bytes(b'{"row":0,"id":"a"}\n' + line + b"\n")
+    with closing(IdRows(str(path), "x.npy")) as rows:
+        assert rows.record(0).fields == {"id": "a"}
+        with pytest.raises(InputError, match="is not what embed wrote") as caught:
+            rows.record(1)
+    assert caught.value.where == f"{path}:2"
+    assert caught.value.hint
+
+
 def test_parquet_rows_have_all_their_columns_but_the_vector(tmp_path: Path) -> None:
     table = pa.table(
         {"id": range(9), "text": [f"t{n}" for n in range(9)], "embedding": [[1.0]] * 9, "windows": [None] * 9}
