@@ -35,7 +35,7 @@ COMMANDS = {
     "embed.parquet": ("embed",),
     "tokens.parquet": ("embed", "--tokens"),
 }
-MODELS = {"label": "label", "fill": "fill", "tag": "tag", "embed": "base"}
+MODELS = {"label": "label", "fill": "fill", "tag": "tag", "embed": "base", "attention": "base"}
 INSTANT = ("--engine", "instant", "--threads", "1")
 SMALL = (*INSTANT, "--batch-tokens", "64")
 
@@ -433,6 +433,14 @@ def test_what_cannot_be_gone_on_with_is_refused(
     assert run("label", *arguments, "--resume") == 2
     assert "--resume" in capfd.readouterr().err
     assert not Path("a.txt.part").exists()
+
+
+def test_a_page_is_not_gone_on_with(
+    run: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("attention", "-o", "a.html", "--resume") == 2
+    assert "--resume: html cannot be gone on with" in capfd.readouterr().err
+    assert not left(tmp_path)
 
 
 @pytest.mark.parametrize(
