@@ -15,7 +15,7 @@ import click
 from bertcli import __version__, console, interrupts, settings
 from bertcli.command import Group
 from bertcli.commands.completion import VARIABLE
-from bertcli.errors import BertcliError, EngineError, UsageError
+from bertcli.errors import BertcliError, EngineError, UsageError, one_line
 from bertcli.options import DEBUG, debug_option
 from bertcli.parameters import called
 
@@ -184,9 +184,9 @@ def explained(error: Exception) -> BertcliError:
         case _ if ran_out(error):
             return EngineError("out of memory", hint=MEMORY_HINT)
         case ImportError() if not (error.name or "bertcli").startswith("bertcli"):
-            return EngineError(f"cannot import {error.name}: {_one_line(error)}", hint="install bertcli anew")
+            return EngineError(f"cannot import {error.name}: {one_line(error)}", hint="install bertcli anew")
     return BertcliError(
-        f"this is a bug in bertcli: {type(error).__name__}: {_one_line(error)}".rstrip(": "),
+        f"this is a bug in bertcli: {type(error).__name__}: {one_line(error)}".rstrip(": "),
         hint="`bertcli --debug …` shows where it happened; please report it",
     )
 
@@ -219,11 +219,6 @@ def _explained_system(error: OSError) -> BertcliError:
         errno.EMFILE: "`ulimit -n` says how many files may be open at once",
         errno.ENOMEM: MEMORY_HINT,
     }
-    reason = error.strerror or _one_line(error) or type(error).__name__
+    reason = error.strerror or one_line(error) or type(error).__name__
     where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
     return BertcliError(reason[0].lower() + reason[1:], where=where, hint=hints.get(error.errno or 0))
-
-
-def _one_line(error: Exception) -> str:
-    line = " ".join(str(error).split())
-    return line if len(line) <= 300 else line[:299] + "…"

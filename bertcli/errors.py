@@ -18,10 +18,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+MOST_TOLD = 300  # characters of another's message
+
 
 def quoted(names: Iterable[str]) -> str:
     """Names of a file in a message: `'text', 'first name'`. Names of our own need no quotes."""
     return ", ".join(f"'{name}'" for name in names)
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, in a message: its first line without the full stop, or else its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def one_line(error: BaseException) -> str:
+    """All that a library's error says, in one line that is not too long to be read."""
+    line = " ".join(str(error).split())
+    return line if len(line) <= MOST_TOLD else line[: MOST_TOLD - 1] + "…"
 
 
 class BertcliError(Exception):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bertcli.errors import InputError, UsageError
+from bertcli.errors import InputError, UsageError, one_line
 from bertcli.parameters import SharedParameter
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ def _parse(data: bytes, path: Path) -> yaml.Node | None:
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise InputError(f"not valid YAML: {error.problem or error.context}", where=place) from None
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"not valid YAML: {reason}", where=str(path)) from None
+        raise InputError(f"not valid YAML: {one_line(error)}", where=str(path)) from None
 
 
 def _section(node: yaml.Node, path: Path, depth: int = 0) -> Section:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from bertcli.engines import lacking
-from bertcli.errors import EngineError
+from bertcli.errors import EngineError, first_line
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -110,9 +110,8 @@ def _load_quietly(
                 **settings,
             )
     except Exception as error:  # what a nonsense config.json makes transformers raise is of any kind
-        reason = str(error).strip().partition("\n")[0]
         raise EngineError(
-            f"transformers cannot load {checkpoint.name}: {reason}",
+            f"transformers cannot load {checkpoint.name}: {first_line(error)}",
             hint="see what is wrong with the files by `bertcli models check`",
         ) from error
     _refuse_holes(checkpoint, kind, report)

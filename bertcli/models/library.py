@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertcli.errors import ModelError, UsageError
+from bertcli.errors import ModelError, UsageError, first_line
 from bertcli.models.weights import SINGLE
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
@@ -123,12 +123,12 @@ def pull(name: str, *, allow_pickle: bool = False) -> Path:
     except RepositoryNotFoundError as error:
         raise ModelError(f"huggingface.co has no model {name}", hint="names look like OWNER/NAME") from error
     except HfHubHTTPError as error:
-        raise ModelError(f"huggingface.co did not answer for {name}: {_first_line(error)}") from error
+        raise ModelError(f"huggingface.co did not answer for {name}: {first_line(error)}") from error
     except Exception as error:
         if not _is_of_network_or_disk(error):
             raise
         hint = "pull needs the network: HF_HUB_OFFLINE forbids it, HF_ENDPOINT names a mirror"
-        raise ModelError(f"{name} could not be downloaded: {_first_line(error)}", hint=hint) from error
+        raise ModelError(f"{name} could not be downloaded: {first_line(error)}", hint=hint) from error
 
 
 def select_files(files: Sequence[str], name: str, *, allow_pickle: bool) -> list[str]:
@@ -207,7 +207,3 @@ def _is_of_network_or_disk(error: Exception) -> bool:
 def _literal(file: str) -> str:
     """A pattern for exactly this file."""
     return re.sub(r"([*?\[])", r"[\1]", file)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli.errors import InputError, UsageError, quoted
+from bertcli.errors import InputError, UsageError, first_line, quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,7 +114,7 @@ def _read_npy(path: str, held: ExitStack) -> Vectors:
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
     except (ValueError, EOFError) as error:
-        raise InputError(f"is not an npy file: {_first_line(error)}", where=path) from error
+        raise InputError(f"is not an npy file: {first_line(error)}", where=path) from error
     if dtype == np.uint8:
         raise InputError(BITS, where=path, hint="embed with another --dtype")
     if len(shape) != 2 or dtype.kind not in COMPARABLE or by_columns:
@@ -136,7 +136,7 @@ def _read_parquet(path: str, held: ExitStack) -> Vectors:
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[FIELD]):
             _set_down(batch.column(0), spool)
     except (ValueError, TypeError, NotImplementedError, OSError) as error:  # pyarrow's errors are of these
-        raise InputError(f"the column {FIELD} holds no vectors: {_first_line(error)}", where=path) from error
+        raise InputError(f"the column {FIELD} holds no vectors: {first_line(error)}", where=path) from error
     return spool.vectors()
 
 
@@ -169,8 +169,4 @@ def open_parquet(path: str) -> Any:
     try:
         return parquet.ParquetFile(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read as Parquet: {_first_line(error)}", where=path) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InputError(f"cannot be read as Parquet: {first_line(error)}", where=path) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from bertcli.errors import OutputError, UsageError
+from bertcli.errors import OutputError, UsageError, first_line
 from bertcli.journal import Mark, Output, open_output
 from bertcli.records import Result
 from bertcli.sinks import REMARKS, Layout
@@ -150,7 +150,7 @@ class ParquetSink:
             return inferred([value for row in self._rows if (value := row.get(name)) is not None])
         except MISFITS as error:
             raise OutputError(
-                f"field '{name}' has values that share no type: {_first_line(error)}", hint=USE_JSONL
+                f"field '{name}' has values that share no type: {first_line(error)}", hint=USE_JSONL
             ) from error
 
     def _array(self, name: str, kind: pa.DataType) -> pa.Array:
@@ -181,10 +181,6 @@ def _vector_bytes(value: Any) -> int:
     if isinstance(value, dict):
         return sum(_vector_bytes(item) for item in value.values())
     return 0
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
 
 
 def _schema_of(text: str) -> pa.Schema:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
 
-from bertcli.errors import InputError, quoted
+from bertcli.errors import InputError, first_line, quoted
 from bertcli.sources.contents import Contents, Row
 from bertcli.sources.encoding import too_big
 from bertcli.sources.opening import Input, look
@@ -41,7 +41,7 @@ def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Conten
     try:
         file = parquet.ParquetFile(_seekable(source, chunks), buffer_size=BUFFER)
     except (pyarrow.ArrowException, OSError, ValueError) as error:  # names may not be UTF-8
-        raise InputError(f"cannot be read as Parquet: {_first_line(error)}", hint=ANOTHER_FORM) from error
+        raise InputError(f"cannot be read as Parquet: {first_line(error)}", hint=ANOTHER_FORM) from error
     source.held.callback(file.close)
     schema: pyarrow.Schema = file.schema_arrow
     twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
@@ -81,7 +81,7 @@ def _rows(source: Input, file: Any, most: int) -> Iterator[Row]:
             if source.size is not None:
                 source.position = source.size * count // file.metadata.num_rows
     except (OSError, ValueError) as error:  # pyarrow.ArrowInvalid is a ValueError
-        raise InputError(f"the Parquet data cannot be read on: {_first_line(error)}") from error
+        raise InputError(f"the Parquet data cannot be read on: {first_line(error)}") from error
     finally:
         source.close()
 
@@ -203,7 +203,3 @@ def _is_string(kind: pyarrow.DataType) -> bool:
     if types.is_dictionary(kind):
         return _is_string(kind.value_type)
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")

@@ -17,7 +17,7 @@ import transformers
 from torch import Tensor
 
 from bertcli.engines.device import choose_device, choose_dtype
-from bertcli.errors import ModelError, UsageError
+from bertcli.errors import ModelError, UsageError, first_line
 from bertcli.training.batches import Ids, by_length, pad
 from bertcli.training.examination import Examination
 
@@ -112,8 +112,7 @@ def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
                 **settings,
             )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"transformers cannot train {checkpoint.name}: {reason}") from error
+        raise ModelError(f"transformers cannot train {checkpoint.name}: {first_line(error)}") from error
     inside = f"{model.base_model_prefix}."
     holes = [n for n in sorted(report["missing_keys"]) if n.startswith(inside) and ".pooler." not in n]
     if holes:

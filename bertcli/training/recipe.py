@@ -13,6 +13,7 @@ from typing import Literal
 
 import yaml
 
+from bertcli.errors import one_line
 from bertcli.training.conversion import Converter, ModelName, RecipeError
 
 
@@ -162,7 +163,7 @@ def read_recipe(path: Path) -> Recipe:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise RecipeError(f"{path}: cannot be read: {reason}") from error
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+        raise RecipeError(f"{path}: is not YAML: {one_line(error)}") from error
     try:
         recipe = Converter(path.parent, {Skill: KINDS}, {Source: "path"}).mapping(tree, Recipe)
         problem = next(_problems(recipe), None)
