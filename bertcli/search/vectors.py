@@ -6,8 +6,10 @@ set down in a temporary file.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+import tokenize
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 FIELD = "embedding"
 BATCH_ROWS = 4096
 COMPARABLE = "fi"  # kinds of dtype: floats and integers
+DAMAGE = (ValueError, EOFError, MemoryError, RecursionError, tokenize.TokenError)  # what NumPy raises for it
+CUT = "ends before its last vector"
 BITS = "holds bits (--dtype binary), which have no cosine"
 
 
@@ -47,7 +51,7 @@ class Vectors:
         size = max(0, stop - start) * width
         data = os.pread(self._file.fileno(), size, self._offset + start * width)
         if len(data) < size:
-            raise InputError("ends before its last vector", where=str(self._file.name))
+            raise InputError(CUT, where=str(self._file.name))
         return np.frombuffer(data, self._dtype).reshape(-1, self.shape[1])
 
 
@@ -95,12 +99,16 @@ def open_vectors(path: str, held: ExitStack) -> Vectors:
     compare.
     """
     if path.endswith(".npy"):
-        return _read_npy(path, held)
-    if path.endswith(".parquet"):
-        return _read_parquet(path, held)
-    raise UsageError(
-        "embeddings are read from .npy and .parquet files", where=path, hint="bertcli embed -o NAME.npy"
-    )
+        vectors = _read_npy(path, held)
+    elif path.endswith(".parquet"):
+        vectors = _read_parquet(path, held)
+    else:
+        raise UsageError(
+            "embeddings are read from .npy and .parquet files", where=path, hint="bertcli embed -o NAME.npy"
+        )
+    if len(vectors) and not vectors.shape[1]:
+        raise InputError("holds no vectors: each record was blank, or failed", where=path)
+    return vectors
 
 
 def _read_npy(path: str, held: ExitStack) -> Vectors:
@@ -113,13 +121,15 @@ def _read_npy(path: str, held: ExitStack) -> Vectors:
         shape, by_columns, dtype = read(file)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
-    except (ValueError, EOFError) as error:
+    except DAMAGE as error:
         raise InputError(f"is not an npy file: {first_line(error)}", where=path) from error
     if dtype == np.uint8:
         raise InputError(BITS, where=path, hint="embed with another --dtype")
-    if len(shape) != 2 or dtype.kind not in COMPARABLE or by_columns:
+    if len(shape) != 2 or min(shape) < 0 or dtype.kind not in COMPARABLE or by_columns:
         spelled = " by ".join(map(str, shape)) or "one"
         raise InputError(f"holds {spelled} {dtype}, where a vector a row is wanted", where=path)
+    if os.fstat(file.fileno()).st_size < file.tell() + math.prod(shape) * dtype.itemsize:
+        raise InputError(CUT, where=path)
     return Vectors(file, shape, dtype, file.tell())
 
 
@@ -144,10 +154,10 @@ def _set_down(column: Any, spool: VectorSpool) -> None:
     """A part of a column of lists, of which some may be null."""
     from pyarrow import compute
 
-    lengths = compute.list_value_length(column).drop_null().unique().to_pylist()
-    if not lengths:
+    if column.null_count == len(column):  # they need not be lists then
         spool.skip(len(column))
         return
+    lengths = compute.list_value_length(column).drop_null().unique().to_pylist()
     if len(lengths) > 1:
         raise ValueError(f"lists of {lengths[0]} and {lengths[1]} numbers")
     numbers = column.flatten().to_numpy(zero_copy_only=False)

@@ -17,6 +17,13 @@ from bertcli.search.rows import IdRows, ParquetRows, RecordSpool
 from bertcli.search.vectors import VectorSpool, open_vectors
 
 ROWS = np.arange(12).reshape(4, 3)
+FLOATS = {"descr": "<f4", "fortran_order": False}
+
+
+def header(content: object) -> bytes:
+    """An npy file that says this of itself, and nothing else."""
+    line = f"{content}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line
 
 
 def read(path: Path) -> np.ndarray:
@@ -47,6 +54,11 @@ def test_parquet_columns_are_read_with_their_holes(tmp_path: Path, kind: pa.Data
     [
         ("x.npy", b"", "is not an npy file"),
         ("x.npy", b"nonsense of some length", "is not an npy file"),
+        ("x.npy", header("{'descr'"), "is not an npy file"),
+        ("x.npy", header("-" * 9000 + "1"), "is not an npy file"),
+        ("x.npy", header(FLOATS | {"shape": (-3, 2)}), "holds -3 by 2 float32"),
+        ("x.npy", header(FLOATS | {"shape": (9, 2**70)}), "ends before its last vector"),
+        ("x.npy", np.empty((3, 0)), "holds no vectors: each record was blank"),
         ("x.npy", np.arange(3.0), "holds 3 float64, where a vector a row"),
         ("x.npy", np.array([["a"]]), "where a vector a row"),
         ("x.npy", np.asfortranarray(ROWS.astype(float)), "where a vector a row"),
@@ -54,6 +66,7 @@ def test_parquet_columns_are_read_with_their_holes(tmp_path: Path, kind: pa.Data
         ("x.parquet", b"nonsense", "cannot be read as Parquet"),
         ("x.parquet", {"text": ["a"]}, "has no column embedding"),
         ("x.parquet", {"embedding": ["a"]}, "holds no vectors"),
+        ("x.parquet", {"embedding": pa.nulls(3, pa.string())}, "holds no vectors: each record was blank"),
         ("x.parquet", {"embedding": [[1.0, 2.0], [1.0, 2.0, 3.0, 4.0]]}, "lists of 2 and 4 numbers"),
         ("x.parquet", {"embedding": [["a"]]}, "holds no vectors"),
         ("x.parquet", {"embedding": pa.array([[1]], pa.list_(pa.uint8(), 1))}, "holds bits"),
