@@ -6,13 +6,14 @@ import pickle
 import tempfile
 from array import array
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import IO, Any, Protocol
 
 import orjson
 
-from bertcli.errors import InputError
+from bertcli.errors import InputError, first_line, quoted
 from bertcli.records import Record
 from bertcli.search.vectors import FIELD, open_parquet
 from bertcli.sinks import REMARKS
@@ -128,12 +129,18 @@ class IdRows:
 
 
 class ParquetRows:
-    """The other columns of a parquet file. The row group last read is kept: hits often lie together."""
+    """The other columns of a parquet file. The row group last read is kept: hits often lie together.
+
+    Raises InputError for a file that is damaged, and for values that Python has no types for.
+    """
 
     def __init__(self, path: str, text_field: str | None) -> None:
         self._path = path
         self._file = open_parquet(path)
         schema = self._file.schema_arrow
+        twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
+        if twice:
+            raise InputError("has several columns of the same name: " + quoted(twice), where=path)
         self.names = tuple(name for name in schema.names if name != FIELD)
         strings = [name for name in self.names if str(schema.field(name).type) in ("string", "large_string")]
         usual = "text" if "text" in self.names else strings[0] if len(strings) == 1 else ""
@@ -144,14 +151,26 @@ class ParquetRows:
         self._table: Any = None
 
     def record(self, row: int) -> Record:
+        try:
+            columns = self._columns(row)
+        except (OSError, ValueError, OverflowError) as error:  # pyarrow.ArrowInvalid is a ValueError
+            raise InputError(
+                f"cannot be read: {first_line(error)}",
+                where=f"{self._path}:{row + 1}",
+                hint="name the files that the vectors were made from",
+            ) from error
+        fields = {name: value for name, value in columns.items() if value is not None or name not in REMARKS}
+        text = fields.get(self.text_field)
+        return Record(row, fields, text if isinstance(text, str) else None, where=f"{self._path}:{row + 1}")
+
+    def _columns(self, row: int) -> dict[str, Any]:
         group = bisect_right(self._starts, row) - 1
         if group != self._group:
             self._table = self._file.read_row_group(group, columns=list(self.names))
             self._group = group
         (columns,) = self._table.slice(row - self._starts[group], 1).to_pylist()
-        fields = {name: value for name, value in columns.items() if value is not None or name not in REMARKS}
-        text = fields.get(self.text_field)
-        return Record(row, fields, text if isinstance(text, str) else None, where=f"{self._path}:{row + 1}")
+        named: dict[str, Any] = columns
+        return named
 
     def close(self) -> None:
         self._file.close()

@@ -160,3 +160,41 @@ def test_parquet_rows_have_all_their_columns_but_the_vector(tmp_path: Path) -> N
         for row in (8, 0, 4, 3):
             found = rows.record(row)
             assert (found.fields, found.text) == ({"id": row, "text": f"t{row}"}, f"t{row}")
+
+
+UNREADABLE = [
+    pa.array([1], pa.timestamp("ns")),  # Python's times end at microseconds
+    pa.array([10**12], pa.timestamp("s")),  # and its years at 9999
+    pa.array([10**15], pa.duration("s")),
+]
+
+
+@pytest.mark.parametrize("column", UNREADABLE, ids=lambda column: str(column.type))
+def test_a_row_that_cannot_be_had_is_told(tmp_path: Path, column: pa.Array) -> None:
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"at": column, "embedding": [[1.0]]}), path)
+    with closing(ParquetRows(str(path), None)) as rows, pytest.raises(InputError, match="read: ") as caught:
+        rows.record(0)
+    assert caught.value.where == f"{path}:1"
+
+
+def test_a_damaged_row_group_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    values = [str(n * 7919 % 100_003) * 9 for n in range(4000)]
+    parquet.write_table(
+        pa.table({"text": values}), path, row_group_size=1000, compression="gzip", use_dictionary=False
+    )
+    data = bytearray(path.read_bytes())
+    data[len(data) // 8 : len(data) // 8 + 200] = b"\xff" * 200
+    path.write_bytes(data)
+    with closing(ParquetRows(str(path), None)) as rows:
+        with pytest.raises(InputError, match="cannot be read: "):
+            rows.record(0)
+        assert rows.record(3999).text == values[3999]
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="same name: 'text'"):
+        ParquetRows(str(tmp_path / "x.parquet"), None)
