@@ -80,7 +80,7 @@ def _rows(source: Input, file: Any, most: int) -> Iterator[Row]:
                 yield count, fields if problem is None else {}, problem
             if source.size is not None:
                 source.position = source.size * count // file.metadata.num_rows
-    except (OSError, ValueError) as error:  # pyarrow.ArrowInvalid is a ValueError
+    except (OSError, ValueError, OverflowError) as error:  # pyarrow.ArrowInvalid is a ValueError
         raise InputError(f"the Parquet data cannot be read on: {first_line(error)}") from error
     finally:
         source.close()

@@ -168,6 +168,12 @@ def test_damage_in_the_middle_gives_what_came_before_and_then_an_error(tmp_path:
     assert texts(records) == values[: len(records)]
 
 
+@pytest.mark.parametrize("kind", [pyarrow.timestamp("s"), pyarrow.duration("s")], ids=str)
+def test_a_time_that_python_has_not_is_told(kind: pyarrow.DataType) -> None:
+    with pytest.raises(InputError, match="cannot be read on"):
+        read(stdin=write({"text": ["t"], "at": pyarrow.array([10**15], kind)}))
+
+
 def test_columns_of_one_name_are_refused() -> None:
     file = io.BytesIO()
     table = pyarrow.Table.from_arrays([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
