@@ -25,8 +25,9 @@ import orjson
 import tokenizers
 
 from bertcli.errors import ModelError
+from bertcli.models.added import add_tokens
 from bertcli.models.seams import Seams
-from bertcli.models.vocabulary import read_definition, special_names
+from bertcli.models.vocabulary import pieces_of, read_definition, special_names
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -158,7 +159,7 @@ class Tokenizer:
         self.unknown_id = self._id(names, "unk_token")
         self._special = frozenset(token["id"] for token in definition["added_tokens"] if token.get("special"))
         self._style = _word_style(definition)
-        self._size = 1 + max((*_vocabulary(definition).values(), *self._added.values()), default=-1)
+        self._size = 1 + max((*pieces_of(definition).values(), *self._added.values()), default=-1)
         self._leaks = self._specials_leak()
         self._single_frame = self._learn_frame(self._native.encode(PROBE))
         self._pair_frame = self._learn_frame(self._native.encode(PROBE, PROBE))
@@ -170,11 +171,12 @@ class Tokenizer:
         Raises ModelError when its files are missing or make no sense.
         """
         definition = read_definition(checkpoint.path, checkpoint.tokenizer_config)
-        names = special_names(checkpoint.path, checkpoint.tokenizer_config, definition)
         if checkpoint.pooling.lower_case:
             lower = [{"type": "Lowercase"}, *filter(None, [definition.get("normalizer")])]
             definition["normalizer"] = {"type": "Sequence", "normalizers": lower}
         try:
+            add_tokens(definition, checkpoint.path, checkpoint.tokenizer_config)
+            names = special_names(checkpoint.path, checkpoint.tokenizer_config, definition)
             tokenizer = cls(definition, names, token_types=checkpoint.token_types > 1)
         except BaseException as error:
             if not isinstance(error, _NONSENSE) and type(error).__name__ != "PanicException":
@@ -262,7 +264,7 @@ class Tokenizer:
     @cached_property
     def pieces(self) -> list[str]:
         """The vocabulary by id; empty strings where an id has no piece."""
-        known = _vocabulary(self._definition) | self._added
+        known = pieces_of(self._definition) | self._added
         pieces = [""] * self._size
         for piece, number in known.items():
             pieces[number] = piece
@@ -368,7 +370,7 @@ def _word_style(definition: Mapping[str, Any]) -> str:
     model = definition["model"]
     if model.get("continuing_subword_prefix"):
         return CONTINUATION
-    pieces = _vocabulary(definition)
+    pieces = pieces_of(definition)
     counts = {mark: sum(piece.startswith(mark) for piece in pieces) for mark in WORD_STARTS}
     mark = max(WORD_STARTS, key=counts.__getitem__)
     return mark if counts[mark] else ""
@@ -381,11 +383,3 @@ def _require_unknown_token(model: Mapping[str, Any]) -> None:
         raise ValueError(f"its token for unknown pieces, {unknown!r}, is not in its vocabulary")
     if model.get("type") == "Unigram" and model.get("unk_id") is None:
         raise ValueError("it has no token for unknown pieces")
-
-
-def _vocabulary(definition: Mapping[str, Any]) -> dict[str, int]:
-    """Pieces and their ids; a Unigram model lists pieces with their scores instead."""
-    vocabulary = definition["model"]["vocab"]
-    if isinstance(vocabulary, dict):
-        return dict(vocabulary)
-    return {piece: number for number, (piece, _) in enumerate(vocabulary)}

@@ -61,6 +61,14 @@ def special_names(
     return names
 
 
+def pieces_of(definition: Mapping[str, Any]) -> dict[str, int]:
+    """Pieces and their ids; a Unigram model lists pieces with their scores instead."""
+    vocabulary = definition["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        return dict(vocabulary)
+    return {piece: number for number, (piece, _) in enumerate(vocabulary)}
+
+
 def contradictions(directory: Path, config: Mapping[str, Any]) -> Iterator[str]:
     """Where tokenizer_config.json and tokenizer.json ask for different treatment of the same text."""
     path = directory / "tokenizer.json"

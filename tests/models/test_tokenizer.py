@@ -195,6 +195,79 @@ def test_vocab_json_and_merges_are_enough(checkpoint_copy: Make) -> None:
     assert after.frame(True) == before.frame(True)
 
 
+ADDED = {"content": "[E1]", "lstrip": False, "rstrip": False, "single_word": False, "normalized": True}
+
+
+@pytest.mark.parametrize("files", ["tokenizer.json", "vocab.txt"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [ADDED],
+        [ADDED | {"content": "[/E1]"}, ADDED],
+        [ADDED | {"normalized": False}],
+        [ADDED | {"lstrip": True, "rstrip": True}],
+        [ADDED | {"content": "own", "single_word": True}],
+        [{"content": "[E1]"}],
+    ],
+)
+def test_tokens_added_in_other_files_are_those_of_auto_tokenizer(
+    files: str, told: list[dict[str, object]] | None, checkpoint_copy: Make
+) -> None:
+    path = checkpoint_copy("bert", vocab_size=170)
+    pieces = _tokenizer(path).pieces
+    if files == "vocab.txt":
+        (path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+        (path / "tokenizer.json").unlink()
+        write_json(path / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+    if told is None:
+        write_json(path / "added_tokens.json", {"[/E1]": len(pieces) + 1, "[E1]": len(pieces)})
+    else:
+        decoder = {str(number): token for number, token in enumerate(told, len(pieces))}
+        edit_json(path / "tokenizer_config.json", added_tokens_decoder=decoder)
+    ours, theirs = _tokenizer(path), AutoTokenizer.from_pretrained(path)
+    for text in (*TEXTS, *NASTY, "a[E1]b [e1]  c", "the  [E1]  owners[/E1] own ownx xown"):
+        assert ours.encode(text).ids == theirs(text, add_special_tokens=False)["input_ids"], text
+    assert len(ours) == len(pieces) + (2 if told is None else len(told))
+
+
+def test_an_added_token_of_tokenizer_config_wins_over_that_of_tokenizer_json(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert", vocab_size=170)
+    number = len(_tokenizer(path))
+    content = json.loads((path / "tokenizer.json").read_text())
+    content["added_tokens"].append({"id": number, "special": False} | ADDED)
+    write_json(path / "tokenizer.json", content)
+    edit_json(
+        path / "tokenizer_config.json", added_tokens_decoder={str(number): ADDED | {"normalized": False}}
+    )
+    ours, theirs = _tokenizer(path), AutoTokenizer.from_pretrained(path)
+    text = "an [E1] and an [e1]"
+    assert ours.encode(text).ids == theirs(text, add_special_tokens=False)["input_ids"]
+    assert ours.encode(text).ids.count(number) == 1
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+@pytest.mark.parametrize(
+    "told", [{"[E1]": 1}, {"[E1]": 999}, {"the": 9}, {"[SEP]": 9}, {"[E1]": "164"}, {"": 164}, []]
+)
+def test_an_id_that_an_added_token_cannot_have_is_refused(
+    told: dict[str, int] | list[int], family: str, checkpoint_copy: Make
+) -> None:
+    path = checkpoint_copy(family, vocab_size=300)
+    write_json(path / "added_tokens.json", told)
+    with pytest.raises(ModelError) as error:
+        _tokenizer(path)
+    assert "added_tokens.json" in (error.value.where or "")
+
+
+@pytest.mark.parametrize("told", [[], {"a": ADDED}, {"164": "[E1]"}, {"164": {}}, {"164": {"content": ""}}])
+def test_added_tokens_that_make_no_sense_are_an_error(told: object, checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert", vocab_size=170)
+    edit_json(path / "tokenizer_config.json", added_tokens_decoder=told)
+    with pytest.raises(ModelError, match="added_tokens_decoder"):
+        _tokenizer(path)
+
+
 def test_settings_of_the_tokenizer_win_over_its_file(checkpoint_copy: Make) -> None:
     path = checkpoint_copy("bert")
     edit_json(path / "tokenizer_config.json", do_lower_case=False)
