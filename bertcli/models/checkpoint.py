@@ -57,7 +57,8 @@ class Checkpoint:
     `position_limit` is what the positions take, `max_length` the least of that and the tokenizer's own limit,
     `embed_max_length` what embeddings were trained for. `encoder_prefix` stands before the encoder's weights
     (`bert.`, or nothing). `token_types` is how many there are, 0 or 1 where they say nothing. `path` is the
-    directory of config.json and the weights.
+    directory of config.json and the weights. `tokenizer_config` is tokenizer_config.json, with the
+    `tokenizer_class` of config.json where it names none.
     """
 
     path: Path
@@ -159,7 +160,7 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> Checkpoint:
     pooling = read_pooling(path)
     folder = path if (path / "config.json").exists() else encoder_folder(path)
     config = read_object(folder / "config.json")
-    tokenizer_config = read_optional(folder / "tokenizer_config.json", dict) or {}
+    tokenizer_config = _tokenizer_config(folder, config)
     weights = open_weights(folder)
     if weights.pickle and not allow_pickle:
         raise ModelError(
@@ -168,6 +169,11 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> Checkpoint:
             where=str(folder),
         )
     return _assemble(path, folder, config, tokenizer_config, pooling, weights)
+
+
+def _tokenizer_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    told = read_optional(folder / "tokenizer_config.json", dict) or {}
+    return told | {"tokenizer_class": told.get("tokenizer_class") or config.get("tokenizer_class")}
 
 
 def _assemble(

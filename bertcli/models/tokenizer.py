@@ -26,6 +26,7 @@ import tokenizers
 
 from bertcli.errors import ModelError
 from bertcli.models.added import add_tokens
+from bertcli.models.classes import gives_token_types
 from bertcli.models.seams import Seams
 from bertcli.models.vocabulary import pieces_of, read_definition, special_names
 
@@ -108,7 +109,8 @@ def _trimmed(text: str, start: int, stop: int) -> Place:
 class Frame:
     """The special tokens around one text or two: `before` a, `between` a and b, `after` the last.
 
-    `types` are the token types of (before, a, between, b, after), None where the model has no token types.
+    `types` are the token types of (before, a, between, b, after), None where the model has no token types or
+    its tokenizer does not give them.
     """
 
     before: tuple[int, ...]
@@ -177,7 +179,8 @@ class Tokenizer:
         try:
             add_tokens(definition, checkpoint.path, checkpoint.tokenizer_config)
             names = special_names(checkpoint.path, checkpoint.tokenizer_config, definition)
-            tokenizer = cls(definition, names, token_types=checkpoint.token_types > 1)
+            given = gives_token_types(checkpoint.tokenizer_config, checkpoint.model_type)
+            tokenizer = cls(definition, names, token_types=given and checkpoint.token_types > 1)
         except BaseException as error:
             if not isinstance(error, _NONSENSE) and type(error).__name__ != "PanicException":
                 raise  # a panic of tokenizers' Rust is no Exception and cannot be named otherwise

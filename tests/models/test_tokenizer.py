@@ -93,6 +93,44 @@ def test_token_types_only_where_the_model_has_them(checkpoints: Make) -> None:
     assert with_types == {"bert", "electra", "albert"}
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"model_input_names": ["input_ids", "attention_mask"]},
+        {"tokenizer_class": "BertTokenizerFast"},
+        {"tokenizer_class": "ElectraTokenizer"},
+        {"tokenizer_class": "DistilBertTokenizer"},
+        {"tokenizer_class": "PreTrainedTokenizerFast"},
+        {"tokenizer_class": "TokenizersBackend"},
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        },
+    ],
+)
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])
+def test_token_types_are_given_where_auto_tokenizer_gives_them(
+    file: str, told: dict[str, object], checkpoint_copy: Make
+) -> None:
+    path = checkpoint_copy("bert")
+    edit_json(path / "tokenizer_config.json", tokenizer_class=None)
+    edit_json(path / "tokenizer_config.json", **{key: told[key] for key in told if key != "tokenizer_class"})
+    edit_json(path / file, tokenizer_class=told.get("tokenizer_class"))
+    ours = _tokenizer(path)
+    _, types, _, _ = ours.frame(True).build(ours.encode("a").ids, ours.encode("b").ids)
+    assert types == AutoTokenizer.from_pretrained(path)("a", "b").get("token_type_ids")
+
+
+def test_albert_has_the_token_types_it_was_trained_with(checkpoint_copy: Make) -> None:
+    """Transformers 5 gives its models none, unless the tokenizer's own setting says so."""
+    path = checkpoint_copy("albert")
+    assert "token_type_ids" not in AutoTokenizer.from_pretrained(path)("a", "b")
+    assert _tokenizer(path).frame(True).types is not None
+    edit_json(path / "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"])
+    assert _tokenizer(path).frame(True).types is None
+
+
 @EVERY
 def test_special_tokens_in_a_text_are_text(family: str, checkpoints: Make) -> None:
     tokenizer = _tokenizer(checkpoints(family))

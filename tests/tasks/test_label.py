@@ -18,6 +18,7 @@ from bertcli.options import LongOptions
 from bertcli.records import Window
 from bertcli.tasks.choice import softmax
 from bertcli.tasks.label import Label, rename
+from tests.checkpoints import edit_json
 from tests.tasks.reference import Reference, answer, answers, opened
 
 LABELS = ("sad", "happy", "neither")
@@ -64,6 +65,27 @@ def test_pairs_are_those_of_transformers(checkpoints: Callable[..., Path]) -> No
         expected = oracle(path, {"text": text, "text_pair": "The server is fine."})
         found = answer(task, engine, text, "The server is fine.")
         assert found == {"label": expected["label"], "score": pytest.approx(expected["score"], abs=1e-6)}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"model_input_names": ["input_ids", "attention_mask"]},
+        {"tokenizer_class": "PreTrainedTokenizerFast"},
+        {"tokenizer_class": "TokenizersBackend", "model_input_names": ["input_ids", "token_type_ids"]},
+    ],
+)
+def test_pairs_have_token_types_where_the_tokenizer_gives_them(
+    told: dict[str, Any], checkpoint_copy: Callable[..., Path]
+) -> None:
+    path = checkpoint_copy("bert", "label", labels=LABELS)
+    text, pair = TEXTS[0], "The server is fine."
+    before = answer(*label(path), text, pair)
+    edit_json(path / "tokenizer_config.json", **told)
+    expected = oracle(path, {"text": text, "text_pair": pair})
+    found = answer(*label(path), text, pair)
+    assert found == {"label": expected["label"], "score": pytest.approx(expected["score"], abs=1e-6)}
+    assert (found == before) == ("token_type_ids" in told.get("model_input_names", ()))
 
 
 def test_one_output_is_a_number(checkpoints: Callable[..., Path]) -> None:
