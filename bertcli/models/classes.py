@@ -24,6 +24,14 @@ _WITHOUT_TYPES = frozenset(
         "big_bird", "funnel", "nystromformer", "rembert", "roc_bert", "roformer", "splinter", "xlnet", "yoso",
     ]
 )  # fmt: skip
+# Those whose tokenizers are made here of vocab.txt, and of vocab.json with merges.txt.
+WORD_PIECE = frozenset(
+    [
+        "BertTokenizer", "ConvBertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "LayoutLMTokenizer",
+        "LxmertTokenizer", "MobileBertTokenizer", "SqueezeBertTokenizer",
+    ]
+)  # fmt: skip
+BYTE_LEVEL = frozenset(["BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"])
 
 
 def class_of(config: Mapping[str, Any]) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from bertcli.errors import ModelError
+from bertcli.models.classes import BYTE_LEVEL, WORD_PIECE, class_of
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
 
 SPECIAL_NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "bos_token", "eos_token", "mask_token")
@@ -25,6 +26,7 @@ _ROBERTA_NAMES = {
 }  # fmt: skip
 # Classes of transformers that take tokenizer.json as it stands, whatever tokenizer_config.json says.
 _TAKE_AS_IT_STANDS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+_SAVE_ANEW = "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) of transformers writes one"
 
 
 def read_definition(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,15 +34,18 @@ def read_definition(directory: Path, config: Mapping[str, Any]) -> dict[str, Any
 
     tokenizer.json, else vocab.txt (WordPiece), else vocab.json with merges.txt (byte-level BPE). `config` is
     tokenizer_config.json, whose `do_lower_case`, `strip_accents` and `tokenize_chinese_chars` win over what
-    tokenizer.json says of them, as in transformers. Raises ModelError when there is no file it can read.
+    tokenizer.json says of them, as in transformers. Raises ModelError when there is no file it can read, or
+    the class that is named makes something else of the files there are.
     """
     path = directory / "tokenizer.json"
     if path.exists():
         definition = _read_json(path)
         _apply_settings(definition, config)
     elif (directory / "vocab.txt").exists():
+        _require_class(config, WORD_PIECE, directory)
         definition = _wordpiece(directory / "vocab.txt", config)
     elif (directory / "vocab.json").exists() and (directory / "merges.txt").exists():
+        _require_class(config, BYTE_LEVEL, directory)
         definition = _byte_level(directory, config)
     else:
         raise _no_tokenizer(directory)
@@ -238,12 +243,23 @@ def _expect_tokens(vocabulary: Mapping[str, int], tokens: tuple[str, ...], path:
         raise ModelError(f"lacks the special tokens {', '.join(lost)}", where=str(path))
 
 
+def _require_class(config: Mapping[str, Any], known: Container[str], directory: Path) -> None:
+    """Refuse files whose class makes something else of them: Japanese is cut by a dictionary first, say."""
+    name = class_of(config)
+    if name is not None and name not in known:
+        raise ModelError(
+            f"there is no tokenizer.json, and bertcli does not make a {name} of the other files",
+            hint=f"{_SAVE_ANEW}, if transformers has a fast tokenizer of that kind",
+            where=str(directory),
+        )
+
+
 def _no_tokenizer(directory: Path) -> ModelError:
     pieces = [path.name for form in ("*.model", "*.spm") for path in sorted(directory.glob(form))]
     if pieces:
         return ModelError(
             f"the tokenizer is only a SentencePiece model ({pieces[0]}), which bertcli does not read",
-            hint="AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) of transformers writes one",
+            hint=_SAVE_ANEW,
             where=str(directory),
         )
     return ModelError("the directory holds no tokenizer (tokenizer.json or vocab.txt)", where=str(directory))

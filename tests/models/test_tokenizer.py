@@ -217,6 +217,34 @@ def test_vocab_txt_is_enough(told: dict[str, bool], checkpoint_copy: Make) -> No
     assert ours.mask_token == "[MASK]"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "BertJapaneseTokenizer",
+        "BertweetTokenizer",
+        "PhobertTokenizer",
+        "RoFormerTokenizerFast",
+        "HerbertTokenizer",
+    ],
+)
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_class_that_makes_something_else_of_the_files_is_refused(
+    family: str, file: str, name: str, checkpoint_copy: Make
+) -> None:
+    path = checkpoint_copy(family)
+    model = json.loads((path / "tokenizer.json").read_text())["model"]
+    edit_json(path / "tokenizer_config.json", tokenizer_class=None)
+    edit_json(path / file, tokenizer_class=name)
+    _tokenizer(path)  # tokenizer.json tells everything, whatever the class
+    (path / "tokenizer.json").unlink()
+    (path / "vocab.txt" if family == "bert" else path / "merges.txt").write_text("\n".join(model["vocab"]))
+    write_json(path / "vocab.json", model["vocab"])
+    with pytest.raises(ModelError, match=name.removesuffix("Fast")) as error:
+        _tokenizer(path)
+    assert "save_pretrained" in (error.value.hint or "")
+
+
 def test_vocab_json_and_merges_are_enough(checkpoint_copy: Make) -> None:
     path = checkpoint_copy("roberta")
     before = _tokenizer(path)
