@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import orjson
 from bertcli.errors import ModelError
 from bertcli.models.classes import BYTE_LEVEL, WORD_PIECE, class_of
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
+from bertcli.models.treatment import follow
 
 SPECIAL_NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "bos_token", "eos_token", "mask_token")
 _BERT_NAMES = {
@@ -24,8 +25,6 @@ _ROBERTA_NAMES = {
     "bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>",
     "cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>",
 }  # fmt: skip
-# Classes of transformers that take tokenizer.json as it stands, whatever tokenizer_config.json says.
-_TAKE_AS_IT_STANDS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _SAVE_ANEW = "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) of transformers writes one"
 
 
@@ -33,14 +32,13 @@ def read_definition(directory: Path, config: Mapping[str, Any]) -> dict[str, Any
     """A tokenizer.json object, without its settings for truncation and padding: these cut and pad in silence.
 
     tokenizer.json, else vocab.txt (WordPiece), else vocab.json with merges.txt (byte-level BPE). `config` is
-    tokenizer_config.json, whose `do_lower_case`, `strip_accents` and `tokenize_chinese_chars` win over what
-    tokenizer.json says of them, as in transformers. Raises ModelError when there is no file it can read, or
-    the class that is named makes something else of the files there are.
+    tokenizer_config.json, some of whose settings win over tokenizer.json (see `treatment`). Raises ModelError
+    when there is no file it can read, or the class that is named makes something else of the files there are.
     """
     path = directory / "tokenizer.json"
     if path.exists():
         definition = _read_json(path)
-        _apply_settings(definition, config)
+        follow(definition, config)
     elif (directory / "vocab.txt").exists():
         _require_class(config, WORD_PIECE, directory)
         definition = _wordpiece(directory / "vocab.txt", config)
@@ -74,19 +72,10 @@ def pieces_of(definition: Mapping[str, Any]) -> dict[str, int]:
     return {piece: number for number, (piece, _) in enumerate(vocabulary)}
 
 
-def contradictions(directory: Path, config: Mapping[str, Any]) -> Iterator[str]:
+def contradictions(directory: Path, config: Mapping[str, Any]) -> list[str]:
     """Where tokenizer_config.json and tokenizer.json ask for different treatment of the same text."""
     path = directory / "tokenizer.json"
-    if not path.exists():
-        return
-    before = _read_json(path)
-    after = orjson.loads(orjson.dumps(before | {"model": None}))
-    _apply_settings(after, config)
-    if before.get("normalizer") != after.get("normalizer"):
-        for key in ("lowercase", "strip_accents", "handle_chinese_chars"):
-            theirs, ours = before["normalizer"].get(key), after["normalizer"].get(key)
-            if theirs != ours:
-                yield f"{key} is {theirs} in tokenizer.json and {ours} in tokenizer_config.json, which wins"
+    return follow(_read_json(path), config) if path.exists() else []
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -109,21 +98,6 @@ def _is_definition(found: Any) -> bool:
         isinstance(token, dict) and type(token.get("id")) is int and isinstance(token.get("content"), str)
         for token in added
     )
-
-
-def _apply_settings(definition: dict[str, Any], config: Mapping[str, Any]) -> None:
-    normalizer = definition.get("normalizer")
-    if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
-        return
-    if config.get("tokenizer_class") in _TAKE_AS_IT_STANDS:
-        return
-    for key, setting in (
-        ("lowercase", "do_lower_case"),
-        ("strip_accents", "strip_accents"),
-        ("handle_chinese_chars", "tokenize_chinese_chars"),
-    ):
-        if setting in config:
-            normalizer[key] = config[setting]
 
 
 def _wordpiece(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -247,7 +247,7 @@ TOKENIZERS: dict[str, tuple[Edit, str, bool]] = {
         "no special tokens",
         True,
     ),
-    "two minds": (_json("tokenizer_config.json", do_lower_case=False), "lowercase", False),
+    "two minds": (_json("tokenizer_config.json", do_lower_case=False), "has do_lower_case False", False),
     "wrong decoder": (_tokenizer_file(lambda d: d.update(decoder={"type": "Fuse"})), "come back", False),
 }
 

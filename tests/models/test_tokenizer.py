@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from bertcli.errors import ModelError
+from bertcli.models.check import full_check
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from tests.checkpoints import FAMILIES, MAX_LENGTH, TEXTS, edit_json, write_json
@@ -334,13 +335,59 @@ def test_added_tokens_that_make_no_sense_are_an_error(told: object, checkpoint_c
         _tokenizer(path)
 
 
-def test_settings_of_the_tokenizer_win_over_its_file(checkpoint_copy: Make) -> None:
-    path = checkpoint_copy("bert")
-    edit_json(path / "tokenizer_config.json", do_lower_case=False)
+SETTINGS = [
+    ("bert", {"do_lower_case": False}),
+    ("roberta", {"add_prefix_space": True}),
+    ("albert", {"do_lower_case": False}),
+    ("albert", {"keep_accents": True}),
+    ("albert", {"add_prefix_space": False}),
+    ("deberta-v2", {"do_lower_case": True}),
+    ("deberta-v2", {"split_by_punct": True}),
+    ("xlm-roberta", {"add_prefix_space": False}),
+    ("camembert", {"add_prefix_space": False}),
+]
+CASED = (*TEXTS, *NASTY, "hello Hello", "Shares Fell SHARPLY", "ABC ÉCOLE naïve", "I loved it!")
+
+
+@pytest.mark.parametrize(("family", "told"), SETTINGS)
+def test_settings_of_the_tokenizer_win_over_its_file(
+    family: str, told: dict[str, bool], checkpoint_copy: Make
+) -> None:
+    path = checkpoint_copy(family)
+    before = _tokenizer(path)
+    edit_json(path / "tokenizer_config.json", **told)
+    ours, theirs = _tokenizer(path), AutoTokenizer.from_pretrained(path)
+    for text in CASED:
+        assert ours.encode(text).ids == theirs(text, add_special_tokens=False)["input_ids"], text
+    assert any(ours.encode(text).ids != before.encode(text).ids for text in CASED)
+    assert any(next(iter(told)) in finding.message for finding in full_check(open_checkpoint(path)))
+    theirs.save_pretrained(path)  # with the setting in tokenizer.json: it can be turned back
+    edit_json(path / "tokenizer_config.json", **{setting: not value for setting, value in told.items()})
+    for text in CASED:
+        assert _tokenizer(path).encode(text).ids == before.encode(text).ids, text
+
+
+def test_deberta_without_a_prefix_has_none_behind_a_mask(checkpoint_copy: Make) -> None:
+    path, text = checkpoint_copy("deberta-v2"), "The [MASK]s of France"
+    before = _tokenizer(path).encode(text, mask=True).ids
+    edit_json(path / "tokenizer_config.json", add_prefix_space=False)
     theirs = AutoTokenizer.from_pretrained(path)
-    text = "Shares Fell SHARPLY"
-    assert _tokenizer(path).encode(text).ids == theirs(text, add_special_tokens=False)["input_ids"]
-    assert _tokenizer(path).encode(text).ids != _tokenizer(path).encode(text.lower()).ids
+    after = _tokenizer(path).encode(text, mask=True).ids
+    assert after == theirs(text, add_special_tokens=False)["input_ids"] != before
+
+
+@pytest.mark.parametrize("name", ["PreTrainedTokenizerFast", "TokenizersBackend"])
+@pytest.mark.parametrize(("family", "told"), SETTINGS)
+def test_some_classes_take_the_file_as_it_stands(
+    family: str, told: dict[str, bool], name: str, checkpoint_copy: Make
+) -> None:
+    path = checkpoint_copy(family)
+    before = _tokenizer(path)
+    edit_json(path / "tokenizer_config.json", tokenizer_class=name, **told)
+    ours, theirs = _tokenizer(path), AutoTokenizer.from_pretrained(path)
+    for text in CASED:
+        assert ours.encode(text).ids == theirs(text, add_special_tokens=False)["input_ids"], text
+        assert ours.encode(text).ids == before.encode(text).ids, text
 
 
 def test_sentence_transformers_may_ask_for_lower_case(checkpoint_copy: Make) -> None:
