@@ -73,6 +73,8 @@ def read_pooling(directory: Path) -> Pooling:
             settings |= _encoder_settings(folder)
         elif kind == "Pooling":
             settings |= _pooling_settings(folder, unsupported)
+        elif kind == "Normalize" and "mode" not in settings:
+            unsupported.append("a Normalize module before the pooling")
         elif kind == "Normalize":
             settings["normalize"] = True
         elif kind != "Dropout":  # does nothing outside training

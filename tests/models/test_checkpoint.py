@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from bertcli.errors import ModelError
+from bertcli.models.check import quick_check
 from bertcli.models.checkpoint import name_of, open_checkpoint
 from bertcli.models.pooling import Pooling
 from tests.checkpoints import FAMILIES, MAX_LENGTH, bare, edit_json, write_json
@@ -123,6 +124,16 @@ def test_pooling_we_do_not_compute_is_named(
     edit_json(path / "1_Pooling" / "config.json", **edit)
     (unsupported,) = open_checkpoint(path).pooling.unsupported
     assert words in unsupported
+
+
+def test_vectors_that_are_normalised_before_they_are_pooled_are_named(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("sentence")
+    encoder, pooling, normalize = json.loads((path / "modules.json").read_text())
+    write_json(path / "modules.json", [encoder, normalize, pooling])
+    (unsupported,) = open_checkpoint(path).pooling.unsupported
+    assert unsupported == "a Normalize module before the pooling"
+    (finding,) = quick_check(open_checkpoint(path), "embed")
+    assert finding.refuses
 
 
 def test_a_dense_module_is_named(checkpoint_copy: Make) -> None:
