@@ -65,7 +65,13 @@ def _written(name: str) -> str:
     help="Hidden states to use: 0 the embeddings, -1 the last layer.",
 )
 @click.option("--tokens", is_flag=True, help="A vector for each token, with its place in the text.")
-@click.option("--dim", metavar="N", type=whole_number(1), help="Keep the first N dimensions.")
+@click.option(
+    "--dim",
+    metavar="N",
+    type=whole_number(1),
+    show_default="the model's own, else all",
+    help="Keep the first N dimensions.",
+)
 @prompt_name_option
 @click.option(
     "--dtype",

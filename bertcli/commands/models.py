@@ -227,6 +227,7 @@ def _described(checkpoint: Checkpoint) -> dict[str, Any]:
         "pooling": {
             "mode": pooling.mode,
             "normalize": pooling.normalize,
+            "dim": pooling.dim,
             "declared": pooling.declared,
             "prompts": dict(pooling.prompts),
             "default_prompt": pooling.default_prompt,
@@ -256,6 +257,8 @@ def _info_page(row: dict[str, Any]) -> Iterator[Line]:
     dtypes = ", ".join(row["dtypes"]) or "pickle"
     pooling = row["pooling"]
     embeds = f"{pooling['mode']} pooling{', length 1' if pooling['normalize'] else ''}"
+    if pooling["dim"] is not None:
+        embeds += f", the first {pooling['dim']} dimensions"
     facts = [
         ("kind", f"{kind}{count}"),
         (

@@ -63,7 +63,13 @@ MOST = 10
 )
 @click.option("--min-score", "least", metavar="X", type=float, help="Only texts with a cosine of X or more.")
 @pooling_option
-@click.option("--dim", metavar="N", type=whole_number(1), help="Compare the first N dimensions.")
+@click.option(
+    "--dim",
+    metavar="N",
+    type=whole_number(1),
+    show_default="the model's own, else all",
+    help="Compare the first N dimensions.",
+)
 @prompt_name_option
 @click.option(
     "--query-prompt",

@@ -2,7 +2,8 @@
 
 `modules.json` lists the modules in order; the first is the encoder, `1_Pooling/config.json` says how token
 vectors are pooled, a Normalize module that vectors have length 1, `sentence_bert_config.json` how many tokens
-the model was trained to read, `config_sentence_transformers.json` which prompts go in front of a text.
+the model was trained to read, `config_sentence_transformers.json` which prompts go in front of a text and how
+many numbers of a vector are kept.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ class Pooling:
 
     `declared` is False when the checkpoint says nothing and mean is assumed. `include_prompt` False keeps the
     prompt's tokens out of the pooled vector. `lower_case` asks for lower-cased text. `width` is
-    the length of the vectors, where the files tell it. `unsupported` lists, in
-    words, what the files ask for and bertcli does not do: embeddings would be others than the model's own.
+    the length of the vectors, where the files tell it, `dim` how many of their numbers are kept, None all.
+    `unsupported` lists, in words, what the files ask for and bertcli does not do: embeddings would be others
+    than the model's own.
     """
 
     mode: Mode = "mean"
@@ -49,6 +51,7 @@ class Pooling:
     include_prompt: bool = True
     lower_case: bool = False
     width: int | None = None
+    dim: int | None = None
     unsupported: tuple[str, ...] = ()
 
 
@@ -81,7 +84,7 @@ def read_pooling(directory: Path) -> Pooling:
             unsupported.append(f"a {kind} module after the encoder")
     if "mode" not in settings:
         unsupported.append("no pooling module")
-    return Pooling(**settings, **_prompts(directory), unsupported=tuple(unsupported))
+    return Pooling(**settings, **_own_settings(directory), unsupported=tuple(unsupported))
 
 
 def _modules(directory: Path) -> list[dict[str, Any]]:
@@ -135,11 +138,18 @@ def _pooling_settings(folder: Path, unsupported: list[str]) -> dict[str, Any]:
     }
 
 
-def _prompts(directory: Path) -> dict[str, Any]:
-    config = read_optional(directory / "config_sentence_transformers.json", dict) or {}
+def _own_settings(directory: Path) -> dict[str, Any]:
+    path = directory / "config_sentence_transformers.json"
+    config = read_optional(path, dict) or {}
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
-        where = str(directory / "config_sentence_transformers.json")
-        raise ModelError("prompts is not an object of texts by name", where=where)
+        raise ModelError("prompts is not an object of texts by name", where=str(path))
+    dim = config.get("truncate_dim")
+    if dim is not None and (type(dim) is not int or dim < 1):
+        raise ModelError(f"truncate_dim is {dim!r}, not a whole number above 0", where=str(path))
     default = config.get("default_prompt_name")
-    return {"prompts": prompts, "default_prompt": default if isinstance(default, str) else None}
+    return {
+        "prompts": prompts,
+        "default_prompt": default if isinstance(default, str) else None,
+        "dim": dim,
+    }

@@ -45,7 +45,7 @@ class Embed:
 
     `layer` counts hidden states from 0 (the embeddings) to the last layer, or from -1 backwards. With
     `tokens`, vectors are normalised only when `normalize` is True: the model's own setting is for whole
-    texts.
+    texts, and so is the number of dimensions its files keep.
     """
 
     optional: tuple[str, ...] = ()
@@ -79,7 +79,8 @@ class Embed:
         self._ask = Hidden(layer) if tokens else self._text.ask
         self._tokens = tokens
         self._normalize = normalize is True if tokens else self._text.normalize
-        self._dim = _dim(dim, checkpoint.hidden_size)
+        own = checkpoint.hidden_size if tokens else self._text.dim
+        self._dim = own if dim is None else _dim(dim, checkpoint.hidden_size)
         self._dtype = _written(dtype, self._normalize)
 
     def prepare(self, engine: Engine) -> None:
@@ -137,9 +138,7 @@ def _layer(asked: int, layers: int) -> int:
     return asked if asked in (-1, *range(layers + 1)) else asked + layers + 1
 
 
-def _dim(asked: int | None, hidden: int) -> int:
-    if asked is None:
-        return hidden
+def _dim(asked: int, hidden: int) -> int:
     if not 1 <= asked <= hidden:
         raise UsageError(f"--dim {asked} is not in the vectors", hint=f"they have {hidden} dimensions")
     return asked

@@ -43,7 +43,7 @@ class TextVector:
 
     Windows have the length the model makes vectors from, unless `--max-length` asks for more, up to what
     its positions allow. `prompt` stands before every text: the one called `prompt_name`, else the model's
-    default.
+    default. `dim` is how many of the vector's numbers the model's files keep.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class TextVector:
         self.mode = pooling or own.mode
         self.normalize = own.normalize if normalize is None else normalize
         self.ask = Pooled(self.mode, layer)
+        self.dim = min(own.dim or checkpoint.hidden_size, checkpoint.hidden_size)
         self.prompt = _prompt(own, prompt_name)
         self._prompt_counts = own.include_prompt
         self._tokenizer = tokenizer

@@ -49,8 +49,8 @@ class Queries:
                 f"--dim {dim} is not in the vectors", hint=f"they have {checkpoint.hidden_size} dimensions"
             )
         self.texts = texts
-        self.dim = dim or checkpoint.hidden_size
         self._text = TextVector(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
+        self.dim = dim or self._text.dim
 
     def vectors(self, engine: Engine) -> Array:
         return unit(text_vectors(self.texts, self._text, engine)[:, : self.dim])

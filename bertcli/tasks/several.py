@@ -78,7 +78,7 @@ class Several:
             for what in self._emit:
                 values |= {prefix + name: value for name, value in _told(head, what, scores).items()}
         if self._vector is not None:
-            vector = self._vector.combine(encoded.windows, answers[-1])
+            vector = self._vector.combine(encoded.windows, answers[-1])[: self._vector.dim]
             values["embedding"] = unit(vector) if self._vector.normalize else vector
         return values
 

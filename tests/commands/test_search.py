@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import semantic_search
 
 from bertcli import cli
-from tests.checkpoints import TEXTS
+from tests.checkpoints import TEXTS, edit_json
 from tests.conftest import Make
 
 Capture = pytest.CaptureFixture[str]
@@ -97,6 +98,19 @@ def test_smaller_vectors_find_what_larger_ones_do(checkpoints: Make, run: Run, t
     embed(model, "-o", "cut.npy", "--dim", "8")
     found = run(QUERY, "--embeddings", "cut.npy", "-m", model, "--dim", 8, "-k", 3)
     assert near(found) == near(run(QUERY, texts, "-m", model, "--dim", 8, "-k", 3))
+
+
+def test_the_models_own_number_of_dimensions_is_compared(checkpoint_copy: Make, run: Run, texts: str) -> None:
+    model = checkpoint_copy("sentence")
+    asked = {
+        like: near(run(*like, texts, "-m", model, "--dim", 8, "-k", 3)) for like in ((QUERY,), ("--like", 3))
+    }
+    edit_json(model / "config_sentence_transformers.json", truncate_dim=8)
+    embed(model, "-o", "own.npy")
+    assert np.load("own.npy").shape[1] == 8
+    for like, expected in asked.items():
+        assert near(run(*like, texts, "-m", model, "-k", 3)) == expected
+        assert near(run(*like, "--embeddings", "own.npy", "-m", model, "-k", 3)) == expected
 
 
 def test_a_pipe_is_searched_too(

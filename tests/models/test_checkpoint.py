@@ -243,6 +243,8 @@ def test_sizes_that_are_none(change: dict[str, object], checkpoint_copy: Make) -
         ("1_Pooling/config.json", []),
         ("sentence_bert_config.json", {"max_seq_length": "128"}),
         ("config_sentence_transformers.json", 7),
+        ("config_sentence_transformers.json", {"truncate_dim": 0}),
+        ("config_sentence_transformers.json", {"truncate_dim": "8"}),
         ("tokenizer_config.json", "text"),
     ],
 )

@@ -17,6 +17,7 @@ from bertcli.errors import UsageError
 from bertcli.options import LongOptions
 from bertcli.records import Record, Window
 from bertcli.tasks.embed import Embed
+from tests.checkpoints import edit_json
 from tests.tasks.reference import Reference, answer, answers, opened
 
 TEXTS = ("I loved every minute of it.", "Naïve café owners in München", "x", "Is the server down again?")
@@ -106,6 +107,24 @@ def test_dimensions_are_cut_and_normalised_again(checkpoints: Make) -> None:
     raw = answer(embed(path, dim=10, normalize=False), Reference(path), TEXTS[0])["embedding"]
     full = answer(embed(path, normalize=False), Reference(path), TEXTS[0])["embedding"]
     assert np.array_equal(raw, full[:10])
+
+
+@pytest.mark.parametrize("own", [8, 99])
+def test_the_models_files_say_how_many_dimensions_are_kept(own: int, checkpoint_copy: Make) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    path = checkpoint_copy("sentence", normalize=False)
+    edit_json(path / "config_sentence_transformers.json", truncate_dim=own)
+    expected = SentenceTransformer(str(path), device="cpu", local_files_only=True).encode(TEXTS[0])
+    found = answer(embed(path), Reference(path), TEXTS[0])["embedding"]
+    assert found.shape == (min(own, 32),)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert len(answer(embed(path, dim=10), Reference(path), TEXTS[0])["embedding"]) == 10
+    assert answer(embed(path, normalize=True), Reference(path), TEXTS[0])["embedding"] == pytest.approx(
+        expected / np.linalg.norm(expected), abs=1e-5
+    )
+    tokens = answer(embed(path, tokens=True), Reference(path), TEXTS[0])["tokens"]
+    assert {len(token["embedding"]) for token in tokens} == {32}
 
 
 @pytest.mark.parametrize("dim", [0, -1, 33])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,10 @@ def test_each_head_answers_as_it_does_alone(skills: tuple[Checkpoint, Tokenizer]
         assert found == alone("sentiment", one) | alone("topics", other)
 
 
-def test_the_embedding_is_the_one_of_embed(skills: tuple[Checkpoint, Tokenizer]) -> None:
+@pytest.mark.parametrize("dim", [None, 8])
+def test_the_embedding_is_the_one_of_embed(dim: int | None, skills: tuple[Checkpoint, Tokenizer]) -> None:
     checkpoint, tokenizer = skills
+    checkpoint = replace(checkpoint, pooling=replace(checkpoint.pooling, dim=dim))
     engine = Instant(checkpoint)
     task = Several([head(skills, "topics")], ("embedding",), TextVector(checkpoint, tokenizer, LongOptions()))
     assert task.fields == ("embedding",)
