@@ -220,6 +220,9 @@ def _labels(checkpoint: Checkpoint, head: Head) -> Iterator[Finding]:
             f"{head.outputs} is {shapes.spelled(shape)}, config.json makes it {shapes.spelled(expected)}"
         )
         yield _refuse(message, "correct the labels in config.json: one name for each output")
+    if head.problem == "single_label_classification" and len(head.labels) == 1:
+        message = f"{head.name} is a single_label_classification of one class, whose score is always 1"
+        yield _refuse(message, "make its problem_type regression, or multi_label_classification")
     twice = [label for label, count in Counter(head.labels).items() if count > 1]
     if twice:
         yield _warn(f"several classes of {head.name} are called {twice[0]!r}", "give each a name of its own")

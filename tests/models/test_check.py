@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from transformers import AutoConfig
 
 from bertcli.models.check import Finding, full_check, quick_check
 from bertcli.models.checkpoint import open_checkpoint
@@ -16,6 +17,7 @@ from tests.checkpoints import FAMILIES, KINDS, bare, edit_json, gamma_beta
 from tests.conftest import Make
 
 Edit = Callable[[Path], None]
+CLASSIFIER = ("classifier.weight", "classifier.bias")
 
 
 def _weights(change: Callable[[dict[str, np.ndarray]], None]) -> Edit:
@@ -37,6 +39,15 @@ def _config(**changes: object) -> Edit:
 
 def _json(file: str, **changes: object) -> Edit:
     return lambda path: edit_json(path / file, **changes)
+
+
+def _one_class(path: Path) -> None:
+    """As transformers refuses to build it."""
+    rows = {name: load_file(path / "model.safetensors")[name][:1] for name in CLASSIFIER}
+    _weights(lambda weights: weights.update(rows))(path)
+    edit_json(path / "config.json", id2label={"0": "only"}, problem_type="single_label_classification")
+    with pytest.raises(Exception, match="single_label_classification"):
+        AutoConfig.from_pretrained(path)
 
 
 def _cut(path: Path) -> None:
@@ -118,6 +129,11 @@ HARM: dict[str, tuple[str, Edit, str]] = {
         "answer",
         _weights(lambda w: w.update({"qa_outputs.weight": np.zeros((3, 32), np.float32)})),
         "an answer has two ends",
+    ),
+    "one class to choose from": (
+        "label",
+        _one_class,
+        "single_label_classification of one class",
     ),
     "no such problem": ("label", _config(problem_type="guessing"), "guessing"),
     "length of nothing": ("label", _json("tokenizer_config.json", model_max_length=0), "model_max_length"),
