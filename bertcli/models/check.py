@@ -6,6 +6,7 @@ weight and tries the tokenizer. A finding that refuses stops a run unless the us
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _ABSOLUTE = frozenset(["albert", "bert", "camembert", "electra", "roberta", "xlm
 _ACTIVATION_KEYS = {"distilbert": "activation", "modernbert": "hidden_activation"}
 _MAY_BE_ZERO = ("token_type_embeddings", "pooler")  # by design of the model, or because nothing reads them
 _BLOCK = 4_000_000  # numbers looked at together
+_LAYER = re.compile(r".*encoder\.layer\.\d+\.")
 _PROBE = "The quick brown fox jumps over 42 lazy dogs, doesn't it?"
 _CONFIG = "config.json and the weights are not of one model: take another copy, or correct config.json"
 
@@ -267,9 +269,19 @@ def _numbers(checkpoint: Checkpoint) -> Iterator[Finding]:
         if not finite:
             message = f"{name} holds NaN or infinite numbers"
             yield _refuse(message, "every answer would be NaN: take another copy, or one in float32")
-        elif zero and name.endswith(".weight"):
+        elif zero and name.endswith(".weight") and not _is_of_mean_layer(checkpoint, name):
             may_be = any(part in name for part in _MAY_BE_ZERO)
             yield (_warn if may_be else _refuse)(f"{name} is all zeros", ANOTHER_COPY)
+
+
+def _is_of_mean_layer(checkpoint: Checkpoint, name: str) -> bool:
+    """Whether a weight belongs to a layer that hands on the mean of all tokens, as `train label` appends one:
+    it has zeros for queries, keys and feed-forward, and the identity for values."""
+    layer = _LAYER.match(name)
+    values = f"{layer.group()}attention.self.value.weight" if layer else ""
+    if values not in checkpoint.weights:
+        return False
+    return np.array_equal(checkpoint.weights.read(values), np.eye(checkpoint.hidden_size))
 
 
 def _looked_at(checkpoint: Checkpoint, name: str) -> tuple[bool, bool]:

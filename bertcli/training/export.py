@@ -37,9 +37,7 @@ def export(
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    file = target / "model.safetensors"
-    save_file(checkpoint_tensors(weights, fill=fill), file, metadata={"format": "pt"})
-    file.chmod(0o644)  # safetensors makes files that only their owner may read
+    save_file(checkpoint_tensors(weights, fill=fill), target / "model.safetensors", metadata={"format": "pt"})
     config = {name: value for name, value in base.config.items() if name not in OF_THE_BASE}
     config |= {"architectures": ["BertForMaskedLM" if fill else "BertModel"], "dtype": "float16"}
     config["bertcli"] = {"heads": {name: spec.as_config() for name, spec in specs.items()}}

@@ -76,6 +76,7 @@ class Target:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         yield folder
+        _share(folder)
         shutil.rmtree(self._whole, ignore_errors=True)
         folder.rename(self._whole)
         self._take()
@@ -94,6 +95,12 @@ class Target:
                 if self._old.exists():
                     self._old.rename(self.path)
                 raise
+
+
+def _share(folder: Path) -> None:
+    """Let whoever may read the other files read the weights: safetensors makes them for their owner alone."""
+    for file in folder.glob("*.safetensors"):
+        file.chmod((folder / "config.json").stat().st_mode)
 
 
 def _empty(path: Path) -> bool:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from bertcli.cli import main
 from bertcli.interrupts import ENDING
 from bertcli.models import library
+from bertcli.models.check import full_check
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.temperature import store_temperature
 from bertcli.training import fit
@@ -63,6 +64,8 @@ def test_a_label_model_answers_the_same_in_plain_transformers(
     label, score = answers(out, "a nice dog")
     assert said["label"] == label
     assert said["score"] == pytest.approx(score, abs=1e-4)
+    assert not [found.message for found in full_check(open_checkpoint(out)) if found.refuses]
+    assert len({file.stat().st_mode for file in out.iterdir()}) == 1
 
 
 @pytest.mark.parametrize("kind", ["label", "tag", "fill"])
