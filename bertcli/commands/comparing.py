@@ -79,10 +79,11 @@ def compare_models(request: Models, limits: Limits, *, worst: int, as_json: bool
     from bertcli.evaluation.comparison import Comparison
 
     comparison = Comparison(worst)
+    one, other = [_opened(request, name) for name in request.names]  # a name that is wrong is told at once
     with tempfile.TemporaryFile() as file:
-        _answer(request, request.names[0], Keeping(file))
+        _answer(request, *one, Keeping(file))
         file.seek(0)
-        _answer(request, request.names[1], Against(file, comparison))
+        _answer(request, *other, Against(file, comparison))
     return _told(comparison, limits, request.names, as_json=as_json)
 
 
@@ -108,11 +109,18 @@ def _rows(path: str, inputs: InputOptions) -> Generator[Row]:
 # Two models
 
 
-def _answer(request: Models, name: str, sink: Sink) -> None:
-    """Run one of the models into a sink."""
+def _opened(request: Models, name: str) -> tuple[Checkpoint, Task]:
+    """One of the models, and what it does."""
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
     from bertcli.models.tokenizer import Tokenizer
+
+    checkpoint = open_checkpoint(resolve(name), allow_pickle=request.model.allow_pickle)
+    return checkpoint, _task(request, checkpoint, Tokenizer.of(checkpoint))
+
+
+def _answer(request: Models, checkpoint: Checkpoint, task: Task, sink: Sink) -> None:
+    """Run one of the models into a sink."""
     from bertcli.receipt import Receipt
     from bertcli.sources import open_source
 
@@ -120,8 +128,6 @@ def _answer(request: Models, name: str, sink: Sink) -> None:
     with closing(open_source(request.inputs)) as source:
         if source.live:
             raise UsageError("--models reads its input twice, which no pipe allows", hint="name files")
-        checkpoint = open_checkpoint(resolve(name), allow_pickle=request.model.allow_pickle)
-        task = _task(request, checkpoint, Tokenizer.of(checkpoint))
         carry(
             source,
             checkpoint,

@@ -69,6 +69,15 @@ def test_models_are_compared_as_their_outputs_are(
     assert bool(by_files["worst"]) == (one != other)
 
 
+def test_a_model_that_is_not_there_is_told_before_the_other_runs(checkpoints: Make, capsys: Capture) -> None:
+    capsys.readouterr()
+    model = str(checkpoints("bert", "label", labels=LABELS))
+    assert cli.main(["compare", "texts.txt", "--models", model, "nowhere"]) == 1
+    told = capsys.readouterr().err
+    assert "no model called nowhere" in told
+    assert " read = " not in told
+
+
 def test_a_model_is_equal_to_itself(checkpoints: Make, report: Callable[..., Any]) -> None:
     path = checkpoints("bert", "label", labels=LABELS)
     figures = report("--models", path, path, "texts.txt", "--max-flips", 0, "--max-drift", 0)
