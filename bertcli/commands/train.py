@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -133,6 +134,8 @@ def _learn(
 ) -> int:
     """Read, hold out, teach, write, and tell how good it is."""
     _configure(training)
+    if not inputs.files and not inputs.texts and sys.stdin is not None and sys.stdin.isatty():
+        raise UsageError("there is nothing to learn from", hint="name a file, or pipe one in")
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
     from bertcli.training.examples import hold_out

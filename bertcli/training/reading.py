@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bertcli import console
-from bertcli.errors import InputError
+from bertcli.errors import InputError, UsageError
 from bertcli.evaluation.gold import ANY_FIELDS, gold_field, label_name
 from bertcli.sources import open_source
 from bertcli.training.examples import Example, number_of
@@ -28,6 +28,11 @@ def read_labelled(options: InputOptions, label_field: str | None) -> list[Exampl
         field = gold_field(
             source.field_names, label_field, *ANY_FIELDS, option="--label-field", where=_listed(options)
         )
+        if field == source.text_field:
+            raise UsageError(
+                f"'{field}' cannot be both the text and its label",
+                hint="name the two with --text-field and --label-field",
+            )
 
         def example(record: Record) -> Example | None:
             target = _target(record.fields.get(field))
@@ -93,7 +98,7 @@ def _collected(
 
 def _listed(options: InputOptions) -> str:
     """The inputs, for messages about all of them."""
-    return ", ".join(options.files) or "-"
+    return ", ".join(options.files) or "stdin"
 
 
 def _target(value: Any) -> Any:

@@ -278,6 +278,17 @@ def test_a_second_text_that_would_not_be_learnt_is_refused(
     assert f"--pair-field: `train {kind}` reads one text a record" in capsys.readouterr().err
 
 
+def test_a_text_is_not_its_own_label(
+    checkpoints: Make, labelled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(
+        "label", labelled, "--label-field", "text",
+        base=checkpoints("bert", "fill"), out=tmp_path / "m", code=2,
+    )  # fmt: skip
+    assert "'text' cannot be both the text and its label" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
 def test_one_class_is_nothing_to_learn_and_leaves_nothing(checkpoints: Make, tmp_path: Path) -> None:
     data = write(tmp_path / "d.jsonl", [{"text": f"a {n}", "label": "x"} for n in range(20)])
     train("label", data, base=checkpoints("bert", "fill"), out=tmp_path / "m", code=1)
