@@ -128,6 +128,17 @@ def test_a_value_that_makes_no_sense_is_a_usage_error(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["--multi-label"], ["--template", "On {}."]])
+def test_what_would_change_nothing_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    asked = ["label", "-t", "a"]
+    assert cli.main([*asked, *arguments]) == 2
+    assert f"{arguments[0]} is for labels of your own" in capsys.readouterr().err
+    monkeypatch.setenv("BERTCLI_LABEL_TEMPLATE", "On {}.")  # a setting is for the runs it serves
+    assert cli.main(asked) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bertcli.command import typed
 from bertcli.commands.streaming import choose_head, read_text, refuse_or_warn, refuse_pairs
 from bertcli.errors import UsageError
 from bertcli.options import LongOptions
@@ -53,6 +54,7 @@ class Labelling:
 
         head = self._own_head(checkpoint)
         if head is not None:
+            _refuse_what_is_for_other_labels()
             refuse_or_warn(checkpoint, "label", force=self.force, head=head)
             return Label(checkpoint, tokenizer, head, self.long, top=self.top, threshold=self.threshold)
         refuse_pairs(self.pair_field, "`label` with labels of your own")
@@ -87,6 +89,13 @@ class Labelling:
             return candidates_from_option(self.labels)
         assert self.labels_file is not None  # _own_head has asked
         return candidates_from_lines(read_text(self.labels_file).splitlines(), self.labels_file)
+
+
+def _refuse_what_is_for_other_labels() -> None:
+    """Raise UsageError for options that would change nothing, where the labels are the model's own."""
+    asked = [flag for flag in ("--multi-label", "--template") if flag in typed()]
+    if asked:
+        raise UsageError(f"{asked[0]} is for labels of your own", hint="name them with --labels")
 
 
 OPTIONS = Bundle("labelling", "Label", Labelling)

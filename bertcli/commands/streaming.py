@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.3  # seconds to find out whether a pipe holds little (`echo …`) or may go on for ever (`tail -f`)
 UNWATCHED = 0.5  # seconds of silence that make a pause where results go to a file: nobody waits for them
+STDIN = 0  # its descriptor
 CHARACTERS_A_TOKEN = 4  # of English in word pieces, about
 
 
@@ -154,9 +155,9 @@ def refuse_clash(layout: Layout) -> None:
 
 
 def read_text(path: str) -> str:
-    """A small text file named by an option. Raises InputError for one that cannot be read."""
+    """A small text file named by an option, `-` for stdin. Raises InputError for one that cannot be read."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open(STDIN if path == "-" else path, encoding="utf-8-sig", closefd=path != "-") as file:
             return file.read()
     except OSError as error:
         hint = "check the path, and who may read the file"

@@ -264,6 +264,19 @@ def test_that_nothing_is_near_enough_is_told(checkpoints: Make, capsys: Capture,
         assert ("nothing found" in seen.err) is said is not bool(seen.out)
 
 
+def test_queries_may_come_through_a_pipe(
+    checkpoints: Make, run: Run, texts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [texts, "-m", checkpoints("sentence"), "-k", 1]
+    with open("q.txt", "w+") as file:
+        file.write(f"{QUERY}\nanother\n")
+        file.flush()
+        monkeypatch.setattr("bertcli.commands.streaming.STDIN", file.fileno())
+        file.seek(0)
+        piped = run("--queries", "-", *asked)
+    assert piped == run("--queries", "q.txt", *asked)
+
+
 def test_among_no_vectors_there_are_no_duplicates(run: Run) -> None:
     import numpy as np
 
