@@ -249,11 +249,13 @@ def _plain(param: click.Parameter, value: Any) -> Any:
 
 
 def differences(before: Facts, now: Facts) -> list[str]:
-    """What has changed between two runs, in words a user knows; empty when nothing has."""
+    """What has changed between two runs, in words a user knows; empty when nothing has. Of another command
+    nothing else is told: all of its options are others."""
+    if before["command"] != now["command"]:
+        return [f"the command was {before['command']}, and is {now['command']}"]
     found = []
-    for name, noun in (("version", "bertcli"), ("command", "the command")):
-        if before[name] != now[name]:
-            found.append(f"{noun} was {before[name]}, and is {now[name]}")
+    if before["version"] != now["version"]:
+        found.append(f"bertcli was {before['version']}, and is {now['version']}")
     if before["model"]["fingerprint"] != now["model"]["fingerprint"]:
         names = [before["model"]["name"], now["model"]["name"]]
         same = names[0] == names[1]

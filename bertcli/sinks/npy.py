@@ -47,7 +47,8 @@ class NpySink:
         """Raises UsageError for results that are no vectors, and where there is no file to complete."""
         if FIELD not in layout.results:
             raise UsageError(
-                "npy holds one vector a record, and these results are none", hint="write .jsonl or .parquet"
+                f"npy holds one vector a record, and `{layout.task}` gives none",
+                hint="write .jsonl or .parquet",
             )
         if path is None or is_stdout(path) or not is_regular(path):
             raise UsageError(

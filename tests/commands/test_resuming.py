@@ -320,7 +320,7 @@ def test_another_model_or_command_or_file_of_labels_is_refused(
     assert run("label", *arguments, "--resume", model=other) == 1
     assert f"the model was {nameless.name}, and is {other.name}" in capfd.readouterr().err
     assert run("embed", "-o", "out.jsonl", "--resume") == 1
-    assert "the command was label, and is embed" in capfd.readouterr().err
+    assert "cannot be gone on with: the command was label, and is embed\n" in capfd.readouterr().err
 
 
 def test_a_finished_run_is_recognised(
