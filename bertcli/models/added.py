@@ -1,5 +1,5 @@
 """Added tokens that stand in other files than tokenizer.json: in tokenizer_config.json as
-`added_tokens_decoder`, or in added_tokens.json, which is older.
+`added_tokens_decoder`, or in added_tokens.json, which is older; and special tokens that are only named.
 
 `tokenizers` numbers what is added by itself, one token behind the other from the end of the vocabulary, and
 pays no heed to the ids in the files. A token that asks for another id is refused: it would be given the
@@ -14,7 +14,7 @@ from typing import Any
 
 from bertcli.errors import ModelError
 from bertcli.models.jsonfile import ANOTHER_COPY, read_optional
-from bertcli.models.vocabulary import pieces_of, special_names
+from bertcli.models.vocabulary import additional_tokens, pieces_of, special_names
 
 Token = dict[str, Any]
 """An added token as tokenizer.json lists it."""
@@ -45,12 +45,31 @@ def add_tokens(definition: dict[str, Any], directory: Path, config: Mapping[str,
     fresh = [token for content, token in told.items() if content not in held]
     if fresh:
         definition["added_tokens"] += _numbered(fresh, definition, where)
+    _add_named(additional_tokens(directory, config), definition)
+
+
+def _add_named(named: Mapping[str, Mapping[str, Any]], definition: dict[str, Any]) -> None:
+    """Special tokens that no file gives an id: their own in the vocabulary, else the next one behind it."""
+    held = {token["content"] for token in definition["added_tokens"]}
+    fresh = {content: flags for content, flags in named.items() if content not in held}
+    if not fresh:
+        return
+    vocabulary, free = pieces_of(definition), _free(definition)
+    for content, flags in fresh.items():
+        number = vocabulary.get(content, free)
+        free = max(free, number + 1)
+        definition["added_tokens"].append(_token(content, number, {**flags, "special": True}))
+
+
+def _free(definition: Mapping[str, Any]) -> int:
+    """The id that `tokenizers` gives the next token that is not in the vocabulary."""
+    taken: list[int] = [token["id"] + 1 for token in definition["added_tokens"]]
+    return max([len(definition["model"]["vocab"]), *taken])
 
 
 def _numbered(fresh: Iterable[Token], definition: Mapping[str, Any], where: Path) -> Iterator[Token]:
     """Tokens in the order of their ids, which have to be those that `tokenizers` will give them."""
-    vocabulary = pieces_of(definition)
-    free = max([len(vocabulary), *(token["id"] + 1 for token in definition["added_tokens"])])
+    vocabulary, free = pieces_of(definition), _free(definition)
     for token in sorted(fresh, key=lambda token: int(token["id"])):
         number = vocabulary.get(token["content"], free)
         _require_id(token, number, where)

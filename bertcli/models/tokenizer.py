@@ -5,15 +5,15 @@ around any slice of them. The frame is learned from the tokenizer's own post-pro
 
 A text is only ever text. `[SEP]` or `</s>` written by a user is spelled out in ordinary tokens (unknown ones
 where the vocabulary knows no other spelling), so that a line of a file cannot pose as the end of itself;
-transformers would take it for the separator. The mask token alone is read as what it is, and only where a
-task asks for it.
+transformers would take it for the separator. The mask token is read as what it is where a task asks for it,
+and so are, always, the additional special tokens of a model: these were made to stand in texts.
 """
 
 from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,7 @@ from bertcli.errors import ModelError
 from bertcli.models.added import add_tokens
 from bertcli.models.classes import gives_token_types
 from bertcli.models.seams import Seams
-from bertcli.models.vocabulary import pieces_of, read_definition, special_names
+from bertcli.models.vocabulary import additional_tokens, pieces_of, read_definition, special_names
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -147,10 +147,19 @@ class Tokenizer:
     `most_at_once` characters are encoded piece by piece (see `seams`).
     """
 
-    def __init__(self, definition: dict[str, Any], names: Mapping[str, str], *, token_types: bool) -> None:
-        """`definition` is a tokenizer.json object, `names` its special tokens by role. Raises ValueError when
-        the definition is not one that `tokenizers` understands."""
+    def __init__(
+        self,
+        definition: dict[str, Any],
+        names: Mapping[str, str],
+        *,
+        additional: Collection[str] = (),
+        token_types: bool,
+    ) -> None:
+        """`definition` is a tokenizer.json object, `names` its special tokens by role, `additional` those
+        that are read in texts unless they have a role after all. Raises ValueError when the definition is not
+        one that `tokenizers` understands."""
         self._definition = definition
+        self._read: frozenset[str] = frozenset()
         self._added = {token["content"]: token["id"] for token in definition["added_tokens"]}
         self._token_types = token_types
         self.most_at_once = MOST_AT_ONCE
@@ -162,9 +171,13 @@ class Tokenizer:
         self._special = frozenset(token["id"] for token in definition["added_tokens"] if token.get("special"))
         self._style = _word_style(definition)
         self._size = 1 + max((*pieces_of(definition).values(), *self._added.values()), default=-1)
-        self._leaks = self._specials_leak()
         self._single_frame = self._learn_frame(self._native.encode(PROBE))
         self._pair_frame = self._learn_frame(self._native.encode(PROBE, PROBE))
+        self._read = self._harmless_ones(additional, names.values())
+        if self._read:
+            self._native = self._build(self.mask_token)
+        self._armed = self._special - {self._added[token] for token in self._read}
+        self._leaks = self._specials_leak()
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Tokenizer:
@@ -179,8 +192,10 @@ class Tokenizer:
         try:
             add_tokens(definition, checkpoint.path, checkpoint.tokenizer_config)
             names = special_names(checkpoint.path, checkpoint.tokenizer_config, definition)
+            additional = additional_tokens(checkpoint.path, checkpoint.tokenizer_config)
             given = gives_token_types(checkpoint.tokenizer_config, checkpoint.model_type)
-            tokenizer = cls(definition, names, token_types=given and checkpoint.token_types > 1)
+            types = given and checkpoint.token_types > 1
+            tokenizer = cls(definition, names, additional=additional, token_types=types)
         except BaseException as error:
             if not isinstance(error, _NONSENSE) and type(error).__name__ != "PanicException":
                 raise  # a panic of tokenizers' Rust is no Exception and cannot be named otherwise
@@ -223,7 +238,7 @@ class Tokenizer:
 
     def _harmless(self, ids: list[int], mask: bool) -> list[int]:
         """The ids without special tokens that were made from text, but for the mask token with `mask`."""
-        if self._leaks and not self._special.isdisjoint(ids):
+        if self._leaks and not self._armed.isdisjoint(ids):
             return self._disarm(ids, self.mask_id if mask else None)
         return ids
 
@@ -278,22 +293,22 @@ class Tokenizer:
         read = [
             token
             for token in self._definition["added_tokens"]
-            if token["content"] == self.mask_token or not token.get("special")
+            if token["content"] in (self.mask_token, *self._read) or not token.get("special")
         ]
         return Seams(self._definition, self._native, read)
 
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
-        """Reads no special token at all."""
+        """Reads no special token but the additional ones."""
         return self._build(None)
 
     def _build(self, mask_token: str | None) -> tokenizers.Tokenizer:
-        """A native tokenizer that reads `mask_token` in a text, and no other special token.
+        """A native tokenizer that reads `mask_token` and the additional special tokens in a text, no others.
 
-        `encode_special_tokens` makes text of special tokens; a mask token not called special is left alone.
+        `encode_special_tokens` makes text of special tokens; those not called special are left alone.
         """
         added = [
-            token | {"special": False} if token["content"] == mask_token else token
+            token | {"special": False} if token["content"] in (mask_token, *self._read) else token
             for token in self._definition["added_tokens"]
         ]
         _require_unknown_token(self._definition["model"])
@@ -313,7 +328,7 @@ class Tokenizer:
         """Whether the model itself, and not only the search for special tokens, makes them from text: a
         Unigram vocabulary lists them among its pieces."""
         spelled = [token["content"] for token in self._definition["added_tokens"] if token.get("special")]
-        return any(not self._special.isdisjoint(self._plain_ids(f"a {token}")) for token in spelled)
+        return any(not self._armed.isdisjoint(self._plain_ids(f"a {token}")) for token in spelled)
 
     def _plain_ids(self, text: str) -> list[int]:
         ids = self._native.encode(text, add_special_tokens=False).ids
@@ -321,10 +336,18 @@ class Tokenizer:
 
     def _disarm(self, ids: list[int], welcome: int | None) -> list[int]:
         """Special tokens made from text, other than `welcome`, become unknown ones."""
-        armed = self._special - {welcome}
+        armed = self._armed - {welcome}
         if self.unknown_id is None:
             return [token for token in ids if token not in armed]
         return [self.unknown_id if token in armed else token for token in ids]
+
+    def _harmless_ones(self, additional: Collection[str], roles: Collection[str]) -> frozenset[str]:
+        """Those of the additional special tokens that no text can pose as its own end with."""
+        frames = (self._single_frame, self._pair_frame)
+        framing = {token for frame in frames for token in (*frame.before, *frame.between, *frame.after)}
+        return frozenset(
+            token for token in additional if token not in roles and self._added[token] not in framing
+        )
 
     def _learn_frame(self, probe: tokenizers.Encoding) -> Frame:
         """Take apart an encoding: its sequence ids are None for special tokens, 0 for a, 1 for b."""

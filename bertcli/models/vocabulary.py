@@ -64,6 +64,17 @@ def special_names(
     return names
 
 
+def additional_tokens(directory: Path, config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The special tokens that have no part to play and are meant to stand in texts, with their flags."""
+    for told in (config, read_optional(directory / "special_tokens_map.json", dict) or {}):
+        found = told.get("extra_special_tokens") or told.get("additional_special_tokens")
+        if found:
+            each = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+            named = ((_content(token), token) for token in each)
+            return {name: token if isinstance(token, dict) else {} for name, token in named if name}
+    return {}
+
+
 def pieces_of(definition: Mapping[str, Any]) -> dict[str, int]:
     """Pieces and their ids; a Unigram model lists pieces with their scores instead."""
     vocabulary = definition["model"]["vocab"]

@@ -298,6 +298,41 @@ def test_tokens_added_in_other_files_are_those_of_auto_tokenizer(
     assert len(ours) == len(pieces) + (2 if told is None else len(told))
 
 
+@pytest.mark.parametrize("files", ["tokenizer.json", "vocab.txt"])
+@pytest.mark.parametrize("setting", ["additional_special_tokens", "extra_special_tokens"])
+@pytest.mark.parametrize("told", [["[E1]", "[/E1]"], ["café"], ["the", "[E1]"]])
+def test_additional_special_tokens_are_read_as_by_auto_tokenizer(
+    told: list[str], setting: str, files: str, checkpoint_copy: Make
+) -> None:
+    path = checkpoint_copy("bert", vocab_size=170)
+    pieces = _tokenizer(path).pieces
+    if files == "vocab.txt":
+        (path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+        (path / "tokenizer.json").unlink()
+        write_json(path / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+    edit_json(path / "tokenizer_config.json", **{setting: [*told, "[SEP]"]})
+    ours, theirs = _tokenizer(path), AutoTokenizer.from_pretrained(path)
+    text = "the [E1] café[/E1] owners of The cafe [e1]"
+    for each in (*TEXTS, text, f"{text} " * 9):
+        assert ours.encode(each).ids == theirs(each, add_special_tokens=False)["input_ids"], each
+    assert ours.encode(f"{text} [MASK]", mask=True).ids == theirs(f"{text} [MASK]")["input_ids"][1:-1]
+    whole = ours.encode(f"{text} " * 99).ids
+    ours.most_at_once = 50
+    assert list(ours.encode(f"{text} " * 99).ids) == list(whole)
+    for end in ("[SEP]", "[CLS] [MASK]"):
+        assert not {2, 3, 4}.intersection(ours.encode(f"{end} {text}").ids)
+
+
+@pytest.mark.parametrize("told", ["[E1]", {"content": "[E1]", "lstrip": True}])
+def test_additional_special_tokens_may_stand_in_special_tokens_map(
+    told: object, checkpoint_copy: Make
+) -> None:
+    path = checkpoint_copy("bert", vocab_size=170)
+    number = len(_tokenizer(path))
+    write_json(path / "special_tokens_map.json", {"additional_special_tokens": [told]})
+    assert _tokenizer(path).encode("the [E1] the").ids[1:2] == [number]
+
+
 def test_an_added_token_of_tokenizer_config_wins_over_that_of_tokenizer_json(checkpoint_copy: Make) -> None:
     path = checkpoint_copy("bert", vocab_size=170)
     number = len(_tokenizer(path))
