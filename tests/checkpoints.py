@@ -57,6 +57,12 @@ KINDS: Mapping[str, str] = {
     "fill": "ForMaskedLM",
     "answer": "ForQuestionAnswering",
 }
+AUTO_CLASSES: Mapping[str, Any] = {
+    "base": transformers.AutoModel,
+    "label": transformers.AutoModelForSequenceClassification,
+    "tag": transformers.AutoModelForTokenClassification,
+    "fill": transformers.AutoModelForMaskedLM,
+}
 MAX_LENGTH = 64
 
 
@@ -92,6 +98,58 @@ def build(
             path / "model.safetensors",
             {"format": "pt"},
         )
+    return path
+
+
+# Encoders that only transformers runs, and what their configuration needs to be small.
+FOREIGN: Mapping[str, Mapping[str, Any]] = {
+    "convbert": {"embedding_size": 32, "head_ratio": 2, "conv_kernel_size": 3},
+    "data2vec-text": {},
+    "deberta": {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
+    "ernie": {},
+    "esm": {"position_embedding_type": "rotary"},
+    "fnet": {},
+    "ibert": {},
+    "jina_embeddings_v3": {},
+    "layoutlm": {},
+    "longformer": {"attention_window": [8, 8]},
+    "luke": {"entity_vocab_size": 10, "entity_emb_size": 8},
+    "markuplm": {},
+    "megatron-bert": {},
+    "nomic_bert": {"head_dim": 8},
+    "roberta-prelayernorm": {},
+    "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
+    "roformer": {"embedding_size": 32},
+    "squeezebert": {"embedding_size": 32},
+    "tapas": {},
+    "xlm-roberta-xl": {},
+    "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+}
+
+
+def build_foreign(model_type: str, kind: str, path: Path, **settings: Any) -> Path:
+    """Save a tiny checkpoint of one of the `FOREIGN` for `kind` in `path`, with the tokenizer of BERT."""
+    tokenizer = make_tokenizer("bert")
+    tokenizer.save_pretrained(path)
+    config = transformers.AutoConfig.for_model(
+        model_type,
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=MAX_LENGTH + 16,  # some begin to count behind the padding's own
+        pad_token_id=tokenizer.pad_token_id,
+        **(FOREIGN[model_type] | settings),
+    )
+    model = AUTO_CLASSES[kind].from_config(config)
+    randomise(model, SEED)
+    model.eval().save_pretrained(path)
     return path
 
 

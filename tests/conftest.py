@@ -30,7 +30,14 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Make:
     built: dict[str, Path] = {}
 
     def make(family: str, kind: str = "base", **settings: Any) -> Path:
-        from tests.checkpoints import build, build_sentence, build_skills, build_tagger
+        from tests.checkpoints import (
+            FOREIGN,
+            build,
+            build_foreign,
+            build_sentence,
+            build_skills,
+            build_tagger,
+        )
 
         key = repr((family, kind, sorted(settings.items(), key=lambda item: item[0])))
         if key not in built:
@@ -39,6 +46,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Make:
                 build_skills(path)
             elif family == "sentence":
                 build_sentence(path, **settings)
+            elif family in FOREIGN:
+                build_foreign(family, kind, path, **settings)
             elif kind == "tagger":
                 build_tagger(family, path, **settings)
             else:

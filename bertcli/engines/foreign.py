@@ -1,9 +1,11 @@
 """Every encoder that `family` does not know, as transformers' own modules.
 
 Where the architecture lets its attention be handed a function, packs run as one long sequence as they do in
-the family; what cannot be packed (relative positions) runs padded, in batches of near-equal length. The
-arrangement of the pack that is running reaches it through a context variable, so that several threads can
-run packs of their own at once.
+the family. What cannot be packed (relative positions) runs padded, in batches of near-equal length, if a
+token is known to see padding through the attention mask alone. In every other encoder windows of one length
+run together and nothing is padded: FNet's Fourier transform and ConvBERT's convolutions mix whatever stands
+side by side. The arrangement of the pack that is running reaches it through a context variable, so that
+several threads can run packs of their own at once.
 """
 
 from __future__ import annotations
@@ -38,6 +40,14 @@ _FIRST_POSITION: Mapping[str, Callable[[Any], int]] = {
     **dict.fromkeys(("bert", "electra", "distilbert", "albert", "modernbert"), lambda config: 0),
     **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), lambda config: config.pad_token_id + 1),
 }
+# Architectures that are padded: all that the attention mask hides is hidden, as the tests hold of each.
+_PADDED = frozenset(
+    [
+        "data2vec-text", "deberta", "deberta-v2", "ernie", "esm", "ibert", "jina_embeddings_v3", "layoutlm",
+        "markuplm", "megatron-bert", "mpnet", "nomic_bert", "roberta-prelayernorm", "roc_bert", "roformer",
+        "squeezebert", "tapas", "xlm-roberta-xl", "xmod",
+    ]
+)  # fmt: skip
 
 
 class Foreign:
@@ -47,6 +57,7 @@ class Foreign:
         self._checkpoint = checkpoint
         self._dtype, self._device = dtype, device
         self._packs = checkpoint.model_type in _FIRST_POSITION
+        self._pads = checkpoint.model_type in _PADDED
         self._heads: dict[Kind, Any] = {}
         self._encoder = self._load_encoder()
         prepack(self._encoder)
@@ -54,7 +65,7 @@ class Foreign:
 
     def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
         """Hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
-        states = self._encode_packed(pack, depth) if self._packs else self._encode_padded(pack, depth)
+        states = self._encode_packed(pack, depth) if self._packs else self._encode_batches(pack, depth)
         return states if rows is None else states[rows]
 
     def head(self, kind: Kind) -> Callable[[Tensor], Tensor]:
@@ -95,17 +106,17 @@ class Foreign:
             )[0]
         return states[: pack.tokens]
 
-    def _encode_padded(self, pack: Pack, depth: int) -> Tensor:
+    def _encode_batches(self, pack: Pack, depth: int) -> Tensor:
         ids, types = pack.ids(), pack.types()
         states = []
-        for first, stop in pack.batches(UNEVEN[self._device.type]):
+        for first, stop in pack.batches(UNEVEN[self._device.type] if self._pads else 0.0):
             lengths = np.array(pack.lengths[first:stop])
             real = np.arange(lengths[-1]) < lengths[:, None]  # (windows, longest)
             tokens = slice(pack.starts[first], pack.starts[first] + lengths.sum())
             texts, longest = real.shape
-            room = (rounded_count(texts), rounded_length(longest))
+            room = (rounded_count(texts), rounded_length(longest)) if self._pads else real.shape
             real = np.pad(real, [(0, most - size) for most, size in zip(room, real.shape, strict=True)])
-            padded = np.full(room, self._encoder.config.pad_token_id)
+            padded = np.full(room, self._encoder.config.pad_token_id if self._pads else 0)
             padded[real] = ids[tokens]
             kinds = np.zeros_like(padded)
             kinds[real] = types[tokens]

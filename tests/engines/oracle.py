@@ -12,20 +12,14 @@ import transformers
 
 from bertcli.models.checkpoint import Checkpoint
 from bertcli.records import Window
+from tests.checkpoints import AUTO_CLASSES
 
 torch.set_num_threads(1)  # the models are tiny
-
-CLASSES = {
-    "base": transformers.AutoModel,
-    "label": transformers.AutoModelForSequenceClassification,
-    "tag": transformers.AutoModelForTokenClassification,
-    "fill": transformers.AutoModelForMaskedLM,
-}
 
 
 @cache
 def load(path: Path, kind: str) -> torch.nn.Module:
-    return CLASSES[kind].from_pretrained(path, attn_implementation="eager", dtype=torch.float32).eval()
+    return AUTO_CLASSES[kind].from_pretrained(path, attn_implementation="eager", dtype=torch.float32).eval()
 
 
 def ask(path: Path, kind: str, window: Window) -> transformers.utils.ModelOutput:
