@@ -103,6 +103,7 @@ def build(
 
 # Encoders that only transformers runs, and what their configuration needs to be small.
 FOREIGN: Mapping[str, Mapping[str, Any]] = {
+    "big_bird": {"block_size": 4, "num_random_blocks": 1, "attention_type": "block_sparse"},
     "convbert": {"embedding_size": 32, "head_ratio": 2, "conv_kernel_size": 3},
     "data2vec-text": {},
     "deberta": {

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bertcli.engines import Ask, AttentionWeights, OfAttention, available_cores, depth_of
 from bertcli.engines.device import choose_device, choose_dtype
-from bertcli.engines.loading import load, takes_types
+from bertcli.engines.loading import as_configured, load, takes_types
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Eager:
             types = window.types or [0] * len(window)
             inputs["token_type_ids"] = torch.tensor([list(types)], device=self._where)
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        as_configured(self._encoder)
         with torch.inference_mode():
             return self._encoder(**inputs, output_attentions=True)
 

@@ -10,8 +10,9 @@ several threads can run packs of their own at once.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from bertcli.engines.attention import Attention, arrange
 from bertcli.engines.device import ROUND_ROWS, UNEVEN
 from bertcli.engines.linear import prepack
-from bertcli.engines.loading import load, takes_types
+from bertcli.engines.loading import as_configured, load, takes_types
 from bertcli.engines.rounding import rounded_count, rounded_length
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Foreign:
         self._heads: dict[Kind, Any] = {}
         self._encoder = self._load_encoder()
         prepack(self._encoder)
+        # BigBird is changed by what it runs: no two threads may run it at once
+        self._alone = threading.Lock() if hasattr(self._encoder, "set_attention_type") else nullcontext()
         self._takes_types = takes_types(self._encoder)
 
     def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
@@ -131,9 +134,11 @@ class Foreign:
         if self._takes_types:
             inputs["token_type_ids"] = self._tensor(types)
         partly = depth < self._checkpoint.layers
-        out = self._encoder(input_ids=self._tensor(ids), output_hidden_states=partly, **inputs)
+        with self._alone:
+            as_configured(self._encoder)
+            out = self._encoder(input_ids=self._tensor(ids), output_hidden_states=partly, **inputs)
         states: Tensor = out.hidden_states[depth] if partly else out.last_hidden_state
-        return states
+        return states[:, : ids.shape[1]]  # BigBird's layers fill up the last block
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device)

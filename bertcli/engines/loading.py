@@ -90,6 +90,13 @@ def takes_types(encoder: Any) -> bool:
     return "token_type_ids" in parameters and getattr(encoder.config, "type_vocab_size", 0) > 1
 
 
+def as_configured(encoder: Any) -> None:
+    """Give BigBird the attention of its configuration: at a short text transformers changes the model itself
+    to full attention, for all texts that come after. Does nothing to other encoders."""
+    if hasattr(encoder, "set_attention_type"):
+        encoder.set_attention_type(encoder.config.attention_type)
+
+
 def _load_quietly(
     checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype, attention: str | None
 ) -> Any:

@@ -13,7 +13,7 @@ import torch
 
 from bertcli.engines import Ask, Hidden, MaskLogits, SequenceLogits, TokenLogits
 from bertcli.engines.device import DTYPES
-from bertcli.engines.loading import load_whole
+from bertcli.engines.loading import as_configured, load_whole
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Reference:
         inputs = {"input_ids": torch.tensor([list(window.ids)])}
         if window.types is not None:
             inputs["token_type_ids"] = torch.tensor([list(window.types)])
+        as_configured(self._models[kind].base_model)
         return self._models[kind](**inputs)
 
     def _skill(self, head: Head, window: Window) -> Array:
