@@ -129,7 +129,7 @@ class Family:
     ) -> None:
         self._checkpoint = checkpoint
         self._names = _FAMILY[checkpoint.model_type]
-        self._dtype, self._device, self._int8 = dtype, device, int8
+        self.dtype, self._device, self._int8 = dtype, device, int8
         self._eps = float(checkpoint.config.get("layer_norm_eps", 1e-12))
         prefix = checkpoint.encoder_prefix
         self._words, self._positions = (self._tensor(prefix + table) for table in (_WORDS, _POSITIONS))
@@ -164,7 +164,7 @@ class Family:
 
     def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
         """Hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
-        attention = arrange(pack.lengths, self._checkpoint.attention_heads, self._dtype, self._device)
+        attention = arrange(pack.lengths, self._checkpoint.attention_heads, self.dtype, self._device)
         read = self._numbers(np.array(rows)) if rows else None
         # on a CPU alone: nowhere else has anybody seen whether it is faster
         once = self._device.type == "cpu" and rows is not None and pack.has_one_in_each(rows)
@@ -286,7 +286,7 @@ class Family:
     def _tensor(self, name: str) -> Tensor:
         if name not in self._checkpoint.weights:
             raise lacking(self._checkpoint.name, [name])
-        return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, self._dtype)
+        return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, self.dtype)
 
 
 @dataclass(frozen=True, slots=True)

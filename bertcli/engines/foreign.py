@@ -26,6 +26,7 @@ from bertcli.engines.device import ROUND_ROWS, UNEVEN
 from bertcli.engines.linear import prepack
 from bertcli.engines.loading import as_configured, load, takes_types
 from bertcli.engines.rounding import rounded_count, rounded_length
+from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +50,28 @@ _PADDED = frozenset(
         "squeezebert", "tapas", "xlm-roberta-xl", "xmod",
     ]
 )  # fmt: skip
+# Tokens of a text to try an encoder on. In float16 a GPU transforms what is a power of two long alone.
+_SHORT = 3
+
+
+def open_foreign(
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, or_float32: bool
+) -> Foreign:
+    """The encoder in `dtype`, or in float32 where its code cannot compute in `dtype` and `or_float32` allows:
+    FNet's Fourier transform has no bfloat16, and DeBERTa adds float32 to it.
+
+    Raises EngineError for a checkpoint that transformers cannot load, or that does not compute in `dtype`.
+    """
+    model = Foreign(checkpoint, dtype, device)
+    if dtype == torch.float32 or model.runs():
+        return model
+    wide = Foreign(checkpoint, torch.float32, device)
+    if not wide.runs():  # the dtype is not to blame
+        return model
+    if or_float32:
+        return wide
+    name = str(dtype).removeprefix("torch.")
+    raise EngineError(f"a {checkpoint.model_type} model does not compute in {name}", hint="use float32")
 
 
 class Foreign:
@@ -56,7 +79,7 @@ class Foreign:
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
         self._checkpoint = checkpoint
-        self._dtype, self._device = dtype, device
+        self.dtype, self._device = dtype, device
         self._packs = checkpoint.model_type in _FIRST_POSITION
         self._pads = checkpoint.model_type in _PADDED
         self._heads: dict[Kind, Any] = {}
@@ -70,6 +93,19 @@ class Foreign:
         """Hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
         states = self._encode_packed(pack, depth) if self._packs else self._encode_batches(pack, depth)
         return states if rows is None else states[rows]
+
+    def runs(self) -> bool:
+        """Whether the encoder can compute in its dtype: tried on a short text, but for those that are packed,
+        which all can."""
+        if self._packs:
+            return True
+        ids = np.zeros((1, _SHORT), np.int64)
+        try:
+            with torch.inference_mode():
+                self._run(ids, ids, self._checkpoint.layers, attention_mask=self._tensor(ids + 1))
+        except Exception:  # of any kind, as the code of an architecture may have it
+            return False
+        return True
 
     def head(self, kind: Kind) -> Callable[[Tensor], Tensor]:
         """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits; those of a label
@@ -93,14 +129,14 @@ class Foreign:
 
     def _load(self, kind: Kind | None) -> tuple[Any, Any]:
         attention = _ATTENTION if self._packs else None
-        return load(self._checkpoint, kind, self._dtype, self._device, attention)
+        return load(self._checkpoint, kind, self.dtype, self._device, attention)
 
     def _encode_packed(self, pack: Pack, depth: int) -> Tensor:
         spare = (0, -pack.tokens % ROUND_ROWS[self._device.type])
         first = _FIRST_POSITION[self._checkpoint.model_type](self._encoder.config)
         positions = np.pad(pack.positions() + first, spare, constant_values=first)
         heads = self._checkpoint.attention_heads
-        with _running(arrange(pack.lengths, heads, self._dtype, self._device)):
+        with _running(arrange(pack.lengths, heads, self.dtype, self._device)):
             states = self._run(
                 np.pad(pack.ids(), spare)[None],
                 np.pad(pack.types(), spare)[None],

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """An encoder and its heads: `family.Family`, or `foreign.Foreign` for all that it does not know."""
 
+    dtype: torch.dtype
+
     def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor: ...
 
     def head(self, kind: Kind) -> Callable[[Tensor], Tensor]: ...
@@ -58,15 +60,15 @@ class Packed:
         where = choose_device(device)
         number_format = choose_dtype(dtype, where)
         self.device = str(where)
-        self.dtype = "int8" if dtype == "int8" else str(number_format).removeprefix("torch.")
         self._on_cpu = where.type == "cpu"
         self.workers = (threads or available_cores()) if self._on_cpu else 1
         self.pack_tokens = pack_tokens or PACK_TOKENS[where.type]
         keep_freed_memory()
-        self._model = _open(checkpoint, number_format, where, int8=dtype == "int8")
+        self._model = _open(checkpoint, number_format, where, dtype)
+        self.dtype = "int8" if dtype == "int8" else str(self._model.dtype).removeprefix("torch.")
         # oneDNN adds up a row's products in one order, however many rows there are; others may not
         self.steady = isinstance(self._model, Family) and onednn_takes(number_format, where)
-        self._readout = Readout(checkpoint, number_format, where, self._model.head)
+        self._readout = Readout(checkpoint, self._model.dtype, where, self._model.head)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         """Answer `ask` for each window, in order. May be called from several threads at once."""
@@ -103,14 +105,15 @@ class Packed:
         return answers
 
 
-def _open(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, int8: bool) -> Model:
+def _open(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, asked: str) -> Model:
+    """The model in `dtype`, which was chosen for the dtype a user `asked` for."""
     if Family.supports(checkpoint):
-        return Family(checkpoint, dtype, device, int8=int8)
-    if int8:
+        return Family(checkpoint, dtype, device, int8=asked == "int8")
+    if asked == "int8":
         raise EngineError(
             f"int8 is for BERT and its family, and {checkpoint.name} is a {checkpoint.model_type} model",
             hint="use bfloat16 or float32",
         )
-    from bertcli.engines.foreign import Foreign  # brings transformers, which takes longer than torch
+    from bertcli.engines.foreign import open_foreign  # brings transformers, which takes longer than torch
 
-    return Foreign(checkpoint, dtype, device)
+    return open_foreign(checkpoint, dtype, device, or_float32=asked == "auto")

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bertcli import cli
-from bertcli.engines import Hidden, SequenceLogits
+from bertcli.engines import Hidden, SequenceLogits, device
 from bertcli.engines.foreign import _PADDED, Foreign
 from bertcli.engines.packed import Packed
+from bertcli.errors import EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from tests.checkpoints import FAMILIES, FOREIGN
 from tests.conftest import Make
@@ -18,12 +19,13 @@ from tests.engines import oracle
 from tests.engines.windows import make_windows
 
 TOLERANCE = 1e-4
+FLOAT32_ALONE = ("deberta", "fnet")
 MIXING = ("convbert", "fnet")  # neighbouring positions, by convolution or Fourier transform
 
 
-def make_engine(path: Path) -> tuple[Packed, Checkpoint]:
+def make_engine(path: Path, dtype: str = "float32") -> tuple[Packed, Checkpoint]:
     checkpoint = open_checkpoint(path)
-    engine = Packed(checkpoint, device="cpu", dtype="float32")
+    engine = Packed(checkpoint, device="cpu", dtype=dtype)
     assert type(engine._model) is Foreign
     return engine, checkpoint
 
@@ -83,3 +85,33 @@ def test_bigbird_is_sparse_whatever_ran_before(checkpoints: Make) -> None:
 def test_a_bigbird_is_proved_right(checkpoints: Make, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["models", "check", str(checkpoints("big_bird")), "--deep", "--device", "cpu"]) == 0
     assert "proved" in capsys.readouterr().out
+
+
+@pytest.fixture
+def native_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device whose dtype is bfloat16 unless it is told otherwise."""
+    monkeypatch.setattr(device, "_multiplies_bfloat16", lambda device: True)
+
+
+@pytest.mark.usefixtures("native_bfloat16")
+@pytest.mark.parametrize("model_type", FLOAT32_ALONE)
+def test_what_cannot_compute_in_bfloat16_is_run_in_float32(checkpoints: Make, model_type: str) -> None:
+    path = checkpoints(model_type)
+    engine, checkpoint = make_engine(path, "auto")
+    assert engine.dtype == "float32"
+    windows = make_windows(checkpoint)
+    expected = [oracle.hidden(path, "base", window) for window in windows]
+    assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE
+    assert cli.main(["models", "check", str(path), "--deep", "--device", "cpu"]) == 0
+
+
+@pytest.mark.parametrize("model_type", FLOAT32_ALONE)
+def test_bfloat16_asked_of_what_cannot_is_refused(checkpoints: Make, model_type: str) -> None:
+    with pytest.raises(EngineError, match=f"a {model_type} model does not compute in bfloat16"):
+        make_engine(checkpoints(model_type), "bfloat16")
+
+
+@pytest.mark.usefixtures("native_bfloat16")
+def test_what_can_compute_in_bfloat16_does(checkpoints: Make) -> None:
+    assert make_engine(checkpoints("mpnet"), "auto")[0].dtype == "bfloat16"
+    assert make_engine(checkpoints("convbert"), "auto")[0].dtype == "bfloat16"
