@@ -262,13 +262,13 @@ class Family:
         )
 
     def _projection(self) -> Head:
-        """Onto the vocabulary: by the word embeddings themselves where config.json ties them."""
-        own = self._checkpoint.decoder_weight or ""
-        layer = own.removesuffix(".weight")
+        """Onto the vocabulary: by the head's own weight, or by the word embeddings themselves."""
+        layer = (self._checkpoint.decoder_weight or "").removesuffix(".weight")
         biases = (f"{layer}.bias", f"{layer.rpartition('.')[0]}.bias")
         bias = self._tensor(next((name for name in biases if name in self._checkpoint.weights), biases[0]))
-        tied = self._checkpoint.config.get("tie_word_embeddings", True)
-        onto: Head = linear(self._words if tied else self._tensor(own), bias)
+        name = self._checkpoint.projection
+        tied = name == self._checkpoint.word_embeddings
+        onto: Head = linear(self._words if tied else self._tensor(name), bias)
         return onto
 
     def _product(self, name: str, activation: str | None = None, *, int8: bool = False) -> Any:

@@ -194,12 +194,9 @@ class Instant:
         name = "cls.predictions."
         x = self._activation(self._linear(name + "transform.dense", states))
         x = self._normalise(name + "transform.LayerNorm", x)
-        decoder = name + "decoder"
-        if self._checkpoint.config.get("tie_word_embeddings", True):
-            decoder = f"{self._prefix}embeddings.word_embeddings"
         own = name + "decoder.bias" in self._checkpoint.weights
         bias = self._read(name + ("decoder.bias" if own else "bias"))
-        return self._product(x, decoder + ".weight") + bias
+        return self._product(x, self._checkpoint.projection) + bias
 
     # The weights
 

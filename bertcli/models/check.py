@@ -299,8 +299,8 @@ def _looked_at(checkpoint: Checkpoint, name: str) -> tuple[bool, bool]:
 
 
 def _untied(checkpoint: Checkpoint) -> Iterator[Finding]:
-    """A projection onto the vocabulary that is stored, differs from the word embeddings, and is not used:
-    config.json ties the two."""
+    """A projection onto the vocabulary that differs from the word embeddings though config.json ties the two:
+    one of them says something wrong of the model."""
     weights, name = checkpoint.weights, checkpoint.decoder_weight
     words = checkpoint.word_embeddings
     if name is None or name not in weights or words not in weights:
@@ -308,8 +308,8 @@ def _untied(checkpoint: Checkpoint) -> Iterator[Finding]:
     if checkpoint.config.get("tie_word_embeddings") is False or shapes.unreadable(weights):
         return
     if not np.array_equal(weights.read(name), weights.read(words)):
-        message = f"{name} differs from the word embeddings, which are used in its place"
-        yield _warn(message, 'set "tie_word_embeddings": false in config.json if the model was trained so')
+        message = f"{name} is used, which differs from the word embeddings that config.json ties it to"
+        yield _warn(message, "remove it from the file if the model was trained with the two as one")
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Iterator[Finding]:

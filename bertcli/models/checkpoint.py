@@ -118,6 +118,15 @@ class Checkpoint:
         """The name of the masked-LM head's projection onto the vocabulary; it need not be in the file."""
         return decoder_weight(self.config)
 
+    @property
+    def projection(self) -> str:
+        """The name of what projects onto the vocabulary: the masked-LM head's own weight, or the word
+        embeddings where the file holds none and config.json ties the two. One that is there is used, tied or
+        not, as in transformers: where the two were one in training, they hold the same numbers."""
+        own = self.decoder_weight or ""
+        tied = self.config.get("tie_word_embeddings", True) and own not in self.weights
+        return self.word_embeddings if tied else own
+
     def parameters(self) -> int:
         """The number of trained numbers in the file."""
         floats = (name for name in self.weights.names if self.weights.dtype(name) in FLOATS)

@@ -70,6 +70,16 @@ def test_fill_head(checkpoints: Make, tied: bool) -> None:
     assert oracle.difference(answers, expected) < TOLERANCE
 
 
+def test_a_projection_of_its_own_is_used_though_the_configuration_ties_it(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert", "fill", tie_word_embeddings=False)
+    edit_json(path / "config.json", tie_word_embeddings=True)
+    checkpoint = open_checkpoint(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.logits(path, "fill", window)[list(window.masks)] for window in windows]
+    answers = Instant(checkpoint).forward(windows, MaskLogits(checkpoint.head("fill")))
+    assert oracle.difference(answers, expected) < TOLERANCE
+
+
 def test_named_heads(checkpoints: Make) -> None:
     path = checkpoints("skills")
     checkpoint = open_checkpoint(path)

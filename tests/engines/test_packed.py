@@ -20,7 +20,7 @@ from bertcli.engines.packed import Packed
 from bertcli.engines.rounding import rounded_length
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
-from tests.checkpoints import FAMILIES
+from tests.checkpoints import FAMILIES, edit_json
 from tests.conftest import Make
 from tests.engines import oracle
 from tests.engines.windows import make_windows
@@ -138,6 +138,19 @@ def test_what_is_padded_is_not_steady(checkpoints: Make) -> None:
 @pytest.mark.parametrize("family", OF_THE_FAMILY)
 def test_a_projection_of_its_own(checkpoints: Make, family: str) -> None:
     path = checkpoints(family, "fill", tie_word_embeddings=False)
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.logits(path, "fill", window)[list(window.masks)] for window in windows]
+    answers = engine.forward(windows, MaskLogits(checkpoint.head("fill")))
+    assert oracle.difference(answers, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_projection_of_its_own_is_used_though_the_configuration_ties_it(
+    checkpoint_copy: Make, family: str
+) -> None:
+    path = checkpoint_copy(family, "fill", tie_word_embeddings=False)
+    edit_json(path / "config.json", tie_word_embeddings=True)
     engine, checkpoint = make_engine(path)
     windows = make_windows(checkpoint)
     expected = [oracle.logits(path, "fill", window)[list(window.masks)] for window in windows]

@@ -226,7 +226,7 @@ def test_weights_that_are_not_numbers_are_named(number: float, checkpoint_copy: 
     assert quick_check(open_checkpoint(path), "label") == []
 
 
-def test_a_projection_that_is_stored_and_not_used_is_a_warning(checkpoint_copy: Make) -> None:
+def test_a_projection_that_is_not_what_it_is_tied_to_is_a_warning(checkpoint_copy: Make) -> None:
     path = checkpoint_copy("bert", "fill")
     name = "cls.predictions.decoder.weight"
     _weights(lambda w: w.update({name: w["bert.embeddings.word_embeddings.weight"] + 1}))(path)
