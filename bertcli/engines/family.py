@@ -45,7 +45,8 @@ class Names:
     """Where an architecture keeps its parts: `layer` with the layer's number, the others inside a layer; `up`
     and `down` are the feed-forward. The heads are steps in their order: a layer's name, and behind a colon
     the activation that follows it (`act` is the encoder's own) or `norm` for a layer norm. `first_position`
-    tells where a text's first token stands in the table of positions."""
+    tells where a text's first token stands in the table of positions. `heeds_eps`: whether config.json has a
+    say in what keeps layer norms from dividing by 0."""
 
     label: tuple[str, ...]
     fill: tuple[str, ...]
@@ -62,6 +63,7 @@ class Names:
     projects: bool = False  # always, also where the widths are equal
     activation: str = "hidden_act"
     default_activation: str = "gelu"
+    heeds_eps: bool = True
     first_position: Callable[[Mapping[str, Any]], int] = lambda config: 0
 
 
@@ -94,6 +96,7 @@ _FAMILY: Mapping[str, Names] = {
         down="ffn.lin2",
         norm="output_layer_norm",
         activation="activation",
+        heeds_eps=False,
     ),
     "albert": Names(
         label=("{encoder}pooler:tanh", "classifier"),
@@ -130,7 +133,8 @@ class Family:
         self._checkpoint = checkpoint
         self._names = _FAMILY[checkpoint.model_type]
         self.dtype, self._device, self._int8 = dtype, device, int8
-        self._eps = float(checkpoint.config.get("layer_norm_eps", 1e-12))
+        own = checkpoint.config if self._names.heeds_eps else {}
+        self._eps = float(own.get("layer_norm_eps", 1e-12))
         prefix = checkpoint.encoder_prefix
         self._words, self._positions = (self._tensor(prefix + table) for table in (_WORDS, _POSITIONS))
         self._types = self._tensor(prefix + _TYPES) if prefix + _TYPES in checkpoint.weights else None

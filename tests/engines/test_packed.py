@@ -74,6 +74,16 @@ def test_activations(checkpoints: Make, activation: str) -> None:
     assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE
 
 
+@pytest.mark.parametrize("family", OF_THE_FAMILY)
+def test_layer_norms_heed_the_configuration_where_transformers_does(checkpoints: Make, family: str) -> None:
+    path = checkpoints(family, "fill", layer_norm_eps=0.1)
+    engine, checkpoint = make_engine(path)
+    windows = make_windows(checkpoint)
+    expected = [oracle.logits(path, "fill", window)[list(window.masks)] for window in windows]
+    answers = engine.forward(windows, MaskLogits(checkpoint.head("fill")))
+    assert oracle.difference(answers, expected) < TOLERANCE
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_label_heads(checkpoints: Make, family: str) -> None:
     path = checkpoints(family, "label", labels=("a", "b", "c"))
