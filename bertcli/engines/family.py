@@ -2,14 +2,14 @@
 take longer than torch itself.
 
 BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA, DistilBERT and ALBERT share one encoder (attention, add, normalise,
-feed-forward, add, normalise) under different names; the tables below hold the names and what little else
+feed-forward, add, normalise) under different names; the table of `names` holds them and what little else
 differs. Many small steps run as few large ones: query, key and value are one matrix product, and on CPU the
 additions and GELU happen inside oneDNN's products. A layer sees a pack as one long sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,17 @@ from bertcli.engines import lacking
 from bertcli.engines.attention import arrange, attend_once
 from bertcli.engines.device import ROUND_ROWS
 from bertcli.engines.linear import ACTIVATIONS, linear
+from bertcli.engines.names import (
+    EMBEDDING_NORM,
+    FAMILY,
+    POSITIONS,
+    TYPES,
+    WORDS,
+    Names,
+    encoder_shapes,
+    groups,
+    layer_places,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,92 +46,6 @@ if TYPE_CHECKING:
     Head = Callable[[Tensor], Tensor]
 
 
-def _or(number: int | None, default: int) -> int:
-    """transformers' own default for a number that config.json leaves out or calls null."""
-    return default if number is None else number
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Where an architecture keeps its parts: `layer` with the layer's number, the others inside a layer; `up`
-    and `down` are the feed-forward. The heads are steps in their order: a layer's name, and behind a colon
-    the activation that follows it (`act` is the encoder's own) or `norm` for a layer norm. `first_position`
-    tells where a text's first token stands in the table of positions. `heeds_eps`: whether config.json has a
-    say in what keeps layer norms from dividing by 0."""
-
-    label: tuple[str, ...]
-    fill: tuple[str, ...]
-    layer: str = "encoder.layer.{}."
-    query: str = "attention.self.query"
-    key: str = "attention.self.key"
-    value: str = "attention.self.value"
-    out: str = "attention.output.dense"
-    attention_norm: str = "attention.output.LayerNorm"
-    up: str = "intermediate.dense"
-    down: str = "output.dense"
-    norm: str = "output.LayerNorm"
-    into: str = "embeddings_project"  # from the embeddings' width to the encoder's, where they differ
-    projects: bool = False  # always, also where the widths are equal
-    activation: str = "hidden_act"
-    default_activation: str = "gelu"
-    heeds_eps: bool = True
-    first_position: Callable[[Mapping[str, Any]], int] = lambda config: 0
-
-
-_BERT = Names(
-    label=("{encoder}pooler.dense:tanh", "classifier"),
-    fill=("cls.predictions.transform.dense:act", "cls.predictions.transform.LayerNorm:norm"),
-)
-_ROBERTA = Names(
-    label=("classifier.dense:tanh", "classifier.out_proj"),
-    fill=("lm_head.dense:gelu", "lm_head.layer_norm:norm"),
-    first_position=lambda config: _or(config.get("pad_token_id"), 1) + 1,  # behind the padding's own
-)
-_FAMILY: Mapping[str, Names] = {
-    "bert": _BERT,
-    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), _ROBERTA),
-    "electra": Names(
-        label=("classifier.dense:gelu", "classifier.out_proj"),
-        fill=("generator_predictions.dense:gelu", "generator_predictions.LayerNorm:norm"),
-    ),
-    "distilbert": Names(
-        label=("pre_classifier:relu", "classifier"),
-        fill=("vocab_transform:act", "vocab_layer_norm:norm"),
-        layer="transformer.layer.{}.",
-        query="attention.q_lin",
-        key="attention.k_lin",
-        value="attention.v_lin",
-        out="attention.out_lin",
-        attention_norm="sa_layer_norm",
-        up="ffn.lin1",
-        down="ffn.lin2",
-        norm="output_layer_norm",
-        activation="activation",
-        heeds_eps=False,
-    ),
-    "albert": Names(
-        label=("{encoder}pooler:tanh", "classifier"),
-        fill=("predictions.dense:act", "predictions.LayerNorm:norm"),
-        layer="encoder.albert_layer_groups.{}.albert_layers.0.",
-        query="attention.query",
-        key="attention.key",
-        value="attention.value",
-        out="attention.dense",
-        attention_norm="attention.LayerNorm",
-        up="ffn",
-        down="ffn_output",
-        norm="full_layer_layer_norm",
-        into="encoder.embedding_hidden_mapping_in",
-        projects=True,
-        default_activation="gelu_new",
-    ),
-}
-_WORDS = "embeddings.word_embeddings.weight"
-_POSITIONS = "embeddings.position_embeddings.weight"
-_TYPES = "embeddings.token_type_embeddings.weight"
-_EMBEDDING_NORM = "embeddings.LayerNorm"
-
-
 class Family:
     """An encoder of the BERT family and its heads, for checkpoints that it `supports`.
 
@@ -131,17 +56,17 @@ class Family:
         self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, int8: bool = False
     ) -> None:
         self._checkpoint = checkpoint
-        self._names = _FAMILY[checkpoint.model_type]
+        self._names = FAMILY[checkpoint.model_type]
         self.dtype, self._device, self._int8 = dtype, device, int8
         own = checkpoint.config if self._names.heeds_eps else {}
         self._eps = float(own.get("layer_norm_eps", 1e-12))
         prefix = checkpoint.encoder_prefix
-        self._words, self._positions = (self._tensor(prefix + table) for table in (_WORDS, _POSITIONS))
-        self._types = self._tensor(prefix + _TYPES) if prefix + _TYPES in checkpoint.weights else None
-        self._embedding_norm = self._norm(prefix + _EMBEDDING_NORM)
+        self._words, self._positions = (self._tensor(prefix + table) for table in (WORDS, POSITIONS))
+        self._types = self._tensor(prefix + TYPES) if prefix + TYPES in checkpoint.weights else None
+        self._embedding_norm = self._norm(prefix + EMBEDDING_NORM)
         into = prefix + self._names.into
         self._into = self._product(into) if f"{into}.weight" in checkpoint.weights else None
-        self._places = list(_layer_places(checkpoint, self._names))
+        self._places = list(layer_places(checkpoint, self._names))
         layers = {place: self._layer(place) for place in set(self._places)}  # ALBERT's share weights
         self._layers = [layers[place] for place in self._places]
         self._once_read: dict[int, OnceRead] = {}
@@ -149,7 +74,7 @@ class Family:
     @staticmethod
     def supports(checkpoint: Checkpoint) -> bool:
         """Whether the checkpoint is of the family in every respect, with all weights of its encoder."""
-        names, config, weights = _FAMILY.get(checkpoint.model_type), checkpoint.config, checkpoint.weights
+        names, config, weights = FAMILY.get(checkpoint.model_type), checkpoint.config, checkpoint.weights
         return (
             names is not None
             and not weights.faults
@@ -157,12 +82,12 @@ class Family:
             and not config.get("add_cross_attention")
             and config.get("position_embedding_type", "absolute") == "absolute"
             and config.get("inner_group_num", 1) == 1
-            and _groups(checkpoint) in range(1, checkpoint.layers + 1)
+            and groups(checkpoint) in range(1, checkpoint.layers + 1)
             and checkpoint.hidden_size % checkpoint.attention_heads == 0
             and isinstance(config.get("layer_norm_eps", 0.0), int | float)
             and _activation(config, names) in ACTIVATIONS
             and all(
-                name in weights and weights.shape(name) == shape for name, shape in _needed(checkpoint, names)
+                name in weights and weights.shape(name) == shape for name, shape in encoder_shapes(checkpoint)
             )
         )
 
@@ -340,49 +265,3 @@ class OnceRead:
 
 def _activation(config: Mapping[str, Any], names: Names) -> str:
     return str(config.get(names.activation, names.default_activation))
-
-
-def _groups(checkpoint: Checkpoint) -> int:
-    """How many sets of weights there are: ALBERT's layers are cut into groups that share one, the others have
-    one each."""
-    if checkpoint.model_type == "albert":
-        return _or(checkpoint.config.get("num_hidden_groups"), 1)
-    return checkpoint.layers
-
-
-def _layer_places(checkpoint: Checkpoint, names: Names) -> Iterator[str]:
-    """What stands before the names of each layer's weights, in the order they run."""
-    layers = checkpoint.layers
-    for number in range(layers):
-        group = int(number / (layers / _groups(checkpoint)))
-        yield checkpoint.encoder_prefix + names.layer.format(group)
-
-
-def _needed(checkpoint: Checkpoint, names: Names) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of the encoder's weights."""
-    prefix, hidden = checkpoint.encoder_prefix, checkpoint.hidden_size
-    config, weights = checkpoint.config, checkpoint.weights
-    rows = {table: weights.row_count(prefix + table) or 0 for table in (_WORDS, _POSITIONS)}
-    words = prefix + _WORDS
-    width = weights.shape(words)[-1] if words in weights and weights.shape(words) else hidden
-    for table, count in rows.items():
-        yield prefix + table, (count, width)
-    for part in ("weight", "bias"):
-        yield f"{prefix}{_EMBEDDING_NORM}.{part}", (width,)
-    if names.projects or width != hidden:
-        yield f"{prefix}{names.into}.weight", (hidden, width)
-        yield f"{prefix}{names.into}.bias", (hidden,)
-    inner = config.get("intermediate_size", config.get("hidden_dim", 4 * hidden))
-    square, vector = (hidden, hidden), (hidden,)
-    for group in range(_groups(checkpoint)):
-        place = prefix + names.layer.format(group)
-        for name in (names.query, names.key, names.value, names.out):
-            yield f"{place}{name}.weight", square
-            yield f"{place}{name}.bias", vector
-        for name in (names.attention_norm, names.norm):
-            yield f"{place}{name}.weight", vector
-            yield f"{place}{name}.bias", vector
-        yield f"{place}{names.up}.weight", (inner, hidden)
-        yield f"{place}{names.up}.bias", (inner,)
-        yield f"{place}{names.down}.weight", (hidden, inner)
-        yield f"{place}{names.down}.bias", vector

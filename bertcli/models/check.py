@@ -193,6 +193,8 @@ def _head(checkpoint: Checkpoint, kind: Kind, head: Head | None) -> Iterator[Fin
         held = f"the file lacks {', '.join(head.missing[:2])}{' and more' if len(head.missing) > 2 else ''}"
         message = f"the {head.name} head of {checkpoint.name} was never trained: {held}"
         yield _refuse(message, "its answers would be random: use a model fine-tuned for this task")
+    for contradiction in shapes.head_contradictions(checkpoint, head):
+        yield _refuse(f"{checkpoint.name}: {contradiction}", _CONFIG)
     if kind == "answer":
         yield from _ends(checkpoint, head)
     elif head.labels:
@@ -215,9 +217,9 @@ def _labels(checkpoint: Checkpoint, head: Head) -> Iterator[Finding]:
         declared = config.get("problem_type")
         if declared is not None and declared not in PROBLEM_TYPES:
             yield _refuse(f"problem_type is {declared!r}", f"config.json knows {', '.join(PROBLEM_TYPES)}")
-    shape = weights.shape(head.outputs) if head.outputs and head.outputs in weights else None
-    expected = (len(head.labels), checkpoint.hidden_size)
-    if shape is not None and shape != expected:
+    shape = weights.shape(head.outputs) if head.outputs and head.outputs in weights else ()
+    expected = (len(head.labels), *shape[1:])
+    if shape and shape != expected:
         message = (
             f"{head.outputs} is {shapes.spelled(shape)}, config.json makes it {shapes.spelled(expected)}"
         )

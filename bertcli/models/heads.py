@@ -138,6 +138,15 @@ def decoder_weight(config: Mapping[str, Any]) -> str | None:
     return _DECODER.get(str(config.get("model_type")))
 
 
+def needed(head: Head, config: Mapping[str, Any], encoder_prefix: str) -> list[str]:
+    """Names of the tensors a head is made of, `a|b` for either of two; none where the architecture is not
+    known here. A named head's dense layer may be missing."""
+    if not head.skill:
+        return list(_needs(head.kind, config, encoder_prefix))
+    layers = (f"heads.{head.name}.dense", f"heads.{head.name}.classifier")
+    return [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
+
+
 def problem_type(declared: Any, outputs: int) -> ProblemType:
     """What a label head's numbers mean: as declared, else one output is a regression, several are classes."""
     if declared in PROBLEM_TYPES:

@@ -6,8 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from bertcli.engines.names import encoder_shapes
 from bertcli.models.checkpoint import Checkpoint
 from bertcli.models.floats import FLOATS
+from bertcli.models.heads import Head, needed
 from bertcli.models.weights import Weights
 
 # One of a stack of equal layers. ALBERT's layers are shared, and its names (`albert_layers.0`) do not match.
@@ -35,11 +37,34 @@ def contradictions(checkpoint: Checkpoint) -> Iterator[str]:
     if checkpoint.hidden_size % checkpoint.attention_heads:
         heads = f"{checkpoint.attention_heads} attention heads"
         yield f"hidden_size {checkpoint.hidden_size} does not divide by {heads}"
-    yield from _unsaid(checkpoint)
-    yield from _tables(checkpoint)
-    yield from _layer_count(checkpoint)
-    yield from _incomplete_layers(checkpoint)
-    yield from _widths(checkpoint)
+    found = [
+        *_unsaid(checkpoint),
+        *_tables(checkpoint),
+        *_layer_count(checkpoint),
+        *_incomplete_layers(checkpoint),
+        *_widths(checkpoint),
+    ]
+    yield from found or _shapes(checkpoint)
+
+
+def head_contradictions(checkpoint: Checkpoint, head: Head) -> Iterator[str]:
+    """Weights of a head that fit neither the encoder nor the head's own outputs, in words."""
+    weights, hidden = checkpoint.weights, checkpoint.hidden_size
+    needs = needed(head, checkpoint.config, checkpoint.encoder_prefix)
+    if head.kind == "fill":
+        last, words = checkpoint.decoder_weight, checkpoint.word_embeddings
+        table = weights.shape(words) if words in weights else ()
+        outputs, width = table if len(table) == 2 else (checkpoint.vocab_size, hidden)
+        needs += [last] if last and last not in needs else []
+    else:
+        last, width = head.outputs, hidden
+        outputs = weights.row_count(last) or len(head.labels)
+    for name in (name for need in needs for name in need.split("|") if name in weights):
+        matrix = f"{name.removesuffix('.bias')}.weight" if name.endswith(".bias") else name
+        whole = (outputs, width) if matrix == last or matrix not in needs else (width, hidden)
+        shape = whole[:1] if name.endswith(".bias") or "norm" in name.lower() else whole
+        if weights.shape(name) != shape:
+            yield f"{name} is {spelled(weights.shape(name))}, where {spelled(shape)} is needed"
 
 
 def _unsaid(checkpoint: Checkpoint) -> Iterator[str]:
@@ -124,6 +149,18 @@ def _widths(checkpoint: Checkpoint) -> Iterator[str]:
         if name.endswith((".weight", ".bias")) and _IN_LAYER.search(name) and not widths.issuperset(shape):
             sizes = f"hidden_size {hidden} and intermediate_size {inner}"
             yield f"{name} is {spelled(shape)}, config.json has {sizes}"
+            return
+
+
+def _shapes(checkpoint: Checkpoint) -> Iterator[str]:
+    """The first weight of an encoder of BERT's family that is not of the shape the engines take it for: NumPy
+    would stretch a single number over all."""
+    for name, shape in encoder_shapes(checkpoint):
+        if name not in checkpoint.weights:
+            return
+        if checkpoint.weights.shape(name) != shape:
+            found = spelled(checkpoint.weights.shape(name))
+            yield f"{name} is {found}, where {spelled(shape)} is needed"
             return
 
 

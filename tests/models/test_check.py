@@ -146,6 +146,41 @@ HARM: dict[str, tuple[str, Edit, str]] = {
 }  # fmt: skip
 
 
+def _reshaped(name: str, shape: tuple[int, ...]) -> Edit:
+    return _weights(lambda w: w.update({name: np.ones(shape, np.float32)}))
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "name", "shape"),
+    [
+        ("bert", "label", "classifier.bias", (1,)),
+        ("bert", "label", "bert.pooler.dense.bias", (1,)),
+        ("bert", "label", "bert.embeddings.LayerNorm.weight", (1,)),
+        ("bert", "label", "bert.embeddings.LayerNorm.bias", (31,)),
+        ("bert", "tag", "bert.encoder.layer.1.output.LayerNorm.bias", (64,)),
+        ("bert", "fill", "cls.predictions.transform.LayerNorm.weight", (1,)),
+        ("bert", "fill", "cls.predictions.bias", (1,)),
+        ("bert", "fill", "cls.predictions.decoder.weight", (1, 32)),
+        ("bert", "answer", "qa_outputs.bias", (1,)),
+        ("skills", "base", "heads.sentiment.dense.bias", (1,)),
+        ("skills", "base", "heads.topics.classifier.bias", (1,)),
+        ("roberta", "label", "classifier.dense.bias", (1,)),
+        ("distilbert", "label", "pre_classifier.bias", (1,)),
+        ("electra", "fill", "generator_predictions.dense.bias", (1,)),
+        ("albert", "fill", "predictions.LayerNorm.bias", (32,)),
+        ("modernbert", "fill", "decoder.bias", (1,)),
+    ],
+)
+def test_a_weight_of_another_shape_is_refused(
+    family: str, kind: str, name: str, shape: tuple[int, ...], checkpoint_copy: Make
+) -> None:
+    """NumPy and torch would stretch a single number over all."""
+    path = checkpoint_copy(family, kind)
+    _reshaped(name, shape)(path)
+    (message,) = _refusals(full_check(open_checkpoint(path)))
+    assert f"{name} is {' by '.join(map(str, shape))}, where " in message
+
+
 @pytest.mark.parametrize("harm", HARM)
 def test_harm_is_refused_before_a_run(harm: str, checkpoint_copy: Make) -> None:
     kind, edit, words = HARM[harm]
