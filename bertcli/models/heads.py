@@ -196,6 +196,8 @@ def _needs(kind: Kind, config: Mapping[str, Any], prefix: str) -> Iterator[str]:
         )
     elif kind == "fill" and config.get("tie_word_embeddings") is False and needs:
         yield _DECODER[model_type]
+    if config.get("decoder_bias") is False:  # ModernBERT's own setting
+        needs = tuple(need for need in needs if need != "decoder.bias")
     for need in needs:
         need = need.format(encoder=prefix)
         if need.endswith((".weight", ".bias")):
@@ -209,9 +211,11 @@ def _held(need: str, weights: Weights) -> bool:
 
 
 def _fill_is_there(config: Mapping[str, Any], weights: Weights, prefix: str) -> bool:
-    """Whether the file holds a whole masked-LM head that config.json does not mention."""
-    needs = list(_needs("fill", config, prefix))
-    return bool(needs) and all(_held(need, weights) for need in needs)
+    """Whether the file holds a whole masked-LM head that config.json does not mention. Without a bias and a
+    projection of its own, ModernBERT's has no weight that its label head has not."""
+    needs = set(_needs("fill", config, prefix))
+    own = needs - set(_needs("label", config, prefix))
+    return bool(own) and all(_held(need, weights) for need in needs)
 
 
 def _labels(config: Mapping[str, Any], rows: int | None) -> tuple[tuple[str, ...], bool]:

@@ -19,6 +19,7 @@ from bertcli.engines.foreign import Foreign
 from bertcli.engines.packed import Packed
 from bertcli.engines.rounding import rounded_length
 from bertcli.errors import EngineError
+from bertcli.models.check import quick_check
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from tests.checkpoints import FAMILIES, edit_json
 from tests.conftest import Make
@@ -143,6 +144,17 @@ def test_company_changes_no_bit(checkpoints: Make, family: str, dtype: str) -> N
 
 def test_what_is_padded_is_not_steady(checkpoints: Make) -> None:
     assert not Packed(open_checkpoint(checkpoints("mpnet"))).steady
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_fill_head_without_a_bias(checkpoints: Make, tied: bool) -> None:
+    path = checkpoints("modernbert", "fill", decoder_bias=False, tie_word_embeddings=tied)
+    engine, checkpoint = make_engine(path)
+    assert quick_check(checkpoint, "fill") == []
+    windows = make_windows(checkpoint)
+    expected = [oracle.logits(path, "fill", window)[list(window.masks)] for window in windows]
+    answers = engine.forward(windows, MaskLogits(checkpoint.head("fill")))
+    assert oracle.difference(answers, expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("family", OF_THE_FAMILY)

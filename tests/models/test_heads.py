@@ -73,6 +73,11 @@ def test_an_electra_discriminator_fills_no_masks(checkpoint_copy: Make) -> None:
     assert open_checkpoint(path).heads == {}
 
 
+def test_a_label_head_is_no_fill_head_that_has_no_bias(checkpoints: Make) -> None:
+    path = checkpoints("modernbert", "label", decoder_bias=False)
+    assert list(open_checkpoint(path).heads) == ["label"]
+
+
 def test_an_untied_projection_is_needed(checkpoint_copy: Make) -> None:
     path = checkpoint_copy("bert", "fill", tie_word_embeddings=False)
     assert open_checkpoint(path).heads["fill"].missing == ()
