@@ -132,7 +132,8 @@ def _run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        for line in error.format_message().splitlines():
+            console.say(line)
         return error.exit_code
     except BrokenPipeError:  # the reader has what it wanted
         return 0
@@ -140,7 +141,7 @@ def _run(arguments: Sequence[str]) -> int:
         if interrupts.seen():
             return INTERRUPTED
         if ctx is not None and ctx.meta.get(DEBUG):
-            _show_traceback(error)
+            console.trace(error)
         problem = explained(error)
         console.error(problem)
         return problem.exit_code
@@ -150,12 +151,6 @@ def _complete(instruction: str) -> int:
     from click.shell_completion import shell_complete
 
     return shell_complete(cli, {}, "bertcli", VARIABLE, instruction)
-
-
-def _show_traceback(error: Exception) -> None:
-    import traceback
-
-    traceback.print_exception(error)
 
 
 def _leave_stdout() -> None:

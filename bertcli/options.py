@@ -264,7 +264,7 @@ def output_options(callback: F) -> F:
 
 
 def late_output_options(callback: F) -> F:
-    """The same for results that come when all is read: there is never a part to go on with."""
+    """The same for results that come when all is read: there is never a part to resume."""
     bundle = Bundle("outputs", "Output", OutputOptions)
     return _stack(
         callback,

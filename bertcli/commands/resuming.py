@@ -1,4 +1,4 @@
-"""How a run with `-o FILE` is kept, and how an interrupted one is gone on with.
+"""How a run with `-o FILE` is kept, and how an interrupted one is resumed.
 
 What a run depends on (its facts) and how far it has come stand in the journal beside its output. Going on
 means to skip the records that are answered, and to begin behind them with the block that would have come
@@ -43,7 +43,7 @@ def keeps_journal(outputs: OutputOptions) -> bool:
     if outputs.resume and not lasting:
         raise UsageError("--resume goes on with a file, and there is none", hint="name it by -o FILE")
     if outputs.resume and (form := choose_form(outputs, Terminal())[0]) in FOR_PERSONS:
-        raise UsageError(f"--resume: {form} cannot be gone on with", hint="write .jsonl, or another form")
+        raise UsageError(f"--resume: {form} cannot be resumed", hint="write .jsonl, or another form")
     return lasting
 
 
@@ -60,14 +60,14 @@ def is_finished(outputs: OutputOptions, inputs: InputOptions) -> bool:
             raise OutputError(
                 f"is complete, but {console.visible(file)} has changed since", where=path, hint=BEGIN_ANEW
             )
-    console.say(f"{path} is complete: there is nothing to go on with")
+    console.say(f"{path} is complete: there is nothing to resume")
     return True
 
 
 class Ledger:
     """What a run keeps of how far it has come; nothing, without a file to go on with.
 
-    `point` is where an interrupted run is gone on with, None for a run that begins. Opening it takes the lock
+    `point` is where an interrupted run is resumed, None for a run that begins. Opening it takes the lock
     on the output. Raises OutputError when another run has it, and when what the interrupted run depended on
     has changed.
     """
@@ -180,7 +180,7 @@ class Ledger:
         return self._journal.begun
 
     def _find_point(self, journal: Journal) -> Point | None:
-        """Where to go on; None when there is nothing to go on with."""
+        """Where to go on; None when there is nothing to resume."""
         path = self._outputs.path
         assert path is not None
         part = part_of(path)
@@ -202,7 +202,7 @@ class Ledger:
 
     def _refused(self, found: list[str]) -> OutputError:
         return OutputError(
-            f"cannot be gone on with: {'; '.join(found)}", where=self._outputs.path, hint=BEGIN_ANEW
+            f"cannot be resumed: {'; '.join(found)}", where=self._outputs.path, hint=BEGIN_ANEW
         )
 
 

@@ -19,6 +19,7 @@ from bertcli.console.messages import (
     quiet_libraries,
     release,
     say,
+    trace,
     warn,
 )
 from bertcli.console.progress import StepBar, progress
@@ -38,6 +39,7 @@ __all__ = [
     "release_stdout",
     "say",
     "terminal",
+    "trace",
     "visible",
     "warn",
 ]

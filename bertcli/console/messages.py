@@ -79,6 +79,13 @@ def say(message: str) -> None:
         _print([(message, "")])
 
 
+def trace(problem: Exception) -> None:
+    """Show where an error happened; only with --debug."""
+    import traceback
+
+    traceback.print_exception(problem)
+
+
 def hold(message: str) -> None:
     """Have a plain line shown when the work begins (`release`), and not at all where it is refused before:
     nothing should stand between a command and what is wrong with it."""

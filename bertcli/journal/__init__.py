@@ -1,4 +1,4 @@
-"""What is on disk, and what of it can be gone on with.
+"""What is on disk, and what of it can be resumed.
 
 outputs    files that are written whole or not at all, and the other places results go to
 points     places from which an interrupted run can go on

@@ -3,7 +3,7 @@
 A file is written as `NAME.part`, and takes its name when it is complete. What an interrupted run leaves is a
 `NAME.part` with everything that was finished; when nothing was, there is none. Both names are guarded alike:
 a `NAME` or a `NAME.part` that exists is replaced with `--force` only, so that hours of work are never lost
-to a second try. (An empty `NAME.part` holds no work and is replaced.) A run that is gone on with takes the
+to a second try. (An empty `NAME.part` holds no work and is replaced.) A run that is resumed takes the
 `NAME.part` as far as its journal vouches for it.
 
 Pipes, devices and standard output have no name to take and are written straight through.
@@ -45,7 +45,7 @@ def open_output(
 ) -> Output:
     """Open the place results go to; None and `-` are `stdout`.
 
-    `eager` makes every write visible at once (for a terminal). `mark` is where a file is gone on with. Raises
+    `eager` makes every write visible at once (for a terminal). `mark` is where a file is resumed. Raises
     OutputError for a place that cannot be written or, without `force`, must not be overwritten.
     """
     if path is None or is_stdout(path):
@@ -117,7 +117,7 @@ class Output:
         return self._size
 
     def mark(self) -> Mark:
-        """Where a file could be gone on with: behind the last byte."""
+        """Where a file could be resumed: behind the last byte."""
         return Mark({"size": self._size})
 
     def sync(self) -> None:
@@ -196,7 +196,7 @@ class FileOutput(Output):
         self._size = 0 if mark is None else mark.state["size"]
 
     def written(self) -> Iterator[bytes]:
-        """What is there before anything is written: the part of an interrupted run that is gone on with."""
+        """What is there before anything is written: the part of an interrupted run that is resumed."""
         left = self._size
         try:
             self._file.seek(0)

@@ -79,7 +79,7 @@ class Silent:
 
 
 class LastingSink(Sink, Protocol):
-    """A sink whose file can be gone on with. `mark` is asked for between two blocks: what must be known to go
+    """A sink whose file can be resumed. `mark` is asked for between two blocks: what must be known to go
     on from here, None where that cannot be. Where it ends something (a row group, a block of compressed data)
     to be able to, it does so by the amount of results so far, never by the time: a file does not show whether
     its run was interrupted. `sync` brings everything written so far onto the disk."""

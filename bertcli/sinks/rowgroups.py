@@ -1,4 +1,4 @@
-"""Parquet, a row group at a time: a file that can be gone on with behind each of its groups.
+"""Parquet, a row group at a time: a file that can be resumed behind each of its groups.
 
 A Parquet file is "PAR1", row groups, a footer that says where they are, its length, "PAR1" again. pyarrow
 knows the footer only at its end, and cannot go on with a file. So each group is written as a small file of

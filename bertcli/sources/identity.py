@@ -1,4 +1,4 @@
-"""What inputs can be known by, so that a run is not gone on with over another one.
+"""What inputs can be known by, so that a run is not resumed over another one.
 
 A file is known by its size and by its bytes: by all of them up to 16 MiB, beyond that by samples taken from
 beginning to end. Its name and its date say nothing: a copy that was put back is the same input.

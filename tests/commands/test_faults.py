@@ -1,4 +1,4 @@
-"""What goes wrong around a run: it says so in a line, ends with 1, and can be gone on with."""
+"""What goes wrong around a run: it says so in a line, ends with 1, and can be resumed."""
 
 from __future__ import annotations
 

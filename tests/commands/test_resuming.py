@@ -1,4 +1,4 @@
-"""An interrupted run that is gone on with leaves the bytes of one that was never interrupted."""
+"""An interrupted run that is resumed leaves the bytes of one that was never interrupted."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def test_an_option_that_matters_is_refused_by_name(
     before = Path("out.jsonl.journal").read_text()
     assert run("label", "-o", "out.jsonl", "--resume", *options) == 1
     said = capfd.readouterr().err
-    assert f"out.jsonl: cannot be gone on with: {words}" in said
+    assert f"out.jsonl: cannot be resumed: {words}" in said
     assert "--force without --resume begins anew" in said
     assert Path("out.jsonl.journal").read_text() == before
     assert run("label", "-o", "out.jsonl", "--resume") == 3
@@ -320,17 +320,17 @@ def test_another_model_or_command_or_file_of_labels_is_refused(
     assert run("label", *arguments, "--resume", model=other) == 1
     assert f"the model was {nameless.name}, and is {other.name}" in capfd.readouterr().err
     assert run("embed", "-o", "out.jsonl", "--resume") == 1
-    assert "cannot be gone on with: the command was label, and is embed\n" in capfd.readouterr().err
+    assert "cannot be resumed: the command was label, and is embed\n" in capfd.readouterr().err
 
 
 def test_a_finished_run_is_recognised(
     run: Callable[..., int], texts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("label", "-o", "out.jsonl", "--resume") == 3  # nothing to go on with: a run like any other
+    assert run("label", "-o", "out.jsonl", "--resume") == 3  # nothing to resume: a run like any other
     written = (tmp_path / "out.jsonl").stat()
     capfd.readouterr()
     assert run("label", "-o", "out.jsonl", "--resume") == 0
-    assert capfd.readouterr().err == "out.jsonl is complete: there is nothing to go on with\n"
+    assert capfd.readouterr().err == "out.jsonl is complete: there is nothing to resume\n"
     assert (tmp_path / "out.jsonl").stat() == written
     os.utime(texts, (written.st_mtime + 5, written.st_mtime + 5))
     assert run("label", "-o", "out.jsonl", "--resume") == 1
@@ -439,7 +439,7 @@ def test_a_page_is_not_gone_on_with(
     run: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run("attention", "-o", "a.html", "--resume") == 2
-    assert "--resume: html cannot be gone on with" in capfd.readouterr().err
+    assert "--resume: html cannot be resumed" in capfd.readouterr().err
     assert not left(tmp_path)
 
 

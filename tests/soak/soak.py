@@ -5,7 +5,7 @@
 One run reads a pipe all the time, with pauses, and writes a file; its memory is watched. Beside it job after
 job reads files of all forms and writes files of all forms, each with faults: killed, asked to end, a file
 that may not grow, an input that vanishes, an output directory that is moved away, a rival for the output.
-After its faults the job is gone on with until it is done. Then its output must hold each record of its input
+After its faults the job is resumed until it is done. Then its output must hold each record of its input
 once, in order, and its receipt must add up to them. Ends with exit code 1 at the first that does not.
 """
 
