@@ -129,11 +129,11 @@ class Family:
 
     def _embed(self, pack: Pack) -> Tensor:
         """A token's vector: what it is, in which of two texts, and where it stands in its own."""
-        first = self._names.first_position(self._checkpoint.config)
+        padding = self._names.padding(self._checkpoint.config)
         x = self._words[self._numbers(pack.ids())]
         if self._types is not None:
             x = x + self._types[self._numbers(pack.types())]
-        x = x + self._positions[self._numbers(pack.positions() + first)]
+        x = x + self._positions[self._numbers(pack.positions(padding))]
         x = self._embedding_norm(x)
         return x if self._into is None else self._into(x)
 

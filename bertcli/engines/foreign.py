@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from bertcli.models.heads import Kind
 
 _ATTENTION = "bertcli_packed"
-# Architectures whose attention can be handed a function, and the position of a sequence's first token:
-# RoBERTa and its kin count from behind the padding's own.
-_FIRST_POSITION: Mapping[str, Callable[[Any], int]] = {
-    **dict.fromkeys(("bert", "electra", "distilbert", "albert", "modernbert"), lambda config: 0),
-    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), lambda config: config.pad_token_id + 1),
+# Architectures whose attention can be handed a function, and the token for padding where positions are
+# counted from behind its number.
+_PACKED: Mapping[str, Callable[[Any], int | None]] = {
+    **dict.fromkeys(("bert", "electra", "distilbert", "albert", "modernbert"), lambda config: None),
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), lambda config: config.pad_token_id),
 }
 # Architectures that are padded: all that the attention mask hides is hidden, as the tests hold of each.
 _PADDED = frozenset(
@@ -80,7 +80,7 @@ class Foreign:
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
         self._checkpoint = checkpoint
         self.dtype, self._device = dtype, device
-        self._packs = checkpoint.model_type in _FIRST_POSITION
+        self._packs = checkpoint.model_type in _PACKED
         self._pads = checkpoint.model_type in _PADDED
         self._heads: dict[Kind, Any] = {}
         self._encoder = self._load_encoder()
@@ -133,8 +133,8 @@ class Foreign:
 
     def _encode_packed(self, pack: Pack, depth: int) -> Tensor:
         spare = (0, -pack.tokens % ROUND_ROWS[self._device.type])
-        first = _FIRST_POSITION[self._checkpoint.model_type](self._encoder.config)
-        positions = np.pad(pack.positions() + first, spare, constant_values=first)
+        padding = _PACKED[self._checkpoint.model_type](self._encoder.config)
+        positions = np.pad(pack.positions(padding), spare)
         heads = self._checkpoint.attention_heads
         with _running(arrange(pack.lengths, heads, self.dtype, self._device)):
             states = self._run(

@@ -21,9 +21,9 @@ def _or(number: int | None, default: int) -> int:
 class Names:
     """Where an architecture keeps its parts: `layer` with the layer's number, the others inside a layer; `up`
     and `down` are the feed-forward. The heads are steps in their order: a layer's name, and behind a colon
-    the activation that follows it (`act` is the encoder's own) or `norm` for a layer norm. `first_position`
-    tells where a text's first token stands in the table of positions. `heeds_eps`: whether config.json has a
-    say in what keeps layer norms from dividing by 0."""
+    the activation that follows it (`act` is the encoder's own) or `norm` for a layer norm. `padding` tells
+    the token for padding where positions are counted from behind its number. `heeds_eps`: whether config.json
+    has a say in what keeps layer norms from dividing by 0."""
 
     label: tuple[str, ...]
     fill: tuple[str, ...]
@@ -41,7 +41,7 @@ class Names:
     activation: str = "hidden_act"
     default_activation: str = "gelu"
     heeds_eps: bool = True
-    first_position: Callable[[Mapping[str, Any]], int] = lambda config: 0
+    padding: Callable[[Mapping[str, Any]], int | None] = lambda config: None
 
 
 _BERT = Names(
@@ -51,7 +51,7 @@ _BERT = Names(
 _ROBERTA = Names(
     label=("classifier.dense:tanh", "classifier.out_proj"),
     fill=("lm_head.dense:gelu", "lm_head.layer_norm:norm"),
-    first_position=lambda config: _or(config.get("pad_token_id"), 1) + 1,  # behind the padding's own
+    padding=lambda config: _or(config.get("pad_token_id"), 1),
 )
 FAMILY: Mapping[str, Names] = {
     "bert": _BERT,

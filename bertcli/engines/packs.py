@@ -40,10 +40,20 @@ class Pack:
         types = (window.types or [0] * len(window) for window in self.windows)
         return np.fromiter(chain.from_iterable(types), np.int64, self.tokens)
 
-    def positions(self) -> Numbers:
-        """The place of each token in its own window: (tokens,)"""
-        first: Numbers = np.repeat(self.starts, self.lengths)
-        return np.arange(self.tokens) - first
+    def positions(self, padding: int | None = None) -> Numbers:
+        """The place of each token in its own window: (tokens,)
+
+        With `padding`, the id of a token, as RoBERTa counts: that token is at this very place wherever it
+        stands, and the others are counted from behind it without it.
+        """
+        if padding is None:
+            first: Numbers = np.repeat(self.starts, self.lengths)
+            return np.arange(self.tokens) - first
+        real = self.ids() != padding
+        counted = np.cumsum(real)
+        before = counted[self.starts] - real[self.starts]
+        positions: Numbers = padding + (counted - np.repeat(before, self.lengths)) * real
+        return positions
 
     def batches(self, uneven: float) -> list[tuple[int, int]]:
         """Runs of windows (first, stop) in which the longest is at most the part `uneven` longer than the

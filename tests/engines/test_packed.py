@@ -202,6 +202,23 @@ def test_albert_shares_layers_as_its_configuration_says(checkpoints: Make, setti
     assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE
 
 
+@pytest.mark.parametrize("activation", ["gelu", "mish"])  # the family's own model, and transformers'
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "camembert", "electra"])
+def test_a_token_of_the_text_that_is_the_padding(checkpoints: Make, family: str, activation: str) -> None:
+    """RoBERTa counts positions without it; XLM-R models with one token for both the padding and the unknown
+    have it in their texts."""
+    path = checkpoints(family, pad_token_id=3, max_position_embeddings=70, hidden_act=activation)
+    engine, checkpoint = make_engine(path)
+    lengths = (7, 3, 12, 7)
+    windows = [
+        replace(window, ids=[3 if place % 4 == 1 else each for place, each in enumerate(window.ids)])
+        for window in make_windows(checkpoint, lengths)
+    ]
+    windows.append(replace(windows[0], ids=[3] * 7))
+    expected = [oracle.hidden(path, "base", window) for window in windows]
+    assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE
+
+
 @pytest.mark.parametrize("mode", ["mean", "max", "cls"])
 @pytest.mark.parametrize("family", ["bert", "mpnet"])
 def test_pooling_runs_over_fresh_positions(checkpoints: Make, family: str, mode: str) -> None:
