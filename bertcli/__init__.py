@@ -1,3 +1,3 @@
 """Stream text through a BERT on your own disk."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
