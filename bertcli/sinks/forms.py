@@ -145,7 +145,9 @@ def _open_binary(
         return NpySink.open(options.path, layout, force=options.force, mark=mark)
     from bertcli.sinks.parquet import ParquetSink
 
-    return ParquetSink.open(options.path, layout, stdout, force=options.force, mark=mark)
+    return ParquetSink.open(
+        options.path, layout, stdout, force=options.force, mark=mark, digits=options.digits
+    )
 
 
 def _refuse_terminal(form: str, options: OutputOptions, terminal: Terminal) -> None:

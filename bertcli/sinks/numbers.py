@@ -1,4 +1,4 @@
-"""Numbers as text forms write them.
+"""Numbers as they are written.
 
 Scores (Python floats) have 6 significant digits. Arrays keep the shortest decimals that give back the same
 float32. `--digits N` rounds both to N significant digits. A number that is not finite has no spelling in
@@ -19,10 +19,13 @@ EXACT_POWERS = 22  # 10**22 is the largest power of ten that a double holds exac
 
 
 class Numbers:
-    """Rounds the numbers of results to `digits` significant digits (None: as the module says)."""
+    """Rounds the numbers of results to `digits` significant digits (None: as the module says). Where they are
+    not written as text (`binary`) they are whole without `digits`, arrays keep their dtype, and what is not
+    finite is what it is."""
 
-    def __init__(self, digits: int | None) -> None:
+    def __init__(self, digits: int | None, *, binary: bool = False) -> None:
         self._digits = digits
+        self._binary = binary
         self._score_digits = digits or SCORE_DIGITS
         self._warned = False
         self._watching = True
@@ -50,6 +53,8 @@ class Numbers:
     def _rounded(self, value: Any, result: Result) -> Any:
         kind = type(value)
         if kind is float:
+            if self._binary and (self._digits is None or not math.isfinite(value)):
+                return value
             if math.isfinite(value):
                 return float(f"{value:.{self._score_digits}g}")
             self._warn(result)
@@ -65,9 +70,12 @@ class Numbers:
     def _rounded_array(self, array: Any, result: Result) -> Any:
         import numpy as np
 
-        if not np.isfinite(array).all():
+        if not self._binary and not np.isfinite(array).all():
             self._warn(result)
-        return array if self._digits is None else significant(array, self._digits)
+        if self._digits is None:
+            return array
+        rounded = significant(array, self._digits)
+        return rounded.astype(array.dtype) if self._binary else rounded
 
     def _warn(self, result: Result) -> None:
         if not self._warned:

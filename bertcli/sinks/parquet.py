@@ -16,6 +16,7 @@ from bertcli.journal import Mark, Output, open_output
 from bertcli.records import Result
 from bertcli.sinks import REMARKS, Layout
 from bertcli.sinks.arrow import MISFITS, fits, inferred, keeps, may_lose, nested
+from bertcli.sinks.numbers import Numbers
 from bertcli.sinks.rowgroups import MAGIC, count_rows, pack_footer, pack_group
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ USE_JSONL = "write .jsonl, where every record has types of its own"
 class ParquetSink:
     """Raises OutputError for a field or value that the columns, fixed by the first row group, cannot hold."""
 
-    def __init__(self, output: Output, layout: Layout, mark: Mark | None = None) -> None:
+    def __init__(
+        self, output: Output, layout: Layout, mark: Mark | None = None, digits: int | None = None
+    ) -> None:
         self._output = output
         self._layout = layout
+        self._numbers = Numbers(digits, binary=True)
         self._columns = layout.columns
         self._known = frozenset(layout.columns)
         self._rows: list[dict[str, Any]] = []
@@ -57,6 +61,7 @@ class ParquetSink:
         *,
         force: bool,
         mark: Mark | None = None,
+        digits: int | None = None,
     ) -> ParquetSink:
         """Raises UsageError where pyarrow, an optional library, is missing."""
         try:
@@ -65,10 +70,10 @@ class ParquetSink:
             raise UsageError(
                 "pyarrow is not installed", where=path, hint="pip install 'bertcli[parquet]', or write .jsonl"
             ) from None
-        return cls(open_output(path, stdout, force=force, mark=mark), layout, mark)
+        return cls(open_output(path, stdout, force=force, mark=mark), layout, mark, digits)
 
     def write(self, result: Result) -> None:
-        row = result.row(self._layout.prefix)
+        row = self._numbers.row(result, self._layout.prefix)
         place = result.record.where or f"record {result.record.index + 1}"
         for name in row:
             if name not in self._known:

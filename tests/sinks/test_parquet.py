@@ -47,6 +47,20 @@ def test_row_groups_make_one_table(rows: int, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_digits_are_asked_for_and_leave_the_types(tmp_path: Path) -> None:
+    vector = np.array([1 / 3, 2e-5 / 3, 0], np.float32)
+    one = [result({"score": 2 / 3, "embedding": vector}, text="a")]
+    layout = Layout("label", ("text",), ("score", "embedding"), REMARKS, "text")
+    for digits, score, numbers in (
+        (None, 2 / 3, vector),
+        (3, 0.667, np.array([0.333, 6.67e-6, 0], np.float32)),
+    ):
+        table = written(tmp_path, one, layout, digits=digits)
+        assert table["score"].to_pylist() == [score]
+        assert table.schema.field("embedding").type.value_type == pa.float32()
+        np.testing.assert_array_equal(table["embedding"].to_pylist()[0], numbers)
+
+
 def test_a_hundred_thousand_columns_are_looked_up_and_not_searched(tmp_path: Path) -> None:
     names = tuple(map(str, range(100_000)))
     sink = parquet.ParquetSink(Output(io.BytesIO(), "a"), Layout("label", names, ("label",), (), "0"))
