@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import click
@@ -37,15 +37,26 @@ def show(rows: Iterable[Mapping[str, Any]], form: Form | None, page: Callable[[]
     if form == "jsonl" or (form is None and not terminal.is_tty):
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     else:
-        from bertcli.sinks.table.cells import drawn, folded
+        from bertcli.sinks.table.cells import drawn
 
         shown = ([(console.visible(text), style) for text, style in line] for line in page())
-        if terminal.width is not None:  # what a person is told goes on in the next line
-            shown = (part for line in shown for part in folded(line, terminal.width, terminal.width))
+        if terminal.width is not None:
+            cells = terminal.width
+            shown = (part for line in shown for part in _wrapped(line, cells))
         lines = (drawn(line, terminal.width, color=terminal.color) for line in shown)
     for line in lines:
         stdout.write(f"{line}\n".encode("utf-8", "backslashreplace"))  # a path need not be UTF-8
         stdout.flush()  # a line may take long to be found
+
+
+def _wrapped(line: Line, cells: int) -> Iterator[Line]:
+    """What a person is told goes on in the next lines, indented."""
+    from bertcli.sinks.table.cells import folded
+
+    first, *others = folded(line, cells, cells - len(GAP))
+    yield first
+    for part in others:
+        yield [(GAP, ""), *part]
 
 
 def columns(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> Iterable[Line]:

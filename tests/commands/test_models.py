@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bertcli import cli
+from bertcli import cli, console
 from bertcli.models import library
 from bertcli.models.checkpoint import open_checkpoint
 from tests.checkpoints import SKILLS, edit_json
@@ -63,6 +63,19 @@ def test_info_as_a_page(family: str, kind: str, checkpoints: Make, capsys: Captu
     assert page.startswith(checkpoints(family, kind).name)
     assert open_checkpoint(checkpoints(family, kind)).fingerprint() in page
     assert "\x1b" not in page
+
+
+def test_a_line_that_goes_on_is_indented(
+    checkpoints: Make, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoints("bert", "label", labels=[f"label number {number}" for number in range(9)])
+    monkeypatch.setattr(console, "terminal", lambda stdout: console.Terminal(True, 40, False))
+    assert cli.main(["models", "info", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("head "))
+    assert all(len(line) <= 40 for line in lines)
+    assert len(lines) > start + 2
+    assert all(line.startswith("  ") and line[2] != " " for line in lines[start + 1 :])
 
 
 def test_a_sound_model_passes_without_a_row(checkpoints: Make, capsys: Capture) -> None:
