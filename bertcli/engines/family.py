@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 class Family:
     """An encoder of the BERT family and its heads, for checkpoints that it `supports`.
 
-    `dtype` is the number format of everything; with `int8`, of everything but the products of the layers.
+    `dtype` is the number format of the encoder; with `int8`, of everything in it but the products of its layers.
+    Heads are float32.
     """
 
     def __init__(
@@ -110,8 +111,8 @@ class Family:
         return x[: pack.tokens if rows is None else len(rows)]
 
     def head(self, kind: Kind) -> Head:
-        """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits; those of a label
-        head are for each text, those of the others for each position.
+        """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits, both float32; those of
+        a label head are for each text, those of the others for each position.
 
         Raises EngineError when weights are missing.
         """
@@ -171,7 +172,7 @@ class Family:
         return linear(weight, bias, int8=self._int8)
 
     def _steps(self, steps: Sequence[str]) -> Head:
-        """The steps of a head, one after the other."""
+        """The steps of a head in float32, one after the other."""
         made = [
             self._step(*step.format(encoder=self._checkpoint.encoder_prefix).split(":")) for step in steps
         ]
@@ -185,37 +186,37 @@ class Family:
 
     def _step(self, name: str, then: str | None = None) -> Any:
         if then == "norm":
-            return self._norm(name)
-        return self._product(
-            name, _activation(self._checkpoint.config, self._names) if then == "act" else then
-        )
+            return self._norm(name, torch.float32)
+        activation = _activation(self._checkpoint.config, self._names) if then == "act" else then
+        return linear(*self._parts(name, torch.float32), activation)
 
     def _projection(self) -> Head:
         """Onto the vocabulary: by the head's own weight, or by the word embeddings themselves."""
         layer = (self._checkpoint.decoder_weight or "").removesuffix(".weight")
         biases = (f"{layer}.bias", f"{layer.rpartition('.')[0]}.bias")
-        bias = self._tensor(next((name for name in biases if name in self._checkpoint.weights), biases[0]))
-        name = self._checkpoint.projection
-        tied = name == self._checkpoint.word_embeddings
-        onto: Head = linear(self._words if tied else self._tensor(name), bias)
+        found = next((name for name in biases if name in self._checkpoint.weights), biases[0])
+        onto: Head = linear(
+            self._tensor(self._checkpoint.projection, torch.float32), self._tensor(found, torch.float32)
+        )
         return onto
 
     def _product(self, name: str, activation: str | None = None, *, int8: bool = False) -> Any:
         return linear(*self._parts(name), activation, int8=int8)
 
-    def _norm(self, name: str) -> Head:
-        weight, bias = self._parts(name)
+    def _norm(self, name: str, dtype: torch.dtype | None = None) -> Head:
+        weight, bias = self._parts(name, dtype)
         return partial(
             functional.layer_norm, normalized_shape=weight.shape, weight=weight, bias=bias, eps=self._eps
         )
 
-    def _parts(self, name: str) -> tuple[Tensor, Tensor]:
-        return self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias")
+    def _parts(self, name: str, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+        return self._tensor(f"{name}.weight", dtype), self._tensor(f"{name}.bias", dtype)
 
-    def _tensor(self, name: str) -> Tensor:
+    def _tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """A weight, in the encoder's dtype unless another is named."""
         if name not in self._checkpoint.weights:
             raise lacking(self._checkpoint.name, [name])
-        return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, self.dtype)
+        return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, dtype or self.dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,28 +108,29 @@ class Foreign:
         return True
 
     def head(self, kind: Kind) -> Callable[[Tensor], Tensor]:
-        """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits; those of a label
-        head are for each text, those of the others for each position.
+        """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits, both float32; those of
+        a label head are for each text, those of the others for each position.
 
         Raises EngineError when weights are missing.
         """
-        model = self._heads.pop(kind, None) or self._load(kind)[1]
+        model = self._heads.pop(kind, None) or self._load(kind, torch.float32)[1]
         if kind == "answer":
             return lambda states: _both_ends(model(inputs_embeds=states))
         return lambda states: _logits(model(inputs_embeds=states))
 
     def _load_encoder(self) -> Any:
-        """The encoder, and the ordinary head with it if there is one, which saves loading twice."""
+        """The encoder, and the ordinary head with it if there is one, which saves loading twice where the encoder
+        is float32 as the head."""
         whole = [head for head in self._checkpoint.heads.values() if not head.skill and not head.missing]
-        kind = whole[0].kind if whole else None
-        encoder, head = self._load(kind)
+        kind = whole[0].kind if whole and self.dtype == torch.float32 else None
+        encoder, head = self._load(kind, self.dtype)
         if kind is not None:
             self._heads[kind] = head
         return encoder
 
-    def _load(self, kind: Kind | None) -> tuple[Any, Any]:
+    def _load(self, kind: Kind | None, dtype: torch.dtype) -> tuple[Any, Any]:
         attention = _ATTENTION if self._packs else None
-        return load(self._checkpoint, kind, self.dtype, self._device, attention)
+        return load(self._checkpoint, kind, dtype, self._device, attention)
 
     def _encode_packed(self, pack: Pack, depth: int) -> Tensor:
         spare = (0, -pack.tokens % ROUND_ROWS[self._device.type])

@@ -49,10 +49,13 @@ class LabelHead(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None, noise: Generator | None = None) -> Tensor:
         """states [rows, length, hidden], mask [rows, length] -> logits [rows, labels]."""
-        pooled = states[:, 0] if self.pooling == "cls" else mean_pool(states, mask)  # [rows, hidden]
-        if self.dense is not None:
-            pooled = torch.tanh(self.dense(pooled))
-        logits: Tensor = self.classifier(drop(pooled, self.dropout, noise))
+        with torch.autocast(states.device.type, enabled=False):
+            pooled = (
+                states[:, 0].float() if self.pooling == "cls" else mean_pool(states, mask)
+            )  # [rows, hidden]
+            if self.dense is not None:
+                pooled = torch.tanh(self.dense(pooled))
+            logits: Tensor = self.classifier(drop(pooled, self.dropout, noise))
         return logits
 
 
@@ -66,7 +69,8 @@ class TagHead(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None, noise: Generator | None = None) -> Tensor:
         """states [rows, length, hidden] -> logits [rows, length, tags]; `mask` is not needed."""
-        logits: Tensor = self.classifier(drop(states, self.dropout, noise))
+        with torch.autocast(states.device.type, enabled=False):
+            logits: Tensor = self.classifier(drop(states.float(), self.dropout, noise))
         return logits
 
 
@@ -105,8 +109,13 @@ class SkillModel(nn.Module):
         return states
 
     def vocabulary_logits(self, states: Tensor) -> Tensor:
-        """Chosen hidden states [masked, hidden] -> logits [masked, vocabulary] through the tied decoder."""
-        logits: Tensor = self.masked_lm.cls(states)
+        """Chosen hidden states [masked, hidden] -> logits [masked, vocabulary] through the tied decoder; in float32
+        but while training, where the product takes as long as all else together."""
+        if torch.is_grad_enabled():
+            logits: Tensor = self.masked_lm.cls(states)
+        else:
+            with torch.autocast(states.device.type, enabled=False):
+                logits = self.masked_lm.cls(states.float())
         return logits
 
     def sweep(self, machine: Machine, encoded: Sequence[Ids]) -> Iterator[tuple[list[int], Tensor, Tensor]]:

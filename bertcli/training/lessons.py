@@ -14,7 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertcli.engines.device import choose_device, choose_dtype
 from bertcli.errors import ModelError, UsageError, first_line
@@ -89,6 +89,17 @@ class Machine:
         """All texts once, in batches of like length: (indices, keyword arguments of the model)."""
         for indices in by_length([len(one) for one in encoded], MEASURE_TOKENS):
             yield indices, self.batch([encoded[index] for index in indices])
+
+
+def in_float32(head: nn.Module) -> None:
+    """Have a head compute in float32 whatever matrices are multiplied in around it: what it gives is an answer."""
+    inner = head.forward
+
+    def forward(states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(states.device.type, enabled=False):
+            return inner(states.float(), *args, **kwargs)
+
+    head.forward = forward
 
 
 def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:

@@ -437,4 +437,4 @@ def test_several_asks_are_answered_as_one_by_one(checkpoints: Make) -> None:
     asks = [SequenceLogits(sentiment), Pooled("mean"), SequenceLogits(topics), Hidden(1), Pooled("cls", 0)]
     asks += [MaskLogits(checkpoint.head("fill"))]
     for ask, found in zip(asks, engine.forward_all(windows, asks), strict=True):
-        assert oracle.difference(found, engine.forward(windows, ask)) < 1e-6, ask
+        assert oracle.difference(found, engine.forward(windows, ask)) < 1e-5, ask
