@@ -40,6 +40,24 @@ class Limits:
     share: float | None
     drift: float | None
 
+    def refuse_unjudged(self, comparison: Comparison) -> None:
+        """Raise InputError where a limit has nothing to judge: a check that looked at nothing must not pass."""
+        if comparison.failed == comparison.records:
+            raise InputError(
+                "nothing could be compared: every record failed on both sides",
+                hint="`error` in the records says why",
+            )
+        if (self.flips is not None or self.share is not None) and not comparison.flippable:
+            raise InputError(
+                "--max-flips has nothing to judge: no record has a label, spans, words or another answer",
+                hint="compare outputs that hold some, or set --max-drift for scores and embeddings",
+            )
+        if self.drift is not None and not comparison.drifts:
+            raise InputError(
+                "--max-drift has nothing to judge: no record has a number or an embedding on both sides",
+                hint="compare outputs that hold scores or embeddings, or set --max-flips",
+            )
+
     def kept(self, comparison: Comparison) -> bool:
         allowed = self.flips if self.share is None else self.share * comparison.records
         if allowed is not None and comparison.flipped > allowed:
@@ -201,6 +219,7 @@ def _answers(result: Result) -> dict[str, Any]:
 def _told(comparison: Comparison, limits: Limits, names: tuple[str, str], *, as_json: bool) -> int:
     if not comparison.records:
         raise InputError("there is no record to compare", hint="the inputs are empty")
+    limits.refuse_unjudged(comparison)
     kept = limits.kept(comparison)
     report = {"a": names[0], "b": names[1], **comparison.figures(), "kept": kept}
     show([report], "jsonl" if as_json else "table", lambda: _page(comparison, names, kept))

@@ -138,12 +138,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How one record's answers differ: `flips` are both sides by field, `drifts` how far numbers moved."""
+    """How one record's answers differ: `flips` are both sides by field, `drifts` how far numbers moved. `can_flip`
+    says that there is an answer which could be another one: not only numbers, and not null on both sides."""
 
     row: Row
     flips: Mapping[str, tuple[Any, Any]]
     drifts: Mapping[str, float]
     certainty: float
+    can_flip: bool = False
 
     @property
     def severity(self) -> tuple[bool, float, float]:
@@ -159,6 +161,7 @@ class Comparison:
     records: int = 0
     flipped: int = 0
     failed: int = 0
+    flippable: int = 0
     flips: Counter[str] = field(default_factory=Counter)
     drifts: dict[str, array[float]] = field(default_factory=dict)
     _worst: list[tuple[tuple[bool, float, float], int, Change]] = field(default_factory=list)
@@ -171,6 +174,7 @@ class Comparison:
             self.failed += 1
             return
         change = compared(a, b)
+        self.flippable += change.can_flip
         self.flipped += bool(change.flips)
         self.flips.update(change.flips.keys())
         for name, drift in change.drifts.items():
@@ -212,7 +216,7 @@ class Comparison:
 def compared(a: Row, b: Row) -> Change:
     """What changed between the answers of a record. Raises InputError where no answer is on both sides."""
     if a.failed or b.failed:
-        return Change(a, {FAILED: (_told(a), _told(b))}, {}, 0.0)
+        return Change(a, {FAILED: (_told(a), _told(b))}, {}, 0.0, can_flip=True)
     flips: dict[str, tuple[Any, Any]] = {}
     drifts: dict[str, float] = {}
     sure = []
@@ -231,7 +235,9 @@ def compared(a: Row, b: Row) -> Change:
         elif one is not None and other is not None:
             drifts[name] = _cosine_drift(one, other, a.where) if kind in VECTORS else abs(one - other)
             sure += [one + other] if kind == "score" else []
-    return Change(a, flips, drifts, max(sure, default=0.0))
+    answers = [side.answers[name] for side in (a, b) for name in shared if _kind(name) in FLIPPING]
+    can_flip = any(answer is not None for answer in answers)
+    return Change(a, flips, drifts, max(sure, default=0.0), can_flip)
 
 
 def _refuse_strangers(a: Row, b: Row) -> None:

@@ -105,6 +105,29 @@ def test_the_exit_code_says_whether_too_much_changed(
     assert (figures["flipped"], figures["kept"]) == (2, code == 0)
 
 
+FAILED = {"text": "x", "error": {"type": "no-mask", "message": "no mask"}}
+
+
+@pytest.mark.parametrize(
+    ("row", "limit", "message"),
+    [
+        (FAILED, (), "every record failed on both sides"),
+        (FAILED, ("--max-flips", "0"), "every record failed on both sides"),
+        (FAILED, ("--max-drift", "1"), "every record failed on both sides"),
+        ({"text": "x", "embedding": [1.0, 0.0]}, ("--max-flips", "0"), "--max-flips has nothing to judge"),
+        ({"text": "x", "score": 0.5}, ("--max-flips", "50%"), "--max-flips has nothing to judge"),
+        ({"text": " ", "label": None, "score": None}, ("--max-flips", "0"), "--max-flips has nothing"),
+        ({"text": "x", "spans": []}, ("--max-drift", "0"), "--max-drift has nothing to judge"),
+    ],
+)
+def test_a_check_that_judged_nothing_fails(
+    row: dict[str, Any], limit: tuple[str, ...], message: str, capsys: Capture
+) -> None:
+    files = write("a.jsonl", [row, row]), write("b.jsonl", [row, row])
+    assert cli.main(["compare", *files, *limit]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_skip_and_limit_hold_for_both_files(report: Callable[..., Any]) -> None:
     a = [{"label": "x"}, {"label": "x"}, {"label": "x"}]
     b = [{"label": "y"}, {"label": "x"}, {"label": "y"}]
