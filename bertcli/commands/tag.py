@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bertcli import console
 from bertcli.command import command
 from bertcli.commands.streaming import Job, choose_head, refuse_or_warn, refuse_pairs, stream
 from bertcli.errors import UsageError
@@ -77,7 +78,7 @@ def tag(
 
         chosen = choose_head(checkpoint, "tag", head)
         refuse_or_warn(checkpoint, "tag", force=model.force, head=chosen)
-        return Tag(
+        task = Tag(
             checkpoint,
             tokenizer,
             chosen,
@@ -86,6 +87,9 @@ def tag(
             shape=_shape(outputs, tokens),
             split_words=inputs.split_words,
         )
+        if task.tagset.doubt is not None:
+            console.warn(task.tagset.doubt)
+        return task
 
     return stream(Job("tag", task, inputs, outputs, model, run))
 

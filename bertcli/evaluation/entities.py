@@ -24,8 +24,9 @@ Sentences = Sequence[Sequence[str]]
 class EntityCounts:
     """How many entities of each type the sentences hold, by the file, by the answers and by both."""
 
-    def __init__(self, gold: Sentences, answers: Sentences) -> None:
-        right, found = _spans(gold), _spans(answers)
+    def __init__(self, gold: Sentences, answers: Sentences, tags: Sequence[str] | None = None) -> None:
+        """`tags` are all that both may hold; without them each side's are those that it holds."""
+        right, found = _spans(gold, tags), _spans(answers, tags)
         self.types = tuple(sorted({span.label for span in chain(*right, *found)}))
         self._hits = self._table([right_ & found_ for right_, found_ in zip(right, found, strict=True)])
         self._answered, self._support = self._table(found), self._table(right)
@@ -46,9 +47,9 @@ class EntityCounts:
         return lambda weights: self.counts(weights).averages()
 
 
-def _spans(sentences: Sentences) -> list[set[Span]]:
+def _spans(sentences: Sentences, tags: Sequence[str] | None) -> list[set[Span]]:
     """The entities of each sentence. What a tag means depends on the others there are."""
-    tags = sorted(set(chain(*sentences)))
+    tags = sorted(set(chain(*sentences))) if tags is None else tags
     numbers = {tag: number for number, tag in enumerate(tags)}
     tagset = Tagset(tags)
     return [set(tagset.spans(numbers[tag] for tag in sentence)) for sentence in sentences]

@@ -16,7 +16,7 @@ from bertcli.evaluation.entities import EntityCounts
 from bertcli.evaluation.gold import tags, watched
 from bertcli.evaluation.report import Confusion, Report, label_figures
 from bertcli.evaluation.words import WordCounts
-from bertcli.tasks.tagset import OUTSIDE, PREFIXED, Tagset
+from bertcli.tasks.tagset import OUTSIDE, Tagset
 
 if TYPE_CHECKING:
     from bertcli.records import Record, Result
@@ -48,7 +48,7 @@ class TagAnswers(Collector):
 
     def report(self) -> Report:
         """Raises UsageError where the file's tags are not the model's."""
-        notes = self._strange()
+        notes = [*self._doubts(), *self._strange()]
         return self._of_words(notes) if self._tagset.per_word else self._of_entities(notes)
 
     def _of_entities(self, notes: Sequence[str]) -> Report:
@@ -69,10 +69,17 @@ class TagAnswers(Collector):
             notes=notes,
         )
 
+    def _doubts(self) -> list[str]:
+        """What may be another scheme, of the model or of the file."""
+        doubts = {"model": self._tagset.doubt, "file": Tagset(sorted(set(chain(*self._gold)))).doubt}
+        return [f"{of}: {doubt}" for of, doubt in doubts.items() if doubt is not None]
+
     def _strange(self) -> list[str]:
         """A note on the types that the model does not have."""
-        own = {self._type(tag) for tag in self._tagset.tags}
-        there = {self._type(tag) for tag in chain(*self._gold)}
+        there = set(chain(*self._gold))
+        own = set(self._tagset.tags)
+        if not self._tagset.per_word:
+            own, there = _types(own), _types(there)
         if not there - own:
             return []
         model, file = ", ".join(sorted(own - {OUTSIDE})), ", ".join(sorted(there - {OUTSIDE}))
@@ -83,6 +90,8 @@ class TagAnswers(Collector):
             )
         return [f"the model has no {', '.join(sorted(there - own))}: these count as missed"]
 
-    def _type(self, tag: str) -> str:
-        found = None if self._tagset.per_word else PREFIXED.fullmatch(tag)
-        return found[2] if found else tag
+
+def _types(tags: set[str]) -> set[str]:
+    """The types of tags, whichever way they are spelled, and O."""
+    tagset = Tagset(sorted(tags))
+    return {tagset.parts(tag)[1] for tag in tags}

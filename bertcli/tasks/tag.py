@@ -79,7 +79,7 @@ class Tag:
         self._tokenizer = tokenizer
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self._ask = TokenLogits(head)
-        self._tagset = Tagset(head.labels)
+        self.tagset = Tagset(head.labels)
         self._aggregation = aggregation
         self._shape = shape
         self._split_words = split_words
@@ -149,7 +149,7 @@ class Tag:
         """The spans of words with probabilities p (words, labels)."""
         scores, starts, ends = p.max(axis=1).tolist(), words.starts, words.ends
         spans = []
-        for first, stop, label in self._tagset.spans(p.argmax(axis=1).tolist()):
+        for first, stop, label in self.tagset.spans(p.argmax(axis=1).tolist()):
             start, end = starts[first], ends[stop - 1]
             start += len(text[start:end]) - len(text[start:end].lstrip())
             if start < end:
@@ -167,7 +167,7 @@ class Tag:
                 "token": self._tokenizer.piece(token),
                 "start": start,
                 "end": end,
-                "label": self._tagset.tags[tag],
+                "label": self.tagset.tags[tag],
                 "score": score,
             }
             for token, (start, end), tag, score in zip(
@@ -185,7 +185,7 @@ class Tag:
             free = bisect_right(places, span["start"], lo=free, key=lambda place: place[1])
             touched = range(free, bisect_left(places, span["end"], lo=free, key=lambda place: place[0]))
             for number in touched:
-                tags[number] = self._tagset.spelled(span["label"], begins=number == free)
+                tags[number] = self.tagset.spelled(span["label"], begins=number == free)
             free = touched.stop
         return [{"word": text[start:end], "tag": tag} for (start, end), tag in zip(places, tags, strict=True)]
 

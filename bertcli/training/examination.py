@@ -100,7 +100,7 @@ def of_tags(
     if Tagset(tags).per_word:
         labels = label_figures(words.tags, counts_of_confusion(words.table()))
         return Examination(of_words, len(gold), ("accuracy", "macro_f1"), loss, labels)
-    entities = EntityCounts(gold, answers)
+    entities = EntityCounts(gold, answers, tags)
     of_entities = entities.measure()
 
     def measure(weights: Numbers) -> Figures:

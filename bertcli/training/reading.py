@@ -11,6 +11,7 @@ from bertcli import console
 from bertcli.errors import InputError, UsageError
 from bertcli.evaluation.gold import ANY_FIELDS, gold_field, label_name
 from bertcli.sources import open_source
+from bertcli.tasks.tagset import Tagset
 from bertcli.training.examples import Example, number_of
 
 if TYPE_CHECKING:
@@ -54,7 +55,11 @@ def read_tagged(options: InputOptions) -> list[Example]:
         return Example(str(record.text), None, tuple(str(tag) for tag in tags), record.words)
 
     with closing(open_source(replace(options, split_words=True))) as source:
-        return _collected(source, example, "no list of words with as many tags", _listed(options))
+        examples = _collected(source, example, "no list of words with as many tags", _listed(options))
+    doubt = Tagset(sorted({tag for one in examples for tag in one.target})).doubt
+    if doubt is not None:
+        console.warn(f"{_listed(options)}: {doubt}")
+    return examples
 
 
 def read_plain(options: InputOptions) -> list[Example]:

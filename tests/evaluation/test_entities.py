@@ -42,6 +42,37 @@ def test_entities_are_seqevals(rows: list[tuple[list[str], list[str]]]) -> None:
             assert counts.averages()[f"{average}_{name}"] == pytest.approx(figures[theirs])
 
 
+SPELLINGS = {
+    "prefix": (["O", "B-PER", "I-PER", "B-LOC", "I-LOC"], False),
+    "underscore": (["O", "B_PER", "I_PER", "B_LOC", "I_LOC"], False),
+    "suffix": (["O", "PER-B", "PER-I", "LOC-B", "LOC-I"], True),
+    "alone": (["O", "B", "I"], False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*seems not to be NE tag")
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@given(data=st.data())
+def test_other_spellings_are_counted_as_seqeval_counts_them(spelling: str, data: st.DataObject) -> None:
+    tags, suffix = SPELLINGS[spelling]
+    rows = data.draw(sentences(tags))
+    gold = [*(gold for gold, _ in rows), tags[1:3]]
+    answers = [*(answers for _, answers in rows), tags[1:3]]
+    report = classification_report(gold, answers, output_dict=True, zero_division=0, suffix=suffix)
+    averages = EntityCounts(gold, answers, tags).measure()(np.ones(len(gold)))
+    for average in ("macro", "micro"):
+        for name, theirs in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
+            assert averages[f"{average}_{name}"] == pytest.approx(report[f"{average} avg"][theirs])
+
+
+def test_lower_case_tags_are_counted_as_seqeval_counts_upper_case() -> None:
+    gold, answers = [["b-per", "i-per", "o", "b-loc"]], [["b-per", "o", "o", "b-loc"]]
+    lower = EntityCounts(gold, answers).measure()(np.ones(1))
+    upper = [[[tag.upper() for tag in row] for row in side] for side in (gold, answers)]
+    report = classification_report(*upper, output_dict=True, zero_division=0)
+    assert lower["micro_f1"] == pytest.approx(report["micro avg"]["f1-score"])
+
+
 def test_a_sentence_drawn_twice_counts_twice() -> None:
     gold = [["B-PER", "O"], ["B-LOC", "I-LOC"]]
     answers = [["B-PER", "O"], ["B-LOC", "O"]]

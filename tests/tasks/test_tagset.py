@@ -32,6 +32,18 @@ def spans(row: str, tags: tuple[str, ...]) -> list[tuple[int, int, str]]:
         (("O", "B-A", "I-A", "MISC"), "B-A MISC MISC", [(0, 1, "A"), (1, 3, "MISC")]),
         (IO, "PER PER O PER LOC", [(0, 2, "PER"), (3, 4, "PER"), (4, 5, "LOC")]),
         (POS, "NOUN NOUN B DATE-TIME", [(0, 1, "NOUN"), (1, 2, "NOUN"), (2, 3, "B"), (3, 4, "DATE-TIME")]),
+        (("O", "B", "I"), "B I O I B B", [(0, 2, "_"), (3, 4, "_"), (4, 5, "_"), (5, 6, "_")]),
+        (("O", "PER-B", "PER-I", "LOC-B"), "PER-B PER-I O LOC-B", [(0, 2, "PER"), (3, 4, "LOC")]),
+        (("O", "B_PER", "I_PER"), "B_PER I_PER B_PER", [(0, 2, "PER"), (2, 3, "PER")]),
+        (("o", "b-per", "i-per"), "b-per i-per o i-per", [(0, 2, "per"), (3, 4, "per")]),
+        (("O", "B-A", "M-A", "E-A", "S-A"), "B-A M-A E-A S-A", [(0, 3, "A"), (3, 4, "A")]),
+        (("O", "B-A", "I-A", "X-A"), "B-A X-A O", [(0, 2, "A")]),
+        (("O", "B-pers.name", "I-pers.name"), "B-pers.name I-pers.name", [(0, 2, "pers.name")]),
+        (
+            ("O", "art-other", "place-other"),
+            "art-other place-other",
+            [(0, 1, "art-other"), (1, 2, "place-other")],
+        ),
         (BIO, "", []),
     ],
 )
@@ -51,3 +63,19 @@ def test_spans_spelled_in_bio_give_the_same_spans(tags: tuple[str, ...], data: s
     assert Tagset(names).spans(map(names.index, spelled)) == found
     covered = {place for first, stop, _ in found for place in range(first, stop)}
     assert covered == {place for place, output in enumerate(row) if tags[output] != "O"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "doubt"),
+    [
+        (BIO, None),
+        (IO, None),
+        (POS, None),
+        (("O", "art-other", "place-other", "place-city"), None),
+        (("O", "B-A", "I-A", "X-A"), "the tag X-A is of no known scheme"),
+        (("O", "begin-PER", "in-PER", "begin-LOC", "in-LOC"), "begin, in before each type"),
+    ],
+)
+def test_a_scheme_that_is_not_known_is_reported(tags: tuple[str, ...], doubt: str | None) -> None:
+    found = Tagset(tags).doubt
+    assert found is None if doubt is None else doubt in str(found)
