@@ -25,7 +25,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import click
 
-from bertcli.parameters import Bundle, SharedArgument, SharedOption, device, devices, encoding, whole_number
+from bertcli.parameters import (
+    Bundle,
+    SharedArgument,
+    SharedOption,
+    delimiter,
+    device,
+    devices,
+    encoding,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -36,6 +45,7 @@ When = Literal["auto", "always", "never"]
 EngineName = Literal["auto", "instant", "packed"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 TrainDtype = Literal["auto", "float32", "bfloat16", "float16"]
+Quoting = Literal["auto", "csv", "none"]
 LongMode = Literal["window", "truncate", "error"]
 Emitted = Literal["label", "entropy", "margin", "embedding"]
 
@@ -54,6 +64,9 @@ class InputOptions:
     pair_field: str | None = None
     id_field: str | None = None
     encoding: str = "utf-8"
+    delimiter: str | None = None
+    quoting: Quoting = "auto"
+    no_header: bool = False
     whole_files: bool = False
     null: bool = False
     skip: int = 0
@@ -221,6 +234,11 @@ def _reading_options(callback: F) -> F:
     bundle = Bundle("inputs", "Input", InputOptions)
     return _stack(
         callback,
+        bundle.option("delimiter", "--delimiter", metavar="CHAR", type=delimiter,
+                      help="CSV, TSV: what stands between cells.", unset="by form and header"),
+        bundle.choice("quoting", Quoting, "--quoting", metavar="HOW", about="CSV, TSV: what quotes are",
+                      show_default=True),
+        bundle.flag("no_header", "--no-header", help="CSV, TSV: the first line is a record, too."),
         bundle.option("encoding", "--encoding", metavar="NAME", type=encoding,
                       help="Encoding of text files."),
         bundle.option("limit", "--limit", metavar="N", type=whole_number(0), help="Stop after N records."),

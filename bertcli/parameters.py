@@ -143,6 +143,14 @@ def encoding(name: str) -> str:
     return name
 
 
+def delimiter(text: str) -> str:
+    """A click type: one character that may stand between cells; a tab may be written as `tab` or `\\t`."""
+    character = "\t" if text in ("tab", "\\t") else text
+    if len(character) != 1 or character in '"\r\n\\ ' or (not character.isprintable() and character != "\t"):
+        raise click.BadParameter(f"'{text}' is not one character, such as ; or | or tab")
+    return character
+
+
 def device(name: str) -> str:
     """A click type: auto, cpu, cuda, cuda:N or mps; whether this machine has it is for the engine to say."""
     kind, colon, number = name.partition(":")

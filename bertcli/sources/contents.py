@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
@@ -54,3 +54,17 @@ class Contents:
 def _raise_later(error: BertcliError) -> Iterator[Row]:
     raise error
     yield
+
+
+def look(chunks: Iterator[bytes], undecided: Callable[[bytes], bool]) -> tuple[bytes, Iterator[bytes]]:
+    """Read on while `undecided` about the bytes so far: these, and all chunks as if nobody had looked."""
+    head = b""
+    while undecided(head) and (chunk := next(chunks, b"")):
+        head += chunk
+    return head, _put_back(head, chunks)
+
+
+def _put_back(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    if head:
+        yield head
+    yield from chunks

@@ -1,4 +1,9 @@
-"""CSV and TSV: a header, then a record a row; a quoted cell may go on over several lines."""
+"""CSV and TSV: a header, then a record a row; a quoted cell may continue over several lines.
+
+Whether a quote is CSV syntax or plain text is not said anywhere, so it is decided row by row (`--quoting auto`): a
+row is read as CSV where its quotes open and close cells as CSV wants it, else with backslashes before quotes, else as
+plain text. Rows are never joined where that would need a guess: a row that fits nowhere is a record with a problem.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +14,57 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
+from typing import Any, Literal
 
+from bertcli import console
 from bertcli.errors import InputError, quoted
 from bertcli.records import Problem
 from bertcli.sources.contents import Contents, Row
 from bertcli.sources.encoding import too_big, undecodable
 from bertcli.sources.lines import split_lines
 
+Quoting = Literal["auto", "csv", "none"]
+
 _QUOTED = re.compile('"[^"]*"?')
 _NAMED = re.compile(r"sep=(.)\s*")  # a first line with which Excel is told the delimiter
+_NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d+)?\s*")
+MANY_LINES = 100  # of one cell: few texts have as many
+LONG_NAME = 60  # characters that no field name has
 
 
-def read_delimited(blocks: Iterator[bytes], *, delimiter: str, encoding: str, most: int) -> Contents:
+def read_delimited(
+    blocks: Iterator[bytes],
+    *,
+    delimiter: str,
+    encoding: str,
+    most: int,
+    label: str = "-",
+    quoting: Quoting = "auto",
+    header: bool = True,
+    given: bool = False,
+) -> Contents:
     """Rows of `blocks` (see `whole_lines`) as fields named by the header; every cell is a string.
 
-    A CSV file whose header has no comma between names is read with the semicolon or tab it has instead, as
-    Excel writes it in many countries, and one that begins with a line `sep=;` with what stands there. Empty
-    lines are no records, but are counted. A row with too many or too few cells, an unclosed quote or
-    undecodable bytes is a record with a problem and the cells that could be saved; one of more than `most`
-    bytes has none. Raises InputError for a header that names a field twice or is not text.
+    A CSV file whose header has no comma between names is read with the semicolon, tab or bar it has instead, as
+    Excel writes it in many countries, and one that begins with a line `sep=;` with the delimiter it names, unless
+    the delimiter was `given`. Without `header` the fields are `column_1`, `column_2` and so on. Empty lines are no
+    records, but are counted. A row with too many or too few cells, an unclosed quote or undecodable bytes is a
+    record with a problem and the cells that could be saved; one of more than `most` bytes has none. What may have
+    been read wrongly is reported once, with the line; `label` names the input. Raises InputError for a header that
+    names a field twice or is not text.
     """
     lines = _Lines(blocks, encoding, most)
     first = _first_line(lines)
-    if delimiter == ",":
+    if delimiter == "," and not given:
         bare = _QUOTED.sub("", first)  # a comma inside a quoted name divides nothing
         if named := _NAMED.fullmatch(first):
             delimiter, first = named[1], _first_line(lines)
         elif delimiter not in bare:
-            delimiter = next((other for other in ";\t" if other in bare), delimiter)
+            delimiter = next((other for other in ";\t|" if other in bare), delimiter)
     if not first:
         return Contents(iter(()))
-    rows = _Rows(lines, first, delimiter)
+    lines.push_back([first])
+    rows = _Rows(lines, delimiter, label, quoting, header=header)
     return Contents(rows.read(), names=rows.header, strings=rows.header)
 
 
@@ -55,14 +79,16 @@ class _TooBigError(Exception):
 
 class _Lines:
     """Decoded lines with their ends. `bad` holds the numbers and problems of undecodable lines until they are
-    taken; `count` is the number of lines handed out, `ended` says that there are no more. Raises _TooBigError
-    for the line that makes a record larger than `most` bytes."""
+    taken; `count` is the number of lines handed out, `record` those of the record that was begun last, `ended` says
+    that there are no more. Raises _TooBigError for the line that makes a record larger than `most` bytes."""
 
     def __init__(self, blocks: Iterator[bytes], encoding: str, most: int) -> None:
         self.bad: deque[tuple[int, Problem]] = deque()
         self.count = 0
         self.ended = False
+        self.record: list[str] = []
         self.most = most
+        self._returned: deque[str] = deque()
         self._encoding = encoding
         self._lines = self._read(blocks)
         self._record_size = 0
@@ -71,8 +97,12 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)
+        line = self._returned.popleft() if self._returned else next(self._lines, None)
+        if line is None:
+            self.ended = True
+            raise StopIteration
         self.count += 1
+        self.record.append(line)
         before, self._record_size = self._record_size, self._record_size + _size(line)
         if before and self._record_size > self.most:  # a record of one line has been measured already
             if line.count('"') % 2 == 0:
@@ -82,10 +112,18 @@ class _Lines:
 
     def begin_record(self) -> None:
         self._record_size = 0
+        self.record = []
+
+    def push_back(self, lines: list[str]) -> None:
+        """Hand out `lines`, the last ones, once more."""
+        self._returned.extendleft(reversed(lines))
+        self.count -= len(lines)
+        self.ended = False
+        self.begin_record()
 
     def _skip_cell(self) -> None:
         """A record of several lines is in the middle of a quoted cell: go on to the line that ends it."""
-        for line in self._lines:
+        while line := self._returned.popleft() if self._returned else next(self._lines, ""):
             self.count += 1
             if line.count('"') % 2:
                 return
@@ -98,7 +136,6 @@ class _Lines:
                 self._note_bad(block)
                 text = block.decode("utf-8", "surrogateescape")
             yield from io.StringIO(text, newline="\n")
-        self.ended = True
 
     def _note_bad(self, block: bytes) -> None:
         for number, line in enumerate(split_lines(block), self.count + 1):
@@ -117,45 +154,77 @@ class _Lines:
 class _Rows:
     """The rows behind a header, which is read at once."""
 
-    def __init__(self, lines: _Lines, first: str, delimiter: str) -> None:
+    def __init__(self, lines: _Lines, delimiter: str, label: str, quoting: Quoting, *, header: bool) -> None:
         self._lines = lines
-        self._start = lines.count
-        self._reader = csv.reader(chain([first], lines), delimiter=delimiter)
+        self._delimiter = delimiter
+        self._label = label
+        self._quoting = quoting
+        self._warned = False
+        self._strict = self._reader(strict=True)
+        self._escaped = self._reader(strict=True, doublequote=False, escapechar="\\")
+        self._lenient = self._reader()
+        self._plain = self._reader(quoting=csv.QUOTE_NONE)
+        self._reading = self._reads[quoting]
+        self._start = lines.count + 1
         with _long_cells():
-            self.header = self._read_header()
+            self.header = self._read_header() if header else self._numbered()
+
+    def _reader(self, **dialect: Any) -> Iterator[list[str]]:
+        return csv.reader(self._lines, delimiter=self._delimiter, **dialect)
+
+    @property
+    def _reads(self) -> dict[Quoting, Any]:
+        """What reads the next row: its cells, and a problem or None. Raises StopIteration behind the last."""
+        return {"auto": self._read_auto, "csv": self._read_csv, "none": self._read_plain}
 
     def _read_header(self) -> tuple[str, ...]:
         where = f"line {self._start}"
         try:
-            header = tuple(next(self._reader))
+            header = tuple(next(self._plain if self._quoting == "none" else self._lenient))
         except csv.Error as error:
             raise InputError(f"the header in {where} cannot be read: {_reason(error)}") from error
         except _TooBigError:
             raise InputError(too_big(f"the header in {where}", self._lines.most).message) from None
         if self._lines.ended:
-            raise InputError(f"the header in {where} has a quote that is never closed")
+            raise InputError(
+                f"the header in {where} has a quote that is never closed",
+                hint="--quoting none reads quotes as text",
+            )
         if problem := self._lines.take_bad():
-            raise InputError(f"the header is not text: {problem.message}")
+            raise InputError(f"the header is not text: {problem.message}", hint=problem.message)
+        if odd := _looks_like_data(header):
+            console.warn(
+                f"{self._label}:{self._start}: the first line is taken as names of fields, and {odd} looks like"
+                " data; --no-header reads it as a record"
+            )
         twice = sorted(name for name, count in Counter(header).items() if count > 1)
         if twice:
             raise InputError(
                 f"the header in {where} names a field more than once: {quoted(twice)}",
-                hint="give every column a name of its own",
+                hint="give every column a name of its own, or use --no-header if the file has no names",
             )
         return header
+
+    def _numbered(self) -> tuple[str, ...]:
+        """Names for the columns of the first row, which is a record."""
+        try:
+            cells = next(self._plain if self._quoting == "none" else self._lenient)
+        except (csv.Error, _TooBigError):
+            cells = [""]
+        self._lines.push_back(self._lines.record)
+        return tuple(f"column_{number}" for number in range(1, len(cells) + 1))
 
     def read(self) -> Iterator[Row]:
         with _long_cells():
             yield from self._read()
 
     def _read(self) -> Iterator[Row]:
-        header, width = self.header, len(self.header)
-        lines, reader = self._lines, self._reader
+        header, width, lines = self.header, len(self.header), self._lines
         while True:
             start = lines.count + 1
             lines.begin_record()
             try:
-                cells = next(reader)
+                cells, problem = self._reading()
             except StopIteration:
                 return
             except _TooBigError:
@@ -166,30 +235,112 @@ class _Rows:
                 lines.take_bad()
                 yield start, {}, Problem("csv", f"line {start} cannot be read: {_reason(error)}")
                 continue
-            if len(cells) == width and not lines.bad and not lines.ended:
+            if problem is None and len(cells) == width and not lines.bad:
                 yield start, dict(zip(header, cells, strict=True)), None
             elif cells:
-                yield start, *self._save(cells, start)
+                yield start, *self._save(cells, problem, start)
 
-    def _save(self, cells: list[str], start: int) -> tuple[dict[str, str], Problem | None]:
+    def _read_csv(self) -> tuple[list[str], Problem | None]:
+        """Every quote that opens a cell is syntax."""
+        cells = next(self._lenient)
+        return cells, self._unclosed() if self._lines.ended else None
+
+    def _read_plain(self) -> tuple[list[str], Problem | None]:
+        """No quote is syntax."""
+        return next(self._plain), None
+
+    def _read_auto(self) -> tuple[list[str], Problem | None]:
+        """The row as CSV where it is sound, else in the first of the other ways that gives it all its cells."""
+        lines, width = self._lines, len(self.header)
+        sound = self._attempt(self._strict)
+        if sound is not None and (not sound or (len(sound) == width and self._accepts(lines.record))):
+            return sound, None
+        first, count, unclosed = lines.record[0], len(lines.record), lines.ended
+        if '\\"' in first:
+            lines.push_back(lines.record)
+            cells = self._attempt(self._escaped)
+            if cells is not None and len(cells) == width:
+                return cells, None
+        if '"' not in first:  # too many or too few cells, and no quote is to blame
+            return sound or [], None
+        lines.push_back(lines.record)
+        plain = next(self._plain)
+        if len(plain) == width:
+            if count > 1:
+                self._warn(
+                    "a quote opens a cell and closes none: it is read as text; --quoting csv joins lines"
+                )
+            return plain, None
+        if sound is not None and count > 1:
+            lines.push_back(lines.record)
+            return next(self._strict), None
+        if count > 1 or unclosed:
+            return plain, self._unclosed()
+        lines.push_back(lines.record)
+        return next(self._lenient), None
+
+    def _attempt(self, reader: Iterator[list[str]]) -> list[str] | None:
+        """The cells of the next row; None where a dialect does not fit. Raises StopIteration behind the last."""
+        try:
+            return next(reader)
+        except csv.Error as error:
+            if '"' in "".join(self._lines.record[:1]):
+                return None
+            raise error
+
+    def _accepts(self, lines: list[str]) -> bool:
+        """Whether a sound row may be as many lines; where that is doubtful, it is reported."""
+        if len(lines) == 1:
+            return True
+        ends = len(self.header) - 1
+        rows_alike = ends > 0 and all(line.count(self._delimiter) == ends for line in lines)
+        if rows_alike and self._delimiter == "\t":
+            return False
+        if rows_alike or not ends or len(lines) > MANY_LINES:
+            self._warn(f"a quoted cell has {len(lines)} lines; if the quotes are text, use --quoting none")
+        return True
+
+    def _warn(self, message: str) -> None:
+        """Report once an input what may have been read wrongly."""
+        if not self._warned:
+            self._warned = True
+            start = self._lines.count - len(self._lines.record) + 1
+            console.warn(f"{self._label}:{start}: {message}")
+
+    def _unclosed(self) -> Problem:
+        start = self._lines.count - len(self._lines.record) + 1
+        return Problem("csv", f"a quote opened in the record of line {start} is never closed")
+
+    def _save(
+        self, cells: list[str], problem: Problem | None, start: int
+    ) -> tuple[dict[str, str], Problem | None]:
         """The cells of a row that may have a problem: those that have a name and are text."""
-        problem = self._lines.take_bad()
+        bad = self._lines.take_bad()
         fields = dict(zip(self.header, cells, strict=False))
-        if problem:
-            fields = {name: cell for name, cell in fields.items() if _is_text(cell)}
-        elif self._lines.ended:  # the reader looked for more lines in the middle of a row
-            problem = Problem("csv", f"a quote opened in the record of line {start} is never closed")
-        elif len(cells) != len(self.header):
+        if bad:
+            return {name: cell for name, cell in fields.items() if _is_text(cell)}, bad
+        if problem is None and len(cells) != len(self.header):
             noun = "cell" if len(cells) == 1 else "cells"
             message = f"line {start} has {len(cells)} {noun}, but the header has {len(self.header)}"
             problem = Problem("csv", message)
         return fields, problem
 
 
+def _looks_like_data(header: tuple[str, ...]) -> str | None:
+    """The first name of a header that is hardly one, quoted; None where all may be names."""
+    for name in header:
+        alone = len(header) == 1 and " " in name.strip()
+        if alone or _NUMBER.fullmatch(name) or len(name) > LONG_NAME:
+            return quoted([name if len(name) <= LONG_NAME else name[:LONG_NAME] + "…"])
+    return None
+
+
 def _reason(error: csv.Error) -> str:
     """The csv module's reason; that of a lone carriage return, made for programmers, in other words."""
     if "new-line character" in str(error):
-        return "it has a carriage return that ends no line; `tr '\\r' '\\n'` makes it one"
+        return (
+            "it has a carriage return that ends no line; save the file with line feeds at the ends of lines"
+        )
     return str(error)
 
 

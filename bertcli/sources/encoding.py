@@ -12,8 +12,10 @@ from itertools import chain
 
 from bertcli.errors import InputError, UsageError
 from bertcli.records import Problem
+from bertcli.sources.contents import look
 
 MARK = "\ud800"
+LOOKED = 16  # bytes of what may be UTF-16 without a mark
 TOO_BIG = b"\xf8\xf9\xfa\xfb"  # begins what stands for a record that is too big; never valid UTF-8
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 
@@ -36,6 +38,51 @@ def check_encoding(encoding: str) -> None:
             f"there is no encoding '{encoding}'",
             hint="names that exist are for example utf-8, utf-16, latin-1, cp1252, shift_jis, gb18030",
         ) from error
+
+
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte-order marks; those of UTF-32 first, for one of them begins with one of UTF-16."""
+
+
+def sniff_encoding(chunks: Iterator[bytes], encoding: str) -> tuple[str, Iterator[bytes]]:
+    """The encoding of an input that begins with a byte-order mark, else `encoding`; and all of its chunks.
+
+    A mark is heeded where UTF-8 was to be read: nothing else begins like it. Raises InputError for UTF-16 without
+    a mark, whose letters would be read as text full of NUL characters.
+    """
+    if not _is_utf8(encoding):
+        return encoding, chunks
+    head, chunks = look(chunks, _may_have_mark)
+    found = next((name for mark, name in MARKS.items() if head.startswith(mark)), encoding)
+    if found == encoding and (order := _order_without_mark(head)):
+        raise InputError(
+            "looks like UTF-16 without a byte-order mark", hint=f"name it: --encoding utf-16-{order}"
+        )
+    return found, chunks
+
+
+def _may_have_mark(head: bytes) -> bool:
+    """Whether more bytes are needed to tell: the first are those of a mark, or a NUL is one of the first two."""
+    return any(len(head) < len(mark) and mark.startswith(head) for mark in MARKS) or (
+        b"\0" in head[:2] and len(head) < LOOKED
+    )
+
+
+def _order_without_mark(head: bytes) -> str | None:
+    """The byte order of what is UTF-16 by the look of its first bytes: every other one is NUL."""
+    begin = head[:LOOKED]
+    if len(begin) < LOOKED:
+        return None
+    half = len(begin) // 2
+    for order, nul, letter in (("le", begin[1::2], begin[::2]), ("be", begin[::2], begin[1::2])):
+        if nul.count(0) >= 0.9 * half and 0 not in letter:
+            return order
+    return None
 
 
 def to_utf8(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
@@ -96,10 +143,16 @@ def undecodable(what: str, data: bytes, encoding: str) -> Problem | None:
             before = data[: error.start].decode().encode(encoding, "replace")
             offset = len(before) - len("".encode(encoding))  # some encodings begin with a mark
             message = f"the byte at offset {offset} of {what} is not {encoding}"
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return Problem("encoding", f"{message}; it looks like --encoding utf-16")
-        return Problem("encoding", f"{message}; name the right one with --encoding, for example latin-1")
+        likely = "cp1252" if _may_be_cp1252(data) else "latin-1"
+        return Problem("encoding", f"{message}; name the right one with --encoding, for example {likely}")
     return None
+
+
+def _may_be_cp1252(data: bytes) -> bool:
+    """Whether bytes 0x80 to 0x9F are among `data`, all of them characters of Windows' code page 1252; in Latin-1 they
+    are none."""
+    found = [byte for byte in data if 0x80 <= byte <= 0x9F]
+    return bool(found) and not {0x81, 0x8D, 0x8F, 0x90, 0x9D}.intersection(found)
 
 
 def _is_utf8(encoding: str) -> bool:

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bertcli.errors import UsageError
+from bertcli.sources.binary import refuse_binary
 from bertcli.sources.compression import SUFFIXES as COMPRESSED
-from bertcli.sources.contents import Contents
-from bertcli.sources.encoding import to_utf8
+from bertcli.sources.contents import Contents, look
+from bertcli.sources.encoding import sniff_encoding, to_utf8
 from bertcli.sources.lines import whole_lines
-from bertcli.sources.opening import Input, look
+from bertcli.sources.opening import Input
 
 if TYPE_CHECKING:
     from bertcli.options import InputOptions
@@ -63,13 +64,17 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
     if options.whole_files:
         from bertcli.sources.text import read_whole
 
-        chunks = to_utf8(source.unpacked(), options.encoding)
+        encoding, chunks = sniff_encoding(refuse_binary(source.unpacked(), source.label), options.encoding)
         return read_whole(
-            chunks, path=source.path, field=field, encoding=options.encoding, most=options.max_record_bytes
+            to_utf8(chunks, encoding),
+            path=source.path,
+            field=field,
+            encoding=encoding,
+            most=options.max_record_bytes,
         )
     form: str | None = "txt" if options.null else options.form
     if source.prompt:
-        return _read(form or "txt", source.chunks(), options, encoding="utf-8")
+        return _read(form or "txt", source.chunks(), options, encoding="utf-8", label=source.label)
     if form is None and source.path.lower().endswith(".npy"):
         hint = f"`bertcli search QUERY --embeddings {source.path}` searches among them"
         raise UsageError("holds vectors and no text", where=source.path, hint=hint)
@@ -81,17 +86,24 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
         from bertcli.sources.parquet import read_parquet
 
         return read_parquet(source, chunks, most=options.max_record_bytes)
-    chunks = to_utf8(chunks, options.encoding)
+    if not options.null:
+        chunks = refuse_binary(chunks, source.label)
+    encoding, chunks = sniff_encoding(chunks, options.encoding)
+    chunks = to_utf8(chunks, encoding)
+    if form is None and (options.delimiter is not None or options.no_header):
+        form = "csv"
     if form is None and source.regular is None:
         head, chunks = look(chunks, _may_become_json)
         form = "jsonl" if JSON.match(head) else None
     if form in (None, "txt") and options.form is None and options.text_field is not None:
         head, chunks = look(chunks, _may_become_line)
         _refuse_columns(head, options.text_field, source.path)
-    return _read(form or "txt", chunks, options, encoding=options.encoding)
+    return _read(form or "txt", chunks, options, encoding=encoding, label=source.label)
 
 
-def _read(form: str, chunks: Iterator[bytes], options: InputOptions, *, encoding: str) -> Contents:
+def _read(
+    form: str, chunks: Iterator[bytes], options: InputOptions, *, encoding: str, label: str
+) -> Contents:
     """The contents of a form made of lines; `chunks` are UTF-8."""
     end, most = b"\0" if options.null else b"\n", options.max_record_bytes
     blocks = whole_lines(chunks, end, most=most)
@@ -102,7 +114,16 @@ def _read(form: str, chunks: Iterator[bytes], options: InputOptions, *, encoding
     if form in DELIMITERS:
         from bertcli.sources.delimited import read_delimited
 
-        return read_delimited(blocks, delimiter=DELIMITERS[form], encoding=encoding, most=most)
+        return read_delimited(
+            blocks,
+            delimiter=options.delimiter or DELIMITERS[form],
+            encoding=encoding,
+            most=most,
+            label=label,
+            quoting=options.quoting,
+            header=not options.no_header,
+            given=options.delimiter is not None,
+        )
     if form in ("conll", "conllu"):
         from bertcli.sources.conll import read_conll
 

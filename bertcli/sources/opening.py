@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol
 from bertcli.console.drawing import grouped
 from bertcli.errors import InputError
 from bertcli.sources.compression import SUFFIXES, decompress, may_become_compressed, sniff_compression
+from bertcli.sources.contents import look
 from bertcli.sources.prompt import Prompt
 
 BLOCK = 1 << 18
@@ -98,20 +99,6 @@ class Input:
         self.held.close()
         if self._reader is not None:
             self._reader.close()
-
-
-def look(chunks: Iterator[bytes], undecided: Callable[[bytes], bool]) -> tuple[bytes, Iterator[bytes]]:
-    """Read on while `undecided` about the bytes so far: these, and all chunks as if nobody had looked."""
-    head = b""
-    while undecided(head) and (chunk := next(chunks, b"")):
-        head += chunk
-    return head, _put_back(head, chunks)
-
-
-def _put_back(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    if head:
-        yield head
-    yield from chunks
 
 
 def file_input(path: str, *, bare_texts: bool = True) -> Input:

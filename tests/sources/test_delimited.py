@@ -42,10 +42,85 @@ def test_a_first_line_for_excel_names_the_delimiter(header: bytes) -> None:
 
 
 def test_an_unclosed_quote_is_told_where_it_begins() -> None:
-    records = read(stdin=b'text,n\na,1\n"b,2\nc,3\n', form="csv")
-    assert problems(records) == [None, "csv"]
+    records = read(stdin=b'text,n\na,1\n"b\nc,3\n', form="csv")
+    assert problems(records) == [None, "csv", None]
     assert records[1].problem is not None
-    assert "line 3" in records[1].problem.message
+    assert "line 3 is never closed" in records[1].problem.message
+    closing = read(stdin=b'text,n\na,1\n"b,2\nc,3\n', form="csv", quoting="csv")
+    assert problems(closing) == [None, "csv"]
+
+
+LONE = [
+    b'id\ttext\tn\n1\t"lone\t0\n2\tb\t1\n3\t"other\t0\n4\td"\t1\n5\te\t1\n',
+    b'id,text,n\n1,"lone,0\n2,b,1\n3,"other,0\n4,"d" and more,1\n5,e,1\n',
+]
+
+
+@pytest.mark.parametrize("data", LONE)
+def test_a_lone_quote_swallows_no_row(data: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    records = read(stdin=data, form="tsv" if b"\t" in data else "csv")
+    assert [record.fields["id"] for record in records] == list("12345")
+    assert texts(records)[0] == '"lone'
+    assert problems(records) == [None] * 5
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "stdin:2: a quote opens a cell and closes none" in told
+
+
+def test_a_lone_quote_in_a_row_that_fits_nowhere_costs_that_row() -> None:
+    records = read(stdin=b'id,text,n\n1,"so, lone,0\n2,b,1\n3,c,1\n', form="csv")
+    assert problems(records) == ["csv", None, None]
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (b'"He said \\"great\\" and left"', 'He said "great" and left'),
+        (b'"He said \\"no\\", then left"', 'He said "no", then left'),
+        (b'"say \\""', 'say "'),
+        (b'"C:\\dir\\"', "C:\\dir\\"),
+        (b'"Great" film', '"Great" film'),
+        (b'a "word" inside', 'a "word" inside'),
+        (b'"two ""words"" here"', 'two "words" here'),
+    ],
+)
+def test_quotes_in_a_row_are_read_as_they_are_meant(row: bytes, text: str) -> None:
+    records = read(stdin=b"id,text,n\n1," + row + b",x\n2,b,y\n", form="csv")
+    assert texts(records) == [text, "b"]
+    assert problems(records) == [None, None]
+
+
+def test_a_quoted_cell_of_one_column_over_lines_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    data = b'text\n"first\nsecond\nthird"\nfourth\n'
+    assert texts(read(stdin=data, form="csv")) == ["first\nsecond\nthird", "fourth"]
+    assert "stdin:2: a quoted cell has 3 lines" in capsys.readouterr().err
+    assert texts(read(stdin=data, form="csv", quoting="none")) == ['"first', "second", 'third"', "fourth"]
+
+
+def test_a_cell_over_lines_is_no_matter_where_rows_do_not_look_like_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert len(read(stdin=b'id,text,n\n1,"a\nb, c",0\n2,d,1\n', form="csv")) == 2
+    assert not capsys.readouterr().err
+
+
+def test_another_delimiter_and_no_header(capsys: pytest.CaptureFixture[str]) -> None:
+    assert texts(read(stdin=b"id|text\n1|a;b\n", form="csv")) == ["a;b"]
+    assert texts(read(stdin=b"id~text\n1~a,b\n", delimiter="~")) == ["a,b"]
+    rows = read(stdin=b"good product,1\nbad product,0\n", form="csv", no_header=True, text_field="column_1")
+    assert [dict(row.fields) for row in rows] == [
+        {"column_1": "good product", "column_2": "1"},
+        {"column_1": "bad product", "column_2": "0"},
+    ]
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("data", "odd"), [(b"good product\nbad\n", "good product"), (b"text,7\na,1\n", "7")])
+def test_a_header_that_looks_like_data_is_reported(
+    data: bytes, odd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read(stdin=data, form="csv", text_field=data.split(b"\n")[0].split(b",")[0].decode())
+    assert f"'{odd}' looks like data; --no-header" in capsys.readouterr().err
 
 
 def test_a_carriage_return_in_the_middle_costs_only_its_row() -> None:
@@ -69,7 +144,7 @@ def test_undecodable_cells_are_left_out_and_named() -> None:
         (b"text,n,text\na,1,b\n", "more than once: 'text'"),
         (b"te\xffxt,n\na,1\n", "not text"),
         (b'"text,n\na,1\n', "never closed"),
-        (b"te\rxt,n\na,1\n", "carriage return that ends no line; `tr"),
+        (b"te\rxt,n\na,1\n", "carriage return that ends no line; save"),
     ],
 )
 def test_a_header_that_cannot_be_used_stops_the_run(data: bytes, message: str, tmp_path: Path) -> None:

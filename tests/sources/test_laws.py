@@ -15,7 +15,7 @@ import orjson
 import pyarrow
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -77,6 +77,8 @@ COMPRESSIONS = {
 def test_what_is_written_is_read_back(form: str, suffix: str, data: st.DataObject, tmp_path: Path) -> None:
     strategy, write = FORMS[form]
     values = data.draw(st.lists(strategy, max_size=8))
+    if form == "tsv":  # lines that all look like rows are rows: a quote does not join them
+        assume(not any("\t" in value and "\n" in value for value in values))
     packed = COMPRESSIONS[suffix](write(values))
     named, nameless = tmp_path / f"file.{form}{suffix}", tmp_path / "file"
     named.write_bytes(packed)

@@ -9,7 +9,7 @@ import pytest
 
 from bertcli.errors import InputError
 from bertcli.records import Problem
-from tests.sources.reading import problems, read, texts
+from tests.sources.reading import Dribble, problems, read, texts
 
 
 def test_every_line_is_a_record_whatever_is_in_it() -> None:
@@ -45,10 +45,31 @@ def test_bytes_without_the_mark_that_tells_their_order_are_refused(encoding: str
     assert texts(read(stdin="naïve\n".encode(f"{encoding}-be"), encoding=f"{encoding}-be")) == ["naïve"]
 
 
-def test_utf16_without_its_encoding_is_guessed_in_the_message() -> None:
-    records = read(stdin="text\n".encode("utf-16"))
-    assert records[0].problem is not None
-    assert "--encoding utf-16" in records[0].problem.message
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("sizes", [(100,), (1,), (3,)])
+def test_a_byte_order_mark_names_the_encoding(encoding: str, sizes: tuple[int, ...]) -> None:
+    data = "\ufefftext,n\nnaïve,1\n“so”,2\n".encode(encoding)
+    assert texts(read(stdin=Dribble(data, sizes), form="csv")) == ["naïve", "“so”"]
+    assert texts(read(stdin=Dribble(data, sizes)))[0] == "text,n"
+    lines = '\ufeff{"text": "a"}\n{"text": "é"}\n'.encode(encoding)
+    assert texts(read(stdin=Dribble(lines, sizes))) == ["a", "é"]
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_utf16_without_a_mark_is_refused_by_name(order: str) -> None:
+    with pytest.raises(InputError, match="UTF-16 without a byte-order mark") as caught:
+        read(stdin="a text without mark\n".encode(f"utf-16-{order}"))
+    assert caught.value.hint == f"name it: --encoding utf-16-{order}"
+
+
+@pytest.mark.parametrize(
+    ("data", "likely"),
+    [(b"\x93so\x94", "cp1252"), (b"5 \x80", "cp1252"), (b"caf\xe9", "latin-1"), (b"\xe9\x81", "latin-1")],
+)
+def test_the_likely_encoding_is_named(data: bytes, likely: str) -> None:
+    (record,) = read(stdin=data)
+    assert record.problem is not None
+    assert record.problem.message.endswith(f"--encoding, for example {likely}")
 
 
 def test_broken_utf16_costs_only_its_line() -> None:
