@@ -95,13 +95,19 @@ def cli(ctx: click.Context, config: Path | None, show_settings: bool) -> None:  
     JSONL for the next program.
     """
     assert isinstance(ctx.command, Group)
-    held = settings.read(config or settings.find_file())
+    held = settings.read(config)
     settings.check(held, ctx.command, ctx)
+    settings.refuse_what_is_not_for_strangers(held)
+    if held.local:
+        console.hold(f"settings from {held.path} in the working directory")
     ctx.meta[settings.META] = held
     for name, near in settings.unknown_variables(ctx.command, ctx):
+        if name.endswith("_FORCE"):
+            raise UsageError(f"unknown variable {name}", hint=settings.INSTEAD_OF_FORCE)
         console.warn(f"unknown variable {name}" + (f": did you mean {near}?" if near else ""))
     if show_settings:
-        click.echo("\n".join(settings.show(ctx.command, ctx, only=ctx.invoked_subcommand)))
+        lines = settings.show(ctx.command, ctx, only=ctx.invoked_subcommand)
+        click.echo("\n".join(map(console.visible, lines)))
         ctx.exit()
     if ctx.invoked_subcommand is None:
         raise UsageError("no command given", hint="`bertcli --help` lists them")
@@ -119,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     ctx: click.Context | None = None
+    console.forget_held()
     try:
         instruction = os.environ.get(VARIABLE)
         if instruction:
@@ -190,6 +197,8 @@ def _explained_usage(error: click.ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
     hint = f"`{context.command_path} --help` explains" if context else None
     match error:
+        case click.NoSuchOption(option_name="--force"):
+            return UsageError("no such option: --force", hint=settings.INSTEAD_OF_FORCE)
         case click.NoSuchOption():
             near = error.possibilities
             message = f"no such option: {error.option_name}"

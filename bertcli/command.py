@@ -23,7 +23,7 @@ from click.core import ParameterSource
 from bertcli import settings
 from bertcli.errors import UsageError
 from bertcli.options import BUNDLES
-from bertcli.parameters import SharedOption, SharedParameter, called
+from bertcli.parameters import SharedParameter, called
 
 HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
 """Headings of shared options in the order of the help page; a command's own options come before them."""
@@ -55,7 +55,6 @@ class Command(click.Command):
         super().__init__(*args, **{"context_settings": context, **attributes})
         self.examples = inspect.cleandoc(examples)
         self.bundles = BUNDLES | (bundles or {})
-        self.params = _joined(self.params)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
@@ -164,16 +163,6 @@ def typed() -> dict[str, click.Parameter]:
         for param in ctx.command.params
         if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
     }
-
-
-def _joined(params: list[click.Parameter]) -> list[click.Parameter]:
-    """Let a flag that two groups of options share stand once and fill the fields of both."""
-    joined: dict[str | None, click.Parameter] = {}
-    for param in params:
-        first = joined.setdefault(param.name, param)
-        if first is not param and isinstance(first, SharedOption) and isinstance(param, SharedOption):
-            first.join(param)
-    return [param for param in params if joined[param.name] is param]
 
 
 def _settle(ctx: click.Context, first: click.Parameter, second: click.Parameter) -> None:

@@ -82,7 +82,7 @@ class OutputOptions:
 
     path: str | None = None
     form: OutputForm | None = None
-    force: bool = False
+    overwrite: bool = False
     resume: bool = False
     digits: int | None = None
     prefix: str = ""
@@ -92,7 +92,7 @@ class OutputOptions:
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """`force` uses a model that the check refuses."""
+    """`unsafe_model` uses a model that the check refuses."""
 
     model: str | None = None
     engine: EngineName = "auto"
@@ -101,7 +101,7 @@ class ModelOptions:
     threads: int | None = None
     batch_tokens: int | None = None
     allow_pickle: bool = False
-    force: bool = False
+    unsafe_model: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class TrainOptions:
     device: str = "auto"
     dtype: TrainDtype = "auto"
     threads: int | None = None
-    force: bool = False
+    overwrite: bool = False
     resume: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -290,7 +290,7 @@ def late_output_options(callback: F) -> F:
                       unset="stdout", help="File to write, whole or not at all.", matters=False),
         bundle.choice("form", OutputForm, "-f", "--format", metavar="FORM", about="Form of the output",
                       unset="by suffix, else a table on a terminal and jsonl in a pipe"),
-        bundle.flag("force", "--force", name="force", help="Replace an existing output file.",
+        bundle.flag("overwrite", "--overwrite", help="Replace an existing output file.",
                     matters=False),
         bundle.option("digits", "--digits", metavar="N", type=whole_number(1), help="Digits of numbers.",
                       unset="4 decimals in tables, 6 significant digits elsewhere"),
@@ -371,7 +371,7 @@ def _trust_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
     return (
         bundle.flag("allow_pickle", "--allow-pickle", help="Load pickle checkpoints (weights only).",
                     matters=False),
-        bundle.flag("force", "--force", name="force", help="Use a model that the check refuses.",
+        bundle.flag("unsafe_model", "--unsafe-model", help="Use a model that the check refuses.",
                     matters=False),
     )  # fmt: skip
 
@@ -451,7 +451,7 @@ def _output_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
     return (
         bundle.option("output", "-o", "--output", metavar="DIR", type=click.Path(), required=True,
                       show_default=False, help="The directory to make, whole or not at all."),
-        bundle.flag("force", "--force", help="Replace an existing model directory."),
+        bundle.flag("overwrite", "--overwrite", help="Replace an existing model directory."),
         bundle.flag("resume", "--resume", help="Continue the interrupted run of this directory."),
     )  # fmt: skip
 

@@ -47,11 +47,6 @@ class SharedParameter(click.Parameter):
 class SharedOption(SharedParameter, click.Option):
     """An option of a dataclass."""
 
-    def join(self, other: SharedOption) -> None:
-        """Fill the fields of `other` too: two groups of options have the same flag."""
-        self.fills += other.fills
-        self.help = f"{self.help} {other.help}"
-
 
 class SharedArgument(SharedParameter, click.Argument):
     """A positional argument of a dataclass; `about` is its line in the help page."""

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 FILE_NAME = "bertcli.yaml"
 META = "bertcli.settings"
 ROOT_VARIABLES = ("BERTCLI_CONFIG", "BERTCLI_DEBUG")
+INSTEAD_OF_FORCE = (
+    "--overwrite replaces an existing output, --unsafe-model uses a model that the check refuses"
+)
+NOT_FROM_WORKING_DIRECTORY = frozenset(
+    ["output", "overwrite", "resume", "plot", "suspects", "save", "calibrate", "allow-pickle", "unsafe-model"]
+)
+"""Where output goes, what is overwritten, and what is trusted: a file that somebody else may have put into the working
+directory cannot say it."""
+MOST_BYTES = 1 << 20
+MOST_SETTINGS = 10_000
 DEEPEST = 4  # sections within each other; an alias of YAML may stand for a section that holds itself
 
 
@@ -46,10 +56,12 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one settings file says; `path` is None when there is no file."""
+    """What one settings file says; `path` is None when there is no file. `local` says that it lies in the working
+    directory and was found there, not named."""
 
     path: Path | None = None
     top: Section = field(default_factory=Section)
+    local: bool = False
 
 
 def find_file() -> Path | None:
@@ -64,19 +76,30 @@ def find_file() -> Path | None:
 
 
 def read(path: Path | None) -> Settings:
-    """Read a settings file. Raises InputError when it cannot be read, UsageError when it makes no sense."""
+    """Read the settings file that is named, else the one that is found. Raises InputError when it cannot be read,
+    UsageError when it makes no sense."""
+    named = path
+    path = named or find_file()
     if path is None:
         return Settings()
+    local = named is None and path == Path(FILE_NAME)
     try:
-        data = path.read_bytes()
+        if local and not path.is_file():
+            raise InputError(
+                "is not a regular file", where=str(path), hint="remove it, or name a file by --config FILE"
+            )
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise InputError(
             f"cannot be read: {error.strerror}",
             where=str(path),
             hint="--config FILE names another file",
         ) from error
+    if len(data) > MOST_BYTES:
+        raise InputError(f"is larger than {MOST_BYTES >> 20} MiB: it holds no settings", where=str(path))
     node = _parse(data, path)
-    return Settings(path) if node is None else Settings(path, _section(node, path))
+    return Settings(path, Section() if node is None else _Reader(path).section(node), local)
 
 
 def _parse(data: bytes, path: Path) -> yaml.Node | None:
@@ -94,25 +117,35 @@ def _parse(data: bytes, path: Path) -> yaml.Node | None:
         raise InputError(f"not valid YAML: {one_line(error)}", where=str(path)) from None
 
 
-def _section(node: yaml.Node, path: Path, depth: int = 0) -> Section:
-    import yaml
+class _Reader:
+    """Reads the nodes of one file; aliases may repeat them, but not without end."""
 
-    where = _place(node, path)
-    if depth > DEEPEST:
-        raise UsageError("settings are nested too deeply", where=where)
-    if not isinstance(node, yaml.MappingNode):
-        raise UsageError("settings are lines of the form `option: value`", where=where)
-    values: dict[str, Setting] = {}
-    sections: dict[str, Section] = {}
-    for key_node, value_node in node.value:
-        place, key = _place(key_node, path), str(key_node.value).replace("_", "-")
-        if key in values or key in sections:
-            raise UsageError(f"'{key}' is given twice", where=place)
-        if isinstance(value_node, yaml.MappingNode):
-            sections[key] = _section(value_node, path, depth + 1)
-        elif value_node.tag != "tag:yaml.org,2002:null":
-            values[key] = Setting(_text(value_node, path), place)
-    return Section(where, values, sections)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._count = 0
+
+    def section(self, node: yaml.Node, depth: int = 0) -> Section:
+        import yaml
+
+        path, where = self._path, _place(node, self._path)
+        if depth > DEEPEST:
+            raise UsageError("settings are nested too deeply", where=where)
+        if not isinstance(node, yaml.MappingNode):
+            raise UsageError("settings are lines of the form `option: value`", where=where)
+        values: dict[str, Setting] = {}
+        sections: dict[str, Section] = {}
+        for key_node, value_node in node.value:
+            self._count += 1
+            if self._count > MOST_SETTINGS:
+                raise UsageError(f"there are more than {MOST_SETTINGS} settings", where=where)
+            place, key = _place(key_node, path), str(key_node.value).replace("_", "-")
+            if key in values or key in sections:
+                raise UsageError(f"'{key}' is given twice", where=place)
+            if isinstance(value_node, yaml.MappingNode):
+                sections[key] = self.section(value_node, depth + 1)
+            elif value_node.tag != "tag:yaml.org,2002:null":
+                values[key] = Setting(_text(value_node, path), place)
+        return Section(where, values, sections)
 
 
 def _text(node: yaml.Node, path: Path) -> str:
@@ -166,6 +199,23 @@ def leaves(
             yield from leaves(below, ctx, (*path, name))
 
 
+def refuse_what_is_not_for_strangers(settings: Settings) -> None:
+    """Raise UsageError where a file of the working directory sets what it must not."""
+    if settings.local:
+        _refuse_in(settings.top)
+
+
+def _refuse_in(section: Section) -> None:
+    for key in NOT_FROM_WORKING_DIRECTORY.intersection(section.values):
+        raise UsageError(
+            f"'{key}' cannot be set by a {FILE_NAME} in the working directory, which may be somebody else's",
+            where=section.values[key].where,
+            hint=f"give --{key} on the command line, or set it in a file that you name by --config",
+        )
+    for below in section.sections.values():
+        _refuse_in(below)
+
+
 def check(settings: Settings, root: click.Group, ctx: click.Context) -> None:
     """Refuse a settings file with a name that nothing answers to.
 
@@ -200,6 +250,8 @@ def _of(path: tuple[str, ...]) -> str:
 
 
 def _unknown(what: str, name: str, known: set[str], where: str) -> UsageError:
+    if name == "force":
+        return UsageError(f"unknown {what}", where=where, hint=INSTEAD_OF_FORCE.replace("--", ""))
     near = nearest(name, known)
     hint = (
         f"did you mean '{near}'?" if near else "settings have the names of options: `bertcli COMMAND --help`"

@@ -66,7 +66,7 @@ def models() -> None:
 
 
 @models.command(examples="$ bertcli models info ./model")
-@click.option("--force", is_flag=True, help="Go on.")
+@click.option("--plain", is_flag=True, help="Go on.")
 def info(**arguments: Any) -> int | None:
     """Say what a model is."""
     return _act("info", **arguments)

@@ -70,7 +70,7 @@ def commands(checkpoints: Make, tmp_path_factory: pytest.TempPathFactory) -> lis
         ["answer", "-m", answer, "--question", "who", *two],
         ["search", "-m", base, "another", *two],
         ["compare", "--models", label, label, str(texts), "--task", "label", "--json"],
-        ["train", "label", "-m", base, str(labelled), "-o", str(folder / "made"), "--force", "-q"],
+        ["train", "label", "-m", base, str(labelled), "-o", str(folder / "made"), "--overwrite", "-q"],
         ["evaluate", "label", "-m", label, str(labelled), "--json"],
         ["models", "list"],
         ["models", "info", label],

@@ -73,8 +73,8 @@ def test_every_field_has_an_option() -> None:
         (["-0"], "inputs", {"null": True}),
         (["-o", "x.csv"], "outputs", {"path": "x.csv"}),
         (["-f", "npy"], "outputs", {"form": "npy"}),
-        (["--force"], "outputs", {"force": True}),
-        (["--force"], "model", {"force": True}),
+        (["--overwrite"], "outputs", {"overwrite": True}),
+        (["--unsafe-model"], "model", {"unsafe_model": True}),
         (["--digits", "3", "--prefix", "p_"], "outputs", {"digits": 3, "prefix": "p_"}),
         (["--color", "never"], "outputs", {"color": "never"}),
         (["-m", "./m", "--engine", "packed"], "model", {"model": "./m", "engine": "packed"}),
@@ -171,13 +171,6 @@ def test_the_weaker_of_two_rivals_gives_way(parsed: Run, monkeypatch: pytest.Mon
     monkeypatch.setenv("BERTCLI_MAX_ERRORS", "4")
     run = parsed("label", "-v", "--strict")["run"]
     assert run == RunOptions(max_errors=1, quiet=False, verbose=True)
-
-
-def test_a_flag_that_two_groups_share_stands_once_and_says_both() -> None:
-    ctx = click.Context(fake_commands.label, info_name="label")
-    page = " ".join(fake_commands.label.get_help(ctx).split())
-    assert page.count("--force") == 1
-    assert "Replace an existing output file. Use a model that the check refuses." in page
 
 
 @given(st.integers(), st.integers())

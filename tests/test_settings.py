@@ -103,10 +103,10 @@ def test_a_list_stands_for_names_between_commas(main: Main, taken: dict[str, Any
 def test_a_setting_for_all_reaches_every_command_that_has_the_option(
     main: Main, taken: dict[str, Any]
 ) -> None:
-    write("normalize: false\nforce: true\n")
+    write("normalize: false\nplain: true\nlimit: 3\n")
     for command in (["label"], ["embed"], ["models", "info"]):
         assert main(command) == 0
-        assert taken["force"] if taken["name"] == "info" else taken["outputs"].force
+        assert taken["plain"] if taken["name"] == "info" else taken["inputs"].limit == 3
     assert main(["embed"]) == 0
     assert taken["normalize"] is False
 
@@ -114,12 +114,12 @@ def test_a_setting_for_all_reaches_every_command_that_has_the_option(
 def test_sections_follow_groups_of_commands(
     main: Main, taken: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write("models:\n  info:\n    force: true\n")
+    write("models:\n  info:\n    plain: true\n")
     assert main(["models", "info"]) == 0
-    assert taken["force"] is True
-    monkeypatch.setenv("BERTCLI_MODELS_INFO_FORCE", "false")
+    assert taken["plain"] is True
+    monkeypatch.setenv("BERTCLI_MODELS_INFO_PLAIN", "false")
     assert main(["models", "info"]) == 0
-    assert taken["force"] is False
+    assert taken["plain"] is False
 
 
 def test_dtype_for_all_commands_is_what_they_compute_in(
@@ -289,3 +289,70 @@ def test_the_help_page_shows_the_default_that_holds(main: Main, capsys: pytest.C
     write("encoding: latin-1")
     assert main(["label", "--help"]) == 0
     assert "[default: latin-1]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "key", ["output", "overwrite", "allow-pickle", "allow_pickle", "unsafe-model", "resume"]
+)
+@pytest.mark.parametrize("section", ["", "label:\n  "])
+def test_a_file_of_the_working_directory_cannot_set_outputs_or_trust(
+    main: Main, taken: dict[str, Any], capsys: pytest.CaptureFixture[str], key: str, section: str
+) -> None:
+    value = "/tmp/x.jsonl" if key == "output" else "true"
+    write(f"limit: 3\n{section}{key}: {value}\n")
+    assert main(["label"]) == 2
+    told = capsys.readouterr().err
+    place = 3 if section else 2
+    assert f"bertcli.yaml:{place}: '{key.replace('_', '-')}' cannot be set by a bertcli.yaml in the" in told
+    assert not taken
+    assert main(["--config", "bertcli.yaml", "label"]) == 0
+
+
+def test_a_file_of_the_working_directory_is_named(main: Main) -> None:
+    from bertcli.console import messages
+
+    write("limit: 3\n")
+    assert main(["label"]) == 0
+    assert messages._held == ["settings from bertcli.yaml in the working directory"]
+    assert main(["--config", "bertcli.yaml", "label"]) == 0
+    assert messages._held == []
+
+
+def test_what_is_no_file_or_too_large_does_not_hang(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo("bertcli.yaml")
+    assert main(["label"]) == 1
+    assert "bertcli.yaml: is not a regular file" in capsys.readouterr().err
+    os.unlink("bertcli.yaml")
+    write("#" * (1 << 20) + "\n")
+    assert main(["label"]) == 1
+    assert "larger than 1 MiB" in capsys.readouterr().err
+    lines = ["a: &a {" + ", ".join(f"k{number}: 1" for number in range(200)) + "}"]
+    for name, below in (("b", "a"), ("c", "b"), ("d", "c")):
+        lines.append(f"{name}: &{name} {{" + ", ".join(f"k{n}: *{below}" for n in range(200)) + "}")
+    write("\n".join(lines))
+    assert main(["label"]) == 2
+    assert "more than 10000 settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["flag", "variable", "file"])
+def test_force_is_an_error_that_names_what_it_was(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    if where == "variable":
+        monkeypatch.setenv("BERTCLI_FORCE", "1")
+    if where == "file":
+        write("force: true\n")
+    assert main(["label", *(["--force"] if where == "flag" else [])]) == 2
+    told = capsys.readouterr().err
+    assert "overwrite replaces an existing output" in told
+    assert "unsafe-model uses a model that the check refuses" in told
+
+
+def test_control_characters_of_settings_are_shown_and_do_nothing(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write('prefix: "a\\e[2Jb"\n')
+    assert main(["--show-settings", "label"]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "a\\x1b[2Jb" in said

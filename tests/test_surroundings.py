@@ -69,7 +69,7 @@ def test_of_two_runs_on_one_output_the_second_is_refused(model: str, tmp_path: P
         first.stdin.flush()
         while not Path("a.jsonl.part").exists() or not Path("a.jsonl.part").stat().st_size:
             assert first.poll() is None
-        for option in ("--force", "--resume", "-q"):
+        for option in ("--overwrite", "--resume", "-q"):
             second = subprocess.run([*command, option], input=b"other\n", capture_output=True)
             assert second.returncode == 1
             assert second.stderr.splitlines()[0] == b"bertcli: a.jsonl: is being written by another run"

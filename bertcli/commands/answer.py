@@ -80,7 +80,7 @@ def answer(
         from bertcli.tasks.answer import Answer
 
         head = checkpoint.head("answer")
-        refuse_or_warn(checkpoint, "answer", force=model.force, head=head)
+        refuse_or_warn(checkpoint, "answer", unsafe=model.unsafe_model, head=head)
         return Answer(
             checkpoint,
             tokenizer,

@@ -98,7 +98,7 @@ def attention(
     def task(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Attention:
         from bertcli.tasks.attention import Attention
 
-        refuse_or_warn(checkpoint, "attention", force=model.force)
+        refuse_or_warn(checkpoint, "attention", unsafe=model.unsafe_model)
         return Attention(
             checkpoint,
             tokenizer,

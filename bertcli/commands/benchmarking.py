@@ -134,18 +134,18 @@ class Measuring:
             from bertcli.tasks.label import Label
 
             head = choose_head(self._checkpoint, "label", self._bench.head)
-            refuse_or_warn(self._checkpoint, "label", force=self._bench.model.force, head=head)
+            refuse_or_warn(self._checkpoint, "label", unsafe=self._bench.model.unsafe_model, head=head)
             return Label(self._checkpoint, self._tokenizer, head, long, top="all")
         refuse_pairs(pair, f"`bench` of {self.name}")
         if self.name == "fill":
             from bertcli.tasks.fill import Fill
 
             head = self._checkpoint.head("fill")
-            refuse_or_warn(self._checkpoint, "fill", force=self._bench.model.force, head=head)
+            refuse_or_warn(self._checkpoint, "fill", unsafe=self._bench.model.unsafe_model, head=head)
             return Fill(self._checkpoint, self._tokenizer, head, long)
         from bertcli.tasks.embed import Embed
 
-        refuse_or_warn(self._checkpoint, "embed", force=self._bench.model.force)
+        refuse_or_warn(self._checkpoint, "embed", unsafe=self._bench.model.unsafe_model)
         return Embed(self._checkpoint, self._tokenizer, long)
 
     def _sample(self, source: Source) -> Sample:
@@ -208,7 +208,7 @@ class Measuring:
         ]
         command += ["--head", bench.head] if bench.head is not None and self.name == "label" else []
         command += ["--pair-field", "pair"] if bench.inputs.pair_field is not None else []
-        flags = {"--force": model.force, "--allow-pickle": model.allow_pickle}
+        flags = {"--unsafe-model": model.unsafe_model, "--allow-pickle": model.allow_pickle}
         return command + [flag for flag, given in flags.items() if given]
 
 

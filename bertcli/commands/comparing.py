@@ -161,25 +161,27 @@ def _answer(request: Models, checkpoint: Checkpoint, task: Task, sink: Sink) -> 
 
 def _task(request: Models, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Task:
     """What the models do, by its name."""
-    force, long = request.model.force, request.long
+    unsafe, long = request.model.unsafe_model, request.long
     if request.task == "label":
-        labelling = Labelling(head=request.head, long=long, force=force, pair_field=request.inputs.pair_field)
+        labelling = Labelling(
+            head=request.head, long=long, unsafe=unsafe, pair_field=request.inputs.pair_field
+        )
         return labelling.task(checkpoint, tokenizer)
     if request.task == "embed":
         from bertcli.tasks.embed import Embed
 
-        refuse_or_warn(checkpoint, "embed", force=force)
+        refuse_or_warn(checkpoint, "embed", unsafe=unsafe)
         return Embed(checkpoint, tokenizer, long)
     if request.task == "tag":
         from bertcli.tasks.tag import Tag
 
         head = choose_head(checkpoint, "tag", request.head)
-        refuse_or_warn(checkpoint, "tag", force=force, head=head)
+        refuse_or_warn(checkpoint, "tag", unsafe=unsafe, head=head)
         return Tag(checkpoint, tokenizer, head, long)
     from bertcli.tasks.fill import Fill
 
     head = choose_head(checkpoint, "fill", request.head)
-    refuse_or_warn(checkpoint, "fill", force=force, head=head)
+    refuse_or_warn(checkpoint, "fill", unsafe=unsafe, head=head)
     return Fill(checkpoint, tokenizer, head, long, top=1)
 
 

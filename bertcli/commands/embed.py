@@ -110,7 +110,7 @@ def embed(
     def task(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Embed:
         from bertcli.tasks.embed import Embed
 
-        refuse_or_warn(checkpoint, "embed", force=model.force, pooling=pooling)
+        refuse_or_warn(checkpoint, "embed", unsafe=model.unsafe_model, pooling=pooling)
         return Embed(
             checkpoint,
             tokenizer,

@@ -86,6 +86,7 @@ def evaluate() -> None:
     type=click.Path(),
     help="Draw confusion and calibration into FILE: .html, or .png.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace an existing FILE.")
 @json_option
 @labelled_input_options
 @model_options
@@ -98,6 +99,7 @@ def label(
     calibrate: bool,
     suspects: int | None,
     plot: str | None,
+    overwrite: bool,
     as_json: bool,
     labelling: Labelling,
     inputs: InputOptions,
@@ -111,10 +113,10 @@ def label(
     a regression. Intervals are 95 % bootstrap intervals.
     """
     request = replace(
-        labelling, top="all", head=head, long=long, force=model.force, pair_field=inputs.pair_field
+        labelling, top="all", head=head, long=long, unsafe=model.unsafe_model, pair_field=inputs.pair_field
     )
     examination = LabelExamination(
-        request, label_field, suspects or 0, calibrate, plot, _where(inputs), model.force
+        request, label_field, suspects or 0, calibrate, plot, _where(inputs), overwrite
     )
     return run_evaluation(
         Evaluation(
@@ -166,7 +168,7 @@ def tag(
         from bertcli.tasks.tagset import Tagset
 
         chosen = checkpoint.head("tag", head)
-        refuse_or_warn(checkpoint, "tag", force=model.force, head=chosen)
+        refuse_or_warn(checkpoint, "tag", unsafe=model.unsafe_model, head=chosen)
         field = gold_field(source.field_names, tag_field, option="--tag-field", where=_where(inputs))
         task = Tag(checkpoint, tokenizer, chosen, long, aggregation=aggregation, shape="words")
         return TagAnswers(task, Tagset(chosen.labels), field, facts={"head": chosen.name})
@@ -216,7 +218,7 @@ def fill(
         from bertcli.evaluation.masked_words import MaskedWordAnswers, MaskedWords
 
         head = checkpoint.head("fill")
-        refuse_or_warn(checkpoint, "fill", force=model.force, head=head)
+        refuse_or_warn(checkpoint, "fill", unsafe=model.unsafe_model, head=head)
         task = MaskedWords(checkpoint, tokenizer, head, long, share=share, together=together, seed=seed)
         masking = f"{share:.3g} of the pieces hidden {'together' if together else 'one at a time'}"
         return MaskedWordAnswers(task, facts={"masking": masking, "seed": seed})
@@ -258,7 +260,7 @@ def embed(
         from bertcli.evaluation.numbers import NumberAnswers
         from bertcli.evaluation.similarity import Similarity
 
-        refuse_or_warn(checkpoint, "embed", force=model.force, pooling=pooling)
+        refuse_or_warn(checkpoint, "embed", unsafe=model.unsafe_model, pooling=pooling)
         field = gold_field(source.field_names, score_field, option="--score-field", where=_where(inputs))
         task = Similarity(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
         facts = {"pooling": f"{pooling or checkpoint.pooling.mode} pooling"}
@@ -278,7 +280,7 @@ class LabelExamination:
     calibrate: bool
     plot: str | None
     where: str
-    force: bool
+    overwrite: bool
     _checkpoint: Checkpoint | None = field(default=None, init=False)
     _head: Head | None = field(default=None, init=False)
 
@@ -308,7 +310,7 @@ class LabelExamination:
             from bertcli.evaluation.plot import drawn
             from bertcli.journal import open_output
 
-            output = open_output(self.plot, console.claim_stdout(), force=self.force)
+            output = open_output(self.plot, console.claim_stdout(), overwrite=self.overwrite)
             output.close(True, drawn(report, self.plot))
         if self.calibrate and report.calibration is not None:
             self._store(report.calibration)
@@ -332,8 +334,8 @@ class LabelExamination:
             from bertcli.evaluation.plot import check_plot
 
             check_plot(self.plot)
-            if os.path.exists(self.plot) and not self.force:
-                raise OutputError("exists already", where=self.plot, hint="--force replaces it")
+            if os.path.exists(self.plot) and not self.overwrite:
+                raise OutputError("exists already", where=self.plot, hint="--overwrite replaces it")
         if self.calibrate:
             from bertcli.models.temperature import refuse_shared
 

@@ -77,7 +77,7 @@ def fill(
         from bertcli.tasks.fill import Fill
 
         head = checkpoint.head("fill")
-        refuse_or_warn(checkpoint, "fill", force=model.force, head=head)
+        refuse_or_warn(checkpoint, "fill", unsafe=model.unsafe_model, head=head)
         words = comma_separated(targets) if targets is not None else ()
         return Fill(
             checkpoint,

@@ -87,7 +87,7 @@ def label(
     one pass, each with its name before its fields.
     """
     top: Top = "all" if every else count
-    wanted = replace(labelling, top=top, long=long, force=model.force, pair_field=inputs.pair_field)
+    wanted = replace(labelling, top=top, long=long, unsafe=model.unsafe_model, pair_field=inputs.pair_field)
     names = [None] if heads is None else dict.fromkeys(comma_separated(heads))
 
     def task(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Task:
@@ -96,19 +96,19 @@ def label(
             return tasks[0]
         vector = None
         if "embedding" in emit:
-            vector = _vector(checkpoint, tokenizer, long, inputs.pair_field, force=model.force)
+            vector = _vector(checkpoint, tokenizer, long, inputs.pair_field, unsafe=model.unsafe_model)
         return _together(tasks, emit, vector)
 
     return stream(Job("label", task, inputs, outputs, model, run))
 
 
 def _vector(
-    checkpoint: Checkpoint, tokenizer: Tokenizer, long: LongOptions, pair_field: str | None, *, force: bool
+    checkpoint: Checkpoint, tokenizer: Tokenizer, long: LongOptions, pair_field: str | None, *, unsafe: bool
 ) -> TextVector:
     from bertcli.tasks.pooling import TextVector
 
     refuse_pairs(pair_field, "an embedding")
-    refuse_or_warn(checkpoint, "embed", force=force)
+    refuse_or_warn(checkpoint, "embed", unsafe=unsafe)
     return TextVector(checkpoint, tokenizer, long)
 
 

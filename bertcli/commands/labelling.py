@@ -44,7 +44,7 @@ class Labelling:
     top: Top = None
     head: str | None = None
     long: LongOptions = field(default_factory=LongOptions)
-    force: bool = False
+    unsafe: bool = False
     pair_field: str | None = None
 
     def task(self, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Label | ByEntailment | ByNearness:
@@ -55,10 +55,10 @@ class Labelling:
         head = self._own_head(checkpoint)
         if head is not None:
             _refuse_what_is_for_other_labels()
-            refuse_or_warn(checkpoint, "label", force=self.force, head=head)
+            refuse_or_warn(checkpoint, "label", unsafe=self.unsafe, head=head)
             return Label(checkpoint, tokenizer, head, self.long, top=self.top, threshold=self.threshold)
         refuse_pairs(self.pair_field, "`label` with labels of your own")
-        refuse_or_warn(checkpoint, "embed", force=self.force)
+        refuse_or_warn(checkpoint, "embed", unsafe=self.unsafe)
         return zero_shot(
             checkpoint,
             tokenizer,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bertcli.sinks import LastingSink
 
 FOR_PERSONS = ("table", "html")  # forms that are short, or whose layout depends on all that came before
-BEGIN_ANEW = "--force without --resume begins anew"
+BEGIN_ANEW = "--overwrite without --resume begins anew"
 Facts = dict[str, Any]
 
 
@@ -93,7 +93,7 @@ class Ledger:
         """The options with leave to replace what the interrupted run has left, or had leave to replace."""
         if self._journal is None or self._journal.begun is None or not self._outputs.resume:
             return self._outputs
-        return replace(self._outputs, force=self.point is None or self._journal.begun["force"])
+        return replace(self._outputs, overwrite=self.point is None or self._journal.begun["overwrite"])
 
     @property
     def mark(self) -> Mark | None:
@@ -146,7 +146,7 @@ class Ledger:
         names = ("name", "device", "dtype", "pack_tokens")
         facts = {"engine": {name: getattr(engine, name) for name in names}}
         if self.point is None:
-            kept = {"workers": engine.workers, "force": self._outputs.force}
+            kept = {"workers": engine.workers, "overwrite": self._outputs.overwrite}
             self._journal.begin({**self._facts, **facts, **kept})
         elif found := differences(self._begun, {**self._begun, **facts}):
             raise self._refused(found)

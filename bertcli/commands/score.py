@@ -85,7 +85,7 @@ def score(
         from bertcli.tasks.score import Score
 
         head = checkpoint.head("fill")
-        refuse_or_warn(checkpoint, "fill", force=model.force, head=head)
+        refuse_or_warn(checkpoint, "fill", unsafe=model.unsafe_model, head=head)
         pair = inputs.pair_field is not None
         return Score(checkpoint, tokenizer, head, long, method=method, words=words, pair=pair)
 

@@ -327,7 +327,7 @@ def _opened(request: Request) -> tuple[Checkpoint, Tokenizer]:
 
     model = request.model
     checkpoint = open_checkpoint(resolve(model.model), allow_pickle=model.allow_pickle)
-    refuse_or_warn(checkpoint, "embed", force=model.force, pooling=request.pooling)
+    refuse_or_warn(checkpoint, "embed", unsafe=model.unsafe_model, pooling=request.pooling)
     return checkpoint, Tokenizer.of(checkpoint)
 
 

@@ -115,16 +115,16 @@ def refuse_or_warn(
     checkpoint: Checkpoint,
     kind: Kind | Literal["embed", "attention"],
     *,
-    force: bool,
+    unsafe: bool,
     head: Head | None = None,
     pooling: Mode | None = None,
 ) -> None:
-    """Look for what would make this checkpoint answer wrongly. Raises ModelError, unless `force`."""
+    """Look for what would make this checkpoint answer wrongly. Raises ModelError, unless `unsafe`."""
     from bertcli.models.check import quick_check
 
     for finding in quick_check(checkpoint, kind, head, pooling=pooling):
-        if finding.refuses and not force:
-            raise ModelError(finding.message, hint=f"{finding.hint}; --force uses it all the same")
+        if finding.refuses and not unsafe:
+            raise ModelError(finding.message, hint=f"{finding.hint}; --unsafe-model uses it all the same")
         console.warn(f"{finding.message}; {finding.hint}")
 
 

@@ -77,7 +77,7 @@ def tag(
         from bertcli.tasks.tag import Tag
 
         chosen = choose_head(checkpoint, "tag", head)
-        refuse_or_warn(checkpoint, "tag", force=model.force, head=chosen)
+        refuse_or_warn(checkpoint, "tag", unsafe=model.unsafe_model, head=chosen)
         task = Tag(
             checkpoint,
             tokenizer,

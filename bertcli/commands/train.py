@@ -174,10 +174,11 @@ def _configure(training: TrainOptions) -> None:
     console.configure(quiet=training.quiet, verbose=training.verbose)
     console.claim_stdout()
     console.quiet_libraries(verbose=False)
+    console.release()
     # Threads that spin while they wait for each other starve each other where others compute too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if training.force and training.resume:
-        raise UsageError("--force and --resume cannot go together")
+    if training.overwrite and training.resume:
+        raise UsageError("--overwrite and --resume cannot go together")
 
 
 @contextmanager
@@ -185,7 +186,7 @@ def _target(training: TrainOptions) -> Iterator[Target]:
     """The directory to make, which leaves no trace of a run that failed."""
     from bertcli.training.saving import Target
 
-    target = Target(Path(training.output), force=training.force, resume=training.resume)
+    target = Target(Path(training.output), overwrite=training.overwrite, resume=training.resume)
     try:
         yield target
     finally:

@@ -14,6 +14,7 @@ from bertcli.console.drawing import visible
 from bertcli.console.messages import (
     configure,
     error,
+    forget_held,
     hold,
     note,
     quiet_libraries,
@@ -31,6 +32,7 @@ __all__ = [
     "claim_stdout",
     "configure",
     "error",
+    "forget_held",
     "hold",
     "note",
     "progress",

@@ -36,7 +36,6 @@ _held: list[str] = []
 def configure(*, quiet: bool = False, verbose: bool = False, color: When = "auto") -> None:
     """How much to say: `quiet` leaves only errors, `verbose` adds notes."""
     _manner.quiet, _manner.verbose, _manner.color = quiet, verbose, color
-    _held.clear()
 
 
 def is_quiet() -> bool:
@@ -90,6 +89,11 @@ def hold(message: str) -> None:
     """Have a plain line shown when the work begins (`release`), and not at all where it is refused before:
     nothing should stand between a command and what is wrong with it."""
     _held.append(message)
+
+
+def forget_held() -> None:
+    """Another command begins: what the last one held is not shown any more."""
+    _held.clear()
 
 
 def release() -> None:

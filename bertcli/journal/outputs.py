@@ -2,7 +2,7 @@
 
 A file is written as `NAME.part`, and takes its name when it is complete. What an interrupted run leaves is a
 `NAME.part` with everything that was finished; when nothing was, there is none. Both names are guarded alike:
-a `NAME` or a `NAME.part` that exists is replaced with `--force` only, so that hours of work are never lost
+a `NAME` or a `NAME.part` that exists is replaced with `--overwrite` only, so that hours of work are never lost
 to a second try. (An empty `NAME.part` holds no work and is replaced.) A run that is resumed takes the
 `NAME.part` as far as its journal vouches for it.
 
@@ -41,17 +41,17 @@ def is_regular(path: str) -> bool:
 
 
 def open_output(
-    path: str | None, stdout: BinaryIO, *, force: bool, eager: bool = False, mark: Mark | None = None
+    path: str | None, stdout: BinaryIO, *, overwrite: bool, eager: bool = False, mark: Mark | None = None
 ) -> Output:
     """Open the place results go to; None and `-` are `stdout`.
 
     `eager` makes every write visible at once (for a terminal). `mark` is where a file is resumed. Raises
-    OutputError for a place that cannot be written or, without `force`, must not be overwritten.
+    OutputError for a place that cannot be written or, without `overwrite`, must not be overwritten.
     """
     if path is None or is_stdout(path):
         return Output(stdout, "standard output", eager=eager)
     if is_regular(path):
-        return FileOutput(path, force=force, mark=mark)
+        return FileOutput(path, overwrite=overwrite, mark=mark)
     if os.path.isdir(path):
         raise OutputError("is a directory", where=path, hint="name a file in it")
     try:
@@ -185,8 +185,8 @@ class FileOutput(Output):
     regular = True
     full_hint = "make room, then go on with --resume"
 
-    def __init__(self, path: str, *, force: bool, mark: Mark | None = None) -> None:
-        self._force = force
+    def __init__(self, path: str, *, overwrite: bool, mark: Mark | None = None) -> None:
+        self._overwrite = overwrite
         self._target = Path(os.path.realpath(path))
         self._part = part_of(path)
         self._given = path
@@ -253,15 +253,15 @@ class FileOutput(Output):
             raise self._failed(error) from error
 
     def _refuse_existing(self, *, part: bool = True) -> None:
-        if self._force:
+        if self._overwrite:
             return
         if os.path.exists(self._target):
-            raise OutputError("exists already", where=self._given, hint="--force replaces it")
+            raise OutputError("exists already", where=self._given, hint="--overwrite replaces it")
         if part and os.path.exists(self._part) and os.path.getsize(self._part) > 0:
             raise OutputError(
                 "holds what an interrupted run finished",
                 where=f"{self._given}.part",
-                hint="--resume goes on with it, --force begins anew",
+                hint="--resume goes on with it, --overwrite begins anew",
             )
 
     def _refuse_vanished(self) -> None:
@@ -293,7 +293,7 @@ class FileOutput(Output):
             raise OutputError(
                 "is shorter than its journal says",
                 where=f"{self._given}.part",
-                hint="somebody else has changed it; --force without --resume begins anew",
+                hint="somebody else has changed it; --overwrite without --resume begins anew",
             )
         file.truncate(size)
         file.seek(0, os.SEEK_END)
@@ -313,7 +313,7 @@ def damaged_journal(path: str) -> OutputError:
     return OutputError(
         "is damaged, or another version's",
         where=f"{path}.journal",
-        hint="--force without --resume begins anew",
+        hint="--overwrite without --resume begins anew",
     )
 
 

@@ -1,7 +1,7 @@
 """Whether a checkpoint can be trusted: what would make it answer wrongly without a word.
 
 `quick_check` runs before every run and looks at headers and configuration only; `full_check` also reads every
-weight and tries the tokenizer. A finding that refuses stops a run unless the user insists with --force.
+weight and tries the tokenizer. A finding that refuses stops a run unless the user insists with --unsafe-model.
 """
 
 from __future__ import annotations

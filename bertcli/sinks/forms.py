@@ -60,7 +60,7 @@ def _open_form(
     codec = open_codec(compression) if compression else None  # may be missing: found out before the file is
     begun = mark is not None
     plain = open_output(
-        options.path, stdout, force=options.force, eager=to_stdout and terminal.is_tty, mark=mark
+        options.path, stdout, overwrite=options.overwrite, eager=to_stdout and terminal.is_tty, mark=mark
     )
     output: ByteSink = CompressedOutput(plain, codec, mark) if codec else plain
     if form == "table":
@@ -142,11 +142,11 @@ def _open_binary(
     if form == "npy":
         from bertcli.sinks.npy import NpySink
 
-        return NpySink.open(options.path, layout, force=options.force, mark=mark)
+        return NpySink.open(options.path, layout, overwrite=options.overwrite, mark=mark)
     from bertcli.sinks.parquet import ParquetSink
 
     return ParquetSink.open(
-        options.path, layout, stdout, force=options.force, mark=mark, digits=options.digits
+        options.path, layout, stdout, overwrite=options.overwrite, mark=mark, digits=options.digits
     )
 
 

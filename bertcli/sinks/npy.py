@@ -43,7 +43,7 @@ class NpySink:
                 self._filler = _filler(*mark.state["vector"])
 
     @classmethod
-    def open(cls, path: str | None, layout: Layout, *, force: bool, mark: Mark | None = None) -> NpySink:
+    def open(cls, path: str | None, layout: Layout, *, overwrite: bool, mark: Mark | None = None) -> NpySink:
         """Raises UsageError for results that are no vectors, and where there is no file to complete."""
         if FIELD not in layout.results:
             raise UsageError(
@@ -55,10 +55,10 @@ class NpySink:
                 "npy needs a file: its header is completed at the end, and ids lie beside it",
                 hint="-o NAME.npy",
             )
-        output = FileOutput(path, force=force, mark=mark)
+        output = FileOutput(path, overwrite=overwrite, mark=mark)
         ids_mark = None if mark is None else Mark({"size": mark.state["ids"]})
         try:
-            return cls(output, FileOutput(ids_path(path), force=force, mark=ids_mark), layout, mark)
+            return cls(output, FileOutput(ids_path(path), overwrite=overwrite, mark=ids_mark), layout, mark)
         except OutputError:
             output.close(complete=False)
             raise

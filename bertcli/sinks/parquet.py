@@ -59,7 +59,7 @@ class ParquetSink:
         layout: Layout,
         stdout: BinaryIO,
         *,
-        force: bool,
+        overwrite: bool,
         mark: Mark | None = None,
         digits: int | None = None,
     ) -> ParquetSink:
@@ -70,7 +70,7 @@ class ParquetSink:
             raise UsageError(
                 "pyarrow is not installed", where=path, hint="pip install 'bertcli[parquet]', or write .jsonl"
             ) from None
-        return cls(open_output(path, stdout, force=force, mark=mark), layout, mark, digits)
+        return cls(open_output(path, stdout, overwrite=overwrite, mark=mark), layout, mark, digits)
 
     def write(self, result: Result) -> None:
         row = self._numbers.row(result, self._layout.prefix)

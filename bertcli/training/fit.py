@@ -195,7 +195,7 @@ class Fit:
         if state["key"] != self.key:
             raise UsageError(
                 "the run to continue had other data, another base or other options",
-                hint="give the same ones as before, or begin anew with --force",
+                hint="give the same ones as before, or begin anew with --overwrite",
                 where=str(self.folder),
             )
         self.lesson.model.load_state_dict(state["model"])

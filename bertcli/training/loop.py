@@ -274,7 +274,7 @@ class Trainer:
         if state.get("key") != self.key:
             raise UsageError(
                 "the run to continue had other skills, another base or another seed",
-                hint="give the same recipe as before, or begin anew with --force",
+                hint="give the same recipe as before, or begin anew with --overwrite",
                 where=str(self.run),
             )
         self.model.load_state_dict(state["model"])

@@ -22,7 +22,7 @@ class Target:
     have its name stays there too.
     """
 
-    def __init__(self, path: Path, *, force: bool, resume: bool) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, resume: bool) -> None:
         """Raises OutputError for a directory that must not be replaced, or without a run to continue."""
         # A link stays one; "." and its like are no name to put something behind.
         if path.is_symlink() or path.name in ("", ".."):
@@ -32,21 +32,21 @@ class Target:
         held = (self.part / STATE).is_file()
         if resume and not held:
             raise OutputError("there is no interrupted run to continue", where=str(self.part))
-        if path.exists() and not (force or resume):
-            raise OutputError("exists", where=str(path), hint="replace it with --force, or name another")
+        if path.exists() and not (overwrite or resume):
+            raise OutputError("exists", where=str(path), hint="replace it with --overwrite, or name another")
         if path.exists() and not ((path / "config.json").is_file() or _empty(path)):
             raise OutputError("is not a model directory, so it is not replaced", where=str(path))
-        if held and not (force or resume):
+        if held and not (overwrite or resume):
             raise OutputError(
                 "holds an interrupted run",
                 where=str(self.part),
-                hint="continue it with --resume, or drop it with --force",
+                hint="continue it with --resume, or drop it with --overwrite",
             )
-        if self._whole.exists() and not (force or resume):
+        if self._whole.exists() and not (overwrite or resume):
             raise OutputError(
                 "is a finished model that did not get its name",
                 where=str(self._whole),
-                hint="give it one yourself, or drop it with --force",
+                hint="give it one yourself, or drop it with --overwrite",
             )
         if not resume:
             shutil.rmtree(self.part, ignore_errors=True)

@@ -53,9 +53,9 @@ def measured(
         {
             "a script with sentence-transformers": [str(peers), "-c", EMBED, str(texts), str(embed), out],
             "`bertcli embed --long truncate`": [
-                *ours, "embed", str(texts), "-m", str(embed), "--long", "truncate", "-o", out, "--force",
+                *ours, "embed", str(texts), "-m", str(embed), "--long", "truncate", "-o", out, "--overwrite",
             ],
-            "`bertcli embed`": [*ours, "embed", str(texts), "-m", str(embed), "-o", out, "--force"],
+            "`bertcli embed`": [*ours, "embed", str(texts), "-m", str(embed), "-o", out, "--overwrite"],
         },
         {"`python -c pass`": [sys.executable, "-c", "pass"], "`bertcli --help`": [*ours, "--help"]},
     )  # fmt: skip

@@ -162,7 +162,7 @@ def test_settings_about_models_do_not_keep_files_from_being_compared(
             "--task, --engine: no model runs",
         ),
         (["a.jsonl", "b.jsonl", "--head", "x", "--overlap", "3"], 2, "--head, --overlap: no model runs"),
-        (["a.jsonl", "b.jsonl", "--strict", "--force"], 2, "--force, --strict: no model runs"),
+        (["a.jsonl", "b.jsonl", "--strict", "--unsafe-model"], 2, "--unsafe-model, --strict: no model runs"),
         (["a.jsonl", "none.jsonl"], 1, "there is no file 'none.jsonl'"),
         (["empty.jsonl", "empty.jsonl"], 1, "there is no record to compare"),
         (["a.jsonl", "broken.jsonl"], 1, "broken.jsonl:1: line 1 is not JSON"),

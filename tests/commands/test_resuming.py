@@ -228,9 +228,9 @@ def test_without_resume_nothing_of_it_is_lost(
 ) -> None:
     before = left(interrupted.parent)
     assert run("label", "-o", "out.jsonl") == 1
-    assert "--resume goes on with it, --force begins anew" in capfd.readouterr().err
+    assert "--resume goes on with it, --overwrite begins anew" in capfd.readouterr().err
     assert left(interrupted.parent) == before
-    assert run("label", "-o", "out.jsonl", "--force") == 3
+    assert run("label", "-o", "out.jsonl", "--overwrite") == 3
     assert list(left(interrupted.parent)) == ["out.jsonl"]
 
 
@@ -260,7 +260,7 @@ def test_an_option_that_matters_is_refused_by_name(
     assert run("label", "-o", "out.jsonl", "--resume", *options) == 1
     said = capfd.readouterr().err
     assert f"out.jsonl: cannot be resumed: {words}" in said
-    assert "--force without --resume begins anew" in said
+    assert "--overwrite without --resume begins anew" in said
     assert Path("out.jsonl.journal").read_text() == before
     assert run("label", "-o", "out.jsonl", "--resume") == 3
 
@@ -392,17 +392,17 @@ def test_of_altered_places_to_go_on_from_an_earlier_one_is_taken(
     book.write_bytes(b"".join(lines) + last.replace(b'"size":%d' % size, b'"size":%d' % (size - 1)))
     assert run("label", "-o", "out.jsonl", "--resume") == 3
     went_on = Path("out.jsonl").read_bytes()
-    assert run("label", "-o", "out.jsonl", "--force") == 3
+    assert run("label", "-o", "out.jsonl", "--overwrite") == 3
     assert Path("out.jsonl").read_bytes() == went_on
 
 
-def test_a_run_with_force_may_still_replace_when_it_is_gone_on_with(
+def test_a_run_with_overwrite_may_still_replace_when_it_is_gone_on_with(
     run: Callable[..., int], stop_after: Callable[..., None], tmp_path: Path
 ) -> None:
     Path("out.jsonl").write_text("old")
     stop_after(40)
     with pytest.raises(Killed):
-        run("label", "-o", "out.jsonl", "--force")
+        run("label", "-o", "out.jsonl", "--overwrite")
     stop_after(None)
     assert Path("out.jsonl").read_text() == "old"
     assert run("label", "-o", "out.jsonl", "--resume") == 3
@@ -452,7 +452,7 @@ def test_a_page_is_not_gone_on_with(
         ("embed", "a.ids.jsonl.part", "a.npy"),
     ],
 )
-@pytest.mark.parametrize("option", ["--force", "--resume"])
+@pytest.mark.parametrize("option", ["--overwrite", "--resume"])
 def test_an_input_is_never_written_over(
     option: str,
     command: str,

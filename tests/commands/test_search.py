@@ -221,7 +221,7 @@ def test_the_vectors_are_never_written_over(
     embed(model, "-o", vectors)
     Path("link.jsonl").symlink_to("x.npy")
     before = Path(output).read_bytes()
-    told = error(capsys, QUERY, "--embeddings", vectors, "-m", model, "-o", output, "--force", code=1)
+    told = error(capsys, QUERY, "--embeddings", vectors, "-m", model, "-o", output, "--overwrite", code=1)
     assert "is an input and the output" in told
     assert Path(output).read_bytes() == before
 

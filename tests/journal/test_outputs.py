@@ -1,4 +1,4 @@
-"""Outputs are written whole or not at all, and nothing that exists is lost without --force."""
+"""Outputs are written whole or not at all, and nothing that exists is lost without --overwrite."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_has_its_name_only_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    output = FileOutput(str(path), force=False)
+    output = FileOutput(str(path), overwrite=False)
     output.write(b"one")
     assert names(tmp_path) == ["a.txt.part"]
     output.close(complete=True, rest=b" two")
@@ -32,7 +32,7 @@ def test_an_interrupted_file_stays_part_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     console.configure()
-    output = FileOutput(str(tmp_path / "a.txt"), force=False)
+    output = FileOutput(str(tmp_path / "a.txt"), overwrite=False)
     output.write(b"one\n")
     output.close(complete=False)
     assert names(tmp_path) == ["a.txt.part"]
@@ -41,18 +41,18 @@ def test_an_interrupted_file_stays_part_and_says_so(
 
 
 def test_when_nothing_was_finished_nothing_is_left(tmp_path: Path) -> None:
-    FileOutput(str(tmp_path / "a.txt"), force=False).close(complete=False)
+    FileOutput(str(tmp_path / "a.txt"), overwrite=False).close(complete=False)
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.part"])
-def test_work_is_replaced_with_force_only(name: str, tmp_path: Path) -> None:
+def test_work_is_replaced_with_overwrite_only(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("old")
     with pytest.raises(OutputError) as caught:
-        FileOutput(str(tmp_path / "a.txt"), force=False)
-    assert "--force" in str(caught.value.hint)
+        FileOutput(str(tmp_path / "a.txt"), overwrite=False)
+    assert "--overwrite" in str(caught.value.hint)
     assert (tmp_path / name).read_text() == "old"
-    output = FileOutput(str(tmp_path / "a.txt"), force=True)
+    output = FileOutput(str(tmp_path / "a.txt"), overwrite=True)
     output.write(b"new")
     output.close(complete=True)
     assert names(tmp_path) == ["a.txt"]
@@ -61,12 +61,12 @@ def test_work_is_replaced_with_force_only(name: str, tmp_path: Path) -> None:
 
 def test_an_empty_part_holds_no_work(tmp_path: Path) -> None:
     (tmp_path / "a.txt.part").touch()
-    FileOutput(str(tmp_path / "a.txt"), force=False).close(complete=True)
+    FileOutput(str(tmp_path / "a.txt"), overwrite=False).close(complete=True)
     assert names(tmp_path) == ["a.txt"]
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
-    output = FileOutput(str(tmp_path / "a.txt"), force=False)
+    output = FileOutput(str(tmp_path / "a.txt"), overwrite=False)
     output.write(b"mine")
     (tmp_path / "a.txt").write_text("theirs")
     with pytest.raises(OutputError, match="exists already"):
@@ -77,7 +77,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
-    output = FileOutput(str(tmp_path / "a.txt"), force=True)
+    output = FileOutput(str(tmp_path / "a.txt"), overwrite=True)
     output.write(b"new")
     output.flush()
     assert (tmp_path / "a.txt").read_text() == "old"
@@ -88,7 +88,7 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> Non
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        FileOutput(str(tmp_path / "a.txt"), force=False).close(complete=True)
+        FileOutput(str(tmp_path / "a.txt"), overwrite=False).close(complete=True)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
@@ -97,7 +97,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
 def test_a_symbolic_link_stays(tmp_path: Path) -> None:
     (tmp_path / "real.txt").write_text("old")
     (tmp_path / "link.txt").symlink_to("real.txt")
-    output = FileOutput(str(tmp_path / "link.txt"), force=True)
+    output = FileOutput(str(tmp_path / "link.txt"), overwrite=True)
     output.write(b"new")
     output.close(complete=True)
     assert (tmp_path / "link.txt").is_symlink()
@@ -107,7 +107,7 @@ def test_a_symbolic_link_stays(tmp_path: Path) -> None:
 def test_of_a_link_that_leads_nowhere_its_target_is_named(tmp_path: Path) -> None:
     (tmp_path / "link.txt").symlink_to(tmp_path / "gone" / "real.txt")
     with pytest.raises(OutputError, match=f"directory '{tmp_path}/gone' does not exist"):
-        FileOutput(str(tmp_path / "link.txt"), force=False)
+        FileOutput(str(tmp_path / "link.txt"), overwrite=False)
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         (tmp_path / ("x" * 300), "file name too long"),
     ):
         with pytest.raises(OutputError, match=words) as caught:
-            open_output(str(path), io.BytesIO(), force=False)
+            open_output(str(path), io.BytesIO(), overwrite=False)
         assert caught.value.where == str(path)
         assert caught.value.hint
 
@@ -128,7 +128,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_directory_that_must_not_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="permission denied"):
-        open_output(str(tmp_path / "a.txt"), io.BytesIO(), force=False)
+        open_output(str(tmp_path / "a.txt"), io.BytesIO(), overwrite=False)
 
 
 def test_devices_and_fifos_are_written_straight_through(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_devices_and_fifos_are_written_straight_through(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     for path in (fifo, Path(os.devnull)):
-        output = open_output(str(path), io.BytesIO(), force=False)
+        output = open_output(str(path), io.BytesIO(), overwrite=False)
         output.write(b"x")
         output.close(complete=True)
     assert os.read(reading, 9) == b"x"
@@ -147,7 +147,7 @@ def test_devices_and_fifos_are_written_straight_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [None, "-", "/dev/stdout", "/dev/fd/1"])
 def test_names_of_standard_output(path: str | None) -> None:
     stdout = io.BytesIO()
-    output = open_output(path, stdout, force=False)
+    output = open_output(path, stdout, overwrite=False)
     output.write(b"x")
     output.close(complete=True)
     assert stdout.getvalue() == b"x"

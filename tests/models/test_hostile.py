@@ -43,7 +43,9 @@ def _label(path: Path, *options: str) -> int:
 
 
 @pytest.mark.parametrize("saved_by", ["pickle", "torch", "torch, the old way"])
-@pytest.mark.parametrize("options", [[], ["--force"], ["--allow-pickle"], ["--allow-pickle", "--force"]])
+@pytest.mark.parametrize(
+    "options", [[], ["--unsafe-model"], ["--allow-pickle"], ["--allow-pickle", "--unsafe-model"]]
+)
 def test_a_pickle_runs_nothing(
     saved_by: str, options: list[str], checkpoint_copy: Make, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -85,7 +87,7 @@ def test_code_beside_the_weights_is_never_run(
     edit_json(path / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", "evil.T"]})
     (path / "evil.py").write_text(f"import os\nos.mkdir({str(canary)!r})\n")
     monkeypatch.setattr("builtins.input", lambda *asked: "yes")
-    assert _label(path, "--engine", "packed", "--force") == (1 if model_type == "evil" else 0)
+    assert _label(path, "--engine", "packed", "--unsafe-model") == (1 if model_type == "evil" else 0)
     assert not canary.exists()
 
 
@@ -119,7 +121,7 @@ def test_an_index_does_not_lead_out_of_the_directory(
     assert any("outside the directory" in fault for fault in weights.faults)
     assert {file.parent for file in weights.files} == {path}
     assert _label(path, "--engine", "instant") == 1
-    assert _label(path, "--engine", "packed", "--force") == 1
+    assert _label(path, "--engine", "packed", "--unsafe-model") == 1
     assert "outside the directory" in capsys.readouterr().err
 
 

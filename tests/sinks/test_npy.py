@@ -73,7 +73,7 @@ def test_both_names_are_guarded(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         to_file(tmp_path / "a.npy", [], EMBED)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ids.jsonl"]
-    to_file(tmp_path / "a.npy", [], EMBED, force=True)
+    to_file(tmp_path / "a.npy", [], EMBED, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ids.jsonl", "a.npy"]
 
 

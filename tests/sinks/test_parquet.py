@@ -172,7 +172,7 @@ def test_the_hint_counts_the_records_that_fix_the_types(
     resumed: bool, blank: int, first: int, tmp_path: Path
 ) -> None:
     layout = Layout("label", ("field", "text"), ("label",), (), "text")
-    options = OutputOptions(path=str(tmp_path / "a.parquet"), force=True)
+    options = OutputOptions(path=str(tmp_path / "a.parquet"), overwrite=True)
     sink = open_sink(options, layout, stdout=io.BytesIO(), terminal=PIPE)
     for row in range(first):
         sink.write(result({"label": "a" if row >= blank else None}, fields={"field": 1, "text": "t"}))

@@ -24,7 +24,7 @@ def model(path: Path, name: str) -> Path:
 
 def save(path: Path, *, keep_state: bool = False) -> None:
     """What a run does with its directory, in short."""
-    target = Target(path, force=True, resume=False)
+    target = Target(path, overwrite=True, resume=False)
     try:
         if keep_state:
             (target.part / STATE).touch()
@@ -86,7 +86,7 @@ def test_what_cannot_have_its_name_is_kept_beside_what_has_it(
     assert (part / "whole" / "config.json").read_text() == "new"
     out.rename(tmp_path / "away")
     with pytest.raises(OutputError, match="is a finished model that did not get its name"):
-        Target(out, force=False, resume=False)
+        Target(out, overwrite=False, resume=False)
     save(out)
     assert names(tmp_path) == ["away", "away/config.json", "m", "m/config.json"]
 

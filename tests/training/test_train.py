@@ -108,7 +108,7 @@ def test_a_temperature_of_the_base_is_not_the_new_models(
     assert open_checkpoint(base).heads["label"].temperature == 3.0
     out = train("label", labelled, "--epochs", "1", base=base, out=tmp_path / "m")
     assert open_checkpoint(out).heads["label"].temperature == 1.0
-    again = train("label", labelled, "--epochs", "1", "--force", base=out, out=out)
+    again = train("label", labelled, "--epochs", "1", "--overwrite", base=out, out=out)
     assert "bertcli" not in json.loads((again / "config.json").read_text())
 
 
@@ -121,7 +121,7 @@ def test_few_labels_are_all_learnt_from(
     told = "36 examples learnt, none held out: each half answered from the other: macro f1"
     assert told in capsys.readouterr().err
     assert "Each half of the examples was answered" in (out / "README.md").read_text()
-    train("label", labelled, "--dev-fraction", "0.25", "--epochs", "1", "--force", base=base, out=out)
+    train("label", labelled, "--dev-fraction", "0.25", "--epochs", "1", "--overwrite", base=base, out=out)
     assert "On the 9 held-out examples" in (out / "README.md").read_text()
 
 
@@ -245,7 +245,7 @@ def test_a_directory_that_is_there_is_not_replaced(checkpoints: Make, labelled: 
     (tmp_path / "m" / "precious").write_text("work")
     base = checkpoints("bert", "fill")
     train("label", labelled, base=base, out=tmp_path / "m", code=1)
-    train("label", labelled, "--force", base=base, out=tmp_path / "m", code=1)
+    train("label", labelled, "--overwrite", base=base, out=tmp_path / "m", code=1)
     assert (tmp_path / "m" / "precious").read_text() == "work"
 
 
