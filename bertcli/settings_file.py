@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,11 +28,19 @@ def write(path: Path, command: str, values: Mapping[str, str]) -> None:
                 where=str(path),
             )
         target = path.resolve()
-        part = target.with_name(target.name + ".part")
-        part.write_bytes(written.encode())
-        os.replace(part, target)
+        mode = target.stat().st_mode if target.exists() else 0o666 & ~_umask()
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as part:
+            part.write(written.encode())
+            os.fchmod(part.fileno(), mode)
+        os.replace(part.name, target)
     except (OSError, UnicodeDecodeError) as error:
         raise OutputError(f"cannot be changed: {error}", where=str(path)) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def edited(text: str, command: str, values: Mapping[str, str]) -> str | None:

@@ -380,12 +380,13 @@ def _vector_files(request: Request) -> list[str]:
 @contextmanager
 def _answers(request: Request, stdout: BinaryIO, names: tuple[str, ...], text_field: str) -> Iterator[Sink]:
     """Where the records found go, whole or not at all. `names` are their fields."""
-    from bertcli.journal import refuse_input
+    from bertcli.journal import is_stdout, part_of, refuse_input
     from bertcli.sinks import Layout, open_sink
     from bertcli.sinks.forms import files_written
 
     inputs, outputs = request.inputs, request.outputs
-    refuse_input(files_written(outputs), stdout, [*inputs.files, *_vector_files(request)])
+    texts = inputs.files or (() if inputs.texts or request.embeddings is not None else ("-",))
+    refuse_input(files_written(outputs), stdout, [*texts, *_vector_files(request)])
     layout = Layout(
         task="search",
         inputs=() if request.duplicates is not None else names,
@@ -404,3 +405,7 @@ def _answers(request: Request, stdout: BinaryIO, names: tuple[str, ...], text_fi
         complete = True
     finally:
         sink.close(complete)
+        if not complete and not is_stdout(outputs.path):
+            part_of(str(outputs.path)).unlink(
+                missing_ok=True
+            )  # no journal vouches for it: it cannot be resumed

@@ -75,7 +75,8 @@ def stream(job: Job) -> int:
     from bertcli.sinks.forms import files_written
     from bertcli.sources import open_source
 
-    refuse_input(files_written(job.outputs), stdout, job.inputs.files)
+    named = job.inputs.files or (() if job.inputs.texts else ("-",))
+    refuse_input(files_written(job.outputs), stdout, named)
     if is_finished(job.outputs, job.inputs):
         return 0
     with closing(open_source(job.inputs)) as source:

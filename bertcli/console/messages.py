@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from bertcli.console.drawing import BOLD, DIM, RED, YELLOW, When, painted, visible, wants_color
 
@@ -112,8 +113,21 @@ def _print(parts: list[tuple[str, str]]) -> None:
     with contextlib.suppress(OSError, ValueError):  # stderr is closed: there is nobody to tell
         color = wants_color(stream.isatty(), _manner.color)
         line = "".join(painted(visible(text), style if color else "") for text, style in parts)
-        stream.write(line + "\n")
+        write_patiently(stream, line + "\n")
+
+
+def write_patiently(stream: TextIO, text: str) -> None:
+    """Write to a stream that may not block: what it does not take at once, it takes when it is ready."""
+    try:
+        stream.write(text)
         stream.flush()
+    except BlockingIOError:
+        while True:
+            select.select([], [stream], [], 1.0)
+            try:
+                return stream.flush()
+            except BlockingIOError:
+                continue
 
 
 def quiet_libraries(*, verbose: bool = False, offline: bool = True) -> None:

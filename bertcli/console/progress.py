@@ -114,8 +114,7 @@ class Bar:
     def _write(self, text: str) -> None:
         if sys.stderr is not None:
             with contextlib.suppress(OSError, ValueError):  # the terminal has gone
-                sys.stderr.write(text)
-                sys.stderr.flush()
+                messages.write_patiently(sys.stderr, text)
 
 
 def progress(source: Progressing, stdout: BinaryIO | None, taken: Callable[[], int] | None = None) -> Bar:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
+import select
 import sys
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from bertcli.console.drawing import When, terminal_width, wants_color
 
@@ -42,6 +44,21 @@ class _ClosedStdout:
         """Closed already."""
 
 
+class _Waiting(io.FileIO):
+    """A file whose writes wait, also when somebody made the pipe non-blocking."""
+
+    def write(self, data: Any, /) -> int:
+        view = memoryview(data).cast("B")
+        written = 0
+        while written < len(view):
+            count = super().write(view[written:])
+            if count is None:
+                select.select([], [self], [])
+            else:
+                written += count
+        return written
+
+
 @dataclass(frozen=True, slots=True)
 class _Claim:
     stream: BinaryIO
@@ -72,7 +89,7 @@ def claim_stdout() -> BinaryIO:
         elif private is None:
             results = cast(BinaryIO, _ClosedStdout())
         else:
-            results = os.fdopen(private, "wb", buffering=1 << 17)
+            results = cast(BinaryIO, io.BufferedWriter(_Waiting(private, "wb"), 1 << 17))
         if not hosted:
             os.dup2(2, 1)
         _claim = _Claim(results, stream, private)

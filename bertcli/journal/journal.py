@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
+import stat
 import time
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from bertcli.errors import OutputError
+from bertcli.journal.locks import try_lock
 from bertcli.journal.outputs import (
+    JOURNAL_BEGINS,
     FileOutput,
     cannot_open,
     is_full,
@@ -124,24 +126,41 @@ class Journal:
         """Open the file and take its lock. The one who held it may have removed the file meanwhile."""
         while True:
             try:
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+                descriptor = os.open(
+                    self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666
+                )
             except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise self._strange("is a symbolic link, which no run has made") from error
                 raise cannot_open(self._given, error) from error
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                    os.close(descriptor)
-                    raise OutputError(
-                        "is being written by another run",
-                        where=self._given,
-                        hint="wait for its end, or write to another file",
-                    ) from error
-                # else a file system without locks: there is nobody to ask
+            self._refuse_strange(descriptor)
+            if not try_lock(descriptor):
+                os.close(descriptor)
+                raise OutputError(
+                    "is being written by another run",
+                    where=self._given,
+                    hint="wait for its end, or write to another file",
+                )
             with contextlib.suppress(OSError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(self._path)):
                     return descriptor
             os.close(descriptor)
+
+    def _refuse_strange(self, descriptor: int) -> None:
+        """Raise OutputError for a file of this name that is no journal: it is somebody's own."""
+        begin = (
+            os.pread(descriptor, len(JOURNAL_BEGINS), 0)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode)
+            else b"?"
+        )
+        if begin and not JOURNAL_BEGINS.startswith(begin):
+            os.close(descriptor)
+            raise self._strange("is no journal of bertcli's, so it is never replaced")
+
+    def _strange(self, message: str) -> OutputError:
+        return OutputError(
+            message, where=f"{self._given}.journal", hint="move it away, or write to another file"
+        )
 
     def _read(self) -> None:
         data = _contents(self._descriptor)

@@ -4,7 +4,8 @@ A file is written as `NAME.part`, and takes its name when it is complete. What a
 `NAME.part` with everything that was finished; when nothing was, there is none. Both names are guarded alike:
 a `NAME` or a `NAME.part` that exists is replaced with `--overwrite` only, so that hours of work are never lost
 to a second try. (An empty `NAME.part` holds no work and is replaced.) A run that is resumed takes the
-`NAME.part` as far as its journal vouches for it.
+`NAME.part` as far as its journal vouches for it. A `NAME.part` that no journal vouches for may be somebody's own file:
+it is never replaced. Files beside `NAME` are created exclusively, and never through a symbolic link.
 
 Pipes, devices and standard output have no name to take and are written straight through.
 """
@@ -15,6 +16,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +26,7 @@ from bertcli.errors import OutputError
 from bertcli.journal.points import Mark
 
 BUFFER = 1 << 17  # bytes in one write
+JOURNAL_BEGINS = b'{"journal":'
 STDOUT_NAMES = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
@@ -60,15 +63,21 @@ def open_output(
         raise cannot_open(path, error) from error
 
 
-def refuse_input(outputs: Sequence[str], stdout: BinaryIO, files: Sequence[str]) -> None:
+def refuse_input(
+    outputs: Sequence[str], stdout: BinaryIO, files: Sequence[str], *, stdin: BinaryIO | None = None
+) -> None:
     """Raise OutputError when one of the input files, by whatever name, is one of the `outputs` (standard
-    output, where there are none), or is written on the way to one."""
+    output, where there are none), or is written on the way to one. `-` is `stdin`, by default the process's own,
+    which may be a file too."""
+    if stdin is None and sys.stdin is not None:
+        stdin = sys.stdin.buffer
     named = _identity(outputs[0] if outputs else stdout)
     others = {_identity(place) for output in outputs for place in _places(output)}
     for file in files:
-        identity = None if file == "-" else _identity(file)
+        identity = _identity(file) if file != "-" else None if stdin is None else _identity(stdin)
         if identity is None:
             continue  # an input that is not there is for the source to report
+        file = "standard input" if file == "-" else file
         if identity == named:
             raise OutputError("is an input and the output", where=file, hint="write to another file")
         if identity in others:
@@ -185,8 +194,12 @@ class FileOutput(Output):
     regular = True
     full_hint = "make room, then go on with --resume"
 
-    def __init__(self, path: str, *, overwrite: bool, mark: Mark | None = None) -> None:
+    def __init__(
+        self, path: str, *, overwrite: bool, mark: Mark | None = None, owner: str | None = None
+    ) -> None:
+        """`owner` is the output whose journal vouches for the part, where it is not this one."""
         self._overwrite = overwrite
+        self._owner = owner or path
         self._target = Path(os.path.realpath(path))
         self._part = part_of(path)
         self._given = path
@@ -253,11 +266,23 @@ class FileOutput(Output):
             raise self._failed(error) from error
 
     def _refuse_existing(self, *, part: bool = True) -> None:
-        if self._overwrite:
-            return
-        if os.path.exists(self._target):
+        if os.path.exists(self._target) and not self._overwrite:
             raise OutputError("exists already", where=self._given, hint="--overwrite replaces it")
-        if part and os.path.exists(self._part) and os.path.getsize(self._part) > 0:
+        if not part or not os.path.lexists(self._part):
+            return
+        if os.path.islink(self._part) or not is_regular(str(self._part)):
+            raise OutputError(
+                "is no regular file, so no run has made it", where=f"{self._given}.part", hint="move it away"
+            )
+        if not os.path.getsize(self._part):
+            return
+        if not has_journal(self._owner):
+            raise OutputError(
+                "has no journal, so it may be somebody's own file, which is never replaced",
+                where=f"{self._given}.part",
+                hint="move it away, or remove it if you know that an interrupted run left it",
+            )
+        if not self._overwrite:
             raise OutputError(
                 "holds what an interrupted run finished",
                 where=f"{self._given}.part",
@@ -282,10 +307,12 @@ class FileOutput(Output):
             raise damaged_journal(self._given)
         try:
             if mark is None:
-                return open(self._part, "w+b", buffering=BUFFER)
+                return self._create_part()
             if not self._part.exists() and self._target.exists():
                 os.replace(self._target, self._part)  # of two files, the first had got its name already
-            file = open(self._part, "r+b" if size else "w+b", buffering=BUFFER)  # noqa: SIM115
+            if not size:
+                return self._create_part()
+            file = os.fdopen(os.open(self._part, os.O_RDWR | os.O_NOFOLLOW), "r+b", buffering=BUFFER)
         except OSError as error:
             raise cannot_open(self._given, error) from error
         if os.fstat(file.fileno()).st_size < size:
@@ -298,6 +325,13 @@ class FileOutput(Output):
         file.truncate(size)
         file.seek(0, os.SEEK_END)
         return file
+
+    def _create_part(self) -> BinaryIO:
+        """A new file: one of that name, which may be replaced, goes away first."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._part)
+        descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        return os.fdopen(descriptor, "w+b", buffering=BUFFER)
 
     def _leave_part(self) -> None:
         """Tell of what has no name of its own, if there is anything in it."""
@@ -327,6 +361,16 @@ def journal_of(output: str) -> Path:
     """Where the journal of an output stands."""
     target = Path(os.path.realpath(output))
     return target.with_name(target.name + ".journal")
+
+
+def has_journal(output: str) -> bool:
+    """Whether the journal of an output is there, and one that bertcli wrote."""
+    try:
+        descriptor = os.open(journal_of(output), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(len(JOURNAL_BEGINS)) == JOURNAL_BEGINS
 
 
 def sync_directory(folder: Path) -> None:

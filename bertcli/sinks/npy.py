@@ -8,6 +8,7 @@ The ids get their name first: where the array is, they are too.
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING, Any
 
 from bertcli.errors import OutputError, UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 FIELD = "embedding"
+IDS_BEGIN = b'{"row":'
 
 
 def ids_path(path: str) -> str:
@@ -55,10 +57,13 @@ class NpySink:
                 "npy needs a file: its header is completed at the end, and ids lie beside it",
                 hint="-o NAME.npy",
             )
+        if overwrite and mark is None:
+            _refuse_other_ids(ids_path(path))
         output = FileOutput(path, overwrite=overwrite, mark=mark)
         ids_mark = None if mark is None else Mark({"size": mark.state["ids"]})
         try:
-            return cls(output, FileOutput(ids_path(path), overwrite=overwrite, mark=ids_mark), layout, mark)
+            ids = FileOutput(ids_path(path), overwrite=overwrite, mark=ids_mark, owner=path)
+            return cls(output, ids, layout, mark)
         except OutputError:
             output.close(complete=False)
             raise
@@ -144,6 +149,20 @@ class NpySink:
             header, {"descr": like.dtype.str, "fortran_order": False, "shape": shape}
         )
         return header.getvalue()
+
+
+def _refuse_other_ids(path: str) -> None:
+    """Raise OutputError for a file of that name that holds no ids: only `-o` names what may be replaced."""
+    if not os.path.exists(path) or not os.path.getsize(path):
+        return
+    with open(path, "rb") as file:
+        begin = file.read(len(IDS_BEGIN))
+    if begin != IDS_BEGIN:
+        raise OutputError(
+            "holds no ids of embeddings, so it is never replaced",
+            where=path,
+            hint="move it, or name another -o",
+        )
 
 
 def _filler(dtype: str, length: int) -> np.ndarray[Any, Any]:

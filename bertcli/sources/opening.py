@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
@@ -116,12 +117,13 @@ def file_input(path: str, *, bare_texts: bool = True) -> Input:
         raise InputError(f"'{shown}' cannot be opened: {_reason(error)}", hint=hint) from error
     if stat.S_ISDIR(info.st_mode):
         raise InputError("is a directory", hint="name the files in it", where=shown)
+    _refuse_endless(info, shown)
     if not os.access(path, os.R_OK):
         raise InputError("cannot be read: permission denied", hint="chmod +r, or ask its owner", where=shown)
     regular = stat.S_ISREG(info.st_mode)
     return Input(
         shown,
-        lambda: _File(path),
+        lambda: _File(path, opener=_without_waiting if regular and not info.st_size else None),
         live=_pauses(info.st_mode),
         size=info.st_size if regular else None,
         regular=path if regular else None,
@@ -135,6 +137,8 @@ def stream_input(stream: BinaryIO) -> Input:
     except OSError:
         return Input("-", lambda: _Borrowed(stream))
     info = os.fstat(descriptor)
+    if not os.isatty(descriptor):
+        _refuse_endless(info, "stdin")
     size = info.st_size - os.lseek(descriptor, 0, os.SEEK_CUR) if stat.S_ISREG(info.st_mode) else None
     return Input(
         "-",
@@ -154,8 +158,15 @@ class _File(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         while (chunk := super().read(size)) is None:
+            if stat.S_ISREG(os.fstat(self.fileno()).st_mode):  # as /proc/kmsg, which never ends
+                raise OSError(errno.EAGAIN, "it gives no more, and has no end")
             select.select([self], [], [])
         return chunk
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file of no size, as those of /proc: some of them would make a reader wait for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class _Borrowed:
@@ -170,6 +181,21 @@ class _Borrowed:
 
     def close(self) -> None:
         """It stays open."""
+
+
+def _refuse_endless(info: os.stat_result, shown: str) -> None:
+    """Raise InputError for a device other than a terminal or the null device, which may give bytes without end."""
+    if stat.S_ISBLK(info.st_mode):
+        raise InputError("is a disk, not a file", where=shown, hint="name a file on it")
+    if stat.S_ISCHR(info.st_mode) and info.st_rdev != os.stat(os.devnull).st_rdev and not _is_terminal(info):
+        raise InputError(
+            "is a device, not a file: it may never end", where=shown, hint="name a file or a pipe"
+        )
+
+
+def _is_terminal(info: os.stat_result) -> bool:
+    """Whether a character device is a terminal: /dev/tty, a console, or a pseudo-terminal."""
+    return os.major(info.st_rdev) in (4, 5) or 136 <= os.major(info.st_rdev) <= 143
 
 
 def _pauses(mode: int) -> bool:

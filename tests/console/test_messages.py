@@ -54,7 +54,7 @@ def test_what_is_held_is_shown_when_the_work_begins(capsys: pytest.CaptureFixtur
 
 def test_what_is_held_is_lost_with_a_run_that_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     console.hold("head one")
-    console.configure()  # the next run of this process
+    console.forget_held()  # the next run of this process
     console.release()
     assert capsys.readouterr().err == ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from bertcli.errors import OutputError
 from bertcli.journal import Journal, Mark, Point, journal, journal_of
+from bertcli.journal.outputs import JOURNAL_BEGINS
 
 FACTS = {"command": "label", "options": {"--limit": None}}
 
@@ -52,7 +54,7 @@ def test_of_a_torn_end_nothing_is_believed(cut: int, tail: bytes, tmp_path_facto
     kept(path, *(point(records, records) for records in range(1, 4)))
     whole = journal_of(str(path)).read_bytes()
     lines = whole.splitlines(keepends=True)
-    cut = cut % (len(whole) + 1)
+    cut = len(JOURNAL_BEGINS) + cut % (len(whole) + 1 - len(JOURNAL_BEGINS))  # else it is nobody's journal
     journal_of(str(path)).write_bytes(whole[:cut] + tail.replace(b"\n", b" "))
     lengths = [sum(map(len, lines[: count + 1])) for count in range(len(lines))]
     intact = sum(length <= cut for length in lengths)
@@ -74,7 +76,7 @@ def test_of_an_altered_line_nothing_is_believed(where: float, bit: int, tmp_path
     path = tmp_path_factory.mktemp("journal") / "a"
     kept(path, *(point(records, records) for records in range(1, 4)))
     data = bytearray(journal_of(str(path)).read_bytes())
-    at = int(where * len(data))
+    at = len(JOURNAL_BEGINS) + int(where * (len(data) - len(JOURNAL_BEGINS)))
     data[at] ^= 1 << bit
     journal_of(str(path)).write_bytes(data)
     intact = journal_of(str(path)).read_bytes()[:at].count(b"\n")
@@ -101,9 +103,49 @@ def test_a_nonsense_line_ends_what_is_believed(line: str, tmp_path: Path) -> Non
     assert found.point.records == 1
     found.close()
     journal_of(str(tmp_path / "a")).write_bytes(data)
-    found = Journal(str(tmp_path / "a"))
-    assert found.begun is None
-    found.close()
+    if data.startswith(JOURNAL_BEGINS):
+        found = Journal(str(tmp_path / "a"))
+        assert found.begun is None
+        found.close()
+    else:  # it may be somebody's own
+        with pytest.raises(OutputError, match="is no journal of bertcli's"):
+            Journal(str(tmp_path / "a"))
+        assert journal_of(str(tmp_path / "a")).read_bytes() == data
+
+
+@pytest.mark.parametrize("kind", ["text", "link", "fifo"])
+def test_what_is_no_journal_is_left_alone(kind: str, tmp_path: Path) -> None:
+    place = journal_of(str(tmp_path / "a"))
+    (tmp_path / "mine").write_text("mine")
+    match kind:
+        case "text":
+            place.write_text("dear diary")
+        case "link":
+            place.symlink_to(tmp_path / "mine")
+        case "fifo":
+            os.mkfifo(place)
+    with pytest.raises(OutputError, match="symbolic link" if kind == "link" else "no journal"):
+        Journal(str(tmp_path / "a"))
+    assert os.path.lexists(place)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_lock_call_that_is_always_interrupted_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ctypes
+
+    calls = []
+
+    class Library:
+        def flock(self, descriptor: int, operation: int) -> int:
+            calls.append(operation)
+            ctypes.set_errno(errno.EINTR)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: Library())
+    Journal(str(tmp_path / "a")).close()
+    assert 1 < len(calls) < 100
 
 
 def test_what_is_vouched_for_is_on_the_disk_before_the_line(tmp_path: Path) -> None:

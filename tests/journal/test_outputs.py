@@ -12,6 +12,7 @@ import pytest
 from bertcli import console
 from bertcli.errors import OutputError
 from bertcli.journal import FileOutput, Output, open_output, refuse_input
+from bertcli.journal.outputs import JOURNAL_BEGINS
 
 
 def names(folder: Path) -> list[str]:
@@ -45,9 +46,24 @@ def test_when_nothing_was_finished_nothing_is_left(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_part_of_somebody_elses_is_left_alone(link: bool, tmp_path: Path) -> None:
+    mine = tmp_path / ("mine" if link else "a.txt.part")
+    mine.write_text("mine")
+    if link:
+        (tmp_path / "a.txt.part").symlink_to(mine)
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="no regular file" if link else "has no journal"):
+            FileOutput(str(tmp_path / "a.txt"), overwrite=overwrite)
+    assert mine.read_text() == "mine"
+    assert names(tmp_path) == (["a.txt.part", "mine"] if link else ["a.txt.part"])
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.part"])
 def test_work_is_replaced_with_overwrite_only(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("old")
+    if name.endswith(".part"):
+        (tmp_path / "a.txt.journal").write_bytes(JOURNAL_BEGINS + b"1}")
     with pytest.raises(OutputError) as caught:
         FileOutput(str(tmp_path / "a.txt"), overwrite=False)
     assert "--overwrite" in str(caught.value.hint)
@@ -55,7 +71,7 @@ def test_work_is_replaced_with_overwrite_only(name: str, tmp_path: Path) -> None
     output = FileOutput(str(tmp_path / "a.txt"), overwrite=True)
     output.write(b"new")
     output.close(complete=True)
-    assert names(tmp_path) == ["a.txt"]
+    assert names(tmp_path) in (["a.txt"], ["a.txt", "a.txt.journal"])
     assert (tmp_path / "a.txt").read_text() == "new"
 
 

@@ -73,6 +73,10 @@ def test_both_names_are_guarded(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         to_file(tmp_path / "a.npy", [], EMBED)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ids.jsonl"]
+    with pytest.raises(OutputError, match="holds no ids"):
+        to_file(tmp_path / "a.npy", [], EMBED, overwrite=True)
+    assert (tmp_path / "a.ids.jsonl").read_text() == "mine"
+    (tmp_path / "a.ids.jsonl").write_text('{"row":0,"id":7}\n')
     to_file(tmp_path / "a.npy", [], EMBED, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ids.jsonl", "a.npy"]
 
