@@ -16,7 +16,8 @@ import numpy as np
 
 from bertcli.errors import ModelError
 from bertcli.models import shapes, vocabulary
-from bertcli.models.checkpoint import Checkpoint
+from bertcli.models.checkpoint import NO_LIMIT, Checkpoint
+from bertcli.models.cross_encoder import contradiction
 from bertcli.models.heads import PROBLEM_TYPES, Head, Kind
 from bertcli.models.jsonfile import ANOTHER_COPY
 from bertcli.models.pooling import Mode
@@ -74,7 +75,7 @@ def quick_check(
     """
     if checkpoint.weights.faults:  # nothing else can be said of damaged files
         return [_refuse(f"{checkpoint.name}: {fault}", ANOTHER_COPY) for fault in checkpoint.weights.faults]
-    findings = [*_weights(checkpoint), *_design(checkpoint), *_limits(checkpoint)]
+    findings = [*_weights(checkpoint), *_design(checkpoint), *_limits(checkpoint), *_sides(checkpoint)]
     if kind == "embed":
         findings += _pooling(checkpoint, pooling)
     elif kind != "attention":
@@ -130,6 +131,8 @@ def _design(checkpoint: Checkpoint) -> Iterator[Finding]:
     config = checkpoint.config
     if checkpoint.writes:
         kind = checkpoint.architecture or checkpoint.model_type
+        if config.get("is_decoder") is True:
+            kind += ", is_decoder is true in config.json"
         message = f"{checkpoint.name} is made to write text ({kind}): it is no encoder"
         yield _refuse(message, "use a model of BERT's kind, which reads a text as a whole")
     key = _ACTIVATION_KEYS.get(checkpoint.model_type, "hidden_act")
@@ -145,6 +148,10 @@ def _design(checkpoint: Checkpoint) -> Iterator[Finding]:
     if (checkpoint.path / "adapter_config.json").exists():
         message = f"{checkpoint.name} is an adapter, which changes the weights of another model"
         yield _refuse(message, "merge the two: PeftModel.merge_and_unload() of peft, then save_pretrained")
+    for key in ("num_hidden_groups", "inner_group_num"):  # of ALBERT
+        value = config.get(key)
+        if value is not None and (type(value) is not int or value < 1):
+            yield _refuse(f"{key} is {value!r}, not a whole number of at least 1", "correct config.json")
     for key in ("layer_norm_eps", "norm_eps"):
         value = config.get(key)
         if value is not None and not (type(value) in (int, float) and 0 < value < 1):
@@ -156,9 +163,23 @@ def _limits(checkpoint: Checkpoint) -> Iterator[Finding]:
         message = f"max_position_embeddings leaves room for {checkpoint.position_limit} tokens"
         yield _refuse(message, "correct config.json")
     told = checkpoint.tokenizer_config.get("model_max_length")
-    if told is not None and (not isinstance(told, int | float) or told < SHORTEST):
+    if told is not None and not _is_length(told):
         message = f"the tokenizer's model_max_length is {told!r}"
         yield _refuse(message, "correct tokenizer_config.json, where it counts the tokens a text may have")
+
+
+def _is_length(told: object) -> bool:
+    """Whether `told` is a number of tokens; transformers writes 1e30 for no limit."""
+    if not isinstance(told, int | float) or isinstance(told, bool):
+        return False
+    return told >= NO_LIMIT or (told >= SHORTEST and told == int(told))
+
+
+def _sides(checkpoint: Checkpoint) -> Iterator[Finding]:
+    side = checkpoint.tokenizer_config.get("truncation_side")
+    if side not in (None, "left", "right"):
+        message = f"the tokenizer's truncation_side is {side!r}, which is neither left nor right"
+        yield _refuse(message, "correct tokenizer_config.json")
 
 
 def _pooling(checkpoint: Checkpoint, asked: Mode | None) -> Iterator[Finding]:
@@ -230,6 +251,8 @@ def _labels(checkpoint: Checkpoint, head: Head) -> Iterator[Finding]:
             f"{head.outputs} is {shapes.spelled(shape)}, config.json makes it {shapes.spelled(expected)}"
         )
         yield _refuse(message, "correct the labels in config.json: one name for each output")
+    if wrong := contradiction(head):
+        yield _refuse(wrong, "correct the file that declares it, or use another model")
     if head.problem == "single_label_classification" and len(head.labels) == 1:
         message = f"{head.name} is a single_label_classification of one class, whose score is always 1"
         yield _refuse(message, "make its problem_type regression, or multi_label_classification")

@@ -26,9 +26,22 @@ import tokenizers
 
 from bertcli.errors import ModelError
 from bertcli.models.added import add_tokens
-from bertcli.models.classes import gives_token_types
+from bertcli.models.classes import (
+    contradiction_of_ends,
+    contradiction_of_kind,
+    gives_token_types,
+    takes_unknown_token,
+)
+from bertcli.models.jsonfile import ANOTHER_COPY
 from bertcli.models.seams import Seams
-from bertcli.models.vocabulary import additional_tokens, pieces_of, read_definition, special_names
+from bertcli.models.vocabulary import (
+    additional_tokens,
+    cuts_left,
+    pieces_of,
+    read_definition,
+    special_names,
+    told_names,
+)
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -142,6 +155,7 @@ class Frame:
 
 class Tokenizer:
     """A checkpoint's tokenizer; `mask_token`, `mask_id`, `pad_id`, `unknown_id` are None where it has none.
+    `cuts_left` says that a text that is too long loses its beginning and not its end.
 
     `Tokenizer.of(checkpoint)` makes one. Encoding may run in several threads. Texts of more than
     `most_at_once` characters are encoded piece by piece (see `seams`).
@@ -162,6 +176,7 @@ class Tokenizer:
         self._read: frozenset[str] = frozenset()
         self._added = {token["content"]: token["id"] for token in definition["added_tokens"]}
         self._token_types = token_types
+        self.cuts_left = False
         self.most_at_once = MOST_AT_ONCE
         self.mask_token = names.get("mask_token")
         self._native = self._build(self.mask_token)
@@ -201,6 +216,8 @@ class Tokenizer:
                 raise  # a panic of tokenizers' Rust is no Exception and cannot be named otherwise
             where = str(checkpoint.path / "tokenizer.json")
             raise ModelError(f"is not a tokenizer: {error}", where=where) from error
+        _require_agreement(tokenizer, definition, checkpoint)
+        tokenizer.cuts_left = cuts_left(checkpoint.tokenizer_config, definition)
         if len(tokenizer) > checkpoint.vocab_size:
             raise ModelError(
                 f"the tokenizer has {len(tokenizer)} pieces, the model knows {checkpoint.vocab_size}",
@@ -313,9 +330,8 @@ class Tokenizer:
         ]
         _require_unknown_token(self._definition["model"])
         try:
-            native = tokenizers.Tokenizer.from_buffer(
-                orjson.dumps(self._definition | {"added_tokens": added})
-            )
+            bare = {"added_tokens": added, "truncation": None, "padding": None}  # these would cut in silence
+            native = tokenizers.Tokenizer.from_buffer(orjson.dumps(self._definition | bare))
         except Exception as error:  # tokenizers raises bare Exception for every definition it cannot read
             raise ValueError(str(error)) from error
         native.encode_special_tokens = True
@@ -374,6 +390,23 @@ class Tokenizer:
             if self._token_types
             else None,
         )
+
+
+def _require_agreement(tokenizer: Tokenizer, definition: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    """Raise ModelError where transformers follows another file than tokenizer.json, and makes other tokens."""
+    config, model = checkpoint.tokenizer_config, definition["model"]
+    named = told_names(checkpoint.path, config)
+    wrong = contradiction_of_kind(config, str(model.get("type")))
+    frame = tokenizer.frame(False)
+    if wrong is None and frame.before and frame.after:
+        ends = tokenizer.piece(frame.before[0]), tokenizer.piece(frame.after[-1])
+        wrong = contradiction_of_ends(config, named, ends)
+    if wrong is None and model.get("type") == "Unigram" and takes_unknown_token(config):
+        unknown = model["vocab"][model["unk_id"]][0]
+        if named.get("unk_token", unknown) != unknown:
+            wrong = f"unk_token is {named['unk_token']!r}, and tokenizer.json has {unknown!r}"
+    if wrong is not None:
+        raise ModelError(wrong, hint=f"make the files agree, or {ANOTHER_COPY}", where=str(checkpoint.path))
 
 
 def _require_room(characters: int) -> None:
