@@ -15,12 +15,12 @@ from typing import Literal
 import numpy as np
 
 from bertcli.errors import ModelError
-from bertcli.models import shapes, vocabulary
+from bertcli.models import cross_encoder, shapes, vocabulary
 from bertcli.models.checkpoint import NO_LIMIT, Checkpoint
-from bertcli.models.cross_encoder import contradiction
 from bertcli.models.heads import PROBLEM_TYPES, Head, Kind
 from bertcli.models.jsonfile import ANOTHER_COPY
 from bertcli.models.pooling import Mode
+from bertcli.models.prompts import MOST_CHARACTERS
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.models.weights import SINGLE
 
@@ -83,8 +83,12 @@ def quick_check(
     return _gravest_first(findings)
 
 
-def full_check(checkpoint: Checkpoint) -> list[Finding]:
-    """All that can be found without running the model: every head, every weight, the tokenizer."""
+def full_check(checkpoint: Checkpoint, *, tokenizer_failure: str | None = None) -> list[Finding]:
+    """All that can be found without running the model: every head, every weight, the tokenizer.
+
+    `tokenizer_failure` says how the tokenizer ended a process that tried it (see `trial`): it is not loaded
+    here then.
+    """
     weights = checkpoint.weights
     if weights.faults:
         return quick_check(checkpoint, "embed")
@@ -98,7 +102,16 @@ def full_check(checkpoint: Checkpoint) -> list[Finding]:
     findings += quick_check(checkpoint, "embed")
     for head in checkpoint.heads.values():
         findings += (found for found in quick_check(checkpoint, head.kind, head) if found not in findings)
-    findings += [*_type(checkpoint), *_numbers(checkpoint), *_untied(checkpoint), *_tokenizer(checkpoint)]
+    findings += [
+        *_type(checkpoint),
+        *_numbers(checkpoint),
+        *_untied(checkpoint),
+        *_prompts(checkpoint),
+    ]
+    if tokenizer_failure is not None:
+        findings.append(_refuse(f"the tokenizer {tokenizer_failure}", ANOTHER_COPY))
+    else:
+        findings += _tokenizer(checkpoint)
     return _gravest_first(findings)
 
 
@@ -206,6 +219,14 @@ def _pooling(checkpoint: Checkpoint, asked: Mode | None) -> Iterator[Finding]:
         yield _refuse(message, "choose one with --prompt-name, or correct config_sentence_transformers.json")
 
 
+def _prompts(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Prompts that no run would put before a text."""
+    for name, text in checkpoint.pooling.prompts.items():
+        if len(text) > MOST_CHARACTERS:
+            message = f"the prompt {name!r} has {len(text)} characters, and {MOST_CHARACTERS} are the most"
+            yield _refuse(message, "shorten it in config_sentence_transformers.json")
+
+
 def _head(checkpoint: Checkpoint, kind: Kind, head: Head | None) -> Iterator[Finding]:
     if head is None:
         try:
@@ -251,7 +272,7 @@ def _labels(checkpoint: Checkpoint, head: Head) -> Iterator[Finding]:
             f"{head.outputs} is {shapes.spelled(shape)}, config.json makes it {shapes.spelled(expected)}"
         )
         yield _refuse(message, "correct the labels in config.json: one name for each output")
-    if wrong := contradiction(head):
+    if wrong := cross_encoder.contradiction(head):
         yield _refuse(wrong, "correct the file that declares it, or use another model")
     if head.problem == "single_label_classification" and len(head.labels) == 1:
         message = f"{head.name} is a single_label_classification of one class, whose score is always 1"

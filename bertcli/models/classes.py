@@ -59,8 +59,8 @@ def contradiction_of_kind(config: Mapping[str, Any], kind: str) -> str | None:
 def contradiction_of_ends(
     config: Mapping[str, Any], named: Mapping[str, str], ends: tuple[str, str]
 ) -> str | None:
-    """Why the tokens around a text cannot be `ends`, those of tokenizer.json; None where they can. `named` are
-    the special tokens that the other files name, which transformers puts around a text in these classes."""
+    """Why the tokens around a text cannot be `ends`, those of tokenizer.json; None where they can. `named`
+    are the special tokens that the other files name: transformers puts these around a text."""
     for role, found in zip(_ENDS.get(class_of(config) or "", ()), ends, strict=False):
         if named.get(role, found) != found:
             return f"{role} is {named[role]!r}, and tokenizer.json puts {found!r} there"

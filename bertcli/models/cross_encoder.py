@@ -2,10 +2,10 @@
 
 A cross-encoder is a sequence classifier of pairs. `CrossEncoder.predict` puts the logits through the function
 that config_sentence_transformers.json declares as `activation_fn`, else config.json as
-`sentence_transformers.activation_fn` or (before version 4) `sbert_ce_default_activation_function`, else through
-Sigmoid where there is one output and Identity where there are several. bertcli follows it where the output is
-one number. Of several classes it gives probabilities, which a declared Identity (the default of every such
-checkpoint) does not change.
+`sentence_transformers.activation_fn` or (before version 4) `sbert_ce_default_activation_function`, else
+through Sigmoid where there is one output and Identity where there are several. bertcli follows it where the
+output is one number. Of several classes it gives probabilities, which a declared Identity (the default of
+every such checkpoint) does not change.
 """
 
 from __future__ import annotations

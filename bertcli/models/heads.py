@@ -36,9 +36,9 @@ class Head:
     `pooling` saying which vector a label head reads. `missing` are the names of weights the head needs and
     the file does not hold; `outputs` is the weight with a row a label, None where it is not known. A label
     head's logits are divided by its `temperature` (`bertcli.temperature` in config.json, see
-    `models.temperature`). `declared` says that config.json has a `problem_type`; `activation` and `prompt` are
-    what sentence-transformers' files say of a cross-encoder (see `models.cross_encoder`): the function that
-    its output goes through, and what goes before the first text of a pair.
+    `models.temperature`). `declared` says that config.json has a `problem_type`. `activation` and `prompt`
+    are what sentence-transformers' files say of a cross-encoder (see `models.cross_encoder`): the function
+    that its output goes through, and what goes before the first text of a pair.
     """
 
     name: str

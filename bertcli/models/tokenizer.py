@@ -11,6 +11,7 @@ and so are, always, the additional special tokens of a model: these were made to
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, overload
 import orjson
 import tokenizers
 
-from bertcli.errors import ModelError
+from bertcli.errors import ModelError, first_line
 from bertcli.models.added import add_tokens
 from bertcli.models.classes import (
     contradiction_of_ends,
@@ -32,6 +33,7 @@ from bertcli.models.classes import (
     gives_token_types,
     takes_unknown_token,
 )
+from bertcli.models.hazards import find_hazard
 from bertcli.models.jsonfile import ANOTHER_COPY
 from bertcli.models.seams import Seams
 from bertcli.models.vocabulary import (
@@ -45,6 +47,8 @@ from bertcli.models.vocabulary import (
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
+
+os.environ["RUST_BACKTRACE"] = "0"  # a panic of `tokenizers` becomes a message of ours
 
 WORD_STARTS = ("Ġ", "▁")  # byte-level BPE and SentencePiece mark the first piece of a word
 CONTINUATION = "##"  # WordPiece marks all others
@@ -204,6 +208,9 @@ class Tokenizer:
         if checkpoint.pooling.lower_case:
             lower = [{"type": "Lowercase"}, *filter(None, [definition.get("normalizer")])]
             definition["normalizer"] = {"type": "Sequence", "normalizers": lower}
+        where = str(checkpoint.path / "tokenizer.json")
+        if hazard := find_hazard(definition):
+            raise ModelError(f"is not loaded: {hazard}", where=where, hint=ANOTHER_COPY)
         try:
             add_tokens(definition, checkpoint.path, checkpoint.tokenizer_config)
             names = special_names(checkpoint.path, checkpoint.tokenizer_config, definition)
@@ -211,13 +218,16 @@ class Tokenizer:
             given = gives_token_types(checkpoint.tokenizer_config, checkpoint.model_type)
             types = given and checkpoint.token_types > 1
             tokenizer = cls(definition, names, additional=additional, token_types=types)
+            _require_agreement(tokenizer, definition, checkpoint)
         except BaseException as error:
-            if not isinstance(error, _NONSENSE) and type(error).__name__ != "PanicException":
-                raise  # a panic of tokenizers' Rust is no Exception and cannot be named otherwise
-            where = str(checkpoint.path / "tokenizer.json")
+            if not isinstance(error, _NONSENSE) and not _is_panic(error):
+                raise
             raise ModelError(f"is not a tokenizer: {error}", where=where) from error
-        _require_agreement(tokenizer, definition, checkpoint)
         tokenizer.cuts_left = cuts_left(checkpoint.tokenizer_config, definition)
+        around = len(tokenizer.frame(False))
+        if around >= checkpoint.position_limit:
+            message = f"puts {around} tokens around a text, and the model takes {checkpoint.position_limit}"
+            raise ModelError(message, where=where, hint=ANOTHER_COPY)
         if len(tokenizer) > checkpoint.vocab_size:
             raise ModelError(
                 f"the tokenizer has {len(tokenizer)} pieces, the model knows {checkpoint.vocab_size}",
@@ -231,13 +241,14 @@ class Tokenizer:
 
         Special tokens spelled out in the text are text, but for the mask token with `mask`.
 
-        Raises MemoryError for a text without a place to cut that memory has no room for as a whole.
+        Raises MemoryError for a text without a place to cut that memory has no room for as a whole,
+        ModelError where the tokenizer itself fails.
         """
         masked = self.mask_token is not None and self.mask_token in text
         native = self._native if mask or not masked else self._plain
         if len(text) > self.most_at_once:
             return self._encode_long(native, text, mask)
-        encoding = native.encode(text, add_special_tokens=False)
+        encoding = _encoded(native, text)
         return Tokens(self._harmless(encoding.ids, mask), encoding, text)
 
     def _encode_long(self, native: tokenizers.Tokenizer, text: str, mask: bool) -> Tokens:
@@ -247,8 +258,8 @@ class Tokenizer:
             if stop - start > 2 * self.most_at_once:
                 _require_room(stop - start)
             begin = max(0, start - 1)
-            known = len(native.encode(text[begin:start], add_special_tokens=False))
-            encoding = native.encode(text[begin:stop], add_special_tokens=False)
+            known = len(_encoded(native, text[begin:start]))
+            encoding = _encoded(native, text[begin:stop])
             ids.extend(self._harmless(encoding.ids[known:], mask))
             places.add(encoding.offsets[known:], begin)
         return Tokens(ids, places, text)
@@ -392,8 +403,24 @@ class Tokenizer:
         )
 
 
+def _encoded(native: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
+    """The tokens of a text. Raises ModelError where `tokenizers` panics."""
+    try:
+        return native.encode(text, add_special_tokens=False)
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        message = f"the tokenizer failed on a text: {first_line(error)}"
+        raise ModelError(message, hint="see what is wrong with it by `bertcli models check`") from error
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether the Rust of `tokenizers` panicked: its error is no Exception and has no name to import."""
+    return type(error).__name__ == "PanicException"
+
+
 def _require_agreement(tokenizer: Tokenizer, definition: Mapping[str, Any], checkpoint: Checkpoint) -> None:
-    """Raise ModelError where transformers follows another file than tokenizer.json, and makes other tokens."""
+    """Raise ModelError where transformers follows another file than tokenizer.json and makes other tokens."""
     config, model = checkpoint.tokenizer_config, definition["model"]
     named = told_names(checkpoint.path, config)
     wrong = contradiction_of_kind(config, str(model.get("type")))

@@ -51,8 +51,8 @@ def read_definition(directory: Path, config: Mapping[str, Any]) -> dict[str, Any
 
 
 def cuts_left(config: Mapping[str, Any], definition: Mapping[str, Any]) -> bool:
-    """Whether a text that is too long loses its beginning: as `truncation_side` of tokenizer_config.json says,
-    else tokenizer.json."""
+    """Whether a text that is too long loses its beginning: as `truncation_side` of tokenizer_config.json
+    says, else tokenizer.json."""
     if config.get("truncation_side") is not None:
         return bool(config["truncation_side"] == "left")
     truncation = definition.get("truncation")

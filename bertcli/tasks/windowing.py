@@ -10,8 +10,8 @@ is what is left. When n > room, `--long` says what happens:
               window 1       3 4 5 6              fresh:   4 5 6
               window 2             6 7 8 9        fresh:   7 8 9
 
-    truncate  the first `room` tokens, or the last ones where the model's tokenizer has `truncation_side` left;
-              the record says `truncated`
+    truncate  the first `room` tokens, or the last ones where the model's tokenizer has `truncation_side`
+              left; the record says `truncated`
     error     the record fails with `too-long`
 
 `fresh` ranges are what makes an average over windows an average over the text: over a record they hold each

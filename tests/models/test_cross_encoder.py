@@ -1,4 +1,4 @@
-"""Cross-encoders: the scores of `label --pair-field` are those of CrossEncoder.predict of sentence-transformers."""
+"""Cross-encoders: the scores of `label --pair-field` are those of CrossEncoder.predict."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def test_an_activation_that_is_not_computed_is_refused_by_name(
     path = checkpoint_copy("bert", "label", labels=labels, problem_type=problem_type)
     edit_json(path / "config.json", sentence_transformers={"activation_fn": activation})
     found = [each.message for each in quick_check(open_checkpoint(path), "label") if each.refuses]
-    assert len(found) == 1 and "activation_fn" in found[0]
+    assert len(found) == 1
+    assert "activation_fn" in found[0]
 
 
 def test_a_fine_tuned_cross_encoder_forgets_the_activation_of_its_base(checkpoint_copy: Make) -> None:
