@@ -201,8 +201,9 @@ def _assemble(
     words = _word_table(weights, prefix)
     position_limit = _position_limit(model_type, config, weights, prefix)
     told = tokenizer_config.get("model_max_length")
-    limited = isinstance(told, int | float) and not isinstance(told, bool) and 0 < told < NO_LIMIT
-    tokenizer_limit = int(told) if limited else position_limit
+    tokenizer_limit = position_limit
+    if isinstance(told, int | float) and not isinstance(told, bool) and 0 < told < NO_LIMIT:
+        tokenizer_limit = int(told)
     max_length = min(position_limit, tokenizer_limit)
     cross = read_cross_encoder(path, config)
     if cross is not None and pooling.max_length is not None:

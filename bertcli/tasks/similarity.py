@@ -60,9 +60,12 @@ def numbers(vectors: NDArray[Any]) -> Array:
 
 def _distance(differences: Array, similarity: Similarity) -> Array:
     """Minus the distance (rows,)."""
-    if similarity == "manhattan":
-        return -np.abs(differences).sum(axis=1)
-    return -np.sqrt(np.einsum("ij,ij->i", differences, differences))
+    distances: Array = (
+        np.abs(differences).sum(axis=1)
+        if similarity == "manhattan"
+        else np.sqrt(np.einsum("ij,ij->i", differences, differences))
+    )
+    return -distances
 
 
 def cosines_of(vectors: NDArray[Any], directions: Array) -> Array:
