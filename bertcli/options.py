@@ -12,6 +12,7 @@
     @run_options                         → run: RunOptions
     @machine_options, @manner_options    → the same two, of the options that `bench` does not try itself
     @train_options, @recipe_options      → training: TrainOptions
+    @prompt_options                      → prompting: PromptOptions
     @pooling_option, @prompt_name_option → pooling, prompt_name: as they are
 
 `command.Command` collapses the click parameters into the dataclasses, which also hold the defaults.
@@ -48,6 +49,7 @@ TrainDtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quoting = Literal["auto", "csv", "none"]
 LongMode = Literal["window", "truncate", "error"]
 Emitted = Literal["label", "entropy", "margin", "embedding"]
+Role = Literal["query", "document"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -112,6 +114,16 @@ class LongOptions:
     mode: LongMode = "window"
     max_length: int | None = None
     overlap: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOptions:
+    """What goes before each text: the model's prompt called `name`, else `text` itself, else the prompt of
+    `role`, else the model's default."""
+
+    name: str | None = None
+    text: str | None = None
+    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +284,21 @@ def prompt_name_option(callback: F) -> F:
         "--prompt-name", metavar="NAME", show_default="the model's default",
         help="Which of the model's prompts to put before each text.",
     )(callback)  # fmt: skip
+
+
+def prompt_options(callback: F) -> F:
+    """What is embedded and what goes before it: hands the command `prompting`, a PromptOptions."""
+    bundle = Bundle("prompting", "Embed", PromptOptions)
+    return _stack(
+        callback,
+        bundle.choice("role", Role, "--role", metavar="ROLE",
+                      about="What the texts are to be, for models with a prompt for each"),
+        bundle.option("name", "--prompt-name", metavar="NAME",
+                      unset="that of the role, else the model's default",
+                      help="Which of the model's prompts to put before each text."),
+        bundle.option("text", "--prompt", metavar="TEXT", rival="prompting_name",
+                      help="What to put before each text instead."),
+    )  # fmt: skip
 
 
 def output_options(callback: F) -> F:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from bertcli.errors import RecordError, quoted
+from bertcli.errors import ModelError, RecordError, quoted
 from bertcli.feed import END, PAUSE, Feed
 from bertcli.records import Problem, Record, Result, Window, size_of
 from bertcli.tasks import Encoded, Task
@@ -200,6 +200,8 @@ class Block:
             work.encoded = self.task.encode(record)
         except RecordError as error:
             work.problem = Problem(error.type, error.message)
+        except ModelError as error:
+            work.problem = Problem("engine", error.message)
         except MemoryError:
             work.problem = Problem("engine", "memory ran out while the text was cut into tokens")
         else:

@@ -14,13 +14,14 @@ from bertcli.options import (
     LongOptions,
     ModelOptions,
     OutputOptions,
+    PromptOptions,
     RunOptions,
     input_options,
     long_options,
     model_options,
     output_options,
     pooling_option,
-    prompt_name_option,
+    prompt_options,
     run_options,
 )
 from bertcli.parameters import whole_number
@@ -47,8 +48,10 @@ def _written(name: str) -> str:
     examples="""
     $ bertcli embed docs.jsonl.zst -m MODEL -o docs.parquet
     $ bertcli embed notes.txt -m MODEL -o notes.npy --dtype float16
+    $ bertcli embed passages.jsonl -m MODEL --role document -o passages.npy
     $ bertcli embed -m MODEL -t "a single sentence" --tokens
-    """
+    """,
+    bundles={"prompting": PromptOptions},
 )
 @pooling_option
 @click.option(
@@ -72,7 +75,7 @@ def _written(name: str) -> str:
     show_default="the model's own, else all",
     help="Keep the first N dimensions.",
 )
-@prompt_name_option
+@prompt_options
 @click.option(
     "--dtype",
     metavar="DTYPE",
@@ -92,7 +95,7 @@ def embed(
     layer: int,
     tokens: bool,
     dim: int | None,
-    prompt_name: str | None,
+    prompting: PromptOptions,
     dtype: WrittenDtype,
     inputs: InputOptions,
     outputs: OutputOptions,
@@ -120,7 +123,9 @@ def embed(
             layer=layer,
             tokens=tokens,
             dim=dim,
-            prompt_name=prompt_name,
+            prompt_name=prompting.name,
+            prompt=prompting.text,
+            role=prompting.role,
             dtype=dtype,
         )
 

@@ -49,6 +49,7 @@ class Labelling:
 
     def task(self, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Label | ByEntailment | ByNearness:
         """The model's own classes, unless labels are named that it does not have."""
+        from bertcli.models.cross_encoder import as_ranking
         from bertcli.tasks.label import Label
         from bertcli.tasks.zero_shot import zero_shot
 
@@ -56,6 +57,8 @@ class Labelling:
         if head is not None:
             _refuse_what_is_for_other_labels()
             refuse_or_warn(checkpoint, "label", unsafe=self.unsafe, head=head)
+            if self.pair_field is not None:
+                head = as_ranking(head)
             return Label(checkpoint, tokenizer, head, self.long, top=self.top, threshold=self.threshold)
         refuse_pairs(self.pair_field, "`label` with labels of your own")
         refuse_or_warn(checkpoint, "embed", unsafe=self.unsafe)

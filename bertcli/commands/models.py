@@ -112,9 +112,10 @@ def check(model: str | None, deep: bool, device: str, form: Form | None) -> int:
     answers with those of transformers in float32.
     """
     from bertcli.models.check import full_check
+    from bertcli.models.trial import try_tokenizer
 
     checkpoint = _open(model)
-    findings = full_check(checkpoint)
+    findings = full_check(checkpoint, tokenizer_failure=try_tokenizer(checkpoint.path))
     if deep and not any(found.refuses for found in findings):
         findings += _proved(checkpoint, device)
     rows = [{"severity": found.severity, "message": found.message, "hint": found.hint} for found in findings]

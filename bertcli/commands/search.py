@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,6 @@ from bertcli.options import (
     long_options,
     model_options,
     pooling_option,
-    prompt_name_option,
     run_options,
 )
 from bertcli.parameters import whole_number
@@ -61,7 +61,7 @@ MOST = 10
 @click.option(
     "-k", "most", metavar="N", type=whole_number(1), show_default=str(MOST), help="How many texts to find."
 )
-@click.option("--min-score", "least", metavar="X", type=float, help="Only texts with a cosine of X or more.")
+@click.option("--min-score", "least", metavar="X", type=float, help="Only texts with a score of X or more.")
 @pooling_option
 @click.option(
     "--dim",
@@ -70,7 +70,12 @@ MOST = 10
     show_default="the model's own, else all",
     help="Compare the first N dimensions.",
 )
-@prompt_name_option
+@click.option(
+    "--prompt-name",
+    metavar="NAME",
+    show_default="document, passage or corpus, where the model has it",
+    help="Which of the model's prompts to put before each text.",
+)
 @click.option(
     "--query-prompt",
     metavar="NAME",
@@ -101,9 +106,10 @@ def search(
     long: LongOptions,
     run: RunOptions,
 ) -> int:  # fmt: skip
-    """Find the texts nearest to a query, by the cosine of their embeddings.
+    """Find the texts nearest to a query, by the similarity of their embeddings.
 
-    Gives the records found, best first, with `rank`, `score` (the cosine) and `where` they stand. Instead of
+    Gives the records found, best first, with `rank`, `score` (the cosine, or what the model's files ask
+    for: dot, euclidean, manhattan) and `where` they stand. Instead of
     QUERY there may be --queries, --like a record, or --near-duplicates among the records: then every argument
     is a file. The search is exact: every text is looked at.
     """
@@ -126,7 +132,7 @@ def search(
             duplicates=duplicates,
             embeddings=embeddings,
             most=most or MOST,
-            least=-1.0 if least is None else least,
+            least=-math.inf if least is None else least,
             pooling=pooling,
             dim=dim,
             prompt_name=prompt_name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
@@ -138,8 +138,8 @@ def _ranked(request: Request, source: Source, receipt: Receipt, held: ExitStack)
     ranking = Ranking(len(request.queries), most=request.most, least=request.least)
     _carry(request, source, checkpoint, task, ranking, receipt)
     for query, best in zip(request.queries, ranking.best(), strict=True):
-        for rank, (result, cosine) in enumerate(best, 1):
-            yield _hit(request, result.record, query, rank, cosine)
+        for rank, (result, score) in enumerate(best, 1):
+            yield _hit(request, result.record, query, rank, score)
 
 
 def _compared(request: Request, source: Source, receipt: Receipt, held: ExitStack) -> Iterator[Result]:
@@ -160,9 +160,10 @@ def _compared(request: Request, source: Source, receipt: Receipt, held: ExitStac
         pooling=request.pooling,
         dim=request.dim,
         prompt_name=request.prompt_name,
+        role="document",
     )
     _carry(request, source, checkpoint, task, Spooling(vectors, records), receipt)
-    yield from _found(request, vectors.vectors(), records)
+    yield from _found(request, vectors.vectors(), records, task.about)
 
 
 def _carry(
@@ -209,13 +210,14 @@ class Telling:
 
 def _among_vectors(request: Request, path: str, stdout: BinaryIO, held: ExitStack) -> int:
     from bertcli.search.rows import RecordSpool
-    from bertcli.search.vectors import open_vectors
+    from bertcli.search.vectors import about_vectors, open_vectors
 
     began = time.monotonic()
     vectors = open_vectors(path, held)
     rows = _rows(request, path, held)
+    about = about_vectors(path)
     with _answers(request, stdout, rows.names, rows.text_field) as sink:
-        found: Iterable[Result] = _found(request, vectors, rows)
+        found: Iterable[Result] = _found(request, vectors, rows, about)
         if request.duplicates is None:
             found = list(found)  # a few: none is shown when the records turn out to be others
         elif isinstance(rows, RecordSpool):
@@ -246,11 +248,12 @@ def _rows(request: Request, path: str, held: ExitStack) -> Rows:
     return rows
 
 
-def _found(request: Request, vectors: Vectors, rows: Rows) -> Iterator[Result]:
-    """What is looked for, among vectors that are all there."""
+def _found(request: Request, vectors: Vectors, rows: Rows, about: Mapping[str, str]) -> Iterator[Result]:
+    """What is looked for, among vectors that are all there. `about` says how they were made."""
     from bertcli.engines import available_cores
     from bertcli.search.nearest import near_duplicates, nearest, row_vector
     from bertcli.search.rows import IdRows
+    from bertcli.tasks.similarity import known_similarity
 
     threads = request.model.threads or available_cores()
     if request.duplicates is not None:
@@ -259,24 +262,28 @@ def _found(request: Request, vectors: Vectors, rows: Rows) -> Iterator[Result]:
         return
     model = _Model(request) if request.like is None else None
     wanted = row_vector(vectors, request.like or 0) if model is None else model.queries(vectors)
+    similarity = known_similarity(about.get("similarity")) if model is None else model.similarity
     most = request.most + (request.like is not None)  # which is found too
-    best = nearest(vectors, wanted, most=most, least=request.least, threads=threads)
-    if model is not None and not isinstance(rows, IdRows):
+    best = nearest(vectors, wanted, most=most, least=request.least, threads=threads, similarity=similarity)
+    if model is not None and not model.warn_of_role(about) and not isinstance(rows, IdRows):
         model.warn_of_others(vectors, [rows.record(hit.row) for hit in best[0]])
     for query, hits in zip(request.queries or ("",), best, strict=True):
         others = [hit for hit in hits if request.like is None or hit.row != request.like - 1]
         for rank, hit in enumerate(others[: request.most], 1):
-            yield _hit(request, rows.record(hit.row), query, rank, hit.cosine)
+            yield _hit(request, rows.record(hit.row), query, rank, hit.score)
 
 
 class _Model:
     """The model whose vectors are searched, as the request names it."""
 
     def __init__(self, request: Request) -> None:
+        from bertcli.tasks.search import similarity_of
+
         self._request = request
         self._checkpoint, self._tokenizer = _opened(request)
         queries = [Record(number, {}, text) for number, text in enumerate(request.queries)]
         self._engine = engine_for(request.model, self._checkpoint, Feed(queries))
+        self.similarity = similarity_of(self._checkpoint)
 
     def queries(self, vectors: Vectors) -> Array:
         """The vectors (queries, dim) of the queries, made as the file's were."""
@@ -289,13 +296,32 @@ class _Model:
             )
         return queries.vectors(self._engine)
 
+    def warn_of_role(self, about: Mapping[str, str]) -> bool:
+        """Say so when the vectors are not those of documents, where the model embeds these in a way of their
+        own. `about` is what `embed` wrote about the vectors, nothing in an older file."""
+        from bertcli.models.prompts import choose_prompt
+
+        pooling = self._checkpoint.pooling
+        role = about.get("role")
+        made = about.get("prompt", "") if about else choose_prompt(pooling)
+        wanted = choose_prompt(pooling, name=self._request.prompt_name, role="document")
+        lengths = [pooling.role_lengths.get(one or "") for one in ("document", role)]
+        if made == wanted and lengths[0] == lengths[1]:
+            return False
+        how = f"as {role}" if role else "without a role"
+        console.warn(
+            f"{self._request.embeddings}: the texts were embedded {how}, with {made!r} before each;"
+            f" {self._checkpoint.name} wants documents, with {wanted!r}: embed them anew with --role document"
+        )
+        return True
+
     def warn_of_others(self, vectors: Vectors, found: Sequence[Record]) -> None:
         """Say so when a vector is not the one that this model makes of its text: hits of another model's
         vectors, or of another file's, look like any others. `found` are the records at whose vectors it
         looks: one of them is enough."""
-        from bertcli.search.nearest import cosines_of
         from bertcli.tasks.pooling import TextVector, unit
         from bertcli.tasks.search import text_vectors
+        from bertcli.tasks.similarity import cosines_of
 
         request = self._request
         record = min((one for one in found if one.text), key=lambda one: len(one.text or ""), default=None)
@@ -307,6 +333,7 @@ class _Model:
             request.long,
             pooling=request.pooling,
             prompt_name=request.prompt_name,
+            role="document",
         )
         own = text_vectors([record.text or ""], text, self._engine)[:, : vectors.shape[1]]
         cosine = cosines_of(vectors[record.index : record.index + 1], unit(own)).item()
@@ -354,8 +381,8 @@ def _show(found: Iterable[Result], sink: Sink) -> None:
         console.say("nothing found")
 
 
-def _hit(request: Request, record: Record, query: str, rank: int, cosine: float) -> Result:
-    values = {"query": query, "rank": rank, "score": cosine, "where": record.where}
+def _hit(request: Request, record: Record, query: str, rank: int, score: float) -> Result:
+    values = {"query": query, "rank": rank, "score": score, "where": record.where}
     return Result(_visible(record), {name: values[name] for name in request.fields})
 
 

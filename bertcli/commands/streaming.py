@@ -335,6 +335,7 @@ class Results:
             id_field=job.inputs.id_field,
             prefix=job.outputs.prefix,
             echo=not source.prompt and (bool(job.inputs.files) or len(job.inputs.texts) != 1),
+            about=getattr(self._task, "about", {}),  # which tasks of embeddings have
         )
 
 

@@ -102,7 +102,9 @@ def _load_quietly(
 ) -> Any:
     if checkpoint.weights.faults:  # transformers would follow an index that leads out of the directory
         raise EngineError(f"{checkpoint.name}: {checkpoint.weights.faults[0]}", hint="take another copy")
-    settings: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
+    settings: dict[str, Any] = {"return_dict": True}  # which config.json can turn off
+    if attention is not None:
+        settings["attn_implementation"] = attention
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

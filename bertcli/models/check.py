@@ -15,11 +15,12 @@ from typing import Literal
 import numpy as np
 
 from bertcli.errors import ModelError
-from bertcli.models import shapes, vocabulary
-from bertcli.models.checkpoint import Checkpoint
+from bertcli.models import cross_encoder, shapes, vocabulary
+from bertcli.models.checkpoint import NO_LIMIT, Checkpoint
 from bertcli.models.heads import PROBLEM_TYPES, Head, Kind
 from bertcli.models.jsonfile import ANOTHER_COPY
 from bertcli.models.pooling import Mode
+from bertcli.models.prompts import MOST_CHARACTERS
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.models.weights import SINGLE
 
@@ -74,7 +75,7 @@ def quick_check(
     """
     if checkpoint.weights.faults:  # nothing else can be said of damaged files
         return [_refuse(f"{checkpoint.name}: {fault}", ANOTHER_COPY) for fault in checkpoint.weights.faults]
-    findings = [*_weights(checkpoint), *_design(checkpoint), *_limits(checkpoint)]
+    findings = [*_weights(checkpoint), *_design(checkpoint), *_limits(checkpoint), *_sides(checkpoint)]
     if kind == "embed":
         findings += _pooling(checkpoint, pooling)
     elif kind != "attention":
@@ -82,8 +83,12 @@ def quick_check(
     return _gravest_first(findings)
 
 
-def full_check(checkpoint: Checkpoint) -> list[Finding]:
-    """All that can be found without running the model: every head, every weight, the tokenizer."""
+def full_check(checkpoint: Checkpoint, *, tokenizer_failure: str | None = None) -> list[Finding]:
+    """All that can be found without running the model: every head, every weight, the tokenizer.
+
+    `tokenizer_failure` says how the tokenizer ended a process that tried it (see `trial`): it is not loaded
+    here then.
+    """
     weights = checkpoint.weights
     if weights.faults:
         return quick_check(checkpoint, "embed")
@@ -97,7 +102,16 @@ def full_check(checkpoint: Checkpoint) -> list[Finding]:
     findings += quick_check(checkpoint, "embed")
     for head in checkpoint.heads.values():
         findings += (found for found in quick_check(checkpoint, head.kind, head) if found not in findings)
-    findings += [*_type(checkpoint), *_numbers(checkpoint), *_untied(checkpoint), *_tokenizer(checkpoint)]
+    findings += [
+        *_type(checkpoint),
+        *_numbers(checkpoint),
+        *_untied(checkpoint),
+        *_prompts(checkpoint),
+    ]
+    if tokenizer_failure is not None:
+        findings.append(_refuse(f"the tokenizer {tokenizer_failure}", ANOTHER_COPY))
+    else:
+        findings += _tokenizer(checkpoint)
     return _gravest_first(findings)
 
 
@@ -130,6 +144,8 @@ def _design(checkpoint: Checkpoint) -> Iterator[Finding]:
     config = checkpoint.config
     if checkpoint.writes:
         kind = checkpoint.architecture or checkpoint.model_type
+        if config.get("is_decoder") is True:
+            kind += ", is_decoder is true in config.json"
         message = f"{checkpoint.name} is made to write text ({kind}): it is no encoder"
         yield _refuse(message, "use a model of BERT's kind, which reads a text as a whole")
     key = _ACTIVATION_KEYS.get(checkpoint.model_type, "hidden_act")
@@ -145,6 +161,10 @@ def _design(checkpoint: Checkpoint) -> Iterator[Finding]:
     if (checkpoint.path / "adapter_config.json").exists():
         message = f"{checkpoint.name} is an adapter, which changes the weights of another model"
         yield _refuse(message, "merge the two: PeftModel.merge_and_unload() of peft, then save_pretrained")
+    for key in ("num_hidden_groups", "inner_group_num"):  # of ALBERT
+        value = config.get(key)
+        if value is not None and (type(value) is not int or value < 1):
+            yield _refuse(f"{key} is {value!r}, not a whole number of at least 1", "correct config.json")
     for key in ("layer_norm_eps", "norm_eps"):
         value = config.get(key)
         if value is not None and not (type(value) in (int, float) and 0 < value < 1):
@@ -156,9 +176,23 @@ def _limits(checkpoint: Checkpoint) -> Iterator[Finding]:
         message = f"max_position_embeddings leaves room for {checkpoint.position_limit} tokens"
         yield _refuse(message, "correct config.json")
     told = checkpoint.tokenizer_config.get("model_max_length")
-    if told is not None and (not isinstance(told, int | float) or told < SHORTEST):
+    if told is not None and not _is_length(told):
         message = f"the tokenizer's model_max_length is {told!r}"
         yield _refuse(message, "correct tokenizer_config.json, where it counts the tokens a text may have")
+
+
+def _is_length(told: object) -> bool:
+    """Whether `told` is a number of tokens; transformers writes 1e30 for no limit."""
+    if not isinstance(told, int | float) or isinstance(told, bool):
+        return False
+    return told >= NO_LIMIT or (told >= SHORTEST and told == int(told))
+
+
+def _sides(checkpoint: Checkpoint) -> Iterator[Finding]:
+    side = checkpoint.tokenizer_config.get("truncation_side")
+    if side not in (None, "left", "right"):
+        message = f"the tokenizer's truncation_side is {side!r}, which is neither left nor right"
+        yield _refuse(message, "correct tokenizer_config.json")
 
 
 def _pooling(checkpoint: Checkpoint, asked: Mode | None) -> Iterator[Finding]:
@@ -183,6 +217,14 @@ def _pooling(checkpoint: Checkpoint, asked: Mode | None) -> Iterator[Finding]:
     if own.default_prompt is not None and own.default_prompt not in own.prompts:
         message = f"default_prompt_name is {own.default_prompt!r}, which is none of the model's prompts"
         yield _refuse(message, "choose one with --prompt-name, or correct config_sentence_transformers.json")
+
+
+def _prompts(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Prompts that no run would put before a text."""
+    for name, text in checkpoint.pooling.prompts.items():
+        if len(text) > MOST_CHARACTERS:
+            message = f"the prompt {name!r} has {len(text)} characters, and {MOST_CHARACTERS} are the most"
+            yield _refuse(message, "shorten it in config_sentence_transformers.json")
 
 
 def _head(checkpoint: Checkpoint, kind: Kind, head: Head | None) -> Iterator[Finding]:
@@ -230,6 +272,8 @@ def _labels(checkpoint: Checkpoint, head: Head) -> Iterator[Finding]:
             f"{head.outputs} is {shapes.spelled(shape)}, config.json makes it {shapes.spelled(expected)}"
         )
         yield _refuse(message, "correct the labels in config.json: one name for each output")
+    if wrong := cross_encoder.contradiction(head):
+        yield _refuse(wrong, "correct the file that declares it, or use another model")
     if head.problem == "single_label_classification" and len(head.labels) == 1:
         message = f"{head.name} is a single_label_classification of one class, whose score is always 1"
         yield _refuse(message, "make its problem_type regression, or multi_label_classification")

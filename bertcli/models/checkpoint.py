@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.errors import ModelError
+from bertcli.models.cross_encoder import follow, read_cross_encoder
 from bertcli.models.floats import FLOATS
 from bertcli.models.heads import Head, Kind, decoder_weight, find_heads, first_architecture
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
@@ -41,7 +42,7 @@ _WRITING_TYPES = frozenset(
 )  # fmt: skip
 _WORD_TABLES = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight")
 _POSITION_TABLE = "embeddings.position_embeddings.weight"
-_NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer has no limit
+NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer has no limit
 _HINTS: Mapping[Kind, str] = {
     "label": "name the classes yourself with --labels, or take a model fine-tuned for classification",
     "tag": "take a model fine-tuned for token classification",
@@ -200,8 +201,13 @@ def _assemble(
     words = _word_table(weights, prefix)
     position_limit = _position_limit(model_type, config, weights, prefix)
     told = tokenizer_config.get("model_max_length")
-    tokenizer_limit = int(told) if isinstance(told, int | float) and 0 < told < _NO_LIMIT else position_limit
+    tokenizer_limit = position_limit
+    if isinstance(told, int | float) and not isinstance(told, bool) and 0 < told < NO_LIMIT:
+        tokenizer_limit = int(told)
     max_length = min(position_limit, tokenizer_limit)
+    cross = read_cross_encoder(path, config)
+    if cross is not None and pooling.max_length is not None:
+        max_length = min(max_length, pooling.max_length)
     return Checkpoint(
         path=folder,
         name=name_of(path),
@@ -218,7 +224,7 @@ def _assemble(
         embed_max_length=min(position_limit, pooling.max_length or max_length),
         token_types=_token_types(config, weights, prefix),
         pooling=pooling,
-        heads=find_heads(config, weights, prefix),
+        heads={name: follow(head, cross) for name, head in find_heads(config, weights, prefix).items()},
         weights=weights,
         encoder_prefix=prefix,
     )

@@ -33,11 +33,49 @@ WORD_PIECE = frozenset(
 )  # fmt: skip
 BYTE_LEVEL = frozenset(["BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"])
 
+# What transformers makes of tokenizer.json in these classes, and the two tokens that it puts around a text.
+_UNIGRAM = frozenset(["AlbertTokenizer", "CamembertTokenizer", "DebertaV2Tokenizer", "XLMRobertaTokenizer"])
+_KINDS = {
+    **dict.fromkeys(WORD_PIECE | {"MPNetTokenizer"}, "WordPiece"),
+    **dict.fromkeys(BYTE_LEVEL, "BPE"),
+    **dict.fromkeys(_UNIGRAM, "Unigram"),
+}
+_ENDS = {
+    **dict.fromkeys(_KINDS, ("cls_token", "sep_token")),
+    **dict.fromkeys(["CamembertTokenizer", "XLMRobertaTokenizer"], ("bos_token", "eos_token")),
+}
+
+
+def contradiction_of_kind(config: Mapping[str, Any], kind: str) -> str | None:
+    """Why a tokenizer.json with a model of this `kind` is none of the class that is named; None where it is.
+    transformers makes a tokenizer of the class's own kind from its vocabulary, and other tokens with it."""
+    name = class_of(config)
+    expected = _KINDS.get(name or "", kind)
+    if kind == expected:
+        return None
+    return f"tokenizer_class is {name}, which is {expected}, and tokenizer.json is {kind}"
+
+
+def contradiction_of_ends(
+    config: Mapping[str, Any], named: Mapping[str, str], ends: tuple[str, str]
+) -> str | None:
+    """Why the tokens around a text cannot be `ends`, those of tokenizer.json; None where they can. `named`
+    are the special tokens that the other files name: transformers puts these around a text."""
+    for role, found in zip(_ENDS.get(class_of(config) or "", ()), ends, strict=False):
+        if named.get(role, found) != found:
+            return f"{role} is {named[role]!r}, and tokenizer.json puts {found!r} there"
+    return None
+
 
 def class_of(config: Mapping[str, Any]) -> str | None:
     """The class that tokenizer_config.json names, without `Fast`; None where it names none."""
     found = config.get("tokenizer_class")
     return found.removesuffix("Fast") if isinstance(found, str) else None
+
+
+def takes_unknown_token(config: Mapping[str, Any]) -> bool:
+    """Whether the token for unknown pieces is the one that the files name, whatever tokenizer.json has."""
+    return class_of(config) in _UNIGRAM
 
 
 def gives_token_types(config: Mapping[str, Any], model_type: str) -> bool:

@@ -36,7 +36,9 @@ class Head:
     `pooling` saying which vector a label head reads. `missing` are the names of weights the head needs and
     the file does not hold; `outputs` is the weight with a row a label, None where it is not known. A label
     head's logits are divided by its `temperature` (`bertcli.temperature` in config.json, see
-    `models.temperature`).
+    `models.temperature`). `declared` says that config.json has a `problem_type`. `activation` and `prompt`
+    are what sentence-transformers' files say of a cross-encoder (see `models.cross_encoder`): the function
+    that its output goes through, and what goes before the first text of a pair.
     """
 
     name: str
@@ -49,6 +51,9 @@ class Head:
     missing: tuple[str, ...] = ()
     outputs: str | None = None
     temperature: float = 1.0
+    declared: bool = False
+    activation: str | None = None
+    prompt: str = ""
 
 
 _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
@@ -181,7 +186,8 @@ def _ordinary(kind: Kind, config: Mapping[str, Any], weights: Weights, prefix: s
         return Head(kind, kind, ("start", "end"), missing=missing, outputs=outputs)
     labels, named = _labels(config, weights.row_count(outputs))
     problem = problem_type(config.get("problem_type"), len(labels)) if kind == "label" else None
-    return Head(kind, kind, labels, problem, named, missing=missing, outputs=outputs)
+    declared = config.get("problem_type") is not None
+    return Head(kind, kind, labels, problem, named, missing=missing, outputs=outputs, declared=declared)
 
 
 def _needs(kind: Kind, config: Mapping[str, Any], prefix: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ many numbers of a vector are kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,20 @@ _OLD_SPELLINGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 
+_ROUTERS = ("Router", "Asym")
+_TASKS = ("feature-extraction", "sequence-classification")  # the second belongs to cross-encoders
+_TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
+# Arguments for transformers in sentence_bert_config.json, under their older and their newer names.
+_ARGUMENTS = (
+    "model_args", "tokenizer_args", "config_args", "model_kwargs", "processor_kwargs", "config_kwargs",
+)  # fmt: skip
+_HARMLESS_ARGUMENTS = frozenset(  # they change where and how fast something is computed, or run foreign code
+    [
+        "add_pooling_layer", "attn_implementation", "cache_dir", "code_revision", "device_map", "dtype",
+        "revision", "torch_dtype", "trust_remote_code", "unpad_inputs", "use_memory_efficient_attention",
+    ]
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
@@ -38,6 +52,8 @@ class Pooling:
     `declared` is False when the checkpoint says nothing and mean is assumed. `include_prompt` False keeps the
     prompt's tokens out of the pooled vector. `lower_case` asks for lower-cased text. `width` is
     the length of the vectors, where the files tell it, `dim` how many of their numbers are kept, None all.
+    `similarity` is the function that compares two vectors in a search, `role_lengths` the lengths of texts in
+    tokens that hold for a role ("query", "document") in place of `max_length`.
     `unsupported` lists, in words, what the files ask for and bertcli does not do: embeddings would be others
     than the model's own.
     """
@@ -52,6 +68,8 @@ class Pooling:
     lower_case: bool = False
     width: int | None = None
     dim: int | None = None
+    similarity: str = "cosine"
+    role_lengths: Mapping[str, int] = field(default_factory=dict)
     unsupported: tuple[str, ...] = ()
 
 
@@ -60,6 +78,12 @@ def encoder_folder(directory: Path) -> Path:
     for module in _modules(directory):
         if _kind(module) == "Transformer":
             return directory / str(module.get("path", ""))
+        if _kind(module) in _ROUTERS:
+            raise ModelError(
+                "queries and documents go through different encoders (a Router module), and bertcli runs one",
+                where=str(directory / "modules.json"),
+                hint="save the encoder you need as a model of its own, and use that",
+            )
     return directory
 
 
@@ -73,9 +97,11 @@ def read_pooling(directory: Path) -> Pooling:
     for module in modules:
         folder, kind = directory / module.get("path", ""), _kind(module)
         if kind == "Transformer":
-            settings |= _encoder_settings(folder)
+            settings |= _encoder_settings(folder, unsupported)
         elif kind == "Pooling":
             settings |= _pooling_settings(folder, unsupported)
+        elif kind in _ROUTERS:
+            unsupported.append("different modules for queries and documents (Router)")
         elif kind == "Normalize" and "mode" not in settings:
             unsupported.append("a Normalize module before the pooling")
         elif kind == "Normalize":
@@ -88,9 +114,33 @@ def read_pooling(directory: Path) -> Pooling:
 
 
 def _modules(directory: Path) -> list[dict[str, Any]]:
-    """The modules of modules.json, none without it; their folders lie inside the checkpoint."""
+    """The modules of modules.json, none without it; their folders lie inside the checkpoint. A Router whose
+    routes are all the same stands for the modules of one of them."""
     path = directory / "modules.json"
-    modules = read_optional(path, list) or []
+    found = _checked(read_optional(path, list) or [], path)
+    modules = []
+    for module in found:
+        modules += (_only_route(directory, module) if _kind(module) in _ROUTERS else None) or [module]
+    return modules
+
+
+def _only_route(directory: Path, router: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The modules of a Router with the same modules for every role; None for one with several."""
+    folder = str(router.get("path", ""))
+    path = directory / folder / "router_config.json"
+    config = read_optional(path, dict) or {}
+    types, routes = config.get("types"), config.get("structure")
+    if not isinstance(types, dict) or not isinstance(routes, dict) or not routes:
+        return None
+    first, *others = routes.values()
+    if not isinstance(first, list) or any(other != first for other in others):
+        return None
+    named = [{"type": types.get(name), "path": f"{folder}/{name}"} for name in first]
+    return _checked(named, path)
+
+
+def _checked(modules: list[Any], path: Path) -> list[dict[str, Any]]:
+    """The modules that the file at `path` names. Raises ModelError for what is no list of modules."""
     for module in modules:
         if not isinstance(module, dict) or not isinstance(module.get("type"), str):
             raise ModelError("is not a list of modules with a type", where=str(path))
@@ -107,14 +157,48 @@ def _kind(module: Mapping[str, Any]) -> str:
     return str(module["type"]).rpartition(".")[2]
 
 
-def _encoder_settings(folder: Path) -> dict[str, Any]:
+def _encoder_settings(folder: Path, unsupported: list[str]) -> dict[str, Any]:
     for path in sorted(folder.glob("sentence_*_config.json")):
         found = read_object(path)
         length = found.get("max_seq_length")
         if length is not None and type(length) is not int:
             raise ModelError(f"max_seq_length is {length!r}, not a whole number", where=str(path))
-        return {"max_length": length, "lower_case": found.get("do_lower_case") is True}
+        unsupported += _unsupported_settings(found)
+        lengths = {role: found.get(f"{role}_length") for role in ("query", "document")}
+        return {
+            "max_length": length,
+            "lower_case": found.get("do_lower_case") is True,
+            "role_lengths": {role: length for role, length in lengths.items() if type(length) is int},
+        }
     return {}
+
+
+def _unsupported_settings(config: Mapping[str, Any]) -> Iterator[str]:
+    """What sentence_bert_config.json asks for and bertcli does not do."""
+    task = config.get("transformer_task", "feature-extraction")
+    if task not in _TASKS:
+        yield f"transformer_task {task!r}"
+    output = config.get("module_output_name", "token_embeddings")
+    if task == "feature-extraction" and output != "token_embeddings":
+        yield f"module_output_name {output!r}"
+    text = _object(config, "modality_config").get("text", _TEXT)
+    if task == "feature-extraction" and text != _TEXT:
+        yield f"modality_config {text!r}"
+    if config.get("query_expansion"):
+        yield "query_expansion"
+    processing = _object(config, "processing_kwargs")
+    if any(processing.get(part) for part in ("text", "common", "chat_template")):
+        yield "processing_kwargs"
+    for key in _ARGUMENTS:
+        yield from (f"{key} {name!r}" for name in _object(config, key) if name not in _HARMLESS_ARGUMENTS)
+
+
+def _object(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An object of sentence_bert_config.json, empty without it."""
+    found = config.get(key) or {}
+    if not isinstance(found, dict):
+        raise ModelError(f"{key} is not an object", where="sentence_bert_config.json")
+    return found
 
 
 def _pooling_settings(folder: Path, unsupported: list[str]) -> dict[str, Any]:
@@ -152,4 +236,5 @@ def _own_settings(directory: Path) -> dict[str, Any]:
         "prompts": prompts,
         "default_prompt": default if isinstance(default, str) else None,
         "dim": dim,
+        "similarity": str(config.get("similarity_fn_name") or "cosine"),
     }

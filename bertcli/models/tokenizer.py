@@ -11,6 +11,7 @@ and so are, always, the additional special tokens of a model: these were made to
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,14 +25,30 @@ from typing import TYPE_CHECKING, Any, overload
 import orjson
 import tokenizers
 
-from bertcli.errors import ModelError
+from bertcli.errors import ModelError, first_line
 from bertcli.models.added import add_tokens
-from bertcli.models.classes import gives_token_types
+from bertcli.models.classes import (
+    contradiction_of_ends,
+    contradiction_of_kind,
+    gives_token_types,
+    takes_unknown_token,
+)
+from bertcli.models.hazards import find_hazard
+from bertcli.models.jsonfile import ANOTHER_COPY
 from bertcli.models.seams import Seams
-from bertcli.models.vocabulary import additional_tokens, pieces_of, read_definition, special_names
+from bertcli.models.vocabulary import (
+    additional_tokens,
+    cuts_left,
+    pieces_of,
+    read_definition,
+    special_names,
+    told_names,
+)
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
+
+os.environ["RUST_BACKTRACE"] = "0"  # a panic of `tokenizers` becomes a message of ours
 
 WORD_STARTS = ("Ġ", "▁")  # byte-level BPE and SentencePiece mark the first piece of a word
 CONTINUATION = "##"  # WordPiece marks all others
@@ -142,6 +159,7 @@ class Frame:
 
 class Tokenizer:
     """A checkpoint's tokenizer; `mask_token`, `mask_id`, `pad_id`, `unknown_id` are None where it has none.
+    `cuts_left` says that a text that is too long loses its beginning and not its end.
 
     `Tokenizer.of(checkpoint)` makes one. Encoding may run in several threads. Texts of more than
     `most_at_once` characters are encoded piece by piece (see `seams`).
@@ -162,6 +180,7 @@ class Tokenizer:
         self._read: frozenset[str] = frozenset()
         self._added = {token["content"]: token["id"] for token in definition["added_tokens"]}
         self._token_types = token_types
+        self.cuts_left = False
         self.most_at_once = MOST_AT_ONCE
         self.mask_token = names.get("mask_token")
         self._native = self._build(self.mask_token)
@@ -189,6 +208,9 @@ class Tokenizer:
         if checkpoint.pooling.lower_case:
             lower = [{"type": "Lowercase"}, *filter(None, [definition.get("normalizer")])]
             definition["normalizer"] = {"type": "Sequence", "normalizers": lower}
+        where = str(checkpoint.path / "tokenizer.json")
+        if hazard := find_hazard(definition):
+            raise ModelError(f"is not loaded: {hazard}", where=where, hint=ANOTHER_COPY)
         try:
             add_tokens(definition, checkpoint.path, checkpoint.tokenizer_config)
             names = special_names(checkpoint.path, checkpoint.tokenizer_config, definition)
@@ -196,11 +218,16 @@ class Tokenizer:
             given = gives_token_types(checkpoint.tokenizer_config, checkpoint.model_type)
             types = given and checkpoint.token_types > 1
             tokenizer = cls(definition, names, additional=additional, token_types=types)
+            _require_agreement(tokenizer, definition, checkpoint)
         except BaseException as error:
-            if not isinstance(error, _NONSENSE) and type(error).__name__ != "PanicException":
-                raise  # a panic of tokenizers' Rust is no Exception and cannot be named otherwise
-            where = str(checkpoint.path / "tokenizer.json")
+            if not isinstance(error, _NONSENSE) and not _is_panic(error):
+                raise
             raise ModelError(f"is not a tokenizer: {error}", where=where) from error
+        tokenizer.cuts_left = cuts_left(checkpoint.tokenizer_config, definition)
+        around = len(tokenizer.frame(False))
+        if around >= checkpoint.position_limit:
+            message = f"puts {around} tokens around a text, and the model takes {checkpoint.position_limit}"
+            raise ModelError(message, where=where, hint=ANOTHER_COPY)
         if len(tokenizer) > checkpoint.vocab_size:
             raise ModelError(
                 f"the tokenizer has {len(tokenizer)} pieces, the model knows {checkpoint.vocab_size}",
@@ -214,13 +241,14 @@ class Tokenizer:
 
         Special tokens spelled out in the text are text, but for the mask token with `mask`.
 
-        Raises MemoryError for a text without a place to cut that memory has no room for as a whole.
+        Raises MemoryError for a text without a place to cut that memory has no room for as a whole,
+        ModelError where the tokenizer itself fails.
         """
         masked = self.mask_token is not None and self.mask_token in text
         native = self._native if mask or not masked else self._plain
         if len(text) > self.most_at_once:
             return self._encode_long(native, text, mask)
-        encoding = native.encode(text, add_special_tokens=False)
+        encoding = _encoded(native, text)
         return Tokens(self._harmless(encoding.ids, mask), encoding, text)
 
     def _encode_long(self, native: tokenizers.Tokenizer, text: str, mask: bool) -> Tokens:
@@ -230,8 +258,8 @@ class Tokenizer:
             if stop - start > 2 * self.most_at_once:
                 _require_room(stop - start)
             begin = max(0, start - 1)
-            known = len(native.encode(text[begin:start], add_special_tokens=False))
-            encoding = native.encode(text[begin:stop], add_special_tokens=False)
+            known = len(_encoded(native, text[begin:start]))
+            encoding = _encoded(native, text[begin:stop])
             ids.extend(self._harmless(encoding.ids[known:], mask))
             places.add(encoding.offsets[known:], begin)
         return Tokens(ids, places, text)
@@ -313,9 +341,8 @@ class Tokenizer:
         ]
         _require_unknown_token(self._definition["model"])
         try:
-            native = tokenizers.Tokenizer.from_buffer(
-                orjson.dumps(self._definition | {"added_tokens": added})
-            )
+            bare = {"added_tokens": added, "truncation": None, "padding": None}  # these would cut in silence
+            native = tokenizers.Tokenizer.from_buffer(orjson.dumps(self._definition | bare))
         except Exception as error:  # tokenizers raises bare Exception for every definition it cannot read
             raise ValueError(str(error)) from error
         native.encode_special_tokens = True
@@ -374,6 +401,39 @@ class Tokenizer:
             if self._token_types
             else None,
         )
+
+
+def _encoded(native: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
+    """The tokens of a text. Raises ModelError where `tokenizers` panics."""
+    try:
+        return native.encode(text, add_special_tokens=False)
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        message = f"the tokenizer failed on a text: {first_line(error)}"
+        raise ModelError(message, hint="see what is wrong with it by `bertcli models check`") from error
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether the Rust of `tokenizers` panicked: its error is no Exception and has no name to import."""
+    return type(error).__name__ == "PanicException"
+
+
+def _require_agreement(tokenizer: Tokenizer, definition: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    """Raise ModelError where transformers follows another file than tokenizer.json and makes other tokens."""
+    config, model = checkpoint.tokenizer_config, definition["model"]
+    named = told_names(checkpoint.path, config)
+    wrong = contradiction_of_kind(config, str(model.get("type")))
+    frame = tokenizer.frame(False)
+    if wrong is None and frame.before and frame.after:
+        ends = tokenizer.piece(frame.before[0]), tokenizer.piece(frame.after[-1])
+        wrong = contradiction_of_ends(config, named, ends)
+    if wrong is None and model.get("type") == "Unigram" and takes_unknown_token(config):
+        unknown = model["vocab"][model["unk_id"]][0]
+        if named.get("unk_token", unknown) != unknown:
+            wrong = f"unk_token is {named['unk_token']!r}, and tokenizer.json has {unknown!r}"
+    if wrong is not None:
+        raise ModelError(wrong, hint=f"make the files agree, or {ANOTHER_COPY}", where=str(checkpoint.path))
 
 
 def _require_room(characters: int) -> None:

@@ -29,7 +29,7 @@ _SAVE_ANEW = "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) of transfo
 
 
 def read_definition(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A tokenizer.json object, without its settings for truncation and padding: these cut and pad in silence.
+    """A tokenizer.json object.
 
     tokenizer.json, else vocab.txt (WordPiece), else vocab.json with merges.txt (byte-level BPE). `config` is
     tokenizer_config.json, some of whose settings win over tokenizer.json (see `treatment`). Raises ModelError
@@ -47,7 +47,16 @@ def read_definition(directory: Path, config: Mapping[str, Any]) -> dict[str, Any
         definition = _byte_level(directory, config)
     else:
         raise _no_tokenizer(directory)
-    return definition | {"truncation": None, "padding": None}
+    return definition
+
+
+def cuts_left(config: Mapping[str, Any], definition: Mapping[str, Any]) -> bool:
+    """Whether a text that is too long loses its beginning: as `truncation_side` of tokenizer_config.json
+    says, else tokenizer.json."""
+    if config.get("truncation_side") is not None:
+        return bool(config["truncation_side"] == "left")
+    truncation = definition.get("truncation")
+    return isinstance(truncation, dict) and truncation.get("direction") == "Left"
 
 
 def special_names(
@@ -59,6 +68,12 @@ def special_names(
     names: dict[str, str] = {}
     for usual in (_ROBERTA_NAMES, _BERT_NAMES):
         names |= {role: token for role, token in usual.items() if token in added}
+    return names | told_names(directory, config)
+
+
+def told_names(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """The special tokens by role that tokenizer_config.json or special_tokens_map.json names."""
+    names: dict[str, str] = {}
     for told in (read_optional(directory / "special_tokens_map.json", dict) or {}, config):
         names |= {role: token for role in SPECIAL_NAMES if (token := _content(told.get(role)))}
     return names

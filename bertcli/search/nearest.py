@@ -1,14 +1,15 @@
-"""The nearest vectors by cosine, every one of them looked at.
+"""The nearest vectors, every one of them looked at.
 
-The cosine of q and v is q·v / (|q||v|): 1 for the same direction. Vectors go through in blocks small enough
-to stay in a processor's cache while their products and their lengths are taken; blocks run side by side in
-threads. Nothing is approximated, and of equal cosines the earlier vector comes first. A vector of zeros, or
-with a number that is none (the row of a blank record), is near to nothing.
+How near they are is for a similarity function to say (see `tasks.similarity`). Vectors go through in
+blocks small enough to stay in a processor's cache while their products and their lengths are taken; blocks
+run side by side in threads. Nothing is approximated, and of equal ones the earlier vector comes first. A
+vector of zeros, or with a number that is none (the row of a blank record), is near to nothing.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,10 +19,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bertcli.errors import UsageError
+from bertcli.tasks.similarity import Similarity, cosine_scales, cosines_of, numbers, similarities
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
-    from bertcli.search.vectors import Rows, Vectors
+    from bertcli.search.vectors import Vectors
 
 BLOCK_NUMBERS = 1 << 20  # of a block: 4 MiB in float32
 ROUNDING = 1e-6  # what float32 may lack in a cosine: a vector with itself has not always 1
@@ -32,7 +34,7 @@ class Hit(NamedTuple):
     """A row of the vectors and how near it is."""
 
     row: int
-    cosine: float
+    score: float
 
 
 class Pair(NamedTuple):
@@ -44,16 +46,21 @@ class Pair(NamedTuple):
 
 
 def nearest(
-    vectors: Vectors, queries: Array, *, most: int, least: float = -1.0, threads: int = 1
+    vectors: Vectors,
+    queries: Array,
+    *,
+    most: int,
+    least: float = -math.inf,
+    threads: int = 1,
+    similarity: Similarity = "cosine",
 ) -> list[list[Hit]]:
     """For each of `queries` (queries, dim) its `most` nearest `vectors` (rows, dim), best first, with a
-    cosine of `least` or more."""
-    directions = cosine_scales(queries)[:, None] * queries
+    similarity of `least` or more."""
     rows = max(1, BLOCK_NUMBERS // max(1, vectors.shape[1]))
 
     def best(start: int) -> list[list[Hit]]:
-        cosines = cosines_of(vectors[start : start + rows], directions)  # (block, queries)
-        return [_best(column, start, most, least) for column in cosines.T]
+        scores = similarities(vectors[start : start + rows], queries, similarity)  # (block, queries)
+        return [_best(column, start, most, least) for column in scores.T]
 
     found: list[list[Hit]] = [[] for _ in queries]
     with ThreadPoolExecutor(threads) as pool:
@@ -78,43 +85,23 @@ def row_vector(vectors: Vectors, number: int) -> Array:
     """The vector (1, dim) of a row, counted from 1. Raises UsageError where there is none."""
     if number > len(vectors):
         raise UsageError(f"there is no record {number}, only {len(vectors)}")
-    vector: Array = np.asarray(vectors[number - 1 : number], dtype=np.float32)
+    vector = numbers(vectors[number - 1 : number])
     if not vector.size or not np.isfinite(cosine_scales(vector)).all():
         raise UsageError(f"record {number} has no vector", hint="it is blank, or failed")
     return vector
 
 
-def cosines_of(vectors: Rows, directions: Array) -> Array:
-    """The cosines (rows, directions) of vectors of any length and dtype with `directions` of length 1."""
-    rows: Array = np.asarray(vectors, dtype=np.float32)
-    with np.errstate(invalid="ignore", over="ignore"):
-        cosines: Array = rows @ directions.T
-        cosines *= cosine_scales(rows)[:, None]
-    return np.clip(cosines, -1, 1, out=cosines)  # what rounding adds beyond them is none
-
-
-def cosine_scales(rows: Array) -> Array:
-    """1/|v| of each row (rows,); not a number where a row has no direction, so that no cosine compares."""
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-        usable = np.isfinite(lengths) & (lengths > 0)
-        scales: Array = np.where(usable, 1 / lengths, np.nan).astype(np.float32)
-    return scales
-
-
-def _best(cosines: Array, start: int, most: int, least: float) -> list[Hit]:
+def _best(scores: Array, start: int, most: int, least: float) -> list[Hit]:
     """The `most` best of a block whose first row is `start`, in any order."""
-    rows = np.flatnonzero(cosines >= least - ROUNDING)
+    rows = np.flatnonzero(scores >= least - ROUNDING)
     if len(rows) > most:
-        border = np.partition(cosines[rows], len(rows) - most)[len(rows) - most]
-        rows = rows[cosines[rows] >= border]  # with all that are as good as the last
-    return [
-        Hit(start + row, cosine) for row, cosine in zip(rows.tolist(), cosines[rows].tolist(), strict=True)
-    ]
+        border = np.partition(scores[rows], len(rows) - most)[len(rows) - most]
+        rows = rows[scores[rows] >= border]  # with all that are as good as the last
+    return [Hit(start + row, score) for row, score in zip(rows.tolist(), scores[rows].tolist(), strict=True)]
 
 
 def _rank(hit: Hit) -> tuple[float, int]:
-    return -hit.cosine, hit.row
+    return -hit.score, hit.row
 
 
 def _pairs(vectors: Vectors, least: float, first: int, second: int) -> list[Pair]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from typing import TYPE_CHECKING
 
 from bertcli.search.vectors import FIELD
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Ranking(Silent):
-    """A sink that keeps, for each query, the `most` results with the highest cosine; their value `cosines`
+    """A sink that keeps, for each query, the `most` results with the highest scores; their value `scores`
     holds one a query."""
 
-    def __init__(self, queries: int, *, most: int, least: float = -1.0) -> None:
+    def __init__(self, queries: int, *, most: int, least: float = -math.inf) -> None:
         self._heaps: list[list[tuple[float, int, Result]]] = [[] for _ in range(queries)]
         self._most = most
         self._least = least
@@ -26,19 +27,17 @@ class Ranking(Silent):
     def write(self, result: Result) -> None:
         if result.status != "done":
             return
-        for heap, cosine in zip(self._heaps, result.values["cosines"].tolist(), strict=True):
-            if cosine >= self._least:
-                entry = (cosine, -result.record.index, result)
+        for heap, score in zip(self._heaps, result.values["scores"].tolist(), strict=True):
+            if score >= self._least:
+                entry = (score, -result.record.index, result)
                 if len(heap) < self._most:
                     heapq.heappush(heap, entry)
                 else:
                     heapq.heappushpop(heap, entry)
 
     def best(self) -> list[list[tuple[Result, float]]]:
-        """For each query its results and their cosines, best first."""
-        return [
-            [(result, cosine) for cosine, _, result in sorted(heap, reverse=True)] for heap in self._heaps
-        ]
+        """For each query its results and their scores, best first."""
+        return [[(result, score) for score, _, result in sorted(heap, reverse=True)] for heap in self._heaps]
 
 
 class Spooling(Silent):

@@ -14,8 +14,12 @@ from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from bertcli.errors import InputError, UsageError, first_line, quoted
+from bertcli.sinks.npy import ids_path
+from bertcli.sinks.parquet import ABOUT
+from bertcli.tasks.similarity import SIMILARITIES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 FIELD = "embedding"
 BATCH_ROWS = 4096
+TOLD = ("role", "prompt", "similarity")
+MOST_BYTES = 1 << 20  # of the first line beside an npy file
 COMPARABLE = "fi"  # kinds of dtype: floats and integers
 DAMAGE = (ValueError, EOFError, MemoryError, RecursionError, tokenize.TokenError)  # what NumPy raises for it
 CUT = "ends before its last vector"
@@ -109,6 +115,33 @@ def open_vectors(path: str, held: ExitStack) -> Vectors:
     if len(vectors) and not vectors.shape[1]:
         raise InputError("holds no vectors: each record was blank, or failed", where=path)
     return vectors
+
+
+def about_vectors(path: str) -> dict[str, str]:
+    """What `embed` wrote about the vectors of a file: `role`, `prompt`, `similarity`, those that there were.
+    Nothing for a file of another origin. Raises InputError for a similarity function that is unknown."""
+    if path.endswith(".parquet"):
+        found = {
+            key.decode(errors="replace").removeprefix(ABOUT): value.decode(errors="replace")
+            for key, value in (open_parquet(path).schema_arrow.metadata or {}).items()
+            if key.startswith(ABOUT.encode())
+        }
+    else:
+        found = _first_line(ids_path(path))
+    about = {name: found[name] for name in TOLD if isinstance(found.get(name), str)}
+    if about.get("similarity", "cosine") not in SIMILARITIES:
+        raise InputError(f"asks for an unknown similarity: {about['similarity']!r}", where=path)
+    return about
+
+
+def _first_line(path: str) -> dict[str, Any]:
+    """The object in the first line of a file; nothing where there is none."""
+    try:
+        with open(path, "rb") as file:
+            found = orjson.loads(file.readline(MOST_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _read_npy(path: str, held: ExitStack) -> Vectors:

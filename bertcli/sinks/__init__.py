@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from bertcli.records import Result
@@ -27,7 +28,8 @@ class Layout:
     `extras` (`windows`, `truncated`, `error`, optional fields) appear only in some records. `text_field` is
     the column that holds the text, `id_field` what stands for a record beside an npy file and in a table.
     `echo` is False where a table need not repeat the text beside its answer: for one literal text, and at
-    the prompt.
+    the prompt. `about` holds for all results, and is written where a file has a place for it: the role and
+    the prompt of embeddings.
     """
 
     task: str
@@ -38,6 +40,7 @@ class Layout:
     id_field: str | None = None
     prefix: str = ""
     echo: bool = True
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """npy: the vectors of all records as one array of shape (records, dim), and their ids in a file beside it.
 
 A record without a vector has a row of NaN (of zeros in integer arrays). `NAME.ids.jsonl` has a line a row:
-`row`, `id` (the id field, else the record's number from 0), and `blank` or `error` where there is no vector.
+`row`, `id` (the id field, else the record's number from 0), `role` where the vectors have one, and `blank` or
+`error` where there is no vector. The first line also has the `prompt` that went before each text, and the
+`similarity` function of the model where it is not the cosine.
 The ids get their name first: where the array is, they are too.
 """
 
@@ -36,6 +38,7 @@ class NpySink:
         self._output = output
         self._ids = ids
         self._id_field = layout.id_field
+        self._about = layout.about
         self._rows = 0
         self._waiting = 0
         self._filler: np.ndarray[Any, Any] | None = None  # the row of a record without a vector
@@ -109,6 +112,10 @@ class NpySink:
     def _id_line(self, result: Result) -> bytes:
         given = None if self._id_field is None else result.record.fields.get(self._id_field)
         line: dict[str, Any] = {"row": self._rows, "id": result.record.index if given is None else given}
+        if "role" in self._about:
+            line["role"] = self._about["role"]
+        if self._rows == 0:
+            line |= self._about
         if result.status == "blank":
             line["blank"] = True
         if result.problem is not None:

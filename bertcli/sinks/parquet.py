@@ -3,7 +3,8 @@
 The types come from the first row group and hold for the whole file: vectors are fixed_size_list of what they
 hold (float32, float16, int8, uint8), what is nested becomes struct and list. A row group ends when it is
 full; between two blocks, from where a run can go on, when it is large enough. Not so the first: where blocks
-end depends on the machine, and the types do not.
+end depends on the machine, and the types do not. The role and the prompt of embeddings go into
+the metadata of the schema, as `bertcli.role` and `bertcli.prompt`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bertcli.sinks.rowgroups import MAGIC, count_rows, pack_footer, pack_group
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ABOUT = "bertcli."  # before the names of what the schema's metadata says of all rows
 GROUP_ROWS = 4096
 GROUP_BYTES = 32 << 20  # of vectors: they are nearly all of a group that has them
 MARK_ROWS = 1024  # rows of a group that ends with a mark, at least: small groups read slowly
@@ -133,7 +135,7 @@ class ParquetSink:
     def _write_group(self) -> None:
         import pyarrow as pa
 
-        schema = self._schema or pa.schema([(name, self._type_of(name)) for name in self._columns])
+        schema = self._schema or self._new_schema()
         table = pa.Table.from_arrays([self._array(field.name, field.type) for field in schema], schema=schema)
         if self._schema is None:
             self._schema = schema
@@ -143,6 +145,13 @@ class ParquetSink:
             self._output.write(data)
             self._groups.append(group)
         self._rows, self._places, self._bytes = [], [], 0
+
+    def _new_schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        schema = pa.schema([(name, self._type_of(name)) for name in self._columns])
+        about = {f"{ABOUT}{name}": text for name, text in self._layout.about.items()}
+        return schema.with_metadata(about) if about else schema
 
     def _type_of(self, name: str) -> pa.DataType:
         import pyarrow as pa

@@ -126,7 +126,7 @@ class Attention:
             for token in window.ids
         ]
         for part, (tokens, start, count) in enumerate(zip((first, second), starts, counts, strict=True), 1):
-            offsets = () if tokens is None else tokens.offsets[:count]
+            offsets = () if tokens is None else tokens.offsets[self._windowing.stays(len(tokens), count)]
             for place, (begin, end) in enumerate(offsets, start):
                 described[place] |= {"part": part, "start": begin, "end": end}
         return described

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.pooling import Mode
+    from bertcli.models.prompts import Role
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.options import LongOptions
     from bertcli.records import Record, Window
@@ -45,7 +46,8 @@ class Embed:
 
     `layer` counts hidden states from 0 (the embeddings) to the last layer, or from -1 backwards. With
     `tokens`, vectors are normalised only when `normalize` is True: the model's own setting is for whole
-    texts, and so is the number of dimensions its files keep.
+    texts, and so is the number of dimensions its files keep. `about` is what a later search must know of the
+    embeddings: the `role` and the `prompt` they were made with.
     """
 
     optional: tuple[str, ...] = ()
@@ -62,6 +64,8 @@ class Embed:
         tokens: bool = False,
         dim: int | None = None,
         prompt_name: str | None = None,
+        prompt: str | None = None,
+        role: Role | None = None,
         dtype: Written = "float32",
     ) -> None:
         layer = _layer(layer, checkpoint.layers)
@@ -75,7 +79,10 @@ class Embed:
             normalize=normalize,
             layer=layer,
             prompt_name=prompt_name,
+            prompt=prompt,
+            role=role,
         )
+        self.about = _about(checkpoint, self._text.prompt, role)
         self._ask = Hidden(layer) if tokens else self._text.ask
         self._tokens = tokens
         self._normalize = normalize is True if tokens else self._text.normalize
@@ -127,6 +134,11 @@ class Embed:
         if self._dtype == "int8":
             return np.round(vectors * 127).astype(np.int8)
         return vectors.astype(self._dtype, copy=False)
+
+
+def _about(checkpoint: Checkpoint, prompt: str, role: Role | None) -> dict[str, str]:
+    about = {"role": role, "prompt": prompt, "similarity": checkpoint.pooling.similarity}
+    return {name: text for name, text in about.items() if text and text != "cosine"}
 
 
 def _layer(asked: int, layers: int) -> int:

@@ -190,12 +190,14 @@ class Fill:
         spans: Sequence[Span],
         room: int,
     ) -> Encoded:
-        lost = sum(mask >= room for mask in masks)
+        stays = self._windowing.stays(len(ids), room)
+        lost = sum(not stays.start <= mask < stays.stop for mask in masks)
         if lost:
             raise RecordError(
                 "too-long", f"{lost} of {len(masks)} masks are in the part that is cut off; use --long window"
             )
-        return Encoded([self._window(ids, (0, room), masks, glued)], truncated=True, notes=spans)
+        window = self._window(ids, (stays.start, stays.stop), masks, glued)
+        return Encoded([window], truncated=True, notes=spans)
 
     def _groups(self, masks: Sequence[int]) -> Iterator[list[int]]:
         """Masks near enough to be filled together: within half a window, so that text is left around them."""

@@ -4,7 +4,9 @@ The head gives a logit z for each class. What the logits mean is the checkpoint'
 
     single_label_classification   softmax(z): one of many, the probabilities add up to 1
     multi_label_classification    sigmoid(z): each class by itself
-    regression                    z as it is: one output is a number (`score` alone), several are named ones
+    regression                    z as it is: one output is a number (`score` alone), several are named ones.
+                                  That of a cross-encoder goes through the function that its files declare
+                                  (see `models.cross_encoder`)
 
 Where the model has been calibrated (`bertcli evaluate label --calibrate`), z is divided by the head's
 temperature first, which changes how sure an answer is and not which it is.
@@ -35,6 +37,12 @@ if TYPE_CHECKING:
     from bertcli.options import LongOptions
     from bertcli.records import Record, Window
     from bertcli.tasks import Encoded
+
+_NUMBERS: Mapping[str, Callable[[Array], Array]] = {
+    "identity": lambda logits: logits,
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+}
 
 
 class Label:
@@ -67,7 +75,7 @@ class Label:
         """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> Encoded:
-        text = self._tokenizer.encode(record.text or "")
+        text = self._tokenizer.encode(self.head.prompt + (record.text or ""))
         if record.pair is None:
             return self._windowing.single(text)
         return self._windowing.pair(text, self._tokenizer.encode(record.pair))
@@ -131,7 +139,7 @@ def _names_from_json(text: str, where: str) -> list[str]:
 
 def _activation(head: Head) -> Callable[[Array], Array]:
     if head.problem == "regression":
-        return lambda logits: logits
+        return _NUMBERS[head.activation or "identity"]
     activation = sigmoid if head.problem == "multi_label_classification" else softmax
     temperature = np.float32(head.temperature)
     return lambda logits: activation(logits / temperature)

@@ -25,12 +25,14 @@ import numpy as np
 
 from bertcli.engines import Pooled
 from bertcli.errors import UsageError
+from bertcli.models.prompts import choose_prompt
 from bertcli.tasks.windowing import Windowing, fresh_shares
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.pooling import Mode, Pooling
+    from bertcli.models.pooling import Mode
+    from bertcli.models.prompts import Role
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.options import LongOptions
     from bertcli.records import Window
@@ -42,8 +44,9 @@ class TextVector:
     unless `pooling` and `normalize` say otherwise.
 
     Windows have the length the model makes vectors from, unless `--max-length` asks for more, up to what
-    its positions allow. `prompt` stands before every text: the one called `prompt_name`, else the model's
-    default. `dim` is how many of the vector's numbers the model's files keep.
+    its positions allow. `prompt` goes before every text: the one given, else the one called `prompt_name`,
+    else that of the `role`, else the model's default (see `models.prompts`). `dim` is how many of the
+    vector's numbers the model's files keep.
     """
 
     def __init__(
@@ -56,18 +59,21 @@ class TextVector:
         normalize: bool | None = None,
         layer: int = -1,
         prompt_name: str | None = None,
+        prompt: str | None = None,
+        role: Role | None = None,
     ) -> None:
         own = checkpoint.pooling
         self.mode = pooling or own.mode
         self.normalize = own.normalize if normalize is None else normalize
         self.ask = Pooled(self.mode, layer)
         self.dim = min(own.dim or checkpoint.hidden_size, checkpoint.hidden_size)
-        self.prompt = _prompt(own, prompt_name)
+        self.prompt = choose_prompt(own, name=prompt_name, text=prompt, role=role)
         self._prompt_counts = own.include_prompt
         self._tokenizer = tokenizer
-        self._windowing = Windowing(
-            tokenizer, long, length=checkpoint.embed_max_length, most=checkpoint.position_limit
-        )
+        most = checkpoint.position_limit
+        length = min(most, own.role_lengths.get(role or "", checkpoint.embed_max_length))
+        self._windowing = Windowing(tokenizer, long, length=length, most=most)
+        self._require_room()
 
     def encode(self, text: str, *, offsets: bool = False) -> Encoded:
         """The windows of a text. `offsets` are into prompt + text."""
@@ -76,6 +82,15 @@ class TextVector:
         if not self.prompt or self._prompt_counts:
             return encoded
         return self._without_prompt(encoded, sum(end <= len(self.prompt) for _, end in tokens.offsets))
+
+    def _require_room(self) -> None:
+        """Raise UsageError for a prompt that leaves a window no token of the text."""
+        taken = len(self._tokenizer.encode(self.prompt)) if self.prompt else 0
+        if taken >= self._windowing.room:
+            raise UsageError(
+                f"the prompt has {taken} tokens, and a window of the model {self._windowing.room}",
+                hint="give a shorter one with --prompt, or one of the model's with --prompt-name",
+            )
 
     def fresh_tokens(self, window: Window) -> range:
         """The positions of a window that hold tokens no earlier one had, special tokens left out."""
@@ -105,13 +120,3 @@ def unit(vectors: Array) -> Array:
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     shortened: Array = vectors / np.maximum(lengths, np.float32(1e-12))
     return shortened
-
-
-def _prompt(pooling: Pooling, name: str | None) -> str:
-    chosen = name or pooling.default_prompt
-    if chosen is None:
-        return ""
-    if chosen not in pooling.prompts:
-        known = ", ".join(sorted(pooling.prompts)) or "it has none"
-        raise UsageError(f"the model has no prompt named {chosen}", hint=f"its prompts: {known}")
-    return pooling.prompts[chosen]

@@ -32,7 +32,7 @@ from bertcli.errors import RecordError
 from bertcli.tasks import Encoded
 from bertcli.tasks.masking import Hidden, MaskedIds, in_parts, log_probs, mask_of
 from bertcli.tasks.windowing import Windowing, borders
-from bertcli.tasks.wording import Word, each_token, found_words
+from bertcli.tasks.wording import Word, each_token, found_words, within
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
@@ -139,8 +139,8 @@ class Score:
         words = self._all_tokens(text, tokens)
         slices, truncated = self._windowing.slices(len(tokens), self._windowing.room)
         windows = list(self._hidden(tokens, words, slices))
-        kept = [word._replace(stop=min(word.stop, len(windows))) for word in words]
-        return Copies(windows, [word for word in kept if word.first < word.stop], len(slices), truncated)
+        kept = list(within(words, slices[0][0], slices[-1][1]))
+        return Copies(windows, kept, len(slices), truncated)
 
     def _all_tokens(self, text: str, tokens: Tokens) -> list[Word]:
         """The words of a text, so that each token belongs to one."""

@@ -1,8 +1,8 @@
-"""search: how near each text is to each of some queries, by the cosine of their vectors.
+"""search: how near each text is to each of some queries, by the model's similarity function.
 
-Texts and queries are made vectors as `pooling` tells, but with the prompts that models for questions and
-their answers were trained with: a query gets the prompt called `query` where the model has one, a text the
-model's default. `dim` keeps the first numbers of each vector, as `embed --dim` does.
+Texts are embedded as `embed --role document` does it, queries as with `--role query`: models for retrieval
+were trained with a prompt for each (see `models.prompts`). `dim` keeps the first numbers of each vector, as
+`embed --dim` does.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli.errors import UsageError
+from bertcli.errors import ModelError, UsageError
 from bertcli.tasks.asking import ask_in_packs
 from bertcli.tasks.pooling import TextVector, unit
+from bertcli.tasks.similarity import Similarity, known_similarity, similarities
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
     from bertcli.records import Record, Window
     from bertcli.tasks import Encoded
 
-QUERY_PROMPT = "query"
-
 
 class Queries:
-    """Texts that are searched for, as the vectors (queries, dim) of length 1 that `vectors` makes of them."""
+    """Texts that are searched for, as the vectors (queries, dim) that `vectors` makes of them."""
 
     def __init__(
         self,
@@ -42,18 +41,32 @@ class Queries:
         prompt_name: str | None = None,
         dim: int | None = None,
     ) -> None:
-        if prompt_name is None and QUERY_PROMPT in checkpoint.pooling.prompts:
-            prompt_name = QUERY_PROMPT
         if dim is not None and dim > checkpoint.hidden_size:
             raise UsageError(
                 f"--dim {dim} is not in the vectors", hint=f"they have {checkpoint.hidden_size} dimensions"
             )
         self.texts = texts
-        self._text = TextVector(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
+        self._text = TextVector(
+            checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name, role="query"
+        )
         self.dim = dim or self._text.dim
+        self.similarity = similarity_of(checkpoint)
 
     def vectors(self, engine: Engine) -> Array:
-        return unit(text_vectors(self.texts, self._text, engine)[:, : self.dim])
+        vectors = text_vectors(self.texts, self._text, engine)[:, : self.dim]
+        return unit(vectors) if self._text.normalize else vectors
+
+
+def similarity_of(checkpoint: Checkpoint) -> Similarity:
+    """The similarity function that the model's files ask for. Raises ModelError for one that is unknown."""
+    try:
+        return known_similarity(checkpoint.pooling.similarity)
+    except ValueError as error:
+        raise ModelError(
+            f"similarity_fn_name {error}",
+            where=str(checkpoint.path / "config_sentence_transformers.json"),
+            hint="use a model that makes one vector a text, or correct the file",
+        ) from None
 
 
 def text_vectors(texts: Sequence[str], text: TextVector, engine: Engine) -> Array:
@@ -64,9 +77,9 @@ def text_vectors(texts: Sequence[str], text: TextVector, engine: Engine) -> Arra
 
 
 class Search:
-    """The cosines (queries,) of a text with all queries."""
+    """How near a text is to all queries: (queries,)."""
 
-    fields = ("cosines",)
+    fields = ("scores",)
     optional: tuple[str, ...] = ()
 
     def __init__(
@@ -80,12 +93,14 @@ class Search:
         prompt_name: str | None = None,
     ) -> None:
         self._queries = queries
-        self._text = TextVector(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
-        self._directions: Array = np.empty((0, 0), dtype=np.float32)
+        self._text = TextVector(
+            checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name, role="document"
+        )
+        self._wanted: Array = np.empty((0, 0), dtype=np.float32)
 
     def prepare(self, engine: Engine) -> None:
         """Embed the queries."""
-        self._directions = self._queries.vectors(engine)
+        self._wanted = self._queries.vectors(engine)
 
     def encode(self, record: Record) -> Encoded:
         return self._text.encode(record.text or "")
@@ -95,5 +110,7 @@ class Search:
         return engine.forward(windows, self._text.ask)
 
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
-        vector = unit(self._text.combine(encoded.windows, outputs)[: self._queries.dim])
-        return {"cosines": np.clip(self._directions @ vector, -1, 1)}
+        vector = self._text.combine(encoded.windows, outputs)[None, : self._queries.dim]
+        if self._text.normalize:
+            vector = unit(vector)
+        return {"scores": similarities(vector, self._wanted, self._queries.similarity)[0]}

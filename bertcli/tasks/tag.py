@@ -32,7 +32,7 @@ from bertcli.tasks import Encoded
 from bertcli.tasks.choice import softmax
 from bertcli.tasks.tagset import OUTSIDE, Tagset
 from bertcli.tasks.windowing import Slice, Windowing, borders
-from bertcli.tasks.wording import Words, each_token, found_words, given_words, places_of
+from bertcli.tasks.wording import Words, each_token, found_words, given_words, places_of, within
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
@@ -103,10 +103,11 @@ class Tag:
         tokens, slices = encoded.notes
         words = self._words(record, text, tokens)
         p = self._stitched(slices, outputs, words.firsts)  # (tokens, labels)
+        start, stop = slices[0][0], slices[-1][1]
         if self._shape == "tokens":
-            return {"tokens": self._token_tags(tokens, p)}
+            return {"tokens": self._token_tags(tokens, slice(start, stop), p)}
         if encoded.truncated:
-            words = Words(word._replace(stop=min(word.stop, len(p))) for word in words if word.first < len(p))
+            words = Words(within(words, start, stop))
         spans = self._spans(text, words, aggregated(p, words, self._aggregation))
         if self._shape == "words":
             return {"word_tags": self._word_tags(text, self._places(record, text, tokens), spans)}
@@ -159,8 +160,8 @@ class Tag:
                 )
         return spans
 
-    def _token_tags(self, tokens: Tokens, p: Array) -> list[dict[str, Any]]:
-        """Each token with the likeliest of its tags."""
+    def _token_tags(self, tokens: Tokens, kept: slice, p: Array) -> list[dict[str, Any]]:
+        """Each of the `kept` tokens with the likeliest of its tags."""
         best, scores = p.argmax(axis=1).tolist(), p.max(axis=1).tolist()
         return [
             {
@@ -171,7 +172,7 @@ class Tag:
                 "score": score,
             }
             for token, (start, end), tag, score in zip(
-                tokens.ids[: len(p)], tokens.offsets[: len(p)], best, scores, strict=True
+                tokens.ids[kept], tokens.offsets[kept], best, scores, strict=True
             )
         ]
 

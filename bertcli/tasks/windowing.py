@@ -10,7 +10,8 @@ is what is left. When n > room, `--long` says what happens:
               window 1       3 4 5 6              fresh:   4 5 6
               window 2             6 7 8 9        fresh:   7 8 9
 
-    truncate  the first `room` tokens; the record says `truncated`
+    truncate  the first `room` tokens, or the last ones where the model's tokenizer has `truncation_side`
+              left; the record says `truncated`
     error     the record fails with `too-long`
 
 `fresh` ranges are what makes an average over windows an average over the text: over a record they hold each
@@ -64,6 +65,7 @@ class Windowing:
         self.room = self.length - specials
         self.pair_room = self.length - len(self._paired)
         self.overlap = _overlap(long.overlap, self.length, self.room)
+        self._cuts_left = tokenizer.cuts_left
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, tokenizer: Tokenizer, long: LongOptions) -> Windowing:
@@ -85,12 +87,17 @@ class Windowing:
             raise self.too_long(len(a) + len(b), self.pair_room)
         if self.mode == "truncate":
             a_stays, b_stays = self.pair_stays(len(a), len(b))
-            return Encoded([self._whole_pair(a[:a_stays], b[:b_stays])], truncated=True)
+            a, b = a[self.stays(len(a), a_stays)], b[self.stays(len(b), b_stays)]
+            return Encoded([self._whole_pair(a, b)], truncated=True)
         space = self.pair_space(min(len(a), len(b)))
         slices, _ = self.slices(max(len(a), len(b)), space)
         if len(a) >= len(b):
             return Encoded([self.pair_window(a, b, cut) for cut in slices])
         return Encoded([self.second_window(a, b, cut) for cut in slices])
+
+    def stays(self, count: int, room: int) -> slice:
+        """Which of `count` tokens `--long truncate` keeps where there is room for `room`."""
+        return slice(max(0, count - room), count) if self._cuts_left else slice(0, min(room, count))
 
     def pair_stays(self, a: int, b: int) -> tuple[int, int]:
         """How many tokens of each text of a pair `--long truncate` keeps."""
@@ -113,7 +120,8 @@ class Windowing:
         if count <= room:
             return [(0, count, 0)], False
         if self.mode == "truncate":
-            return [(0, room, 0)], True
+            stays = self.stays(count, room)
+            return [(stays.start, stays.stop, stays.start)], True
         if self.mode == "error":
             raise self.too_long(count, room)
         overlap = self.overlap if room == self.room else min(self.overlap, room // 2)
@@ -129,7 +137,7 @@ class Windowing:
         if offsets is not None:
             after = len(built) - at - (stop - start)
             spread = [(0, 0)] * at + list(offsets[start:stop]) + [(0, 0)] * after
-        begin = 0 if fresh == 0 else at + fresh - start
+        begin = 0 if fresh == 0 or self.mode == "truncate" else at + fresh - start
         end = len(built) if stop == len(ids) or self.mode == "truncate" else at + stop - start
         if stop - start == len(ids):
             return Window(built, types, (begin, end), offsets=spread)
@@ -182,12 +190,12 @@ def fresh_shares(windows: Sequence[Window]) -> list[int]:
 
 
 def borders(slices: Sequence[Slice], begins: Sequence[int]) -> list[int]:
-    """The tokens at which one window hands over to the next, with 0 and the number of tokens around them.
+    """The tokens at which one window hands over to the next, with the first and the end of all around them.
 
     Of the tokens where a word `begins` in the overlap of two windows it is the one nearest to the middle; the
     middle itself where there is none.
     """
-    found = [0]
+    found = [slices[0][0]]
     for (_, stop, _), (start, _, _) in pairwise(slices):
         middle = (start + stop) // 2
         inside = begins[bisect_left(begins, start) : bisect_right(begins, stop)]

@@ -94,6 +94,14 @@ class Words(Sequence[Word]):
         return [*map(Word._make, zip(*(column[place] for column in self._columns), strict=True))]
 
 
+def within(words: Iterable[Word], start: int, stop: int) -> Iterator[Word]:
+    """The words that have tokens from `start` to before `stop`, their tokens counted from `start` on."""
+    for word in words:
+        first, last = max(word.first, start), min(word.stop, stop)
+        if first < last:
+            yield word._replace(first=first - start, stop=last - start)
+
+
 def found_words(text: str, tokens: Tokens, tokenizer: Tokenizer) -> Words:
     """The words of a text, by what its tokens and characters say."""
     words = Words()

@@ -19,12 +19,15 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from bertcli.models.checkpoint import Checkpoint
+from bertcli.models.cross_encoder import DECLARED
 from bertcli.training.heads import HeadSpec
 
 ENCODER = "masked_lm."
 TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 FILL = "cls.predictions."
-OF_THE_BASE = ("bertcli", "id2label", "label2id", "problem_type", "torch_dtype")  # keys of config.json
+OF_THE_BASE = (  # keys of config.json
+    "bertcli", "id2label", "label2id", "problem_type", "torch_dtype", *DECLARED,
+)  # fmt: skip
 MAX_LENGTH = 256  # tokens, of an embedding
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bertcli.engines.device import choose_device, choose_dtype
 from bertcli.errors import ModelError, UsageError, first_line
+from bertcli.models.cross_encoder import DECLARED
 from bertcli.training.batches import Ids, by_length, pad
 from bertcli.training.examination import Examination
 
@@ -128,6 +129,7 @@ def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
     holes = [n for n in sorted(report["missing_keys"]) if n.startswith(inside) and ".pooler." not in n]
     if holes:
         raise ModelError(f"{checkpoint.name} lacks weights of its encoder: {holes[0]}")
-    if hasattr(model.config, "bertcli"):  # skills of the base, which the new checkpoint does not have
-        del model.config.bertcli
+    for key in ("bertcli", *DECLARED):  # what the base's heads are, which the new checkpoint does not have
+        if hasattr(model.config, key):
+            delattr(model.config, key)
     return model

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import semantic_search
@@ -152,6 +153,118 @@ def test_queries_have_a_prompt_of_their_own(checkpoints: Make, run: Run, texts: 
     found = run(QUERY, texts, "-m", model, "-k", 4, "--long", "truncate")
     assert [hit["text"] for hit in found] == [TEXTS[hit["corpus_id"]] for hit in expected]
     assert [hit["score"] for hit in found] == [pytest.approx(hit["score"], abs=1e-4) for hit in expected]
+
+
+ROLES = {"query": "the bank ", "document": "in 1969 ", "passage": "the moon "}
+
+
+@pytest.mark.parametrize("default", [None, "query"])
+@pytest.mark.parametrize(
+    "named", ["query", "document", "query document", "query passage", "passage document"]
+)
+def test_queries_and_documents_have_the_prompts_of_sentence_transformers(
+    named: str, default: str | None, checkpoints: Make, run: Run, texts: str
+) -> None:
+    prompts = {name: ROLES[name] for name in named.split()}
+    if default not in prompts:
+        default = None
+    model = checkpoints("sentence", prompts=prompts, default_prompt=default)
+    peer = SentenceTransformer(str(model), device="cpu")
+    # It documents `passage` as the second name for documents, and adds an empty `document` before it looks.
+    only_passage = {"prompt_name": "passage"} if "document" not in prompts and "passage" in prompts else {}
+    vectors = peer.encode_query([QUERY]), peer.encode_document(list(TEXTS), **only_passage)
+    ((*expected,),) = semantic_search(*vectors, top_k=4)
+    found = run(QUERY, texts, "-m", model, "-k", 4, "--long", "truncate")
+    assert [hit["score"] for hit in found] == [pytest.approx(hit["score"], abs=1e-4) for hit in expected]
+    for role, vector in zip(("query", "document"), (vectors[0], vectors[1][7:8]), strict=True):
+        Path("one.txt").write_text(QUERY if role == "query" else TEXTS[7], encoding="utf-8")
+        options = ["--role", role, "-o", f"{role}.npy", "--long", "truncate"]
+        assert cli.main(["embed", "-q", "-m", str(model), "one.txt", *options]) == 0
+        assert np.load(f"{role}.npy") == pytest.approx(vector, abs=1e-5)
+
+
+@pytest.mark.parametrize("similarity", ["dot", "euclidean", "manhattan"])
+def test_the_models_own_similarity_ranks(
+    similarity: str, checkpoint_copy: Make, run: Run, texts: str
+) -> None:
+    model = checkpoint_copy("sentence", normalize=False)
+    edit_json(model / "config_sentence_transformers.json", similarity_fn_name=similarity)
+    peer = SentenceTransformer(str(model), device="cpu")
+    near_to = peer.similarity(peer.encode([QUERY]), peer.encode(list(TEXTS)))[0].numpy()
+    expected = [(TEXTS[place], near_to[place]) for place in np.argsort(-near_to)]
+    found = run(QUERY, texts, "-m", model, "-k", 99, "--long", "truncate")
+    assert [(hit["text"], hit["score"]) for hit in found] == [
+        (text, pytest.approx(score, rel=1e-4)) for text, score in expected
+    ]
+    embed(model, "-o", "x.parquet", "--long", "truncate")
+    assert near(run(QUERY, "--embeddings", "x.parquet", "-m", model, "-k", 99)) == near(found)
+    like = run("--like", 3, texts, "-m", model, "-k", 99, "--long", "truncate")
+    assert near(run("--like", 3, "--embeddings", "x.parquet", "-k", 99)) == near(like)
+    assert [hit["score"] for hit in like] == sorted((hit["score"] for hit in like), reverse=True)
+    least = found[3]["score"] - 1e-4
+    assert len(run(QUERY, texts, "-m", model, "--min-score", least, "--long", "truncate")) == 4
+
+
+def test_a_similarity_that_nobody_knows_is_refused(
+    checkpoint_copy: Make, capsys: Capture, texts: str
+) -> None:
+    model = checkpoint_copy("sentence")
+    edit_json(model / "config_sentence_transformers.json", similarity_fn_name="maxsim")
+    assert "similarity_fn_name 'maxsim'" in error(capsys, QUERY, texts, "-m", model, code=1)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.parquet"])
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "without a role"),
+        (["--role", "query"], "as query"),
+        (["--prompt-name", "query"], "'the bank '"),
+        (["--role", "document"], None),
+        (["--prompt-name", "document"], None),
+        (["--prompt", "in 1969 "], None),
+    ],
+)
+def test_embeddings_of_another_role_are_told(
+    name: str, options: list[str], told: str | None, checkpoints: Make, capsys: Capture, texts: str
+) -> None:
+    model = checkpoints("sentence", prompts=ROLES)
+    embed(model, "-o", name, *options)
+    capsys.readouterr()
+    assert cli.main(["search", QUERY, "--embeddings", name, "-m", str(model)]) == 0
+    seen = capsys.readouterr().err
+    assert told is None or told in seen
+    assert ("--role document" in seen) is (told is not None)
+
+
+def test_a_role_is_no_matter_where_the_model_has_none(checkpoints: Make, capsys: Capture, texts: str) -> None:
+    model = checkpoints("sentence")
+    embed(model, "-o", "x.npy")
+    assert cli.main(["search", QUERY, "--embeddings", "x.npy", "-m", str(model)]) == 0
+    assert "role" not in capsys.readouterr().err
+
+
+def test_the_role_is_written_beside_the_vectors(checkpoints: Make, texts: str) -> None:
+    model = checkpoints("sentence", prompts=ROLES)
+    embed(model, "-o", "x.npy", "--role", "document")
+    first, *others = [json.loads(line) for line in Path("x.ids.jsonl").read_text().splitlines()]
+    assert first == {"row": 0, "id": 0, "role": "document", "prompt": "in 1969 "}
+    assert all(line["role"] == "document" and "prompt" not in line for line in others)
+    embed(model, "-o", "x.parquet", "--role", "document")
+    metadata = pyarrow.parquet.read_schema("x.parquet").metadata
+    assert (metadata[b"bertcli.role"], metadata[b"bertcli.prompt"]) == (b"document", b"in 1969 ")
+
+
+def test_prompts_that_cannot_be_meant_are_told(checkpoints: Make, capsys: Capture, texts: str) -> None:
+    model = checkpoints("sentence", prompts=ROLES)
+    for options, told in (
+        (["--prompt", "x ", "--prompt-name", "query"], "cannot go together"),
+        (["--prompt", "x " * 40], "a window of the model 30"),
+        (["--prompt", "x" * 20_000], "20000 characters"),
+        (["--role", "both"], "query"),
+    ):
+        assert cli.main(["embed", "-m", str(model), "-t", "a", *options]) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_a_record_that_fails_is_told_and_remembered(checkpoints: Make, capsys: Capture) -> None:

@@ -39,13 +39,13 @@ def test_the_best_are_found_in_order_whatever_the_blocks(
     queries = np.array([[1.0, 0, 0], [0.5, -1, 2]], dtype=np.float32)
     found = nearest(rows.astype(np.float32), queries, most=most, least=least, threads=2)
     for hits, expected in zip(found, cosines(rows, queries), strict=True):
-        assert [hit.cosine for hit in hits] == sorted((hit.cosine for hit in hits), reverse=True)
-        assert all(hit.cosine == pytest.approx(expected[hit.row], abs=1e-6) for hit in hits)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert all(hit.score == pytest.approx(expected[hit.row], abs=1e-6) for hit in hits)
         sure = np.flatnonzero(expected >= least + 1e-6)
         assert min(most, len(sure)) <= len(hits) <= most
         left = set(sure.tolist()) - {hit.row for hit in hits}
-        assert all(expected[row] <= hits[-1].cosine + 1e-6 for row in left)
-        assert all(np.isfinite(hit.cosine) for hit in hits)
+        assert all(expected[row] <= hits[-1].score + 1e-6 for row in left)
+        assert all(np.isfinite(hit.score) for hit in hits)
 
 
 def test_of_equals_the_first_are_found() -> None:
@@ -104,8 +104,8 @@ def test_a_ranking_keeps_the_best_of_a_stream(values: list[float], most: int) ->
     ranking = Ranking(2, most=most, least=0.0)
     for index, value in enumerate(values):
         record = Record(index, {}, "x")
-        ranking.write(Result(record, {"cosines": np.array([value, -value])}))
-    ranking.write(Result(Record(len(values), {}, ""), {"cosines": None}))
+        ranking.write(Result(record, {"scores": np.array([value, -value])}))
+    ranking.write(Result(Record(len(values), {}, ""), {"scores": None}))
     expected = sorted((-value, index) for index, value in enumerate(values) if value >= 0)[:most]
     first, _ = ranking.best()
     assert [(-cosine, result.record.index) for result, cosine in first] == expected

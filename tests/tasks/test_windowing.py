@@ -37,6 +37,8 @@ class Numbers:
 
 
 class Frames:
+    cuts_left = False
+
     def frame(self, pair: bool) -> Frame:
         between = (SEP,) if pair else ()
         return Frame((CLS,), between, (SEP,), ((0,), 0, (0,) * len(between), 1, (1 if pair else 0,)))
