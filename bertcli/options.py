@@ -40,7 +40,7 @@ from bertcli.parameters import (
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-InputForm = Literal["txt", "jsonl", "csv", "tsv", "parquet", "conll", "conllu"]
+InputForm = Literal["txt", "jsonl", "json", "csv", "tsv", "parquet", "conll", "conllu"]
 OutputForm = Literal["table", "jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "html"]
 When = Literal["auto", "always", "never"]
 EngineName = Literal["auto", "instant", "packed"]

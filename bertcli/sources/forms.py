@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ SUFFIXES = {
     ".log": "txt",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".json": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
@@ -36,9 +37,11 @@ SUFFIXES = {
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 PARQUET = b"PAR1\x15"  # its magic bytes, and the first of the structure that follows
 MOST_LOOKED = 4096
+MOST_FIRST_LINE = 1 << 20
 
 # an object with a name or nothing in it, or an array of objects; and what may still become one of them
 JSON = re.compile(rb'\s*(\{\s*["}]|\[\s*\{)')
+ARRAY = re.compile(rb"\s*\[")
 MAY_BECOME_JSON = re.compile(rb"\s*([{\[]\s*)?")
 
 
@@ -94,7 +97,9 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
         form = "csv"
     if form is None and source.regular is None:
         head, chunks = look(chunks, _may_become_json)
-        form = "jsonl" if JSON.match(head) else None
+        form = "json" if JSON.match(head) else None
+    if form == "json" and options.form is None:
+        form, chunks = _lines_or_document(chunks)
     if form in (None, "txt") and options.form is None and options.text_field is not None:
         head, chunks = look(chunks, _may_become_line)
         _refuse_columns(head, options.text_field, source.path)
@@ -106,6 +111,10 @@ def _read(
 ) -> Contents:
     """The contents of a form made of lines; `chunks` are UTF-8."""
     end, most = b"\0" if options.null else b"\n", options.max_record_bytes
+    if form == "json":
+        from bertcli.sources.json_document import read_json
+
+        return read_json(chunks, field=options.text_field or "text", encoding=encoding, most=most)
     blocks = whole_lines(chunks, end, most=most)
     if form == "jsonl":
         from bertcli.sources.jsonl import read_jsonl
@@ -131,6 +140,26 @@ def _read(
     from bertcli.sources.text import read_lines
 
     return read_lines(blocks, field=options.text_field or "text", encoding=encoding, end=end)
+
+
+def _lines_or_document(chunks: Iterator[bytes]) -> tuple[str, Iterator[bytes]]:
+    """Whether JSON is an object a line or one document, by its first line that is not blank; and all chunks."""
+    head, chunks = look(chunks, _may_become_object)
+    line = next((line for line in head.splitlines() if line.strip()), b"")
+    if ARRAY.match(line):
+        return "json", chunks
+    try:
+        json.loads(line)
+    except ValueError:
+        spread = line.strip() == b"{" or not line.rstrip().endswith(b"}")
+        return "json" if spread else "jsonl", chunks
+    return "jsonl", chunks
+
+
+def _may_become_object(head: bytes) -> bool:
+    """Whether more bytes are needed to have the first line that is not blank."""
+    text = head.lstrip()
+    return not text.startswith(b"[") and b"\n" not in text and len(head) < MOST_FIRST_LINE
 
 
 def _form_of(path: str) -> str | None:

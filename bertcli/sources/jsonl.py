@@ -53,6 +53,12 @@ def _is_plain(line: bytes) -> bool:
     return LONG_NUMBER not in line.translate(DIGITS_AS_ZERO)
 
 
+def parse_object(data: bytes, what: str, encoding: str) -> tuple[dict[str, Any], Problem | None]:
+    """The fields of one JSON object, and what is wrong with it; `what` is what messages call it."""
+    fields = _parse_fast(data) if _is_plain(data) else None
+    return (fields, None) if fields is not None else _parse_carefully(data, what, encoding)
+
+
 def _parse_fast(line: bytes) -> dict[str, Any] | None:
     try:
         value = orjson.loads(line)
@@ -123,5 +129,5 @@ def _refuse_one_value(line: bytes, number: int) -> None:
     way = "jq -c '.[]'" if start.startswith(b"[") else "jq -c ."
     raise InputError(
         f"line {number} begins {shape}, where a JSON object a line is expected",
-        hint=f"put each record on a line of its own: {way} < FILE | bertcli … --from jsonl",
+        hint=f"use --from json, or put each record on a line of its own: {way}",
     )

@@ -139,7 +139,7 @@ def test_an_array_is_refused_once_with_the_way_out(data: bytes) -> None:
 
 def test_an_object_over_several_lines_is_refused_once_with_the_way_out() -> None:
     with pytest.raises(InputError, match="several lines") as caught:
-        read(stdin=b'{\n  "text": "a"\n}\n')
+        read(stdin=b'{\n  "text": "a"\n}\n', form="jsonl")
     assert "jq -c ." in (caught.value.hint or "")
 
 
