@@ -17,7 +17,8 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -199,6 +200,7 @@ class FileOutput(Output):
     ) -> None:
         """`owner` is the output whose journal vouches for the part, where it is not this one."""
         self._overwrite = overwrite
+        self._rewritten: Path | None = None
         self._owner = owner or path
         self._target = Path(os.path.realpath(path))
         self._part = part_of(path)
@@ -252,7 +254,22 @@ class FileOutput(Output):
                 super().close(complete, rest)
         finally:
             self._release()
+            if self._rewritten is not None:
+                self._rewritten.unlink(missing_ok=True)
             self._leave_part()
+
+    def rewrite(self, write: Callable[[Path, Path], None]) -> None:
+        """Have `write` make the file that gets the name, at the second path, from what was written, at the first.
+        The part stays as it is until then: an interrupted run is resumed from it."""
+        self.sync()
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=f".{self._target.name}.", dir=self._target.parent)
+            os.fchmod(descriptor, stat.S_IMODE(os.fstat(self._file.fileno()).st_mode))
+            os.close(descriptor)
+            self._rewritten = Path(name)
+            write(self._part, self._rewritten)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def _commit(self, rest: bytes) -> None:
         self._refuse_existing(part=False)  # somebody else may have written it meanwhile
@@ -260,7 +277,10 @@ class FileOutput(Output):
         self.sync()
         try:
             self._file.close()
-            os.replace(self._part, self._target)
+            os.replace(self._rewritten or self._part, self._target)
+            if self._rewritten is not None:
+                self._part.unlink()
+                self._rewritten = None
             sync_directory(self._target.parent)
         except OSError as error:
             raise self._failed(error) from error

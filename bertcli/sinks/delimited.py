@@ -1,17 +1,23 @@
 """CSV and TSV: RFC 4180 with `\\n` line ends.
 
-Null is an empty cell, true and false are spelled as in JSON, and what is nested is compact JSON in one cell.
+Null is an empty cell, true and false are spelled as in JSON, and what is nested is compact JSON in one cell. The header
+has to be written before it is known whether a record fails or is cut: a file that is complete is written once more
+without the columns of remarks that stayed empty; a pipe or a compressed file keeps them.
 """
 
 from __future__ import annotations
 
+import csv
 import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from bertcli.errors import OutputError
-from bertcli.journal import Mark
+from bertcli.journal import FileOutput, Mark, part_of
 from bertcli.records import Result
-from bertcli.sinks import Layout
+from bertcli.sinks import REMARKS, Layout
 from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.jsontext import to_json
 from bertcli.sinks.numbers import Numbers
@@ -43,6 +49,7 @@ class DelimitedSink:
         self._prefix = layout.prefix
         self._columns = layout.columns
         self._known = frozenset(layout.columns)
+        self._remarks = [layout.prefix + name for name in REMARKS if name in layout.extras]
         self._numbers = Numbers(digits)
         self._delimiter = delimiter
         self._special = re.compile(f'["\r\n{delimiter}]')
@@ -67,7 +74,37 @@ class DelimitedSink:
         self._output.sync()
 
     def close(self, complete: bool) -> None:
+        if complete and isinstance(self._output, FileOutput):
+            self._output.write(self._header())
+            self._drop_empty(self._output)
         self._output.close(complete, self._header() if complete else b"")
+
+    def _drop_empty(self, output: FileOutput) -> None:
+        """Leave out the columns of remarks that no record has: the file may be an input again."""
+        first = len(self._columns) - len(self._remarks)
+        empty = set(range(first, len(self._columns)))
+
+        def rows(path: Path) -> Iterator[list[str]]:
+            with path.open(encoding="utf-8", newline="") as file:
+                yield from csv.reader(file, delimiter=self._delimiter)
+
+        def write(part: Path, target: Path) -> None:
+            with target.open("w", encoding="utf-8", newline="") as file:
+                for row in rows(part):
+                    kept = [self._quoted(cell) for place, cell in enumerate(row) if place not in empty]
+                    file.write(self._joined(kept))
+
+        output.sync()
+        limit = csv.field_size_limit(sys.maxsize)  # one for the whole process
+        try:
+            for number, row in enumerate(rows(part_of(output.name))):
+                if number:
+                    empty = {place for place in empty if not row[place]}
+                if not empty:
+                    return
+            output.rewrite(write)
+        finally:
+            csv.field_size_limit(limit)
 
     def _header(self) -> bytes:
         """The header the first time, then nothing."""
@@ -78,9 +115,12 @@ class DelimitedSink:
 
     def _line(self, values: Any) -> bytes:
         cells = [self._cell(value) for value in values]
+        return self._joined(cells).encode("utf-8", "backslashreplace")
+
+    def _joined(self, cells: list[str]) -> str:
         if cells == [""]:
             cells = ['""']  # an empty line would be read as no record
-        return (self._delimiter.join(cells) + "\n").encode("utf-8", "backslashreplace")
+        return self._delimiter.join(cells) + "\n"
 
     def _cell(self, value: Any) -> str:
         if isinstance(value, str):
@@ -91,6 +131,9 @@ class DelimitedSink:
                 return ""
             if text.startswith('"'):  # a date of a parquet file
                 text = text[1:-1]
+        return self._quoted(text)
+
+    def _quoted(self, text: str) -> str:
         if self._special.search(text):
             return '"' + text.replace('"', '""') + '"'
         return text

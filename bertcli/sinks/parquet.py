@@ -1,4 +1,5 @@
-"""Parquet: typed columns in row groups. Numbers are binary, so none is rounded.
+"""Parquet: typed columns in row groups. Numbers are binary, so none is rounded. A file that is complete is written
+once more without the columns of remarks (`windows`, `truncated`, `error`) that no record has.
 
 The types come from the first row group and hold for the whole file: vectors are fixed_size_list of what they
 hold (float32, float16, int8, uint8), what is nested becomes struct and list. A row group ends when it is
@@ -10,10 +11,12 @@ the metadata of the schema, as `bertcli.role` and `bertcli.prompt`.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bertcli.errors import OutputError, UsageError, first_line
-from bertcli.journal import Mark, Output, open_output
+from bertcli.journal import FileOutput, Mark, Output, open_output, part_of
 from bertcli.records import Result
 from bertcli.sinks import REMARKS, Layout
 from bertcli.sinks.arrow import MISFITS, fits, inferred, keeps, may_lose, nested
@@ -118,7 +121,35 @@ class ParquetSink:
                 raise
         if self._schema is not None:
             rest = pack_footer(self._schema, self._groups)
+        if complete and isinstance(self._output, FileOutput):
+            self._output.write(rest)
+            rest = b""
+            self._drop_empty(self._output)
         self._output.close(complete, rest)
+
+    def _drop_empty(self, output: FileOutput) -> None:
+        """Leave out the columns of remarks that no record has: the file may be an input again."""
+        from pyarrow import parquet
+
+        output.sync()
+        with parquet.ParquetFile(part_of(output.name)) as file:
+            empty = [
+                self._layout.prefix + name
+                for name in REMARKS
+                if name in self._layout.extras and _is_empty(file.metadata, self._layout.prefix + name)
+            ]
+        if not empty:
+            return
+
+        def write(part: Path, target: Path) -> None:
+            with parquet.ParquetFile(part) as file:
+                kept = [field.name for field in file.schema_arrow if field.name not in empty]
+                schema = _schema_with(file.schema_arrow, kept)
+                with parquet.ParquetWriter(target, schema) as writer:
+                    for group in range(file.num_row_groups):
+                        writer.write_table(file.read_row_group(group, columns=kept).select(kept))
+
+        output.rewrite(write)
 
     def _end_group(self, enough: bool) -> None:
         if enough and (self._schema is not None or self._is_typed()):
@@ -184,6 +215,25 @@ class ParquetSink:
             where=place,
             hint=f"the first {first} records fix the types; {USE_JSONL}",
         )
+
+
+def _schema_with(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+    """The fields of those names, with what the schema says about the file."""
+    import pyarrow as pa
+
+    return pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
+
+
+def _is_empty(metadata: Any, name: str) -> bool:
+    """Whether a column of a file (all leaves of it) holds nulls alone."""
+    for group in range(metadata.num_row_groups):
+        columns = metadata.row_group(group)
+        for place in range(columns.num_columns):
+            column = columns.column(place)
+            has_values = column.statistics is None or column.statistics.null_count < columns.num_rows
+            if has_values and column.path_in_schema.partition(".")[0] == name:
+                return False
+    return True
 
 
 def _vector_bytes(value: Any) -> int:
