@@ -37,6 +37,20 @@ def seen() -> bool:
     return _seen
 
 
+class Deferred(BaseException):
+    """Work that takes long ends at `check`, because an interrupt waits for it."""
+
+
+_waiting = threading.local()
+
+
+def check() -> None:
+    """Raise Deferred where an interrupt waits in `deferred`: for work between two of its steps that takes long."""
+    asked = getattr(_waiting, "asked", None)
+    if asked is not None and asked():
+        raise Deferred
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
     """Within it, a signal that would raise KeyboardInterrupt only makes the yielded function say True, so
@@ -57,9 +71,11 @@ def deferred() -> Iterator[Callable[[], bool]]:
     before = {number: handler for number in ENDING if (handler := signal.getsignal(number)) in raising}
     for number in before:
         signal.signal(number, note)
+    outer, _waiting.asked = getattr(_waiting, "asked", None), lambda: asked
     try:
         yield lambda: asked
     finally:
+        _waiting.asked = outer
         for number, handler in before.items():
             signal.signal(number, handler)
 

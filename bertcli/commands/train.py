@@ -112,10 +112,11 @@ def recipe(*, recipe: Path, training: TrainOptions) -> int:
     The recipe is YAML: a base, a schedule, and skills with their data and weights.
     """
     _configure(training)
-    from bertcli.training.recipes import Place, follow
-
-    place = Place(training.device, training.dtype, training.threads)
     with _target(training) as target, console.StepBar() as bar:
+        console.say("loading torch and the data")
+        from bertcli.training.recipes import Place, follow
+
+        place = Place(training.device, training.dtype, training.threads)
         trainer = follow(recipe, target, place, _typed(), resume=training.resume, told=bar.tell)
     for line in trainer.history:
         console.note(_figures(line))
@@ -132,21 +133,26 @@ def recipe(*, recipe: Path, training: TrainOptions) -> int:
 def _learn(
     kind: Kind, inputs: InputOptions, training: TrainOptions, read: Callable[[InputOptions], list[Example]]
 ) -> int:
-    """Read, hold out, teach, write, and tell how good it is."""
+    """Read, hold out, train, write, and report how good the model is."""
     _configure(training)
     if not inputs.files and not inputs.texts and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("there is nothing to learn from", hint="name a file, or pipe one in")
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
-    from bertcli.training.examples import hold_out
-    from bertcli.training.run import Request, learn, share_to_hold_out
 
     checkpoint = open_checkpoint(resolve(training.model))
     with _target(training) as target:
+        console.say(f"reading {', '.join(map(console.visible, inputs.files)) or 'stdin'}")
+        from bertcli.training.examples import hold_out, share_to_hold_out
+
         dev = None if training.dev is None else read(replace(inputs, files=(training.dev,), texts=()))
         examples = read(inputs)
         share = share_to_hold_out(kind, checkpoint, len(examples), training.dev_fraction)
         held = hold_out(examples, dev, share, training.seed)
+        console.say(f"{len(held.train)} examples to learn from, {len(held.dev) or 'none'} held out")
+        console.say(f"loading torch and {checkpoint.name}")
+        from bertcli.training.run import Request, learn
+
         request = Request(
             kind=kind,
             command=_typed(),
@@ -161,12 +167,13 @@ def _learn(
             threads=training.threads,
         )
         with console.StepBar() as bar:
-            standing = learn(request, checkpoint, held, target, resume=training.resume, told=bar.tell)
+            standing = learn(
+                request, checkpoint, held, target, resume=training.resume, told=bar.tell, phase=console.say
+            )
     for line in standing.history:
         console.note(_figures(line))
-    counts = f"{len(held.train)} examples learnt, {len(held.dev) or 'none'} held out"
     by = "" if held.dev else "each half answered from the other: "
-    console.say(f"{training.output}: {counts}: {by}{_figures(standing.best)}")
+    console.say(f"{training.output}: {by}{_figures(standing.best)}")
     return _interrupted(training) if standing.interrupted else 0
 
 
@@ -189,12 +196,21 @@ def _target(training: TrainOptions) -> Iterator[Target]:
     target = Target(Path(training.output), overwrite=training.overwrite, resume=training.resume)
     try:
         yield target
+    except KeyboardInterrupt:
+        if target.holds_state:
+            console.say(f"interrupted: {target.part} holds what was learnt so far, and --resume continues")
+        else:
+            console.say("interrupted before there was anything to keep: nothing is written")
+        raise
     finally:
         target.abandon()
 
 
 def _interrupted(training: TrainOptions) -> int:
-    console.say(f"interrupted: {training.output} holds the best so far, and --resume continues")
+    console.say(
+        f"interrupted: {training.output} holds the best so far, and --resume continues from"
+        f" {training.output}.part"
+    )
     return INTERRUPTED
 
 

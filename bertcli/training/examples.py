@@ -15,12 +15,15 @@ from bertcli.errors import InputError
 from bertcli.evaluation.gold import label_name
 
 if TYPE_CHECKING:
+    from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import ProblemType
 
 SINGLE: ProblemType = "single_label_classification"
 MULTI: ProblemType = "multi_label_classification"
 REGRESSION: ProblemType = "regression"
 FEW_NUMBERS = 20  # whole numbers of at most so many values are names of classes
+TENTH = 0.1
+FEW = 300  # labels: too few to hold some out
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +181,21 @@ def _as_number(target: Any) -> float:
     if number is None:
         raise InputError(f"the label {target!r} is not a number, but the others are")
     return number
+
+
+def share_to_hold_out(kind: str, checkpoint: Checkpoint, examples: int, asked: float | None) -> float:
+    """The share of the examples to measure with: as asked, else a tenth, but none of a few labels.
+
+    A tenth of so few could not tell one state from another, and they are worth more to learn from; what is
+    tried on halves tells how good label heads are that begin as linear ones.
+    """
+    if asked is not None:
+        return asked
+    return 0.0 if kind == "label" and begins_linear(checkpoint) and examples < FEW else TENTH
+
+
+def begins_linear(checkpoint: Checkpoint) -> bool:
+    """Whether a new head begins as a linear one on the mean of the encoder's states: of a BERT, unless it was
+    a classifier already, which reads its labels from [CLS], pooler and all."""
+    ready = "label" in checkpoint.heads and not checkpoint.heads["label"].missing
+    return checkpoint.model_type == "bert" and not ready

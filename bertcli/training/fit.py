@@ -7,6 +7,7 @@ which the next one continues as if nothing had happened.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -21,8 +22,8 @@ from bertcli.errors import UsageError
 from bertcli.training.batches import shuffled
 from bertcli.training.examination import Examination, better
 from bertcli.training.lessons import Lesson, Machine
+from bertcli.training.saving import STATE
 
-STATE = "state.pt"
 MEASURE_STEPS = 400  # a measurement at least so often
 SAVE_SECONDS = 120.0
 WARM_UP = 0.1  # of all steps
@@ -97,10 +98,13 @@ class Fit:
         every = min(self.epoch_steps, MEASURE_STEPS)
         with interrupts.deferred() as asked:
             while self.standing.step < self.steps and self.standing.stale < PATIENCE:
+                if self._is_due(every):  # of a run that was interrupted while it measured
+                    self._measure_if_watched()
                 loss = self._step()
                 self.told(self.standing.step, self.steps, loss)
-                if self.standing.step % every == 0:
-                    self._measure_if_watched()
+                if not asked() and self._is_due(every):
+                    with contextlib.suppress(interrupts.Deferred):  # measured when the run is resumed
+                        self._measure_if_watched()
                 if asked():
                     self.standing.interrupted = True
                     break
@@ -114,6 +118,11 @@ class Fit:
         else:
             self.standing.best, self.standing.best_step = self.examine().figures(), self.standing.step
         return self.standing
+
+    def _is_due(self, every: int) -> bool:
+        """Whether the state is to be measured, and has not been yet."""
+        step, history = self.standing.step, self.standing.history
+        return step > 0 and step % every == 0 and (not history or history[-1]["step"] != step)
 
     def examine(self) -> Examination:
         """The model as it is, on the held-out part."""

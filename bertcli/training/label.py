@@ -16,7 +16,15 @@ from transformers import AutoModelForSequenceClassification
 
 from bertcli.training.batches import encode
 from bertcli.training.examination import Examination, of_numbers, of_one_label, of_several_labels
-from bertcli.training.examples import MULTI, REGRESSION, Held, classes_of, problem_of, targets_of
+from bertcli.training.examples import (
+    MULTI,
+    REGRESSION,
+    Held,
+    begins_linear,
+    classes_of,
+    problem_of,
+    targets_of,
+)
 from bertcli.training.lessons import Machine, in_float32, load_base
 from bertcli.training.linear import fit_head, loss_of
 from bertcli.training.pooled import append_mean_layer
@@ -121,10 +129,3 @@ class LabelLesson:
             for indices, inputs in self.machine.sweep(self.train):
                 features[indices] = self.model.bert(**inputs).pooler_output.float().cpu()
         return features
-
-
-def begins_linear(checkpoint: Checkpoint) -> bool:
-    """Whether a new head begins as a linear one on the mean of the encoder's states: of a BERT, unless it was
-    a classifier already, which reads its labels from [CLS], pooler and all."""
-    ready = "label" in checkpoint.heads and not checkpoint.heads["label"].missing
-    return checkpoint.model_type == "bert" and not ready

@@ -16,6 +16,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from bertcli import interrupts
 from bertcli.engines.device import choose_device, choose_dtype
 from bertcli.errors import ModelError, UsageError, first_line
 from bertcli.models.cross_encoder import DECLARED
@@ -89,6 +90,7 @@ class Machine:
     def sweep(self, encoded: Sequence[Ids]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """All texts once, in batches of like length: (indices, keyword arguments of the model)."""
         for indices in by_length([len(one) for one in encoded], MEASURE_TOKENS):
+            interrupts.check()
             yield indices, self.batch([encoded[index] for index in indices])
 
 

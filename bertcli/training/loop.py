@@ -30,12 +30,12 @@ from transformers import BertForMaskedLM
 from bertcli import interrupts
 from bertcli.errors import UsageError
 from bertcli.models.checkpoint import Checkpoint
-from bertcli.training.fit import STATE
 from bertcli.training.graph import Graphs
 from bertcli.training.heads import SkillModel
 from bertcli.training.lessons import Machine, load_base
 from bertcli.training.progress import Best, Progress, rate
 from bertcli.training.recipe import Recipe, Schedule
+from bertcli.training.saving import STATE
 from bertcli.training.skills import PreparedSkill
 from bertcli.training.streams import Batch
 

@@ -14,10 +14,10 @@ import transformers
 
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.training.card import Account, write_card
-from bertcli.training.examples import Held, spread
+from bertcli.training.examples import FEW, Held, spread
 from bertcli.training.fill import FillLesson
 from bertcli.training.fit import Fit, Pace, Standing
-from bertcli.training.label import LabelLesson, begins_linear
+from bertcli.training.label import LabelLesson
 from bertcli.training.lessons import Machine
 from bertcli.training.tag import TagLesson
 from bertcli.training.trial import try_halves
@@ -38,8 +38,6 @@ FEWEST_STEPS = 400  # worth making, if the epochs for it are not too many
 MOST_EPOCHS, FEWEST_EPOCHS = 12, 3
 BATCH_TOKENS = 2048
 GENTLE = 5e-5  # the rate for few labels, which a faster one learns by heart
-TENTH = 0.1
-FEW = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +57,6 @@ class Request:
     threads: int | None
 
 
-def share_to_hold_out(kind: Kind, checkpoint: Checkpoint, examples: int, asked: float | None) -> float:
-    """The share of the examples to measure with: as asked, else a tenth, but none of a few labels.
-
-    A tenth of so few could not tell one state from another, and they are worth more to learn from; what is
-    tried on halves tells how good label heads are that begin as linear ones.
-    """
-    if asked is not None:
-        return asked
-    return 0.0 if kind == "label" and begins_linear(checkpoint) and examples < FEW else TENTH
-
-
 def learn(
     request: Request,
     checkpoint: Checkpoint,
@@ -78,8 +65,10 @@ def learn(
     *,
     resume: bool,
     told: Callable[[int, int, float], None],
+    phase: Callable[[str], None],
 ) -> Standing:
-    """Teach the base what the examples say, and write the best state as a directory."""
+    """Train the base on the examples, and write the best state as a directory. `phase` is called with what begins,
+    `told(step, steps, loss)` after each step; its steps are those of all phases together."""
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     transformers.set_seed(request.seed)  # a new head is drawn at random
@@ -89,22 +78,53 @@ def learn(
     lesson = LESSONS[request.kind](checkpoint, tokenizer, held, machine, length)
     pace = _pace(request, len(lesson.lengths))
     if isinstance(lesson, LabelLesson) and not held.dev:
+        phase("trying on each half whether a linear head or a tuned encoder answers the other half better")
+        total = TotalSteps(told)
         with TemporaryDirectory() as folder:
             trial = try_halves(
                 lesson,
                 held,
                 lambda half: LabelLesson(checkpoint, tokenizer, half, machine, length, like=lesson),
-                lambda one: Fit(one, _pace(request, len(one.train)), machine, Path(folder), "", told),
+                lambda one: total.add(
+                    Fit(one, _pace(request, len(one.train)), machine, Path(folder), "", total.tell), of=4
+                ),
             )
+        told = total.tell
         lesson.examined = trial.examination
         pace = pace if trial.tuned else replace(pace, epochs=0)
     identity = repr((request.kind, checkpoint.fingerprint(), held.fingerprint(), pace, length, machine))
     key = hashlib.sha256(identity.encode()).hexdigest()
     fit = Fit(lesson, pace, machine, target.part, key, told)
+    if pace.epochs:
+        phase(f"tuning the encoder: at most {fit.steps} steps")
+    else:
+        phase("fitting a linear head: it was no worse than a tuned encoder")
     standing = fit.run(resume=resume)
     card = write_card(_account(request, checkpoint, held, lesson, fit))
     target.write(lesson.model, checkpoint.path, card, keep_state=standing.interrupted)
     return standing
+
+
+class TotalSteps:
+    """Counts the steps of several fits as those of one, so that there is one estimate of the time left."""
+
+    def __init__(self, told: Callable[[int, int, float], None]) -> None:
+        self._told = told
+        self._before = self._total = self._step = 0
+
+    def add(self, fit: Fit, *, of: int) -> Fit:
+        """Another fit begins; the first of them is taken for one of `of` equal ones."""
+        self._before += self._step
+        self._step = 0
+        self._total = self._total or of * fit.steps
+        return fit
+
+    def tell(self, step: int, steps: int, loss: float) -> None:
+        if step < self._step:  # the last fit, which was not added
+            self._before += self._step
+        self._step = step
+        done = self._before + step
+        self._told(done, max(self._total, done + steps - step), loss)
 
 
 def _pace(request: Request, examples: int) -> Pace:

@@ -11,25 +11,32 @@ from typing import Any
 
 from bertcli import console, interrupts
 from bertcli.errors import OutputError
-from bertcli.training.export import write_tokenizer
-from bertcli.training.fit import STATE
+from bertcli.journal.locks import try_lock
+
+STATE = "state.pt"
+OWN = frozenset([STATE, f"{STATE}.part", "whole", "old", "growing", "cache", "metrics.jsonl", "COOLDOWN"])
+"""What a run makes in its directory; one that holds anything else is somebody's own."""
 
 
 class Target:
     """A directory that does not exist until it is complete; `part` is where it grows.
 
     An interrupted run leaves its state in `part`, from which --resume continues. A complete model that cannot
-    have its name stays there too.
+    have its name stays there too. While a run lasts, it holds a lock on `part`. Made before torch is loaded: what
+    cannot be written is refused at once.
     """
 
     def __init__(self, path: Path, *, overwrite: bool, resume: bool) -> None:
-        """Raises OutputError for a directory that must not be replaced, or without a run to continue."""
+        """Raises OutputError for a directory that must not be replaced, that cannot be made or that another run has,
+        and without a run to continue."""
         # A link stays one; "." and its like are no name to put something behind.
         if path.is_symlink() or path.name in ("", ".."):
             path = Path(os.path.realpath(path))
         self.path, self.part = path, path.parent / f"{path.name}.part"
         self._whole, self._old = self.part / "whole", self.part / "old"
         held = (self.part / STATE).is_file()
+        self._lock = -1
+        self._refuse_strange_part()
         if resume and not held:
             raise OutputError("there is no interrupted run to continue", where=str(self.part))
         if path.exists() and not (overwrite or resume):
@@ -48,12 +55,36 @@ class Target:
                 where=str(self._whole),
                 hint="give it one yourself, or drop it with --overwrite",
             )
+        self._take_lock()
         if not resume:
-            shutil.rmtree(self.part, ignore_errors=True)
+            for entry in self.part.iterdir():
+                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
+
+    def _refuse_strange_part(self) -> None:
+        """Raise OutputError for what no run has made under the name that is needed."""
+        if self.part.is_symlink() or (self.part.exists() and not self.part.is_dir()):
+            problem = "is no directory that a run has made"
+        elif self.part.is_dir() and (strange := {entry.name for entry in self.part.iterdir()} - OWN):
+            problem = f"holds {min(strange)}, which no run has made, so it is never replaced"
+        else:
+            return
+        raise OutputError(problem, where=str(self.part), hint="move it away, or name another -o")
+
+    def _take_lock(self) -> None:
+        """Make the directory, and have it to oneself."""
         try:
             self.part.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            (self.part / "growing").mkdir(exist_ok=True)  # whether it can be written to
         except OSError as error:
             raise OutputError(f"cannot be made: {error.strerror}", where=str(self.part)) from error
+        if not try_lock(self._lock):
+            os.close(self._lock)
+            raise OutputError(
+                "is being trained by another run",
+                where=str(self.path),
+                hint="wait for its end, or name another directory",
+            )
 
     def abandon(self) -> None:
         """Leave nothing behind but a state to continue from, and a model that is complete."""
@@ -61,9 +92,19 @@ class Target:
             console.say(f"{self._whole} holds the finished model")
         elif not (self.part / STATE).is_file():
             shutil.rmtree(self.part, ignore_errors=True)
+        else:
+            shutil.rmtree(self.part / "growing", ignore_errors=True)
+        os.close(self._lock)
+
+    @property
+    def holds_state(self) -> bool:
+        """Whether there is something that --resume continues from."""
+        return (self.part / STATE).is_file()
 
     def write(self, model: Any, base: Path, card: str, *, keep_state: bool) -> None:
         """Write model, tokenizer and card as the directory; `keep_state` leaves the state for --resume."""
+        from bertcli.training.export import write_tokenizer  # brings torch
+
         with self.writing(keep_state=keep_state) as folder:
             model.save_pretrained(folder)
             write_tokenizer(base, folder)

@@ -11,8 +11,7 @@ import pytest
 
 from bertcli import console
 from bertcli.errors import OutputError
-from bertcli.training.fit import STATE
-from bertcli.training.saving import Target
+from bertcli.training.saving import STATE, Target
 
 
 def model(path: Path, name: str) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +120,10 @@ def test_few_labels_are_all_learnt_from(
     base = checkpoints("bert", "fill")
     out = tmp_path / "m"
     assert main(["train", "label", labelled, "-m", str(base), "-o", str(out), "--epochs", "2"]) == 0
-    told = "36 examples learnt, none held out: each half answered from the other: macro f1"
-    assert told in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "36 examples to learn from, none held out\n" in told
+    assert "trying on each half" in told
+    assert f"{out}: each half answered from the other: macro f1" in told
     assert "Each half of the examples was answered" in (out / "README.md").read_text()
     train("label", labelled, "--dev-fraction", "0.25", "--epochs", "1", "--overwrite", base=base, out=out)
     assert "On the 9 held-out examples" in (out / "README.md").read_text()
@@ -319,3 +323,36 @@ def test_words_are_learnt_from_plain_text(checkpoints: Make, tmp_path: Path) -> 
     out = train("fill", str(data), "--epochs", "1", base=checkpoints("bert", "fill"), out=tmp_path / "m")
     transformers.AutoModelForMaskedLM.from_pretrained(out)
     assert main(["fill", "-q", "-m", str(out), "-t", "the [MASK]", "-o", str(tmp_path / "o.jsonl")]) == 0
+
+
+def test_a_run_is_refused_before_torch_is_loaded(labelled: str, tmp_path: Path) -> None:
+    (tmp_path / "m.part").mkdir()
+    (tmp_path / "m.part" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("")
+    for place, message in (
+        ("m", "holds notes.txt"),
+        ("file/m", "cannot be made"),
+        ("file", "is not a model"),
+    ):
+        command = [sys.executable, "-X", "importtime", "-m", "bertcli", "train", "label", labelled]
+        done = subprocess.run(
+            [*command, "-o", str(tmp_path / place), "--overwrite"], capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "| torch" not in done.stderr
+    assert (tmp_path / "m.part" / "notes.txt").read_text() == "mine"
+
+
+def test_of_two_runs_into_one_directory_the_second_is_refused(labelled: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bertcli", "train", "label", labelled, "-o", str(tmp_path / "m")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        assert first.stderr.readline().startswith("reading")
+        second = subprocess.run(command, capture_output=True, text=True)
+        assert second.returncode == 1
+        assert "is being trained by another run" in second.stderr
+        first.send_signal(signal.SIGINT)
+        assert "interrupted before there was anything to keep" in first.stderr.read()
+        assert first.wait() == 130
+    assert not (tmp_path / "m.part").exists()
