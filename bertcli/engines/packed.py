@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """An encoder and its heads: `family.Family`, or `foreign.Foreign` for all that it does not know."""
+    """An encoder in `dtype` and its heads in float32: `family.Family`, or `foreign.Foreign` for all that it
+    does not know."""
 
     dtype: torch.dtype
 
@@ -68,7 +69,7 @@ class Packed:
         self.dtype = "int8" if dtype == "int8" else str(self._model.dtype).removeprefix("torch.")
         # oneDNN adds up a row's products in one order, however many rows there are; others may not
         self.steady = isinstance(self._model, Family) and onednn_takes(number_format, where)
-        self._readout = Readout(checkpoint, self._model.dtype, where, self._model.head)
+        self._readout = Readout(checkpoint, where, self._model.head)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         """Answer `ask` for each window, in order. May be called from several threads at once."""

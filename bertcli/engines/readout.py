@@ -1,6 +1,7 @@
 """From hidden states to answers: pooling, ordinary heads, and the named heads of several-skill models.
 
-All of it works on the rows of a pack that the answer reads, and on no others.
+All of it works on the rows of a pack that the answer reads, and on no others. It is computed in float32,
+whatever dtype the encoder computes in: bfloat16 has three digits, too few for a regression or a ranking.
 """
 
 from __future__ import annotations
@@ -47,12 +48,10 @@ class Readout:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        dtype: torch.dtype,
         device: torch.device,
         load: Callable[[Kind], Callable[[Tensor], Tensor]],
     ) -> None:
         self._checkpoint = checkpoint
-        self._dtype = dtype
         self._device = device
         self._load = load
         self._lock = threading.Lock()
@@ -72,8 +71,8 @@ class Readout:
                 return "all"
 
     def answer(self, ask: Ask, states: Tensor, counts: Sequence[int]) -> list[Array]:
-        """One array a window from the hidden states it reads: (rows, hidden), `counts` rows for each. Raises
-        EngineError for what attention does, which is gone before it could be told (see `eager`)."""
+        """One array a window from the hidden states it reads: (rows, hidden) in float32, `counts` rows for
+        each. Raises EngineError for an ask about attention, of which nothing is left (see `eager`)."""
         match ask:
             case Hidden():
                 return _split(states, counts)
@@ -99,7 +98,7 @@ class Readout:
         pooling = self._pooling(head)
         if pooling is None:
             return torch.cat([self._logits(head, text[None]) for text in states.split(list(counts))])
-        vectors = pool(states, counts, pooling).to(self._dtype)
+        vectors = pool(states, counts, pooling)
         if not head.skill:
             return self._logits(head, vectors[:, None])
         if f"heads.{head.name}.dense.weight" in self._checkpoint.weights:
@@ -124,18 +123,18 @@ class Readout:
         return y
 
     def _weight(self, name: str) -> Tensor:
-        return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, self._dtype)
+        return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, torch.float32)
 
 
 def pool(states: Tensor, counts: Sequence[int], mode: str) -> Tensor:
-    """One vector a window in float32, (windows, hidden): the mean or maximum of its rows, or its only row."""
+    """One vector a window, (windows, hidden): the mean or maximum of its rows, or its only row."""
     if mode == "cls":
-        return states.float()
-    return torch.segment_reduce(states.float(), mode, lengths=torch.tensor(counts, device=states.device))
+        return states
+    return torch.segment_reduce(states, mode, lengths=torch.tensor(counts, device=states.device))
 
 
 def _array(tensor: Tensor) -> Array:
-    array: Array = tensor.float().cpu().numpy()
+    array: Array = tensor.cpu().numpy()
     return array
 
 
