@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from transformers import BertForMaskedLM
 
 from bertcli.training.batches import Ids
-from bertcli.training.lessons import Machine
+from bertcli.training.lessons import Machine, compute_in_float32
 
 if TYPE_CHECKING:
     from bertcli.models.heads import ProblemType
@@ -87,6 +87,7 @@ class SkillModel(nn.Module):
             self.heads[name] = build(spec, hidden, (dropout or {}).get(name, 0.0))
         for head in self.heads.values():
             head.apply(masked_lm._init_weights)
+            compute_in_float32(head)
 
     def encode(self, ids: Tensor, mask: Tensor | None, types: Tensor | None) -> Tensor:
         """Hidden states [rows, length, hidden] of ids [rows, length].

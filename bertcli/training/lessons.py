@@ -14,7 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertcli.engines.device import choose_device, choose_dtype
 from bertcli.errors import ModelError, UsageError, first_line
@@ -51,7 +51,8 @@ class Lesson(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What computes: a device, and the dtype of its matrix products; weights stay in float32."""
+    """What computes: a device, and the dtype of the encoder's matrix products. Weights stay in float32, and
+    heads compute in it (see `compute_in_float32`)."""
 
     device: torch.device
     dtype: torch.dtype
@@ -117,6 +118,34 @@ def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
     holes = [n for n in sorted(report["missing_keys"]) if n.startswith(inside) and ".pooler." not in n]
     if holes:
         raise ModelError(f"{checkpoint.name} lacks weights of its encoder: {holes[0]}")
+    for head in _heads_of(model):
+        compute_in_float32(head)
     if hasattr(model.config, "bertcli"):  # skills of the base, which the new checkpoint does not have
         del model.config.bertcli
     return model
+
+
+def compute_in_float32(head: nn.Module) -> None:
+    """Make a head compute in float32 where `Machine.products` has the encoder compute in another dtype, as
+    the engines do: three digits of bfloat16 are too few for an answer, and for what is measured of it."""
+    forward = head.forward
+
+    def exact(*inputs: Any, **settings: Any) -> Any:
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            return forward(*(_wide(value) for value in inputs), **settings)
+
+    head.forward = exact  # type: ignore[method-assign]
+
+
+def _wide(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _heads_of(model: Any) -> list[nn.Module]:
+    """What stands between the encoder and the answer of one of transformers' models."""
+    encoder = model.base_model
+    if encoder is model:
+        return []
+    pooler = getattr(encoder, "pooler", None)
+    heads = [part for part in model.children() if part is not encoder]
+    return heads if pooler is None else [pooler, *heads]
