@@ -13,6 +13,23 @@ NUMBER_SIZE = 32
 """Bytes of a number among fields, and of its place in a list."""
 
 
+class ExactNumber(float):
+    """A number of an input file that is not the double nearest to it: its own digits are kept for the output.
+
+    `text` is how JSON spells it.
+    """
+
+    text: str
+
+    def __new__(cls, text: str) -> ExactNumber:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Why a record has no answer; written as `"error": {"type", "message"}`."""
