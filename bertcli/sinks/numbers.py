@@ -75,7 +75,11 @@ class Numbers:
         if self._digits is None:
             return array
         rounded = significant(array, self._digits)
-        return rounded.astype(array.dtype) if self._binary else rounded
+        if not self._binary:
+            return rounded
+        with np.errstate(over="ignore"):
+            narrow = rounded.astype(array.dtype)
+        return np.where(np.isfinite(narrow), narrow, array)  # float16 has no 66000, to which 65504 is rounded
 
     def _warn(self, result: Result) -> None:
         if not self._warned:

@@ -62,6 +62,12 @@ def test_digits_are_asked_for_and_leave_the_types(tmp_path: Path) -> None:
         np.testing.assert_array_equal(table["embedding"].to_pylist()[0], numbers)
 
 
+def test_digits_do_not_round_beyond_the_range_of_a_dtype(tmp_path: Path) -> None:
+    vector = np.array([65504, -65504, 1.26], np.float16)
+    table = written(tmp_path, [result({"embedding": vector})], EMBED, digits=2)
+    assert table["embedding"].to_pylist() == [[65504, -65504, np.float16(1.3)]]
+
+
 def test_a_hundred_thousand_columns_are_looked_up_and_not_searched(tmp_path: Path) -> None:
     names = tuple(map(str, range(100_000)))
     sink = parquet.ParquetSink(Output(io.BytesIO(), "a"), Layout("label", names, ("label",), (), "0"))

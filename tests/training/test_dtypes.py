@@ -11,6 +11,7 @@ import transformers
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.training.batches import encode
+from bertcli.training.export import checkpoint_tensors
 from bertcli.training.heads import HeadSpec, SkillModel
 from bertcli.training.lessons import Machine, load_base
 from tests.checkpoints import FAMILIES, TEXTS
@@ -71,3 +72,19 @@ def test_named_heads_compute_in_float32(checkpoints: Make) -> None:
             logits = head(states, batch["attention_mask"])
             assert logits.dtype == torch.float32
             assert (logits != logits.bfloat16().float()).any()
+
+
+def test_heads_are_saved_in_float32() -> None:
+    """A bias of 1950.4 is not a number of float16, and 70000 is beyond it."""
+    weights = {
+        "masked_lm.bert.encoder.x.weight": torch.tensor([0.1]),
+        "masked_lm.bert.encoder.y.weight": torch.tensor([70000.0]),
+        "heads.year.classifier.bias": torch.tensor([1950.4]),
+    }
+    saved = checkpoint_tensors(weights, fill=False)
+    assert {name: tensor.dtype for name, tensor in saved.items()} == {
+        "bert.encoder.x.weight": torch.float16,
+        "bert.encoder.y.weight": torch.float32,
+        "heads.year.classifier.bias": torch.float32,
+    }
+    assert all(tensor.isfinite().all() for tensor in saved.values())
