@@ -78,7 +78,8 @@ class Window:
     positions in this window that no earlier window of the record had, special tokens included where they
     count: over a record the fresh ranges hold each of its tokens once (of a pair in several windows, each
     token of the text that is cut; the other text stands in every window). `masks` are positions whose word
-    is asked for. `offsets` are (start, end) characters of the original text for each position, when the task
+    is asked for. `before` is how many positions of the text come before the fresh ones, for what is weighted
+    by position. `offsets` are (start, end) characters of the original text for each position, when the task
     wants them ((0, 0) for special tokens).
     """
 
@@ -87,6 +88,7 @@ class Window:
     fresh: tuple[int, int] = (0, 0)
     masks: tuple[int, ...] = ()
     offsets: Sequence[tuple[int, int]] | None = None
+    before: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -79,8 +79,8 @@ class Embed:
         self._ask = Hidden(layer) if tokens else self._text.ask
         self._tokens = tokens
         self._normalize = normalize is True if tokens else self._text.normalize
-        own = checkpoint.hidden_size if tokens else self._text.dim
-        self._dim = own if dim is None else _dim(dim, checkpoint.hidden_size)
+        own, most = (self._text.dim, self._text.width) if not tokens else (checkpoint.hidden_size,) * 2
+        self._dim = own if dim is None else _dim(dim, most)
         self._dtype = _written(dtype, self._normalize)
 
     def prepare(self, engine: Engine) -> None:

@@ -44,12 +44,12 @@ class Queries:
     ) -> None:
         if prompt_name is None and QUERY_PROMPT in checkpoint.pooling.prompts:
             prompt_name = QUERY_PROMPT
-        if dim is not None and dim > checkpoint.hidden_size:
-            raise UsageError(
-                f"--dim {dim} is not in the vectors", hint=f"they have {checkpoint.hidden_size} dimensions"
-            )
         self.texts = texts
         self._text = TextVector(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
+        if dim is not None and dim > self._text.width:
+            raise UsageError(
+                f"--dim {dim} is not in the vectors", hint=f"they have {self._text.width} dimensions"
+            )
         self.dim = dim or self._text.dim
 
     def vectors(self, engine: Engine) -> Array:
