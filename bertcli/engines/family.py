@@ -138,8 +138,8 @@ class Family:
             x = x + self._types[self._numbers(pack.types())]
         x = x + self._positions[self._numbers(pack.positions(padding))]
         if self._into is not None:
-            x = self._into(self._embedding_norm(x))
-            return x.float() if last else x
+            projected: Tensor = self._into(self._embedding_norm(x))
+            return projected.float() if last else projected
         return self._embedding_norm(x.float() if last else x)
 
     def _numbers(self, array: NDArray[np.int64]) -> Tensor:

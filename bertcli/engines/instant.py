@@ -236,7 +236,8 @@ def _pool_window(states: Array, mode: str, window: Window) -> Array:
     start, stop = window.fresh
     match mode:
         case "first" | "last":
-            return states[start if mode == "first" else stop - 1]
+            row: Array = states[start if mode == "first" else stop - 1]
+            return row
         case "weightedmean":
             places = np.arange(1, stop - start + 1, dtype=np.float32) + np.float32(window.before)
             mean: Array = places @ states[start:stop] / places.sum()

@@ -135,11 +135,11 @@ class Readout:
         return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, torch.float32)
 
 
-def pool(states: Tensor, counts: Sequence[int], mode: str) -> Tensor:
+def pool(states: Tensor, counts: Sequence[int], mode: object) -> Tensor:
     """One vector a window, (windows, hidden): the mean or maximum of its rows, or its only row."""
     if mode in _READ:
         return states
-    return torch.segment_reduce(states, mode, lengths=torch.tensor(counts, device=states.device))
+    return torch.segment_reduce(states, str(mode), lengths=torch.tensor(counts, device=states.device))
 
 
 def weighted_mean(states: Tensor, counts: Sequence[int], before: Sequence[int]) -> Tensor:

@@ -42,8 +42,19 @@ class Dense:
         rows, columns = self.weights.shape("linear.weight")
         return rows, columns
 
-    def tensor(self, name: str) -> NDArray[np.float32] | None:
-        """`linear.weight`, `linear.bias` or `residual.weight`; None where there is none."""
+    def weight(self) -> NDArray[np.float32]:
+        """W: (numbers out, numbers in)"""
+        return self.weights.read("linear.weight")
+
+    def bias(self) -> NDArray[np.float32] | None:
+        """b: (numbers out,)"""
+        return self._optional("linear.bias")
+
+    def residual_weight(self) -> NDArray[np.float32] | None:
+        """V: (numbers out, numbers in)"""
+        return self._optional("residual.weight")
+
+    def _optional(self, name: str) -> NDArray[np.float32] | None:
         return self.weights.read(name) if name in self.weights else None
 
 

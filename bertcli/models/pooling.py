@@ -97,11 +97,11 @@ def read_pooling(directory: Path) -> Pooling:
             unsupported.append(f"a {kind} module before the pooling")
         else:
             try:
-                module = read_module(kind, folder)
+                found = read_module(kind, folder)
             except UnsupportedError as error:
                 unsupported.append(str(error))
             else:
-                after += [module] if module is not None else []
+                after += [found] if found is not None else []
     if "modes" not in settings:
         unsupported.append("no pooling module")
     while after and after[-1] == Normalize():

@@ -55,7 +55,7 @@ def _decimal(kind: pa.DataType) -> pa.DataType:
     return pa.decimal128(38, kind.scale) if narrow else pa.decimal256(76, kind.scale)
 
 
-def as_arrow(value: Any, kind: pa.DataType | None = None) -> Any:
+def as_arrow(value: Any, kind: Any = None) -> Any:
     """The value as pyarrow takes it for a column of type `kind`: an array of several dimensions as lists of
     vectors, a number that no double holds as a Decimal, lone surrogates as `\\ud800`, as in CSV."""
     import pyarrow as pa
@@ -86,7 +86,7 @@ def _as_decimal(value: Any) -> Any:
 
 def _is_double(number: ExactNumber) -> bool:
     """Whether a number is a double with the 17 digits that tell it from all others, as C's %.17g has it."""
-    return Decimal(f"{float(number):.17g}") == _as_decimal(number)
+    return bool(Decimal(f"{float(number):.17g}") == _as_decimal(number))
 
 
 def fits(value: Any, kind: pa.DataType) -> bool:

@@ -45,11 +45,13 @@ def apply(modules: Sequence[Module], vector: Array) -> Array:
 
 
 def _dense(module: Dense, x: Array) -> Array:
-    weight, bias = module.tensor("linear.weight"), module.tensor("linear.bias")
-    y: Array = weight @ x if bias is None else weight @ x + bias
+    bias = module.bias()
+    y: Array = module.weight() @ x
+    if bias is not None:
+        y = y + bias
     y = ACTIVATIONS[module.activation](y)
     if module.residual:
-        own = module.tensor("residual.weight")
+        own = module.residual_weight()
         y = y + (x if own is None else own @ x)
     return y
 

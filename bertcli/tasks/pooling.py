@@ -119,10 +119,9 @@ class TextVector:
 def _combined(mode: Mode, windows: Sequence[Window], vectors: Array) -> Array:
     """The vector (hidden,) of a text, pooled in one way, from those of its windows (windows, hidden)."""
     match mode:
-        case "cls":
-            return vectors[0]
-        case "lasttoken":
-            return vectors[-1]
+        case "cls" | "lasttoken":
+            one: Array = vectors[0 if mode == "cls" else -1]
+            return one
         case "max":
             largest: Array = vectors.max(axis=0)
             return largest

@@ -134,7 +134,7 @@ def compute_in_float32(head: nn.Module) -> None:
         with torch.autocast(inputs[0].device.type, enabled=False):
             return forward(*(_wide(value) for value in inputs), **settings)
 
-    head.forward = exact  # type: ignore[method-assign]
+    head.forward = exact
 
 
 def _wide(value: Any) -> Any:
