@@ -85,7 +85,7 @@ class RecordError(Exception):
     """One record cannot be processed; `type` is a short stable word for programs, such as `no-mask`.
 
     Types in use: `json`, `encoding`, `csv`, `conll`, `too-big`, `field`, `file`, `no-mask`, `no-question`,
-    `too-long`, `clash`, `engine`.
+    `too-long`, `clash`, `overflow`, `engine`.
     """
 
     def __init__(self, type: str, message: str) -> None:  # noqa: A002 - the name it has in the output

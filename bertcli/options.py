@@ -273,8 +273,9 @@ def split_words_option(callback: F) -> F:
 def pooling_option(callback: F) -> F:
     """For commands that make vectors of texts: how, or None."""
     return click.option(
-        "--pooling", metavar="HOW", type=click.Choice(["mean", "cls", "max"]),
-        show_default="the model's own, else mean", help="How token vectors become one: mean, cls or max.",
+        "--pooling", metavar="HOW", type=click.Choice(["mean", "cls", "max", "weightedmean", "lasttoken"]),
+        show_default="the model's own, else mean",
+        help="How token vectors become one: mean, cls, max, weightedmean or lasttoken.",
     )(callback)  # fmt: skip
 
 

@@ -13,6 +13,23 @@ NUMBER_SIZE = 32
 """Bytes of a number among fields, and of its place in a list."""
 
 
+class ExactNumber(float):
+    """A number of an input file that is not the double nearest to it: its own digits are kept for the output.
+
+    `text` is how JSON spells it.
+    """
+
+    text: str
+
+    def __new__(cls, text: str) -> ExactNumber:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Why a record has no answer; written as `"error": {"type", "message"}`."""
@@ -61,7 +78,8 @@ class Window:
     positions in this window that no earlier window of the record had, special tokens included where they
     count: over a record the fresh ranges hold each of its tokens once (of a pair in several windows, each
     token of the text that is cut; the other text stands in every window). `masks` are positions whose word
-    is asked for. `offsets` are (start, end) characters of the original text for each position, when the task
+    is asked for. `before` is how many positions of the text come before the fresh ones, for what is weighted
+    by position. `offsets` are (start, end) characters of the original text for each position, when the task
     wants them ((0, 0) for special tokens).
     """
 
@@ -70,6 +88,7 @@ class Window:
     fresh: tuple[int, int] = (0, 0)
     masks: tuple[int, ...] = ()
     offsets: Sequence[tuple[int, int]] | None = None
+    before: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)

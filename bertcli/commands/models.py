@@ -227,6 +227,7 @@ def _described(checkpoint: Checkpoint) -> dict[str, Any]:
         "embed_max_length": checkpoint.embed_max_length,
         "pooling": {
             "mode": pooling.mode,
+            "modules": [type(module).__name__ for module in pooling.modules],
             "normalize": pooling.normalize,
             "dim": pooling.dim,
             "declared": pooling.declared,
@@ -257,7 +258,8 @@ def _info_page(row: dict[str, Any]) -> Iterator[Line]:
     count = f", {grouped(row['parameters'])} parameters" if row["parameters"] else ""
     dtypes = ", ".join(row["dtypes"]) or "pickle"
     pooling = row["pooling"]
-    embeds = f"{pooling['mode']} pooling{', length 1' if pooling['normalize'] else ''}"
+    embeds = ", ".join([f"{pooling['mode']} pooling", *pooling["modules"]])
+    embeds += ", length 1" if pooling["normalize"] else ""
     if pooling["dim"] is not None:
         embeds += f", the first {pooling['dim']} dimensions"
     facts = [

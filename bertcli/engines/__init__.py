@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 
+PoolingMode = Literal["mean", "cls", "max", "first", "last", "weightedmean"]
+
+
 @dataclass(frozen=True, slots=True)
 class Hidden:
     """Hidden states of every token: (tokens, hidden). Layer 0 is the embeddings, -1 the last layer."""
@@ -32,11 +35,21 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """One vector a window: (hidden,). `mean` and `max` run over the window's `fresh` positions, `cls` takes
-    position 0."""
+    """One vector a window: (hidden,), or several side by side, one a mode.
 
-    mode: Literal["mean", "cls", "max"]
+    `cls` takes position 0, all others read the window's `fresh` positions alone: `first` and `last` take one
+    of them, `weightedmean` weighs each by its place in the text, counted from 1.
+    """
+
+    mode: PoolingMode | tuple[PoolingMode, ...]
     layer: int = -1
+
+    @property
+    def parts(self) -> tuple[Pooled, ...]:
+        """An ask for each vector."""
+        if isinstance(self.mode, str):
+            return (self,)
+        return tuple(Pooled(mode, self.layer) for mode in self.mode)
 
 
 @dataclass(frozen=True, slots=True)

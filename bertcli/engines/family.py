@@ -5,13 +5,15 @@ BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA, DistilBERT and ALBERT share one encode
 feed-forward, add, normalise) under different names; the table of `names` holds them and what little else
 differs. Many small steps run as few large ones: query, key and value are one matrix product, and on CPU the
 additions and GELU happen inside oneDNN's products. A layer sees a pack as one long sequence.
+
+The encoder computes in a dtype of choice. The hidden states that leave it are normalised in float32, and the
+heads compute in float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,8 +51,7 @@ if TYPE_CHECKING:
 class Family:
     """An encoder of the BERT family and its heads, for checkpoints that it `supports`.
 
-    `dtype` is the number format of the encoder; with `int8`, of everything in it but the products of its layers.
-    Heads are float32.
+    `dtype` is that of the encoder; with `int8`, of all of the encoder but the products of the layers.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class Family:
         own = checkpoint.config if self._names.heeds_eps else {}
         self._eps = float(own.get("layer_norm_eps", 1e-12))
         prefix = checkpoint.encoder_prefix
-        self._words, self._positions = (self._tensor(prefix + table) for table in (WORDS, POSITIONS))
-        self._types = self._tensor(prefix + TYPES) if prefix + TYPES in checkpoint.weights else None
+        self._words, self._positions = (self._tensor(prefix + table, dtype) for table in (WORDS, POSITIONS))
+        self._types = self._tensor(prefix + TYPES, dtype) if prefix + TYPES in checkpoint.weights else None
         self._embedding_norm = self._norm(prefix + EMBEDDING_NORM)
         into = prefix + self._names.into
         self._into = self._product(into) if f"{into}.weight" in checkpoint.weights else None
@@ -93,26 +94,26 @@ class Family:
         )
 
     def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
-        """Hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
+        """float32 hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
         attention = arrange(pack.lengths, self._checkpoint.attention_heads, self.dtype, self._device)
         read = self._numbers(np.array(rows)) if rows else None
         # on a CPU alone: nowhere else has anybody seen whether it is faster
         once = self._device.type == "cpu" and rows is not None and pack.has_one_in_each(rows)
-        x = self._embed(pack)  # (tokens and spare ones, hidden)
+        x = self._embed(pack, last=depth == 0)  # (tokens and spare ones, hidden)
         for number, layer in enumerate(self._layers[:depth], 1):
-            if number < depth or read is None:
+            if number < depth:
                 x = layer(x, attention)
-            elif once:
+            elif once and read is not None:
                 x = self._read_once(depth)(x, pack.lengths, read)
             else:
-                x = layer(x, attention, read)
+                x = layer(x, attention, read, last=True)
         if depth == 0 and read is not None:
             x = x[read]
         return x[: pack.tokens if rows is None else len(rows)]
 
     def head(self, kind: Kind) -> Head:
-        """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits, both float32; those of
-        a label head are for each text, those of the others for each position.
+        """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits; those of a label
+        head are for each text, those of the others for each position.
 
         Raises EngineError when weights are missing.
         """
@@ -128,15 +129,18 @@ class Family:
             case "answer":
                 return self._steps(("qa_outputs",))
 
-    def _embed(self, pack: Pack) -> Tensor:
-        """A token's vector: what it is, in which of two texts, and where it stands in its own."""
+    def _embed(self, pack: Pack, *, last: bool) -> Tensor:
+        """A token's vector: what it is, in which of two texts, and where it stands in its own. Those that
+        are `last`, with no layer after them, are float32."""
         padding = self._names.padding(self._checkpoint.config)
         x = self._words[self._numbers(pack.ids())]
         if self._types is not None:
             x = x + self._types[self._numbers(pack.types())]
         x = x + self._positions[self._numbers(pack.positions(padding))]
-        x = self._embedding_norm(x)
-        return x if self._into is None else self._into(x)
+        if self._into is not None:
+            projected: Tensor = self._into(self._embedding_norm(x))
+            return projected.float() if last else projected
+        return self._embedding_norm(x.float() if last else x)
 
     def _numbers(self, array: NDArray[np.int64]) -> Tensor:
         """On the device, the last one repeated until their count is round."""
@@ -168,11 +172,12 @@ class Family:
 
     def _products(self, place: str, *names: str) -> Any:
         """Several products of a layer as one, their outputs side by side."""
-        weight, bias = map(torch.cat, zip(*(self._parts(place + name) for name in names), strict=True))
+        parts = (self._parts(place + name, self.dtype) for name in names)
+        weight, bias = map(torch.cat, zip(*parts, strict=True))
         return linear(weight, bias, int8=self._int8)
 
     def _steps(self, steps: Sequence[str]) -> Head:
-        """The steps of a head in float32, one after the other."""
+        """The steps of a head, one after the other, in float32."""
         made = [
             self._step(*step.format(encoder=self._checkpoint.encoder_prefix).split(":")) for step in steps
         ]
@@ -186,7 +191,7 @@ class Family:
 
     def _step(self, name: str, then: str | None = None) -> Any:
         if then == "norm":
-            return self._norm(name, torch.float32)
+            return self._norm(name)
         activation = _activation(self._checkpoint.config, self._names) if then == "act" else then
         return linear(*self._parts(name, torch.float32), activation)
 
@@ -194,29 +199,38 @@ class Family:
         """Onto the vocabulary: by the head's own weight, or by the word embeddings themselves."""
         layer = (self._checkpoint.decoder_weight or "").removesuffix(".weight")
         biases = (f"{layer}.bias", f"{layer.rpartition('.')[0]}.bias")
-        found = next((name for name in biases if name in self._checkpoint.weights), biases[0])
-        onto: Head = linear(
-            self._tensor(self._checkpoint.projection, torch.float32), self._tensor(found, torch.float32)
-        )
+        bias = next((name for name in biases if name in self._checkpoint.weights), biases[0])
+        name = self._checkpoint.projection
+        shared = name == self._checkpoint.word_embeddings and self.dtype == torch.float32
+        weight = self._words if shared else self._tensor(name, torch.float32)
+        onto: Head = linear(weight, self._tensor(bias, torch.float32))
         return onto
 
     def _product(self, name: str, activation: str | None = None, *, int8: bool = False) -> Any:
-        return linear(*self._parts(name), activation, int8=int8)
+        return linear(*self._parts(name, self.dtype), activation, int8=int8)
 
-    def _norm(self, name: str, dtype: torch.dtype | None = None) -> Head:
-        weight, bias = self._parts(name, dtype)
-        return partial(
-            functional.layer_norm, normalized_shape=weight.shape, weight=weight, bias=bias, eps=self._eps
-        )
+    def _norm(self, name: str) -> Norm:
+        return Norm(*self._parts(name, torch.float32), eps=self._eps, dtype=self.dtype)
 
-    def _parts(self, name: str, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+    def _parts(self, name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         return self._tensor(f"{name}.weight", dtype), self._tensor(f"{name}.bias", dtype)
 
-    def _tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """A weight, in the encoder's dtype unless another is named."""
+    def _tensor(self, name: str, dtype: torch.dtype) -> Tensor:
         if name not in self._checkpoint.weights:
             raise lacking(self._checkpoint.name, [name])
-        return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, dtype or self.dtype)
+        return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, dtype)
+
+
+class Norm:
+    """Layer normalisation of `dtype` or of float32, in the dtype that comes in."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, eps: float, dtype: torch.dtype) -> None:
+        self._parts = {kind: (weight.to(kind), bias.to(kind)) for kind in {torch.float32, dtype}}
+        self._eps = eps
+
+    def __call__(self, x: Tensor) -> Tensor:
+        weight, bias = self._parts[x.dtype]
+        return functional.layer_norm(x, weight.shape, weight, bias, self._eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,22 +240,27 @@ class Layer:
     heads: int
     query_key_value: Any
     out: Any
-    attention_norm: Head
+    attention_norm: Norm
     up: Any
     down: Any
-    norm: Head
+    norm: Norm
 
-    def __call__(self, x: Tensor, attention: Attention, rows: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, attention: Attention, rows: Tensor | None = None, *, last: bool = False
+    ) -> Tensor:
         """With `rows`, only these come out, though they have looked at all."""
         qkv = self.query_key_value(x).view(len(x), 3, self.heads, -1)  # (tokens, 3, heads, width)
         context = attention.attend(qkv, scale=qkv.shape[-1] ** -0.5).flatten(1)  # (tokens, hidden)
         if rows is not None:
             context, x = context[rows], x[rows]
-        return self.after_attention(context, x)
+        return self.after_attention(context, x, last=last)
 
-    def after_attention(self, context: Tensor, x: Tensor) -> Tensor:
-        """The rest of the layer, which looks at each row by itself: both are (rows, hidden)."""
+    def after_attention(self, context: Tensor, x: Tensor, *, last: bool) -> Tensor:
+        """The rest of the layer, which looks at each row by itself: both are (rows, hidden). The hidden
+        states of the `last` layer are float32."""
         x = self.attention_norm(self.out(context, residual=x))
+        if last and x.dtype != torch.float32:
+            return self.norm(self.down(self.up(x)).float() + x)
         return self.norm(self.down(self.up(x), residual=x))
 
 
@@ -261,7 +280,7 @@ class OnceRead:
         key, value = self.key_value(x)[:tokens].view(tokens, 2, heads, -1).unbind(1)
         context = attend_once(query, key, value, lengths, scale=query.shape[-1] ** -0.5).flatten(1)
         spare = len(read) - sequences
-        return self.layer.after_attention(functional.pad(context, (0, 0, 0, spare)), read)
+        return self.layer.after_attention(functional.pad(context, (0, 0, 0, spare)), read, last=True)
 
 
 def _activation(config: Mapping[str, Any], names: Names) -> str:

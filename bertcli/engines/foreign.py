@@ -90,9 +90,9 @@ class Foreign:
         self._takes_types = takes_types(self._encoder)
 
     def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
-        """Hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
+        """float32 hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
         states = self._encode_packed(pack, depth) if self._packs else self._encode_batches(pack, depth)
-        return states if rows is None else states[rows]
+        return (states if rows is None else states[rows]).float()
 
     def runs(self) -> bool:
         """Whether the encoder can compute in its dtype: tried on a short text, but for those that are packed,

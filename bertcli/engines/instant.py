@@ -171,8 +171,8 @@ class Instant:
         match ask:
             case Hidden():
                 return states
-            case Pooled(mode):
-                return pool(states, mode, window.fresh)
+            case Pooled():
+                return np.concatenate([_pool_window(states, str(part.mode), window) for part in ask.parts])
             case SequenceLogits(head):
                 return self._classify(head, states)
             case TokenLogits(head):
@@ -229,6 +229,21 @@ def pool(states: Array, mode: str, fresh: tuple[int, int]) -> Array:
     chosen = states[:1] if mode == "cls" else states[slice(*fresh)]
     vector: Array = chosen.max(axis=0) if mode == "max" else chosen.mean(axis=0)
     return vector
+
+
+def _pool_window(states: Array, mode: str, window: Window) -> Array:
+    """(length, hidden) -> (hidden,), as `Pooled` says."""
+    start, stop = window.fresh
+    match mode:
+        case "first" | "last":
+            row: Array = states[start if mode == "first" else stop - 1]
+            return row
+        case "weightedmean":
+            places = np.arange(1, stop - start + 1, dtype=np.float32) + np.float32(window.before)
+            mean: Array = places @ states[start:stop] / places.sum()
+            return mean
+        case _:
+            return pool(states, mode, window.fresh)
 
 
 def softmax(x: Array) -> Array:

@@ -6,6 +6,7 @@ code whatever the architecture: a `Relay` in the encoder's place hands it chosen
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import warnings
@@ -43,9 +44,10 @@ class Relay(nn.Module):
     """Stands in for an encoder under a head: what it is given as embeddings comes out as hidden states, with
     the pooler's vector of them where the architecture has one."""
 
-    def __init__(self, encoder: Any) -> None:
+    def __init__(self, encoder: Any, kind: Kind) -> None:
         super().__init__()
-        self.embeddings = encoder.embeddings  # DeBERTa's masked-LM head reads the word embeddings
+        if kind == "fill":
+            self.embeddings = encoder.embeddings  # DeBERTa's masked-LM head reads the word embeddings
         self.pooler = getattr(encoder, "pooler", None)
         self.pooler_activation = getattr(encoder, "pooler_activation", None)  # ALBERT keeps it apart
 
@@ -62,17 +64,23 @@ class Relay(nn.Module):
 def load(
     checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype, device: torch.device, attention: str | None
 ) -> tuple[nn.Module, Any]:
-    """The encoder, and the head of `kind` (None: no head) that takes hidden states as `inputs_embeds`.
+    """The encoder in `dtype`, and the head of `kind` (None: no head) in float32, which takes hidden states as
+    `inputs_embeds`.
 
     `attention` is the attention function's name, None for transformers' own choice. Raises EngineError when
     transformers cannot load the model, or would make up weights that the files do not have.
     """
-    model = _load_quietly(checkpoint, kind, dtype, attention)
-    model.eval().requires_grad_(False).to(device)
     if kind is None:
-        return model, None
+        model = _load_quietly(checkpoint, None, dtype, attention)
+        return model.eval().requires_grad_(False).to(device), None
+    model = _load_quietly(checkpoint, kind, torch.float32, attention)
+    model.eval().requires_grad_(False).to(device)
     encoder = model.base_model
-    setattr(model, model.base_model_prefix, Relay(encoder))
+    setattr(model, model.base_model_prefix, Relay(encoder, kind))
+    if dtype != torch.float32:
+        model = copy.deepcopy(model)  # a pooler and word embeddings belong to the encoder too
+        for parameter in encoder.parameters():  # and no buffers: transformers keeps those in float32
+            parameter.data = parameter.data.to(dtype)
     return encoder, model
 
 

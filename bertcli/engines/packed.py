@@ -6,13 +6,14 @@ The encoder gives the hidden states of a pack, (tokens, hidden); a head sees onl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bertcli.engines import Ask, available_cores, depth_of
+from bertcli.engines import Ask, Pooled, available_cores, depth_of
 from bertcli.engines.device import PACK_TOKENS, choose_device, choose_dtype, keep_freed_memory
 from bertcli.engines.family import Family
 from bertcli.engines.linear import onednn_takes
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """An encoder and its heads: `family.Family`, or `foreign.Foreign` for all that it does not know."""
+    """An encoder in `dtype` and its heads in float32: `family.Family`, or `foreign.Foreign` for all that it
+    does not know."""
 
     dtype: torch.dtype
 
@@ -80,6 +82,12 @@ class Packed:
             return [[] for _ in asks]
         if self._on_cpu and torch.get_num_threads() != 1:
             torch.set_num_threads(1)  # workers with a core each are faster than all cores on one pack
+        parts = [ask.parts if isinstance(ask, Pooled) else (ask,) for ask in asks]
+        found = iter(self._answer_single(windows, list(chain.from_iterable(parts))))
+        return [_side_by_side([next(found) for _ in each]) for each in parts]
+
+    def _answer_single(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Array]]:
+        """The answers to asks for one array a window."""
         order = sorted(range(len(windows)), key=lambda number: len(windows[number]))
         pack = Pack([windows[number] for number in order])
         depths = [depth_of(ask, self._checkpoint.layers) for ask in asks]
@@ -101,8 +109,15 @@ class Packed:
         for ask, reading in zip(asks, readings, strict=True):
             rows, counts = pack.read(reading)
             chosen = states if reading == together or rows is None else states[rows]
-            answers.append(self._readout.answer(ask, chosen, counts))
+            answers.append(self._readout.answer(ask, chosen, counts, pack.windows))
         return answers
+
+
+def _side_by_side(answers: Sequence[list[Array]]) -> list[Array]:
+    """Several arrays of each window as one."""
+    if len(answers) == 1:
+        return answers[0]
+    return [np.concatenate(each) for each in zip(*answers, strict=True)]
 
 
 def _open(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, asked: str) -> Model:

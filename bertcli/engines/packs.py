@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int64]
 
 # Which positions of each window an answer is made from.
-Reading = Literal["all", "first", "fresh", "masks"]
+Reading = Literal["all", "first", "fresh", "first fresh", "last fresh", "masks"]
 
 
 class Pack:
@@ -87,6 +87,10 @@ def _positions(window: Window, reading: Reading) -> Sequence[int]:
             return range(1)
         case "fresh":
             return range(*window.fresh)
+        case "first fresh":
+            return range(window.fresh[0], window.fresh[0] + 1)
+        case "last fresh":
+            return range(window.fresh[1] - 1, window.fresh[1])
         case "masks":
             return window.masks
         case _:

@@ -1,12 +1,13 @@
 """From hidden states to answers: pooling, ordinary heads, and the named heads of several-skill models.
 
-All of it works on the rows of a pack that the answer reads, and on no others.
+All of it works on the rows of a pack that the answer reads, and on no others. It is computed in float32,
+whatever dtype the encoder computes in: bfloat16 has three digits, too few for a regression or a ranking.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bertcli.engines.packs import Reading
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head, Kind
+    from bertcli.records import Window
 
 # Architectures whose label head reads the vector of position 0 (ModernBERT's may be set to read the mean).
 _ONE_VECTOR = frozenset(
@@ -40,11 +42,13 @@ _ONE_VECTOR = frozenset(
 )
 
 
-class Readout:
-    """The heads of a checkpoint, in float32 whatever the encoder computes in: an answer keeps its digits.
+# The row that each way of pooling takes; other ways read all fresh ones.
+_READ: Mapping[object, Reading] = {"cls": "first", "first": "first fresh", "last": "last fresh"}
 
-    `load` gets the ordinary head of a kind when it is first asked for: it makes float32 logits of float32 hidden
-    states (texts, positions, hidden)."""
+
+class Readout:
+    """The heads of a checkpoint. `load` gets the ordinary head of a kind when it is first asked for: what
+    makes logits of hidden states (texts, positions, hidden)."""
 
     def __init__(
         self,
@@ -63,7 +67,7 @@ class Readout:
         """Which positions of each window the answer is made from."""
         match ask:
             case Pooled(mode):
-                return "first" if mode == "cls" else "fresh"
+                return _READ.get(mode, "fresh")
             case SequenceLogits(head):
                 return "first" if self._pooling(head) == "cls" else "all"
             case MaskLogits():
@@ -71,13 +75,16 @@ class Readout:
             case _:
                 return "all"
 
-    def answer(self, ask: Ask, states: Tensor, counts: Sequence[int]) -> list[Array]:
-        """One array a window from the hidden states it reads: (rows, hidden), `counts` rows for each. Raises
-        EngineError for what attention does, which is gone before it could be told (see `eager`)."""
-        states = states.float()
+    def answer(
+        self, ask: Ask, states: Tensor, counts: Sequence[int], windows: Sequence[Window]
+    ) -> list[Array]:
+        """One array a window from the hidden states it reads: (rows, hidden) in float32, `counts` rows for
+        each. Raises EngineError for an ask about attention, of which nothing is left (see `eager`)."""
         match ask:
             case Hidden():
                 return _split(states, counts)
+            case Pooled("weightedmean"):
+                return list(_array(weighted_mean(states, counts, [window.before for window in windows])))
             case Pooled(mode):
                 return list(_array(pool(states, counts, mode)))
             case SequenceLogits(head):
@@ -128,11 +135,21 @@ class Readout:
         return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, torch.float32)
 
 
-def pool(states: Tensor, counts: Sequence[int], mode: str) -> Tensor:
+def pool(states: Tensor, counts: Sequence[int], mode: object) -> Tensor:
     """One vector a window, (windows, hidden): the mean or maximum of its rows, or its only row."""
-    if mode == "cls":
+    if mode in _READ:
         return states
-    return torch.segment_reduce(states, mode, lengths=torch.tensor(counts, device=states.device))
+    return torch.segment_reduce(states, str(mode), lengths=torch.tensor(counts, device=states.device))
+
+
+def weighted_mean(states: Tensor, counts: Sequence[int], before: Sequence[int]) -> Tensor:
+    """The mean of each window's rows, (windows, hidden), weighted by their places in the text: the first row
+    of a window has `before` others before it, and the first of a text the weight 1."""
+    places = [torch.arange(1, count + 1) + start for count, start in zip(counts, before, strict=True)]
+    weights = torch.cat(places).to(states.device, states.dtype)
+    lengths = torch.tensor(counts, device=states.device)
+    sums = torch.segment_reduce(states * weights[:, None], "sum", lengths=lengths)
+    return sums / torch.segment_reduce(weights, "sum", lengths=lengths)[:, None]
 
 
 def _array(tensor: Tensor) -> Array:

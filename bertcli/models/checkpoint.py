@@ -139,13 +139,14 @@ class Checkpoint:
         import hashlib  # brings OpenSSL, which a quick answer does without
 
         digest = hashlib.sha256()
-        for pattern in ("*.json", "vocab.txt", "merges.txt", "1_Pooling/config.json"):
+        for pattern in ("*.json", "vocab.txt", "merges.txt", "[0-9]*_*/config.json"):
             for path in sorted(self.path.glob(pattern)):
                 digest.update(os.fsencode(path.name) + b"\0" + _told(path))
-        for name in sorted(self.weights.names):
-            told = f"{name}\0{self.weights.dtype(name)}\0{self.weights.shape(name)}"
-            digest.update(told.encode("utf-8", "surrogatepass"))  # JSON can name half a character
-            digest.update(self.weights.bytes_of(name, most=1024))
+        for weights in (self.weights, *self.pooling.weights()):
+            for name in sorted(weights.names):
+                told = f"{name}\0{weights.dtype(name)}\0{weights.shape(name)}"
+                digest.update(told.encode("utf-8", "surrogatepass"))  # JSON can name half a character
+                digest.update(weights.bytes_of(name, most=1024))
         if self.weights.pickle:
             for path in self.weights.files:
                 digest.update(f"{path.name}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}".encode())

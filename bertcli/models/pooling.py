@@ -1,7 +1,8 @@
 """How a checkpoint makes one vector of a text, as its sentence-transformers files say.
 
 `modules.json` lists the modules in order; the first is the encoder, `1_Pooling/config.json` says how token
-vectors are pooled, a Normalize module that vectors have length 1, `sentence_bert_config.json` how many tokens
+vectors are pooled, Dense, LayerNorm and Normalize modules (see `modules`) what is done to the pooled vector,
+`sentence_bert_config.json` how many tokens
 the model was trained to read, `config_sentence_transformers.json` which prompts go in front of a text and how
 many numbers of a vector are kept.
 """
@@ -11,15 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bertcli.errors import ModelError
 from bertcli.models.jsonfile import read_object, read_optional
+from bertcli.models.modules import Module, Normalize, UnsupportedError, read_module
+from bertcli.models.weights import Weights
 
-Mode = Literal["mean", "cls", "max"]
+Mode = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 LONGEST_NAME = 250  # of a file, in letters
-MODES: tuple[Mode, ...] = ("mean", "cls", "max")
+MODES: tuple[Mode, ...] = get_args(Mode)
 
+# In the order in which several poolings stand side by side.
 _OLD_SPELLINGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -46,19 +50,21 @@ _HARMLESS_ARGUMENTS = frozenset(  # they change where and how fast something is 
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """`mode` pools token vectors, then `normalize` scales to length 1. `prompts` go in front of a text by
-    name, `default_prompt` names the one used unasked. `max_length` is in tokens, special tokens included.
+    """`modes` pool token vectors, several side by side in one vector; `modules` compute on, and at last
+    `normalize` scales to length 1. `prompts` go in front of a text by name, `default_prompt` names the one
+    used unasked. `max_length` is in tokens, special tokens included.
 
     `declared` is False when the checkpoint says nothing and mean is assumed. `include_prompt` False keeps the
     prompt's tokens out of the pooled vector. `lower_case` asks for lower-cased text. `width` is
-    the length of the vectors, where the files tell it, `dim` how many of their numbers are kept, None all.
-    `similarity` is the function that compares two vectors in a search, `role_lengths` the lengths of texts in
-    tokens that hold for a role ("query", "document") in place of `max_length`.
+    the length of the token vectors, where the files tell it, `dim` how many numbers of a text's vector are
+    kept, None all. `similarity` is the function that compares two vectors in a search, `role_lengths` the lengths
+    of texts in tokens that hold for a role ("query", "document") in place of `max_length`.
     `unsupported` lists, in words, what the files ask for and bertcli does not do: embeddings would be others
     than the model's own.
     """
 
-    mode: Mode = "mean"
+    modes: tuple[Mode, ...] = ("mean",)
+    modules: tuple[Module, ...] = ()
     normalize: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
@@ -71,6 +77,15 @@ class Pooling:
     similarity: str = "cosine"
     role_lengths: Mapping[str, int] = field(default_factory=dict)
     unsupported: tuple[str, ...] = ()
+
+    @property
+    def mode(self) -> str:
+        """The name of the pooling: `mean`, or `cls+mean` for two side by side."""
+        return "+".join(self.modes)
+
+    def weights(self) -> list[Weights]:
+        """Those of the modules."""
+        return [module.weights for module in self.modules if not isinstance(module, Normalize)]
 
 
 def encoder_folder(directory: Path) -> Path:
@@ -94,6 +109,7 @@ def read_pooling(directory: Path) -> Pooling:
         return Pooling()
     unsupported: list[str] = []
     settings: dict[str, Any] = {"declared": True}
+    after: list[Module] = []
     for module in modules:
         folder, kind = directory / module.get("path", ""), _kind(module)
         if kind == "Transformer":
@@ -102,15 +118,23 @@ def read_pooling(directory: Path) -> Pooling:
             settings |= _pooling_settings(folder, unsupported)
         elif kind in _ROUTERS:
             unsupported.append("different modules for queries and documents (Router)")
-        elif kind == "Normalize" and "mode" not in settings:
-            unsupported.append("a Normalize module before the pooling")
-        elif kind == "Normalize":
-            settings["normalize"] = True
-        elif kind != "Dropout":  # does nothing outside training
-            unsupported.append(f"a {kind} module after the encoder")
-    if "mode" not in settings:
+        elif "modes" not in settings and kind not in ("Dropout", "Identity"):
+            unsupported.append(f"a {kind} module before the pooling")
+        else:
+            try:
+                found = read_module(kind, folder)
+            except UnsupportedError as error:
+                unsupported.append(str(error))
+            else:
+                after += [found] if found is not None else []
+    if "modes" not in settings:
         unsupported.append("no pooling module")
-    return Pooling(**settings, **_own_settings(directory), unsupported=tuple(unsupported))
+    while after and after[-1] == Normalize():
+        settings["normalize"] = True
+        after.pop()
+    return Pooling(
+        **settings, **_own_settings(directory), modules=tuple(after), unsupported=tuple(unsupported)
+    )
 
 
 def _modules(directory: Path) -> list[dict[str, Any]]:
@@ -208,16 +232,13 @@ def _pooling_settings(folder: Path, unsupported: list[str]) -> dict[str, Any]:
         or [mode for key, mode in _OLD_SPELLINGS.items() if config.get(key)]
         or "mean"
     )
-    modes = [asked] if isinstance(asked, str) else list(asked)
-    if len(modes) > 1:
-        unsupported.append(f"several poolings side by side ({', '.join(map(str, modes))})")
-    elif modes[0] not in MODES:
-        unsupported.append(f"{modes[0]} pooling")
-    mode = modes[0] if len(modes) == 1 and modes[0] in MODES else "mean"
+    modes = tuple(asked) if isinstance(asked, list) else (asked,)
+    if others := [mode for mode in modes if mode not in MODES]:
+        unsupported.append(f"{', '.join(map(str, others))} pooling")
     width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
     return {
-        "mode": mode,
-        "include_prompt": config.get("include_prompt") is not False,
+        "modes": ("mean",) if others else modes,
+        "include_prompt": bool(config.get("include_prompt", True)),
         "width": width if type(width) is int else None,
     }
 

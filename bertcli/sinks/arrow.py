@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any
+
+from bertcli.records import ExactNumber
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,12 +39,54 @@ def inferred(values: Sequence[Any]) -> pa.DataType:
         return pa.struct([(name, inferred(_present(value.get(name) for value in values))) for name in names])
     if all(isinstance(value, list | tuple) for value in values):
         return pa.list_(inferred(_present(item for value in values for item in value)))
+    values = [as_arrow(value) for value in values]
+    if any(isinstance(value, Decimal) for value in values):
+        return _decimal(pa.infer_type([_as_decimal(value) for value in values]))
     return pa.infer_type(values)
 
 
-def nested(value: Any) -> Any:
-    """The value as pyarrow takes it: an array of several dimensions as lists of vectors."""
-    return [nested(row) for row in value] if getattr(value, "ndim", 1) > 1 else value
+def _decimal(kind: pa.DataType) -> pa.DataType:
+    """A decimal type with as many digits after the point as `kind`, and as many before it as there can be."""
+    import pyarrow as pa
+
+    if not pa.types.is_decimal(kind):
+        return kind
+    narrow = pa.types.is_decimal128(kind)
+    return pa.decimal128(38, kind.scale) if narrow else pa.decimal256(76, kind.scale)
+
+
+def as_arrow(value: Any, kind: Any = None) -> Any:
+    """The value as pyarrow takes it for a column of type `kind`: an array of several dimensions as lists of
+    vectors, a number that no double holds as a Decimal, lone surrogates as `\\ud800`, as in CSV."""
+    import pyarrow as pa
+
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if kind is not None and pa.types.is_decimal(kind):
+        return _as_decimal(value)
+    if isinstance(value, ExactNumber):
+        return float(value) if _is_double(value) else _as_decimal(value)
+    if isinstance(value, list | tuple):
+        item = kind.value_type if kind is not None and pa.types.is_list(kind) else None
+        return [as_arrow(each, item) for each in value]
+    if isinstance(value, dict):
+        is_struct = kind is not None and pa.types.is_struct(kind)
+        kinds = {field.name: field.type for field in kind} if is_struct else {}
+        return {name: as_arrow(each, kinds.get(name)) for name, each in value.items()}
+    return [as_arrow(row) for row in value] if getattr(value, "ndim", 1) > 1 else value
+
+
+def _as_decimal(value: Any) -> Any:
+    """A number as the Decimal of its digits; anything else as it is."""
+    try:
+        return Decimal(repr(value)) if isinstance(value, float) else value
+    except ArithmeticError:  # an exponent of too many digits
+        return value
+
+
+def _is_double(number: ExactNumber) -> bool:
+    """Whether a number is a double with the 17 digits that tell it from all others, as C's %.17g has it."""
+    return bool(Decimal(f"{float(number):.17g}") == _as_decimal(number))
 
 
 def fits(value: Any, kind: pa.DataType) -> bool:

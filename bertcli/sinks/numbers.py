@@ -2,8 +2,8 @@
 
 Scores (Python floats) have 6 significant digits. Arrays keep the shortest decimals that give back the same
 float32. `--digits N` rounds both to N significant digits. A number that is not finite has no spelling in
-JSON: it is written as null, with a warning once a run. Input fields are never rounded, but NaN, Infinity and
-numbers no double can hold (1e400), which some programs write into JSON, have no other end than null either.
+JSON: it is written as null, with a warning once a run. Input fields are never rounded, but NaN and Infinity,
+which some programs write into JSON, become null too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from bertcli import console
-from bertcli.records import Result
+from bertcli.records import ExactNumber, Result
 
 SCORE_DIGITS = 6
 EXACT_POWERS = 22  # 10**22 is the largest power of ten that a double holds exactly
@@ -75,7 +75,11 @@ class Numbers:
         if self._digits is None:
             return array
         rounded = significant(array, self._digits)
-        return rounded.astype(array.dtype) if self._binary else rounded
+        if not self._binary:
+            return rounded
+        with np.errstate(over="ignore"):
+            narrow = rounded.astype(array.dtype)
+        return np.where(np.isfinite(narrow), narrow, array)  # float16 has no 66000, to which 65504 is rounded
 
     def _warn(self, result: Result) -> None:
         if not self._warned:
@@ -87,7 +91,7 @@ class Numbers:
 def _is_finite(value: Any) -> bool:
     """Whether all numbers in a value of an input file are finite."""
     if isinstance(value, float):
-        return math.isfinite(value)
+        return math.isfinite(value) or isinstance(value, ExactNumber)
     if isinstance(value, list):
         return all(map(_is_finite, value))
     return all(map(_is_finite, value.values())) if isinstance(value, dict) else True

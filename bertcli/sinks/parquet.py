@@ -19,7 +19,7 @@ from bertcli.errors import OutputError, UsageError, first_line
 from bertcli.journal import FileOutput, Mark, Output, open_output, part_of
 from bertcli.records import Result
 from bertcli.sinks import REMARKS, Layout
-from bertcli.sinks.arrow import MISFITS, fits, inferred, keeps, may_lose, nested
+from bertcli.sinks.arrow import MISFITS, as_arrow, fits, inferred, keeps, may_lose
 from bertcli.sinks.numbers import Numbers
 from bertcli.sinks.rowgroups import MAGIC, count_rows, pack_footer, pack_group
 
@@ -201,7 +201,7 @@ class ParquetSink:
     def _array(self, name: str, kind: pa.DataType) -> pa.Array:
         import pyarrow as pa
 
-        values = [nested(row.get(name)) for row in self._rows]
+        values = [as_arrow(row.get(name), kind) for row in self._rows]
         try:
             if not may_lose(kind) or all(keeps(value, kind) for value in values):
                 return pa.array(values, type=kind)

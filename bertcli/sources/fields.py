@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bertcli.errors import UsageError, quoted
-from bertcli.records import Problem, Record
+from bertcli.records import ExactNumber, Problem, Record
 
 if TYPE_CHECKING:
     from bertcli.options import InputOptions
@@ -25,6 +26,7 @@ TYPES = {
     bytes: "binary",
 }
 MISSING = object()
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def choose_text_field(
@@ -68,9 +70,10 @@ def make_records(
 ) -> Iterator[Record]:
     """Number the rows and find their texts.
 
-    A row whose text (or pair) is absent or not a string becomes a record with a `field` problem and all its
-    fields; null stands for no text. With `split_words` a list of strings is a text too: its words, joined by
-    blanks. A field `words` that joined so gives the text says how it is split (see `sources.conll`).
+    A row whose text (or pair) is absent, not a string or not made of characters becomes a record with a
+    `field` problem and all its fields; null stands for no text. With `split_words` a list of strings is a
+    text too: its words, joined by blanks. A field `words` that joined so gives the text says how it is split
+    (see `sources.conll`).
     """
     for index, (where, fields, problem) in enumerate(rows):
         text = fields.get(text_field, MISSING)
@@ -80,13 +83,20 @@ def make_records(
         elif words is not None and " ".join(words) != text:
             words = None
         pair = None if pair_field is None else fields.get(pair_field, MISSING)
-        if type(text) is not str and text is not None:
+        if not _is_text(text):
             problem = problem or _not_text(text, text_field)
             text = None
-        if type(pair) is not str and pair is not None:
+        if not _is_text(pair):
             problem = problem or _not_text(pair, pair_field)
             pair = None
         yield Record(index, fields, text, pair, where, problem, words)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a field can be a text: null can. Half of a surrogate pair is in no encoding of Unicode."""
+    if type(value) is not str:
+        return value is None
+    return value.isascii() or LONE_SURROGATE.search(value) is None
 
 
 def _words(value: object) -> tuple[str, ...] | None:
@@ -99,9 +109,14 @@ def _words(value: object) -> tuple[str, ...] | None:
 def _not_text(value: object, name: str | None) -> Problem:
     if value is MISSING:
         return Problem("field", f"there is no field '{name}'")
+    if isinstance(value, str):
+        lone = ascii(LONE_SURROGATE.findall(value)[0])[1:-1]
+        return Problem("field", f"the field '{name}' holds {lone}, half of a surrogate pair and no character")
     return Problem("field", f"the field '{name}' is {json_type(value)}, not a string")
 
 
 def json_type(value: object) -> str:
     """What JSON calls the type of `value`, with its article; Parquet has more types than JSON."""
+    if isinstance(value, ExactNumber):
+        return TYPES[float]
     return TYPES.get(type(value), f"of type {type(value).__name__}")

@@ -13,11 +13,9 @@ from bertcli.records import Problem
 from bertcli.sources.contents import Contents, Row
 from bertcli.sources.encoding import undecodable
 from bertcli.sources.fields import json_type
+from bertcli.sources.jsonnumbers import LONG, loses_digits, parse_float, parse_int
 from bertcli.sources.lines import split_lines
 
-# orjson reads integers beyond 64 bits as floats, without a word: lines that may hold one go another way
-DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
-LONG_NUMBER = b"0" * 19
 MOST_NESTED = 250  # values in each other: writers of JSON take little more, and readers not much
 
 
@@ -25,8 +23,8 @@ def read_jsonl(blocks: Iterator[bytes], *, encoding: str) -> Contents:
     """Each object of `blocks` (see `whole_lines`), with numbers of any length unchanged.
 
     Empty lines are no records, but are counted as lines. A line that is not an object, or is nested too
-    deeply, is a record with a `json` problem and no fields. In a line with undecodable bytes or escaped lone
-    surrogates, the fields without them are kept. Raises InputError when the first line shows that the input
+    deeply, is a record with a `json` problem and no fields. In a line with undecodable bytes, the fields
+    without them are kept. Raises InputError when the first line shows that the input
     is one array, or one object over several lines.
     """
     return Contents(_rows(blocks, encoding))
@@ -36,27 +34,27 @@ def _rows(blocks: Iterator[bytes], encoding: str) -> Iterator[Row]:
     number = 0
     begun = False
     for block in blocks:
-        plain = LONG_NUMBER not in block.translate(DIGITS_AS_ZERO)
+        plain = LONG.search(block) is None
         for line in split_lines(block):
             number += 1
             if not begun and not line.isspace() and line:
                 _refuse_one_value(line, number)
                 begun = True
-            fields = _parse_fast(line) if plain or _is_plain(line) else None
+            fields = _parse_fast(line)
+            if fields is not None and not plain and loses_digits(line, fields):
+                fields = None
             if fields is not None:
                 yield number, fields, None
             elif line and not line.isspace():
                 yield number, *_parse_carefully(line, f"line {number}", encoding)
 
 
-def _is_plain(line: bytes) -> bool:
-    return LONG_NUMBER not in line.translate(DIGITS_AS_ZERO)
-
-
 def parse_object(data: bytes, what: str, encoding: str) -> tuple[dict[str, Any], Problem | None]:
     """The fields of one JSON object, and what is wrong with it; `what` is what messages call it."""
-    fields = _parse_fast(data) if _is_plain(data) else None
-    return (fields, None) if fields is not None else _parse_carefully(data, what, encoding)
+    fields = _parse_fast(data)
+    if fields is None or (LONG.search(data) is not None and loses_digits(data, fields)):
+        return _parse_carefully(data, what, encoding)
+    return fields, None
 
 
 def _parse_fast(line: bytes) -> dict[str, Any] | None:
@@ -82,31 +80,25 @@ def _values(outer: Any) -> Iterable[Any]:
 
 
 def _parse_carefully(line: bytes, what: str, encoding: str) -> tuple[dict[str, Any], Problem | None]:
-    """Read what orjson does not (NaN, long integers), or find out what is wrong."""
+    """Read what orjson does not (NaN, long numbers, lone surrogates), or find out what is wrong."""
     problem = undecodable(what, line, encoding)
     try:
-        value = json.loads(line.decode("utf-8", "surrogateescape"))
-        kept = _text_items(value)
+        text = line.decode("utf-8", "surrogateescape")
+        value = json.loads(text, parse_float=parse_float, parse_int=parse_int)
     except json.JSONDecodeError as error:
         return {}, problem or Problem("json", f"{what} is not JSON: {error.msg} at column {error.colno}")
     except RecursionError:
         return {}, problem or Problem("json", f"{what} is nested too deeply")
-    except ValueError as error:  # an integer of more digits than Python converts
-        return {}, problem or Problem("json", f"{what} cannot be read: {error}")
     if not isinstance(value, dict):
         return {}, problem or Problem("json", f"{what} is {json_type(value)}, not an object")
     if _is_too_deep(value, line):
         return {}, problem or Problem("json", f"{what} is nested too deeply")
-    if len(kept) < len(value) and problem is None:
-        lost = ", ".join(ascii(name) for name in value if name not in kept)
-        problem = Problem("json", f"{what} holds half of a surrogate pair, which is no character, in {lost}")
-    return kept, problem
+    return value if problem is None else _text_items(value), problem
 
 
-def _text_items(value: object) -> dict[str, Any]:
+def _text_items(value: dict[str, Any]) -> dict[str, Any]:
     """The items of an object that consist of characters."""
-    items = value.items() if isinstance(value, dict) else ()
-    return {name: item for name, item in items if _is_text([name, item])}
+    return {name: item for name, item in value.items() if _is_text([name, item])}
 
 
 def _is_text(value: object) -> bool:

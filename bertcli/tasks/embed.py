@@ -5,7 +5,7 @@ How a text becomes a vector is told in `pooling`. What is written of it:
     dim N      the first N dimensions, normalised again where the whole vector was (models trained for it keep
                most of their meaning there)
     float32    as computed
-    float16    rounded
+    float16    rounded; a record with a number beyond ±65504, the largest of float16, fails
     int8       round(127 x) for vectors of length 1: dividing a dot product of two by 127² gives their cosine.
                One fixed scale for all texts, so that files can be compared with each other
     binary     one bit a dimension, 1 where x > 0, eight to a byte with the first dimension in the highest bit
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bertcli.engines import Hidden
-from bertcli.errors import UsageError
+from bertcli.errors import RecordError, UsageError
 from bertcli.tasks.pooling import TextVector, unit
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class Embed:
         self._ask = Hidden(layer) if tokens else self._text.ask
         self._tokens = tokens
         self._normalize = normalize is True if tokens else self._text.normalize
-        own = checkpoint.hidden_size if tokens else self._text.dim
-        self._dim = own if dim is None else _dim(dim, checkpoint.hidden_size)
+        own, most = (self._text.dim, self._text.width) if not tokens else (checkpoint.hidden_size,) * 2
+        self._dim = own if dim is None else _dim(dim, most)
         self._dtype = _written(dtype, self._normalize)
 
     def prepare(self, engine: Engine) -> None:
@@ -133,7 +133,15 @@ class Embed:
             return np.packbits(vectors > 0, axis=-1)
         if self._dtype == "int8":
             return np.round(vectors * 127).astype(np.int8)
-        return vectors.astype(self._dtype, copy=False)
+        with np.errstate(over="ignore"):
+            written = vectors.astype(self._dtype, copy=False)
+        if not np.isfinite(written).all():
+            raise RecordError(
+                "overflow",
+                f"the embedding holds {vectors.ravel()[np.abs(vectors).argmax()]:g}, beyond the range of "
+                f"{self._dtype}: use --dtype float32, or --normalize",
+            )
+        return written
 
 
 def _about(checkpoint: Checkpoint, prompt: str, role: Role | None) -> dict[str, str]:

@@ -2,22 +2,27 @@
 
 A model gives a vector h_i for every token i of its input. The vector of the text is
 
-    mean   (1/n) Σ h_i over all positions, special tokens included
-    max    the largest h_i in every dimension
-    cls    h_0, what the first special token has gathered
+    mean                  (1/n) Σ h_i over all positions, special tokens included
+    mean_sqrt_len_tokens  (1/√n) Σ h_i
+    weightedmean          Σ i·h_i / Σ i, positions counted from 1
+    max                   the largest h_i in every dimension
+    cls                   h_0, what the first special token has gathered
+    lasttoken             h_n, the last special token's
 
-and, where the model asks for it, that vector v divided by its length |v|, so that the dot product of two such
-vectors is the cosine of the angle between them.
+or several of these side by side. The model's own modules (Dense, LayerNorm) compute on with that, and where
+the model asks for it, the vector v is divided by its length |v|, so that the dot product of two such vectors
+is the cosine of the angle between them.
 
 A text in several windows has the same mean: the engine averages each window over the positions no earlier
 one had (`Window.fresh`), and the average of those averages, weighted by how many positions each had, is the
-mean over the whole text with every token once. `max` is the maximum over the windows, `cls` that of the
-first one.
+mean over the whole text with every token once. The same holds for a weighted mean, where positions are
+counted through the whole text. `max` is the maximum over the windows, `cls` that of the first one,
+`lasttoken` that of the last. Modules compute once, on the vector of the whole text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,12 +30,19 @@ import numpy as np
 
 from bertcli.engines import Pooled
 from bertcli.errors import UsageError
+from bertcli.models.modules import Normalize
 from bertcli.models.prompts import choose_prompt
+from bertcli.tasks.modules import apply, unit
 from bertcli.tasks.windowing import Windowing, fresh_shares
 
+__all__ = ["TextVector", "unit"]
+
 if TYPE_CHECKING:
-    from bertcli.engines import Array
+    from numpy.typing import NDArray
+
+    from bertcli.engines import Array, PoolingMode
     from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.modules import Module
     from bertcli.models.pooling import Mode
     from bertcli.models.prompts import Role
     from bertcli.models.tokenizer import Tokenizer
@@ -41,12 +53,15 @@ if TYPE_CHECKING:
 
 class TextVector:
     """How one model turns a text into a vector: as its sentence-transformers files say (mean without them),
-    unless `pooling` and `normalize` say otherwise.
+    unless `pooling` and `normalize` say otherwise. The model's modules compute on the vector of the last
+    layer, not on that of another `layer`.
 
     Windows have the length the model makes vectors from, unless `--max-length` asks for more, up to what
     its positions allow. `prompt` goes before every text: the one given, else the one called `prompt_name`,
-    else that of the `role`, else the model's default (see `models.prompts`). `dim` is how many of the
-    vector's numbers the model's files keep.
+    else that of the `role`, else the model's default (see `models.prompts`). `width` is how many numbers the
+    vector has, `dim` how many of them the model's files keep.
+
+    Raises UsageError for a `pooling` that does not fit the model's modules.
     """
 
     def __init__(
@@ -63,12 +78,15 @@ class TextVector:
         role: Role | None = None,
     ) -> None:
         own = checkpoint.pooling
-        self.mode = pooling or own.mode
+        self.modes = own.modes if pooling is None else (pooling,)
+        self._modules = own.modules if layer in (-1, checkpoint.layers) else ()
         self.normalize = own.normalize if normalize is None else normalize
-        self.ask = Pooled(self.mode, layer)
-        self.dim = min(own.dim or checkpoint.hidden_size, checkpoint.hidden_size)
+        self.width = _width(self._modules, len(self.modes) * checkpoint.hidden_size)
+        self.dim = min(own.dim or self.width, self.width)
         self.prompt = choose_prompt(own, name=prompt_name, text=prompt, role=role)
-        self._prompt_counts = own.include_prompt
+        self._prompt_counts = own.include_prompt or not self.prompt
+        asked = tuple(_asked(mode, self._prompt_counts) for mode in self.modes)
+        self.ask = Pooled(asked[0] if len(asked) == 1 else asked, layer)
         self._tokenizer = tokenizer
         most = checkpoint.position_limit
         length = min(most, own.role_lengths.get(role or "", checkpoint.embed_max_length))
@@ -79,9 +97,12 @@ class TextVector:
         """The windows of a text. `offsets` are into prompt + text."""
         tokens = self._tokenizer.encode(self.prompt + text)
         encoded = self._windowing.single(tokens, offsets=offsets)
-        if not self.prompt or self._prompt_counts:
-            return encoded
-        return self._without_prompt(encoded, sum(end <= len(self.prompt) for _, end in tokens.offsets))
+        if not self._prompt_counts:
+            prompt_tokens = sum(end <= len(self.prompt) for _, end in tokens.offsets)
+            encoded = self._without_prompt(encoded, prompt_tokens)
+        if "weightedmean" in self.modes:
+            encoded = replace(encoded, windows=list(_counted(encoded.windows)))
+        return encoded
 
     def _require_room(self) -> None:
         """Raise UsageError for a prompt that leaves a window no token of the text."""
@@ -103,20 +124,66 @@ class TextVector:
         return replace(encoded, windows=[replace(first, fresh=(start, first.fresh[1])), *others])
 
     def combine(self, windows: Sequence[Window], vectors: Sequence[Array]) -> Array:
-        """The text's vector (hidden,), before normalisation, from those of its windows."""
-        if len(vectors) == 1 or self.mode == "cls":
-            return vectors[0]
+        """The text's vector (width,), before normalisation, from those of its windows."""
         stacked: Array = np.stack(vectors)
-        if self.mode == "max":
-            largest: Array = stacked.max(axis=0)
+        parts = np.split(stacked, len(self.modes), axis=1)
+        pooled = [_combined(mode, windows, part) for mode, part in zip(self.modes, parts, strict=True)]
+        return apply(self._modules, np.concatenate(pooled))
+
+
+def _combined(mode: Mode, windows: Sequence[Window], vectors: Array) -> Array:
+    """The vector (hidden,) of a text, pooled in one way, from those of its windows (windows, hidden)."""
+    match mode:
+        case "cls" | "lasttoken":
+            one: Array = vectors[0 if mode == "cls" else -1]
+            return one
+        case "max":
+            largest: Array = vectors.max(axis=0)
             return largest
-        weights = np.array(fresh_shares(windows), dtype=np.float32)
-        mean: Array = weights @ stacked / weights.sum()
-        return mean
+        case "weightedmean":
+            weights = np.array([_places(window).sum() for window in windows], dtype=np.float32)
+        case _:
+            weights = np.array(fresh_shares(windows), dtype=np.float32)
+    mean: Array = weights @ vectors / weights.sum()
+    return mean * np.sqrt(weights.sum()) if mode == "mean_sqrt_len_tokens" else mean
 
 
-def unit(vectors: Array) -> Array:
-    """Vectors (…, hidden) divided by their lengths; a zero vector stays zero."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    shortened: Array = vectors / np.maximum(lengths, np.float32(1e-12))
-    return shortened
+def _counted(windows: Sequence[Window]) -> Iterator[Window]:
+    """The windows of a text, which know how many of its positions come before them."""
+    before = windows[0].fresh[0]
+    for window in windows:
+        yield replace(window, before=before)
+        before += window.fresh[1] - window.fresh[0]
+
+
+def _places(window: Window) -> NDArray[np.int64]:
+    """The places in the text of a window's fresh positions, counted from 1."""
+    return np.arange(1, window.fresh[1] - window.fresh[0] + 1) + window.before
+
+
+def _asked(mode: Mode, prompt_counts: bool) -> PoolingMode:
+    """What the engine is asked for, to pool in a way."""
+    match mode:
+        case "cls":
+            return "cls" if prompt_counts else "first"
+        case "lasttoken":
+            return "last"
+        case "mean_sqrt_len_tokens":
+            return "mean"
+        case _:
+            return mode
+
+
+def _width(modules: Sequence[Module], width: int) -> int:
+    """How many numbers a vector of `width` has after the modules."""
+    for module in modules:
+        if isinstance(module, Normalize):
+            continue
+        out, into = module.shape
+        if into != width:
+            raise UsageError(
+                f"the model's {type(module).__name__} module takes vectors of {into}, and these have {width}",
+                hint="leave --pooling out",
+            )
+        width = out
+    return width

@@ -41,14 +41,14 @@ class Queries:
         prompt_name: str | None = None,
         dim: int | None = None,
     ) -> None:
-        if dim is not None and dim > checkpoint.hidden_size:
-            raise UsageError(
-                f"--dim {dim} is not in the vectors", hint=f"they have {checkpoint.hidden_size} dimensions"
-            )
         self.texts = texts
         self._text = TextVector(
             checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name, role="query"
         )
+        if dim is not None and dim > self._text.width:
+            raise UsageError(
+                f"--dim {dim} is not in the vectors", hint=f"they have {self._text.width} dimensions"
+            )
         self.dim = dim or self._text.dim
         self.similarity = similarity_of(checkpoint)
 

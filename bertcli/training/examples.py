@@ -103,7 +103,7 @@ def problem_of(examples: Iterable[Example]) -> ProblemType:
     targets = [example.target for example in examples]
     if any(isinstance(target, tuple) for target in targets):
         return MULTI
-    if not all(type(target) in (int, float) for target in targets):
+    if not all(isinstance(target, int | float) and not isinstance(target, bool) for target in targets):
         numbers = [number_of(target) for target in targets]
         # Numbers from a CSV file come as strings; only fractions tell them from names.
         whole = all(number is None or number == int(number) for number in numbers)

@@ -1,6 +1,6 @@
 """From trained weights to a directory that opens in transformers and in bertcli.
 
-`config.json`, `model.safetensors` (float16), tokenizer files and sentence-transformers' modules. The tensors
+`config.json`, `model.safetensors`, tokenizer files and sentence-transformers' modules. The tensors
 are those of `BertForMaskedLM` (`bert.…`, `cls.predictions.…`; the decoder is tied and left out) and
 `heads.<name>.…`.
 """
@@ -25,6 +25,7 @@ from bertcli.training.heads import HeadSpec
 ENCODER = "masked_lm."
 TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 FILL = "cls.predictions."
+HEADS = "heads."
 OF_THE_BASE = (  # keys of config.json
     "bertcli", "id2label", "label2id", "problem_type", "torch_dtype", *DECLARED,
 )  # fmt: skip
@@ -61,14 +62,17 @@ def write_tokenizer(base: Path, target: Path) -> None:
 
 
 def checkpoint_tensors(parameters: dict[str, Tensor], *, fill: bool) -> dict[str, Tensor]:
-    """A SkillModel's state under its names on disk, float16, tied tensors once."""
+    """A SkillModel's state under its names on disk, tied tensors once: the encoder in float16, heads in
+    float32, as they compute (the bias of a regression may be 1950.4)."""
     tensors = {}
     for name, value in parameters.items():
         on_disk = name.removeprefix(ENCODER)
         if on_disk.startswith(FILL) and not fill:
             continue
         if on_disk not in TIED and value.is_floating_point():
-            tensors[on_disk] = value.to(torch.float16).contiguous()
+            half = value.to(torch.float16)
+            exact = on_disk.startswith(HEADS) or not half.isfinite().all()
+            tensors[on_disk] = (value.float() if exact else half).contiguous()
     return tensors
 
 

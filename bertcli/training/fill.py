@@ -76,11 +76,7 @@ class FillLesson:
         states = self.model.base_model(**inputs).last_hidden_state.flatten(0, 1)  # [rows * length, hidden]
         states = states[torch.from_numpy(hidden.positions).to(device)]
         head = self.model.get_submodule(_head_name(self.model))
-        if torch.is_grad_enabled():
-            logits = head(states).float()
-        else:  # logits that are measured must not tie
-            with torch.autocast(device.type, enabled=False):
-                logits = head(states.float())
+        logits = head(states).float()
         return logits, torch.from_numpy(hidden.targets).to(device), counts
 
 

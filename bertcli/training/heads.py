@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from transformers import BertForMaskedLM
 
 from bertcli.training.batches import Ids
-from bertcli.training.lessons import Machine
+from bertcli.training.lessons import Machine, compute_in_float32
 
 if TYPE_CHECKING:
     from bertcli.models.heads import ProblemType
@@ -49,13 +49,10 @@ class LabelHead(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None, noise: Generator | None = None) -> Tensor:
         """states [rows, length, hidden], mask [rows, length] -> logits [rows, labels]."""
-        with torch.autocast(states.device.type, enabled=False):
-            pooled = (
-                states[:, 0].float() if self.pooling == "cls" else mean_pool(states, mask)
-            )  # [rows, hidden]
-            if self.dense is not None:
-                pooled = torch.tanh(self.dense(pooled))
-            logits: Tensor = self.classifier(drop(pooled, self.dropout, noise))
+        pooled = states[:, 0] if self.pooling == "cls" else mean_pool(states, mask)  # [rows, hidden]
+        if self.dense is not None:
+            pooled = torch.tanh(self.dense(pooled))
+        logits: Tensor = self.classifier(drop(pooled, self.dropout, noise))
         return logits
 
 
@@ -69,8 +66,7 @@ class TagHead(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None, noise: Generator | None = None) -> Tensor:
         """states [rows, length, hidden] -> logits [rows, length, tags]; `mask` is not needed."""
-        with torch.autocast(states.device.type, enabled=False):
-            logits: Tensor = self.classifier(drop(states.float(), self.dropout, noise))
+        logits: Tensor = self.classifier(drop(states, self.dropout, noise))
         return logits
 
 
@@ -91,6 +87,7 @@ class SkillModel(nn.Module):
             self.heads[name] = build(spec, hidden, (dropout or {}).get(name, 0.0))
         for head in self.heads.values():
             head.apply(masked_lm._init_weights)
+            compute_in_float32(head)
 
     def encode(self, ids: Tensor, mask: Tensor | None, types: Tensor | None) -> Tensor:
         """Hidden states [rows, length, hidden] of ids [rows, length].
@@ -109,13 +106,8 @@ class SkillModel(nn.Module):
         return states
 
     def vocabulary_logits(self, states: Tensor) -> Tensor:
-        """Chosen hidden states [masked, hidden] -> logits [masked, vocabulary] through the tied decoder; in float32
-        but while training, where the product takes as long as all else together."""
-        if torch.is_grad_enabled():
-            logits: Tensor = self.masked_lm.cls(states)
-        else:
-            with torch.autocast(states.device.type, enabled=False):
-                logits = self.masked_lm.cls(states.float())
+        """Chosen hidden states [masked, hidden] -> logits [masked, vocabulary] through the tied decoder."""
+        logits: Tensor = self.masked_lm.cls(states)
         return logits
 
     def sweep(self, machine: Machine, encoded: Sequence[Ids]) -> Iterator[tuple[list[int], Tensor, Tensor]]:

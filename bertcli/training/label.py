@@ -25,7 +25,7 @@ from bertcli.training.examples import (
     problem_of,
     targets_of,
 )
-from bertcli.training.lessons import Machine, in_float32, load_base
+from bertcli.training.lessons import Machine, load_base
 from bertcli.training.linear import fit_head, loss_of
 from bertcli.training.pooled import append_mean_layer
 
@@ -69,11 +69,6 @@ class LabelLesson:
         self.pools = begins_linear(checkpoint)
         if self.pools:
             append_mean_layer(self.model)
-        for name, head in self.model.named_children():
-            if name != self.model.base_model_prefix:
-                in_float32(head)
-        if pooler := getattr(self.model.base_model, "pooler", None):
-            in_float32(pooler)
         if len(self.train) < MANY:  # too few to learn words from, and steps are cheaper
             self.model.base_model.embeddings.requires_grad_(False)
         self.model.to(machine.device)

@@ -53,7 +53,8 @@ class Lesson(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What computes: a device, and the dtype of its matrix products; weights stay in float32."""
+    """What computes: a device, and the dtype of the encoder's matrix products. Weights stay in float32, and
+    heads compute in it (see `compute_in_float32`)."""
 
     device: torch.device
     dtype: torch.dtype
@@ -94,17 +95,6 @@ class Machine:
             yield indices, self.batch([encoded[index] for index in indices])
 
 
-def in_float32(head: nn.Module) -> None:
-    """Have a head compute in float32 whatever matrices are multiplied in around it: what it gives is an answer."""
-    inner = head.forward
-
-    def forward(states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(states.device.type, enabled=False):
-            return inner(states.float(), *args, **kwargs)
-
-    head.forward = forward
-
-
 def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
     """The base as one of transformers' Auto classes in float32, a missing head drawn at random.
 
@@ -131,7 +121,38 @@ def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
     holes = [n for n in sorted(report["missing_keys"]) if n.startswith(inside) and ".pooler." not in n]
     if holes:
         raise ModelError(f"{checkpoint.name} lacks weights of its encoder: {holes[0]}")
+    for head in _heads_of(model):
+        compute_in_float32(head, while_training=family is not transformers.AutoModelForMaskedLM)
     for key in ("bertcli", *DECLARED):  # what the base's heads are, which the new checkpoint does not have
         if hasattr(model.config, key):
             delattr(model.config, key)
     return model
+
+
+def compute_in_float32(head: nn.Module, *, while_training: bool = True) -> None:
+    """Make a head compute in float32 where `Machine.products` has the encoder compute in another dtype, as
+    the engines do: three digits of bfloat16 are too few for an answer, and for what is measured of it. The product
+    with the vocabulary takes as long as all else together: not so `while_training`."""
+    forward = head.forward
+
+    def exact(*inputs: Any, **settings: Any) -> Any:
+        if torch.is_grad_enabled() and not while_training:
+            return forward(*inputs, **settings)
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            return forward(*(_wide(value) for value in inputs), **settings)
+
+    head.forward = exact
+
+
+def _wide(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _heads_of(model: Any) -> list[nn.Module]:
+    """What stands between the encoder and the answer of one of transformers' models."""
+    encoder = model.base_model
+    if encoder is model:
+        return []
+    pooler = getattr(encoder, "pooler", None)
+    heads = [part for part in model.children() if part is not encoder]
+    return heads if pooler is None else [pooler, *heads]

@@ -13,7 +13,7 @@ from bertcli.errors import InputError
 from bertcli.training.batches import IGNORED, encode_words
 from bertcli.training.examination import Examination, of_tags
 from bertcli.training.examples import Held, tag_names
-from bertcli.training.lessons import Machine, in_float32, load_base
+from bertcli.training.lessons import Machine, load_base
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -49,7 +49,6 @@ class TagLesson:
             id2label=dict(enumerate(self.classes)),
             label2id=self._index,
         ).to(machine.device)
-        in_float32(self.model.classifier)
 
     def begin(self) -> None:
         """A tag head starts at random: there are tokens enough to learn it from."""

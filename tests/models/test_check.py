@@ -211,7 +211,7 @@ def test_what_writes_text_is_refused(checkpoint_copy: Make) -> None:
 
 
 SENTENCE_HARM: dict[str, tuple[Edit, str]] = {
-    "weighted mean": (_json("1_Pooling/config.json", pooling_mode="weightedmean"), "weightedmean"),
+    "another pooling": (_json("1_Pooling/config.json", pooling_mode="median"), "median pooling"),
     "vectors of another size": (
         _json("1_Pooling/config.json", word_embedding_dimension=768),
         "vectors of 768",

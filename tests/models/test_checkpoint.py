@@ -109,12 +109,9 @@ def test_pooling_as_sentence_transformers_writes_it_today(checkpoints: Make, tmp
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (
-            {"pooling_mode_mean_tokens": False, "pooling_mode_mean_sqrt_len_tokens": True},
-            "mean_sqrt_len_tokens",
-        ),
-        ({"pooling_mode_cls_token": True}, "several poolings"),
-        ({"pooling_mode": "lasttoken"}, "lasttoken"),
+        ({"pooling_mode": "median"}, "median pooling"),
+        ({"pooling_mode": ["mean", "median", "attention"]}, "median, attention pooling"),
+        ({"pooling_mode": 7}, "7 pooling"),
     ],
 )
 def test_pooling_we_do_not_compute_is_named(

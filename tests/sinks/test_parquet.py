@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from bertcli.errors import OutputError
 from bertcli.journal import Output
 from bertcli.options import OutputOptions
-from bertcli.records import Result
+from bertcli.records import ExactNumber, Result
 from bertcli.sinks import Layout, open_sink, parquet
 from tests.sinks.writing import EMBED, PIPE, REMARKS, failed, result, to_bytes, to_file
 
@@ -62,6 +63,12 @@ def test_digits_are_asked_for_and_leave_the_types(tmp_path: Path) -> None:
         np.testing.assert_array_equal(table["embedding"].to_pylist()[0], numbers)
 
 
+def test_digits_do_not_round_beyond_the_range_of_a_dtype(tmp_path: Path) -> None:
+    vector = np.array([65504, -65504, 1.26], np.float16)
+    table = written(tmp_path, [result({"embedding": vector})], EMBED, digits=2)
+    assert table["embedding"].to_pylist() == [[65504, -65504, np.float16(1.3)]]
+
+
 def test_a_hundred_thousand_columns_are_looked_up_and_not_searched(tmp_path: Path) -> None:
     names = tuple(map(str, range(100_000)))
     sink = parquet.ParquetSink(Output(io.BytesIO(), "a"), Layout("label", names, ("label",), (), "0"))
@@ -102,7 +109,7 @@ def test_input_types_pass_through(tmp_path: Path) -> None:
 
 
 FIELD = Layout("label", ("field", "text"), (), (), "text")
-APART = [(1, 2**70), (1, "two"), ("a", "\ud800"), (True, 3), ("a", {"a": 1})]
+APART = [(1, 2**70), (1, "two"), (True, 3), ("a", {"a": 1})]
 APART_LATER = [(1, 2.5), ([1], [2.5]), ({"a": 1}, {"b": 2}), ([{"a": 1}], [{"a": 1, "b": 2}])]
 
 
@@ -133,6 +140,57 @@ def test_values_of_one_group_share_the_wider_type(first: Any, later: Any, tmp_pa
     rows = written(tmp_path, with_field([first, later]), FIELD).column("field").to_pylist()
     for given, row in zip((first, later), rows, strict=True):
         assert _without_nulls(row) == given
+
+
+LONG = ExactNumber("0.1234567890123456789")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([LONG, 0.5, 3], pa.decimal128(38, 19)),
+        ([[LONG], [0.5, None]], pa.list_(pa.decimal128(38, 19))),
+        ([{"a": LONG}, {"a": 2}], pa.struct([("a", pa.decimal128(38, 19))])),
+        ([Decimal("1.50"), Decimal("123456.75")], pa.decimal128(38, 2)),
+        ([ExactNumber("0.10000000000000001"), 0.5], pa.float64()),
+    ],
+)
+def test_numbers_keep_the_digits_that_a_double_lacks(
+    values: list[Any], kind: pa.DataType, tmp_path: Path
+) -> None:
+    column = written(tmp_path, with_field(values), FIELD).column("field")
+    assert column.type == kind
+    for given, row in zip(values, column.to_pylist(), strict=True):
+        assert _decimals(row) == _decimals(given)
+
+
+def _decimals(value: Any) -> Any:
+    """The value with its numbers as Decimals: a double as the one of 17 digits."""
+    if isinstance(value, dict):
+        return {name: _decimals(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_decimals(item) for item in value]
+    if type(value) is float:
+        return Decimal(f"{value:.17g}")
+    return value if value is None else Decimal(str(value))
+
+
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize(
+    ("first", "later"), [(0.5, LONG), (Decimal("1.50"), Decimal("1.505")), (0.5, ExactNumber("1e400"))]
+)
+def test_digits_that_do_not_fit_the_column_are_refused(first: Any, later: Any, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="does not fit its column"):
+        to_file(tmp_path / "a.parquet", with_field([first] * 4 + [later]), FIELD)
+
+
+def test_lone_surrogates_become_escapes(tmp_path: Path) -> None:
+    values = ["a", "cut \ud83d", "naïve"]
+    assert written(tmp_path, with_field(values), FIELD).column("field").to_pylist() == [
+        "a",
+        r"cut \ud83d",
+        "naïve",
+    ]
 
 
 def _without_nulls(value: Any) -> Any:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+from decimal import Decimal
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bertcli.errors import InputError
 from bertcli.sinks.jsontext import to_json
@@ -112,14 +116,70 @@ def test_a_null_text_is_blank() -> None:
     assert record.text is None
 
 
-def test_half_a_surrogate_pair_costs_only_its_field() -> None:
-    line = rb'{"id": 12345678901234567890123, "text": "cut \ud83d", '
-    line += rb'"smile": "\ud83d\ude00", "deep": [{"\ude00": 1}]}'
+NUMBERS = [
+    b"0.1234567890123456789",
+    b"-12345678901234567890.5",
+    b"1700000000.123456789",
+    b"0.10000000000000001",
+    b"1e400",
+    b"-1E+400",
+    b"1e-400",
+    b"1.2345e-320",
+    b"9007199254740993e0",
+    b"1e99999999999999999999",
+    b"9" * 5000,
+    b"123456789012345678901234567890",
+    b"-0.0",
+    b"1.0",
+    b"1",
+    b"0.7071067811865476",
+]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("line", ['{"text": "t, 1e5: x", "n": %s}', '{"n": [{"a": %s}], "text": "t"}'])
+@pytest.mark.parametrize("colon", [":", ": "])
+def test_numbers_come_out_as_they_went_in(line: str, number: bytes, colon: str) -> None:
+    line %= number.decode()
+    record = read(stdin=b'{"text": "a"}\n' + line.replace('": ', f'"{colon}').encode())[1]
+    assert record.problem is None
+    assert json.loads(to_json(dict(record.fields)), parse_float=str, parse_int=str) == json.loads(
+        line, parse_float=str, parse_int=str
+    )
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False), st.booleans())
+def test_every_decimal_keeps_its_value(number: Decimal, spaced: bool) -> None:
+    line = f'{{"text":{" " * spaced}"t","n":{" " * spaced}{number}}}'
+    (record,) = read(stdin=line.encode())
+    written = json.loads(to_json(dict(record.fields)), parse_float=Decimal, parse_int=Decimal)
+    assert written["n"] == number
+
+
+def test_a_number_with_its_own_digits_counts_as_the_double_nearest_to_it() -> None:
+    (record,) = read(stdin=b'{"text": "t", "n": 0.1234567890123456789}')
+    assert record.fields["n"] == 0.1234567890123456789
+    assert str(record.fields["n"]) == "0.1234567890123456789"
+
+
+def test_lone_surrogates_pass_through() -> None:
+    line = (
+        rb'{"text":"t","cut":"cut \ud83d","smile":"\ud83d\ude00","deep":[{"\ude00":12345678901234567890123}]}'
+    )
     record = read(stdin=b'{"text": "a"}\n' + line)[1]
+    assert record.problem is None
+    assert to_json(dict(record.fields)) == line.replace(rb"\ud83d\ude00", "😀".encode())
+
+
+@pytest.mark.parametrize("field", ["text", "pair"])
+def test_a_text_with_a_lone_surrogate_is_a_field_problem_and_keeps_all_fields(field: str) -> None:
+    fields = {"id": 7, "text": "t", "pair": "p"} | {field: "cut \ud83d"}
+    first = b'{"text": "a", "pair": "b"}\n'
+    record = read(stdin=first + json.dumps(fields).encode(), pair_field="pair")[1]
+    assert problems([record]) == ["field"]
     assert record.problem is not None
-    assert record.problem.type == "json"
-    assert "'text', 'deep'" in record.problem.message
-    assert record.fields == {"id": 12345678901234567890123, "smile": "😀"}
+    assert record.problem.message.startswith(f"the field '{field}' holds \\ud83d, half of a surrogate pair")
+    assert record.fields == fields
 
 
 def test_undecodable_bytes_cost_only_their_field() -> None:

@@ -11,9 +11,10 @@ import pytest
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from bertcli.engines import Ask, Hidden, Pooled
-from bertcli.errors import UsageError
+from bertcli.errors import RecordError, UsageError
 from bertcli.options import LongOptions
 from bertcli.records import Record, Window
 from bertcli.tasks.embed import Embed
@@ -156,6 +157,21 @@ def test_int8_needs_vectors_of_length_one(checkpoints: Make) -> None:
     assert (
         answer(embed(path, dtype="int8", normalize=True), Reference(path), "x")["embedding"].dtype == np.int8
     )
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_a_vector_beyond_float16_is_a_failed_record(checkpoint_copy: Make, tokens: bool) -> None:
+    path = checkpoint_copy("bert", "base")
+    weights = load_file(path / "model.safetensors")
+    weights["encoder.layer.1.output.LayerNorm.weight"] *= 1e5
+    save_file(weights, path / "model.safetensors", {"format": "pt"})
+    for dtype in ("float32", "binary"):
+        answer(embed(path, dtype=dtype, tokens=tokens), Reference(path), TEXTS[0])
+    with pytest.raises(RecordError, match="beyond the range of float16: use --dtype float32") as caught:
+        answer(embed(path, dtype="float16", tokens=tokens), Reference(path), TEXTS[0])
+    assert caught.value.type == "overflow"
+    found = answer(embed(path, dtype="float16", normalize=True, tokens=tokens), Reference(path), TEXTS[0])
+    assert found
 
 
 # Tokens

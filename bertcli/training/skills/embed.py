@@ -77,6 +77,9 @@ def teacher_vectors(
     mode = checkpoint.pooling.mode
     if mode not in ("mean", "cls"):
         raise ModelError(f"{checkpoint.name} pools by {mode}, and a teacher must pool by mean or cls")
+    if checkpoint.pooling.modules:
+        kind = type(checkpoint.pooling.modules[0]).__name__
+        raise ModelError(f"{checkpoint.name} has a {kind} module, which a teacher must not have")
     content = hashlib.sha256("\n".join([checkpoint.fingerprint(), str(length), *texts]).encode())
     file = workshop.cache / f"{content.hexdigest()[:16]}.vectors.npy"
     if not file.exists():
