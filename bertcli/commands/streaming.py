@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from bertcli import console
+from bertcli.console.drawing import grouped
 from bertcli.errors import (
     BertcliError,
     FieldClashError,
@@ -263,11 +264,19 @@ def _carry(
         results.close(complete=False)
         receipt.finish(interrupted=isinstance(end, KeyboardInterrupt))
         console.say(receipt.line())
+        _say_where_to_resume(results.ledger, receipt)
         if isinstance(end, BertcliError):
             raise
         return
     if receipt.is_due(on_terminal=results.terminal.is_tty, verbose=job.run.verbose):
         console.say(receipt.line())
+
+
+def _say_where_to_resume(ledger: Ledger, receipt: Receipt) -> None:
+    """Say which records `--resume` answers again, where those are not the ones behind the last that is counted."""
+    kept = ledger.kept
+    if kept is not None and kept < receipt.read:
+        console.say(f"--resume continues with record {grouped(kept + 1)}")
 
 
 class Results:
