@@ -34,6 +34,9 @@ TERM_WIDTH = 25
 GIVEN = "bertcli.given"
 """Where the context's `meta` keeps the values of the parameters, before they are collapsed."""
 
+ARGUMENTS = "bertcli.arguments"
+"""Where the context's `meta` keeps the words of the command line."""
+
 STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
 
@@ -164,6 +167,34 @@ def typed() -> dict[str, click.Parameter]:
         for param in ctx.command.params
         if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
     }
+
+
+def command_line(*more: str) -> str:
+    """The running command as it was typed, with the words `more` among its options, quoted for a shell."""
+    words = [*click.get_current_context().meta.get(ARGUMENTS, ())]
+    place = words.index("--") if "--" in words else len(words)  # all words behind it are files
+    return " ".join(map(shell_quoted, ["bertcli", *words[:place], *more, *words[place:]]))
+
+
+def shell_quoted(word: str) -> str:
+    """The word as a shell reads it back. What a terminal would not show is written out, as bash and zsh read it:
+    `$'a\\nb'`."""
+    import shlex
+
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = "".join(
+        character if character.isprintable() and character not in "\\'" else _escaped(character)
+        for character in word
+    )
+    return f"$'{escaped}'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return "\\" + character
+    data = character.encode("utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in data)
 
 
 def _joined(params: list[click.Parameter]) -> list[click.Parameter]:

@@ -5,12 +5,14 @@ options → source, checkpoint, task, ledger, engine, sink → pipeline → rece
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from bertcli import console
+from bertcli.command import command_line
 from bertcli.console.drawing import grouped
 from bertcli.errors import (
     BertcliError,
@@ -150,9 +152,17 @@ def refuse_clash(layout: Layout) -> None:
     if clash := layout.reserved.intersection(layout.inputs):
         noun = "a field" if len(clash) == 1 else "fields"
         raise FieldClashError(
-            f"the input already has {noun} named {quoted(sorted(clash))}",
-            hint="put something before the names of the results, as in --prefix bert_",
+            f"the input already has {noun} named {quoted(sorted(clash))}, as the results do",
+            hint=f"give the results other names: {command_line('--prefix', _free_prefix(layout))}",
         )
+
+
+def _free_prefix(layout: Layout) -> str:
+    """A prefix with which no result has the name of an input field."""
+    prefixes = itertools.chain(["bert_"], (f"bert{number}_" for number in itertools.count(2)))
+    return next(
+        prefix for prefix in prefixes if replace(layout, prefix=prefix).reserved.isdisjoint(layout.inputs)
+    )
 
 
 def read_text(path: str) -> str:
