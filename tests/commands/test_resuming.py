@@ -25,6 +25,8 @@ from tests.conftest import Make
 COMMANDS = {
     "label.jsonl": ("label", "--all"),
     "label.csv": ("label",),
+    "label.txt": ("label", "-f", "plain"),
+    "fill.txt.gz": ("fill", "-f", "plain"),
     "label.tsv.gz": ("label",),
     "label.jsonl.zst": ("label",),
     "label.json": ("label",),
