@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from bertcli import console
 from bertcli.command import command_line
-from bertcli.console.drawing import grouped
+from bertcli.commands.tally import given, table
+from bertcli.console.drawing import grouped, terminal_width
 from bertcli.errors import (
     BertcliError,
     FieldClashError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from bertcli.sinks import LastingSink, Layout, Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
+    from bertcli.tasks.choice import Choice
 
 PATIENCE = 0.3  # seconds to find out whether a pipe holds little (`echo …`) or may go on for ever (`tail -f`)
 UNWATCHED = 0.5  # seconds of silence that make a pause where results go to a file: nobody waits for them
@@ -256,7 +258,7 @@ def _carry(
     try:
         stdout = results.stdout if is_stdout(job.outputs.path) else None
         with console.progress(source, stdout, lambda: feed.taken) as bar:
-            counter = Counter(receipt, bar, job.keep)
+            counter = Counter(receipt, bar, job.keep, getattr(task, "choice", None))
             run(
                 feed,
                 task=task,
@@ -278,6 +280,9 @@ def _carry(
         if isinstance(end, BertcliError):
             raise
         return
+    if stdout is None and console.is_watched():
+        for line in table(receipt.labels, terminal_width(2)):
+            console.say(line)
     if receipt.is_due(on_terminal=results.terminal.is_tty, verbose=job.run.verbose):
         console.say(receipt.line())
 
@@ -376,11 +381,12 @@ class Sieve:
 
 @dataclass(slots=True)
 class Counter:
-    """Counts for the receipt, and shows the count on the bar."""
+    """Counts for the receipt, and shows the count on the bar. `choice` is that of the task, where it has one."""
 
     receipt: Receipt
     bar: Bar
     keep: Callable[[Result], bool] | None = None
+    choice: Choice | None = None
 
     @property
     def failed(self) -> int:
@@ -388,6 +394,7 @@ class Counter:
 
     def add(self, result: Result) -> None:
         self.receipt.add(result, kept=self.keep is None or self.keep(result))
+        self.receipt.labels.update(given(result, self.choice))
         self.expect(0)
 
     def expect(self, more: int) -> None:

@@ -43,6 +43,11 @@ def is_quiet() -> bool:
     return _manner.quiet
 
 
+def is_watched() -> bool:
+    """Whether what is said is read on a terminal, and not silenced by -q."""
+    return sys.stderr is not None and sys.stderr.isatty() and not _manner.quiet
+
+
 def make_room(screen: Screen) -> None:
     """From now on, clear `screen` before a message is written."""
     _drawn.append(screen)
