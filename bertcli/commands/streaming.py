@@ -24,7 +24,7 @@ from bertcli.errors import (
     UsageError,
     quoted,
 )
-from bertcli.feed import PAUSE, Feed, LiveFeed, PromptFeed, characters
+from bertcli.feed import END, PAUSE, Feed, LiveFeed, PromptFeed, characters
 
 if TYPE_CHECKING:
     from bertcli.commands.resuming import Ledger
@@ -108,10 +108,13 @@ def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
         engine = _engine(job, ledger.model_options(job.model), checkpoint, feed, task)
         receipt.ran_on(engine)
         task.prepare(engine)
-        console.release()
-        feed.first()
+        is_empty = feed.first() is END
         results.open()
         ledger.begin(engine, results.sink, receipt)
+        if is_empty and not receipt.read:
+            _say_why_empty(job.inputs)
+        else:
+            console.release()
         _carry(job, source, feed, task, engine, results, receipt)
     return receipt.exit_code
 
@@ -285,6 +288,14 @@ def _carry(
             console.say(line)
     if receipt.is_due(on_terminal=results.terminal.is_tty, verbose=job.run.verbose):
         console.say(receipt.line())
+
+
+def _say_why_empty(inputs: InputOptions) -> None:
+    """Say why there is no record to answer."""
+    if inputs.limit == 0:
+        return
+    skipped = f"there is no record behind the first {grouped(inputs.skip)}, which --skip passes over"
+    console.say(skipped if inputs.skip else "the input is empty: it holds no record")
 
 
 def _say_where_to_resume(ledger: Ledger, receipt: Receipt) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import BinaryIO, Protocol, cast
 
 from bertcli.console import messages
-from bertcli.console.drawing import duration, grouped, meter, rate, terminal_width
+from bertcli.console.drawing import duration, grouped, meter, rate, terminal_width, visible
 
 
 class Progressing(Protocol):
@@ -105,17 +105,48 @@ class Bar:
         """Take the bar off the screen."""
         if self._on_screen:
             self._on_screen = False
-            self._write("\r\x1b[K")
+            _write("\r\x1b[K")
 
     def _draw(self, line: str) -> None:
         self._on_screen = True
-        self._write(f"\r{line}\x1b[K")
+        _write(f"\r{line}\x1b[K")
 
-    def _write(self, text: str) -> None:
-        if sys.stderr is not None:
-            with contextlib.suppress(OSError, ValueError):  # the terminal has gone
-                sys.stderr.write(text)
-                sys.stderr.flush()
+
+class StatusLine:
+    """One line on stderr that says what is being done, on a terminal and without -q; gone at the end."""
+
+    def __init__(self) -> None:
+        self._shown = messages.is_watched()
+
+    def __enter__(self) -> StatusLine:
+        messages.make_room(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        messages.forget(self)
+        self.clear()
+
+    def show(self, what: str, share: float | None = None) -> None:
+        """Replace the line. `share` is how much of the whole is done."""
+        if self._shown:
+            percent = "" if share is None else f"{share:4.0%} · "
+            _write(f"\r{_fitting('  ' + percent + visible(what), terminal_width(2))}\x1b[K")
+
+    def clear(self) -> None:
+        if self._shown:
+            _write("\r\x1b[K")
+
+
+def _fitting(line: str, width: int) -> str:
+    """The line in at most `width` - 1 cells: the last one would make some terminals wrap."""
+    return line[: max(0, width - 1)]
+
+
+def _write(text: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):  # the terminal has gone
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def progress(source: Progressing, stdout: BinaryIO | None, taken: Callable[[], int] | None = None) -> Bar:
