@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +28,9 @@ class Screen(Protocol):
 
     def clear(self) -> None: ...
 
+
+screen_lock = threading.RLock()
+"""Held while something is written to the screen: a bar is drawn by a thread of its own."""
 
 _manner = _Manner()
 _drawn: list[Screen] = []
@@ -108,9 +112,9 @@ def _print(parts: list[tuple[str, str]]) -> None:
     stream = sys.stderr
     if stream is None:
         return
-    for drawn in _drawn:
-        drawn.clear()
-    with contextlib.suppress(OSError, ValueError):  # stderr is closed: there is nobody to tell
+    with screen_lock, contextlib.suppress(OSError, ValueError):  # stderr is closed: there is nobody to tell
+        for drawn in _drawn:
+            drawn.clear()
         color = wants_color(stream.isatty(), _manner.color)
         line = "".join(painted(visible(text), style if color else "") for text, style in parts)
         stream.write(line + "\n")
