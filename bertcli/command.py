@@ -70,7 +70,7 @@ class Command(click.Command):
             if isinstance(param, SharedParameter) and param.rival:
                 _settle(ctx, param, next(other for other in self.params if other.name == param.rival))
             if isinstance(number := ctx.params.get(param.name or ""), float) and math.isnan(number):
-                raise UsageError(f"{called(param)}: nan is not a number")
+                raise UsageError(f"{called(param)}: nan is not a number", hint="give a number")
             if param.type is click.STRING and isinstance(text := ctx.params.get(param.name or ""), str):
                 ctx.params[param.name or ""] = _decoded(text, param)
         ctx.meta[GIVEN] = dict(ctx.params)
@@ -177,8 +177,8 @@ def command_line(*more: str) -> str:
 
 
 def shell_quoted(word: str) -> str:
-    """The word as a shell reads it back. What a terminal would not show is written out, as bash and zsh read it:
-    `$'a\\nb'`."""
+    """The word as a shell reads it back. What a terminal would not show is written out, as bash and zsh read
+    it: `$'a\\nb'`."""
     import shlex
 
     if word.isprintable():
@@ -193,7 +193,9 @@ def shell_quoted(word: str) -> str:
 def _escaped(character: str) -> str:
     if character in "\\'":
         return "\\" + character
-    data = character.encode("utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass")
+    data = character.encode(
+        "utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    )
     return "".join(f"\\x{byte:02x}" for byte in data)
 
 
@@ -213,7 +215,9 @@ def _settle(ctx: click.Context, first: click.Parameter, second: click.Parameter)
     if one is None or other is None:
         return
     if one == other:
-        raise UsageError(f"{first.opts[-1]} and {second.opts[-1]} cannot go together")
+        raise UsageError(
+            f"{first.opts[-1]} and {second.opts[-1]} cannot go together", hint="leave one of them out"
+        )
     weaker = first if one > other else second
     ctx.params[weaker.name] = weaker.default
 
@@ -223,7 +227,10 @@ def _decoded(text: str, param: click.Parameter) -> str:
     try:
         return text.encode("utf-8", "surrogateescape").decode()
     except UnicodeError:
-        raise UsageError(f"{called(param)}: this is not UTF-8 text") from None
+        raise UsageError(
+            f"{called(param)}: this is not UTF-8 text",
+            hint="check the encoding of the terminal or script it comes from",
+        ) from None
 
 
 def _strength(ctx: click.Context, param: click.Parameter) -> int | None:

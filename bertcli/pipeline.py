@@ -41,7 +41,7 @@ class Counter(Protocol):
 
 
 class Keeper(Protocol):
-    """Is told about every block whose results have been written: from there an interrupted run can be resumed.
+    """Is told about every block whose results are written: from there an interrupted run can be resumed.
     `keeps` says whether it makes a run resumable at all."""
 
     @property

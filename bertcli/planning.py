@@ -56,7 +56,7 @@ class Known:
         self._works: dict[Text, Work | None] = {}
 
     def see(self, record: Record) -> bool:
-        """Whether an equal text is known. From now on this one is, unless it is too large, blank or broken."""
+        """Whether an equal text is known. From now on this one is, unless it is large, blank or broken."""
         if record.problem is not None or record.blank:
             return False
         text = _text(record)

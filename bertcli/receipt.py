@@ -25,8 +25,8 @@ class Receipt:
     done + left_out + blank + failed = read, where `left_out` are those that were done but not asked for
     (`score --below`). `windowed`, `truncated` and `duplicates` count records among them that took more than
     one window, lost text, or had a text equal to an earlier one. `before` of those read were answered by an
-    interrupted run that this one goes on with. `labels` counts how often each (result field, label) was given;
-    whoever runs a task fills it. The clock starts when the receipt is made and stops with
+    interrupted run that this one goes on with. `labels` counts how often each (result field, label) was
+    given; whoever runs a task fills it. The clock starts when the receipt is made and stops with
     `finish`.
     """
 

@@ -31,7 +31,9 @@ def write(path: Path, command: str, values: Mapping[str, str]) -> None:
         part.write_bytes(written.encode())
         os.replace(part, target)
     except (OSError, UnicodeDecodeError) as error:
-        raise OutputError(f"cannot be changed: {error}", where=str(path)) from error
+        raise OutputError(
+            f"cannot be changed: {error}", where=str(path), hint="check who may write to the file"
+        ) from error
 
 
 def edited(text: str, command: str, values: Mapping[str, str]) -> str | None:

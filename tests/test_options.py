@@ -204,10 +204,11 @@ def test_an_encoding_is_one_that_python_can_look_up() -> None:
 
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
+WORDS |= st.sampled_from(["a b", "it's", "$HOME", "a\nb", "\x1b[1m", "\\", "na\udcefve"])
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(WORDS | st.sampled_from(["a b", "it's", "$HOME", "a\nb", "\x1b[1m", "\\", "na\udcefve"]), min_size=1))
+@given(st.lists(WORDS, min_size=1))
 def test_a_shell_reads_back_the_words_that_were_quoted(words: list[str]) -> None:
     line = " ".join(map(shell_quoted, words))
     assert visible(line) == line

@@ -201,7 +201,9 @@ def test_only_the_texts_seen_last_are_known():
     assert [result.duplicate for result in sink.results] == [False, False, True, False, True, False]
 
 
-@given(st.lists(st.sampled_from(["a", "bb", "ccc", "", "long" * 1100, None]), max_size=40), st.integers(0, 40))
+@given(
+    st.lists(st.sampled_from(["a", "bb", "ccc", "", "long" * 1100, None]), max_size=40), st.integers(0, 40)
+)
 def test_a_run_that_reads_past_answered_records_counts_the_same_duplicates(texts, passed):
     """At the end of any block: the records before it are only seen."""
     passed = min(passed, len(texts))

@@ -82,8 +82,8 @@ def take(
     adapt: Callable[[Record], Record] = lambda record: record,
     clock: Callable[[], float] = time.monotonic,
 ) -> Sample:
-    """Read for at most `seconds`, and choose texts to time for as long again, but one record at least. `adapt`
-    makes of a record what the task takes."""
+    """Read for at most `seconds`, and choose texts to time for as long again, but one record at least.
+    `adapt` makes of a record what the task takes."""
     sample = Sample(limit)
     frame = len(tokenizer.frame(pair=False))
     seen: set[tuple[str, str | None]] = set()

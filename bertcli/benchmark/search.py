@@ -44,9 +44,10 @@ NOISE = 0.03  # the part by which a choice must be faster than a more ordinary o
 
 
 class Search:
-    """`make` makes an engine of a name and a dtype, or raises EngineError. All trials and the loading of models
-    together end `seconds` after the search was made, less `loading`, or as soon as the engines that are
-    needed have been tried.
+    """`make` makes an engine of a name and a dtype, or raises EngineError.
+
+    All trials and the loading of models together end `seconds` after the search was made, less `loading`, or
+    as soon as the engines that are needed have been tried.
 
     `loading` is how long the first engine took to load: a whole run, which comes after, takes as long.
     While `trials` goes on, `default` is what a long run gets without settings, `best` what has served the
@@ -154,8 +155,8 @@ class Search:
             yield trial
 
     def _settle(self) -> None:
-        """Time the best and the default in turn: the best of many trials may only be the luckiest. Without the
-        time for it the default is taken for the best."""
+        """Time the best and the default in turn: the best of many trials may only be the luckiest. Without
+        the time for it the default is taken for the best."""
         if self._left <= 0:
             self.best = self.plain = self.default
             return

@@ -86,8 +86,8 @@ def timed(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trial:
-    """Time the choice for about `seconds`, warm-up included, on as much of the sample as that takes, or on all
-    of it several times. At least one text is timed, after one has been computed without."""
+    """Time the choice for about `seconds`, warm-up included, on as much of the sample as that takes, or on
+    all of it several times. At least one text is timed, after one has been computed without."""
 
     def seconds_for(part: Sequence[Timed]) -> float:
         began = clock()
@@ -97,7 +97,9 @@ def timed(
     began = clock()
     warm_up = _first(sample, 1)
     spent = seconds_for(warm_up)
-    while _tokens(warm_up) < min(WARM_UP_TOKENS, _tokens(sample)) and clock() - began < seconds * WARM_UP_SHARE:
+    while (
+        _tokens(warm_up) < min(WARM_UP_TOKENS, _tokens(sample)) and clock() - began < seconds * WARM_UP_SHARE
+    ):
         warm_up = _first(sample, GROWTH * _tokens(warm_up))
         spent = seconds_for(warm_up)
     part = _first(sample, int(_tokens(warm_up) / spent * (seconds - (clock() - began))))

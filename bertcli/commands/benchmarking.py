@@ -24,6 +24,7 @@ from bertcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from bertcli.benchmark.sample import Sample, Timed
+    from bertcli.benchmark.search import Search
     from bertcli.benchmark.trial import Choice
     from bertcli.benchmark.verdict import Verdict
     from bertcli.benchmark.whole_run import WholeRun

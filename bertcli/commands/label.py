@@ -122,7 +122,7 @@ def _together(
     emit: Sequence[Emitted],
     vector: Callable[[], TextVector | None],
 ) -> Task:
-    """Several answers from one pass: of heads whose classes are the model's own, or of labels of one's own."""
+    """Several answers from one pass, of the model's own heads or of labels of one's own."""
     from bertcli.tasks.label import Label
     from bertcli.tasks.several import EmittingZeroShot, Several
 

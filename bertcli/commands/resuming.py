@@ -259,7 +259,11 @@ def _plain(param: click.Parameter, value: Any) -> Any:
         try:
             return dict(zip(("size", "digest"), fingerprint(value), strict=True))
         except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", where=value) from None
+            raise InputError(
+                f"cannot be read: {error.strerror}",
+                where=value,
+                hint="check the path, and who may read the file",
+            ) from None
     return list(value) if isinstance(value, tuple) else value
 
 

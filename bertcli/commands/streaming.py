@@ -299,7 +299,7 @@ def _say_why_empty(inputs: InputOptions) -> None:
 
 
 def _say_where_to_resume(ledger: Ledger, receipt: Receipt) -> None:
-    """Say which records `--resume` answers again, where those are not the ones behind the last that is counted."""
+    """Say where `--resume` continues, where that is not behind the last record that is counted."""
     kept = ledger.kept
     if kept is not None and kept < receipt.read:
         console.say(f"--resume continues with record {grouped(kept + 1)}")
@@ -392,7 +392,7 @@ class Sieve:
 
 @dataclass(slots=True)
 class Counter:
-    """Counts for the receipt, and shows the count on the bar. `choice` is that of the task, where it has one."""
+    """Counts for the receipt, and shows the count on the bar. `choice` is the task's, where it has one."""
 
     receipt: Receipt
     bar: Bar

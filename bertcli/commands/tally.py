@@ -19,7 +19,7 @@ NOTHING = "(none)"  # no label over the threshold
 
 
 def given(result: Result, choice: Choice | None) -> Iterator[tuple[str, str]]:
-    """The labels that a result gives to its record, each with the result field it stands in. `choice` is that of
+    """The labels that a result gives to its record, each with the result field it is in. `choice` is that of
     the task, where it has one: where several labels may hold, all over its threshold are given."""
     if result.status != "done":
         return
@@ -43,7 +43,9 @@ def table(tally: Mapping[tuple[str, str], int], width: int) -> Iterator[str]:
     for field in dict.fromkeys(field for field, _ in tally):
         counts = Counter({label: count for (of, label), count in tally.items() if of == field})
         rows = counts.most_common(MOST_ROWS)
-        title, unit = ("label", field) if field in ("spans", "words") else (shown(field, MOST_CELLS), "records")
+        title, unit = (
+            ("label", field) if field in ("spans", "words") else (shown(field, MOST_CELLS), "records")
+        )
         digits = max(len(grouped(rows[0][1])), len(unit))
         most = min(MOST_CELLS, max(8, width - 1 - digits - BAR_CELLS - 4))
         names = [cut(shown(label, MOST_CELLS), most) for label, _ in rows]

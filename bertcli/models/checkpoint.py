@@ -165,7 +165,11 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> Checkpoint:
     Damaged weight files do not raise here: they are among `weights.faults`, and `check` refuses them.
     """
     if not path.is_dir():
-        raise ModelError("is not a directory" if path.exists() else "does not exist", where=str(path))
+        raise ModelError(
+            "is not a directory" if path.exists() else "does not exist",
+            where=str(path),
+            hint="name a directory with config.json and weights; `bertcli models list` shows some",
+        )
     pooling = read_pooling(path)
     folder = path if (path / "config.json").exists() else encoder_folder(path)
     config = read_object(folder / "config.json")
@@ -195,7 +199,11 @@ def _assemble(
 ) -> Checkpoint:
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
-        raise ModelError("config.json names no model_type", where=str(folder / "config.json"))
+        raise ModelError(
+            "config.json names no model_type",
+            where=str(folder / "config.json"),
+            hint="save the model again with transformers' save_pretrained, or add its model_type",
+        )
     prefix = _encoder_prefix(weights)
     words = _word_table(weights, prefix)
     position_limit = _position_limit(model_type, config, weights, prefix)

@@ -78,7 +78,9 @@ def cached_models() -> list[Entry]:
     try:
         repositories = sorted(folder.glob("models--*"))
     except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}", where=str(folder)) from error
+        raise ModelError(
+            f"cannot be read: {error.strerror}", where=str(folder), hint="check who may read the directory"
+        ) from error
     entries = []
     for repository in repositories:
         snapshot = _snapshot(repository)
@@ -123,7 +125,10 @@ def pull(name: str, *, allow_pickle: bool = False) -> Path:
     except RepositoryNotFoundError as error:
         raise ModelError(f"huggingface.co has no model {name}", hint="names look like OWNER/NAME") from error
     except HfHubHTTPError as error:
-        raise ModelError(f"huggingface.co did not answer for {name}: {first_line(error)}") from error
+        raise ModelError(
+            f"huggingface.co did not answer for {name}: {first_line(error)}",
+            hint="check the network and try again, or copy the model's directory here and name it by -m",
+        ) from error
     except Exception as error:
         if not _is_of_network_or_disk(error):
             raise
@@ -146,7 +151,10 @@ def select_files(files: Sequence[str], name: str, *, allow_pickle: bool) -> list
             hint="look for a safetensors version, or trust it with --allow-pickle",
         )
     if not weights and not pickles:
-        raise ModelError(f"{name} has no weights that bertcli reads ({SINGLE})")
+        raise ModelError(
+            f"{name} has no weights that bertcli reads ({SINGLE})",
+            hint="ask its author for safetensors weights, or pull another model",
+        )
     return sorted(beside + (weights or pickles))
 
 

@@ -93,12 +93,24 @@ def _modules(directory: Path) -> list[dict[str, Any]]:
     modules = read_optional(path, list) or []
     for module in modules:
         if not isinstance(module, dict) or not isinstance(module.get("type"), str):
-            raise ModelError("is not a list of modules with a type", where=str(path))
+            raise ModelError(
+                "is not a list of modules with a type",
+                where=str(path),
+                hint="mend the file, or download the model again",
+            )
         folder = module.get("path", "")
         if not isinstance(folder, str) or Path(folder).is_absolute() or ".." in Path(folder).parts:
-            raise ModelError(f"names a folder outside the checkpoint: {folder}", where=str(path))
+            raise ModelError(
+                f"names a folder outside the checkpoint: {folder}",
+                where=str(path),
+                hint="mend the file, or download the model again",
+            )
         if len(folder) > LONGEST_NAME or not folder.isprintable():
-            raise ModelError(f"names a folder that cannot be: {folder[:40]!r}", where=str(path))
+            raise ModelError(
+                f"names a folder that cannot be: {folder[:40]!r}",
+                where=str(path),
+                hint="mend the file, or download the model again",
+            )
     return modules
 
 
@@ -112,7 +124,11 @@ def _encoder_settings(folder: Path) -> dict[str, Any]:
         found = read_object(path)
         length = found.get("max_seq_length")
         if length is not None and type(length) is not int:
-            raise ModelError(f"max_seq_length is {length!r}, not a whole number", where=str(path))
+            raise ModelError(
+                f"max_seq_length is {length!r}, not a whole number",
+                where=str(path),
+                hint="mend the file, or download the model again",
+            )
         return {"max_length": length, "lower_case": found.get("do_lower_case") is True}
     return {}
 
@@ -143,10 +159,18 @@ def _own_settings(directory: Path) -> dict[str, Any]:
     config = read_optional(path, dict) or {}
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
-        raise ModelError("prompts is not an object of texts by name", where=str(path))
+        raise ModelError(
+            "prompts is not an object of texts by name",
+            where=str(path),
+            hint="mend the file, or download the model again",
+        )
     dim = config.get("truncate_dim")
     if dim is not None and (type(dim) is not int or dim < 1):
-        raise ModelError(f"truncate_dim is {dim!r}, not a whole number above 0", where=str(path))
+        raise ModelError(
+            f"truncate_dim is {dim!r}, not a whole number above 0",
+            where=str(path),
+            hint="mend the file, or download the model again",
+        )
     default = config.get("default_prompt_name")
     return {
         "prompts": prompts,

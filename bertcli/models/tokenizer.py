@@ -200,7 +200,9 @@ class Tokenizer:
             if not isinstance(error, _NONSENSE) and type(error).__name__ != "PanicException":
                 raise  # a panic of tokenizers' Rust is no Exception and cannot be named otherwise
             where = str(checkpoint.path / "tokenizer.json")
-            raise ModelError(f"is not a tokenizer: {error}", where=where) from error
+            raise ModelError(
+                f"is not a tokenizer: {error}", where=where, hint="download the model again"
+            ) from error
         if len(tokenizer) > checkpoint.vocab_size:
             raise ModelError(
                 f"the tokenizer has {len(tokenizer)} pieces, the model knows {checkpoint.vocab_size}",

@@ -129,13 +129,21 @@ class _Rows:
         try:
             header = tuple(next(self._reader))
         except csv.Error as error:
-            raise InputError(f"the header in {where} cannot be read: {_reason(error)}") from error
+            raise InputError(
+                f"the header in {where} cannot be read: {_reason(error)}",
+                hint="check that the file is CSV or TSV, or name its format by --from",
+            ) from error
         except _TooBigError:
             raise InputError(too_big(f"the header in {where}", self._lines.most).message) from None
         if self._lines.ended:
-            raise InputError(f"the header in {where} has a quote that is never closed")
+            raise InputError(
+                f"the header in {where} has a quote that is never closed",
+                hint="close the quote, or name the format by --from",
+            )
         if problem := self._lines.take_bad():
-            raise InputError(f"the header is not text: {problem.message}")
+            raise InputError(
+                f"the header is not text: {problem.message}", hint="name the file's encoding by --encoding"
+            )
         twice = sorted(name for name, count in Counter(header).items() if count > 1)
         if twice:
             raise InputError(

@@ -73,7 +73,11 @@ class Input:
                     hint="somebody has cut it while it was read",
                 )
         except OSError as error:
-            raise InputError(f"cannot be read: {_reason(error)}", where=self.label) from error
+            raise InputError(
+                f"cannot be read: {_reason(error)}",
+                where=self.label,
+                hint="check that it is still there, and who may read it",
+            ) from error
         except ValueError:
             if not self._closed:  # else `close` was called while another thread was reading
                 raise

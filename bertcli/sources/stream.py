@@ -64,7 +64,10 @@ class Stream:
             next(islice(rows, skip - 1, skip), None)
             self.start = self.position
         yield from make_records(
-            islice(rows, self.limit), self._text_field, self._options.pair_field, split_words=self._options.split_words
+            islice(rows, self.limit),
+            self._text_field,
+            self._options.pair_field,
+            split_words=self._options.split_words,
         )
 
     def close(self) -> None:

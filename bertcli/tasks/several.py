@@ -101,8 +101,8 @@ class Several:
 class EmittingZeroShot:
     """The answers `emit` of one zero-shot task.
 
-    Raises UsageError for entropy or margin of scores that do not add up to 1, and for an embedding where texts
-    are only read together with labels.
+    Raises UsageError for entropy or margin of scores that do not add up to 1, and for an embedding where
+    texts are only read together with labels.
     """
 
     optional: tuple[str, ...] = ()
@@ -112,8 +112,8 @@ class EmittingZeroShot:
         self._nearness = task if isinstance(task, ByNearness) else None
         if "embedding" in emit and self._nearness is None:
             raise UsageError(
-                "--emit embedding: this model reads each text together with a label, so it has no embedding of"
-                " the text alone",
+                "--emit embedding: this model reads each text together with a label, so it has no embedding"
+                " of the text alone",
                 hint="leave embedding out of --emit, and use `bertcli embed` for it",
             )
         self._task = task

@@ -72,7 +72,8 @@ def test_it_is_shown_on_a_terminal(
 ) -> None:
     (tmp_path / "in.txt").write_text("the capital\nnobody answers\n")
     model = str(checkpoints("bert", "label"))
-    command = [sys.executable, "-m", "bertcli", "label", "in.txt", "-m", model, "--engine", "instant", *options]
+    command = [sys.executable, "-m", "bertcli", "label", "in.txt", "-m", model, "--engine", "instant"]
+    command += options
     main, side = pty.openpty()
     subprocess.run([*command, "-o", "out.jsonl"], cwd=tmp_path, stderr=side, check=True)
     os.close(side)

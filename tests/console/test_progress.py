@@ -224,7 +224,7 @@ def test_grouped() -> None:
 def test_a_bar_is_drawn_while_no_record_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """As while a huge text is cut into tokens."""
     screen = on_screen(monkeypatch)
-    with Bar(Reading(position=0), shown=True, taken=lambda: 1) as bar:
+    with Bar(Reading(position=0), shown=True, taken=lambda: 0) as bar:
         bar.idle = bar.patience = 0.01
         bar._due = 0.0
         deadline = time.monotonic() + 10

@@ -50,7 +50,10 @@ def test_an_input_field_of_the_same_name_is_not_the_answer() -> None:
     assert to_bytes([broken], layout("answer"), form="plain") == b"\n"
 
 
-@given(st.lists(st.none() | st.just(0) | st.text(st.characters(exclude_categories=[]), min_size=1), max_size=9))
+TEXTS = st.text(st.characters(exclude_categories=[]), min_size=1)
+
+
+@given(st.lists(st.none() | st.just(0) | TEXTS, max_size=9))
 def test_line_n_is_record_n(answers: list[Any]) -> None:
     results = [
         failed() if answer == 0 else result({"label": answer, "score": None, "labels": None})

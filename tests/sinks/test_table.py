@@ -475,8 +475,14 @@ def test_the_columns_of_what_was_found_align(width: int, scores: tuple[float, ..
     assert len({measured(line[: line.index(".", line.rindex(":"))]) for line in lines}) == 1
     assert all(place.rpartition(":")[2] in line for place, line in zip(places, lines, strict=True))
     pairs = [
-        result({"score": score, "first": {"where": one, "text": "text 1"}, "second": {"where": two, "text": "text 2"}})
-        for one, two, score in zip(places, reversed(places), scores, strict=True)
+        result(
+            {
+                "score": score,
+                "first": {"where": a, "text": "text 1"},
+                "second": {"where": b, "text": "text 2"},
+            }
+        )
+        for a, b, score in zip(places, reversed(places), scores, strict=True)
     ]
     layout = Layout("search", (), tuple(pairs[0].values), REMARKS, "text")
     lines = table(*pairs, layout=layout, width=width).splitlines()

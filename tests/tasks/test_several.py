@@ -128,7 +128,7 @@ def test_labels_of_ones_own_that_may_hold_together_have_no_entropy(checkpoints: 
     checkpoint, tokenizer = opened(checkpoints("sentence"))
     labels = candidates_from_option("praise,complaint")
     task = zero_shot(checkpoint, tokenizer, labels, LongOptions(), multi_label=True)
-    with pytest.raises(UsageError, match="margin needs labels that exclude each other, and with --multi-label"):
+    with pytest.raises(UsageError, match="margin needs labels that exclude each other, and with --multi"):
         EmittingZeroShot(task, ("label", "margin"))
 
 
