@@ -129,9 +129,10 @@ def _together(
     heads = [task for task in tasks if isinstance(task, Label)]
     if len(heads) == len(tasks):
         return Several(heads, emit, vector())
-    if len(tasks) > 1:
+    (task, *others) = tasks
+    if others or isinstance(task, Label):
         raise UsageError(
             "--head with several names is for the model's own classes",
             hint="leave out --labels and --labels-file, or name one head",
         )
-    return EmittingZeroShot(tasks[0], emit)
+    return EmittingZeroShot(task, emit)
