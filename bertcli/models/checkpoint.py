@@ -43,10 +43,10 @@ _WORD_TABLES = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.
 _POSITION_TABLE = "embeddings.position_embeddings.weight"
 _NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer has no limit
 _HINTS: Mapping[Kind, str] = {
-    "label": "name the classes yourself with --labels, train a head with `bertcli train label`, or take a model"
-    " fine-tuned for classification (…ForSequenceClassification)",
-    "tag": "take a model fine-tuned for token classification (…ForTokenClassification), as dslim/bert-base-NER"
-    " is, or train one with `bertcli train tag`",
+    "label": "name the classes yourself with --labels, train a head with `bertcli train label`, or take a"
+    " model fine-tuned for classification (…ForSequenceClassification)",
+    "tag": "take a model fine-tuned for token classification (…ForTokenClassification), as"
+    " dslim/bert-base-NER is, or train one with `bertcli train tag`",
     "fill": "take a model saved with its masked-LM head (…ForMaskedLM), as bert-base-uncased is",
     "answer": "take a model fine-tuned for extractive question answering (…ForQuestionAnswering):"
     " `bertcli models pull deepset/roberta-base-squad2`, then -m deepset/roberta-base-squad2",

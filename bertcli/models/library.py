@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +51,10 @@ def resolve(model: str | None) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        raise ModelError(
-            "is a file, not a model directory", hint=f"give the directory: -m {path.parent}", where=model
-        )
+        hint = "name a directory with config.json and weights; `bertcli models list` shows some"
+        if (path.parent / "config.json").exists():
+            hint = f"name its directory: -m {shlex.quote(str(path.parent))}"
+        raise ModelError("is a file, not a model directory", hint=hint, where=model)
     if model == BUNDLED_NAME:
         return _bundled()
     cached = {entry.name: entry.path for entry in cached_models()}

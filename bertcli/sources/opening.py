@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import select
+import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -132,7 +133,8 @@ def file_input(path: str, *, bare_texts: bool = True) -> Input:
     except OSError as error:
         raise InputError(f"'{shown}' cannot be opened: {_reason(error)}", hint=hint) from error
     if stat.S_ISDIR(info.st_mode):
-        raise InputError("is a directory", hint="name the files in it", where=shown)
+        inside = shlex.quote(shown.rstrip("/")) + "/*"
+        raise InputError("is a directory", hint=f"name the files in it, as in {inside}", where=shown)
     if not os.access(path, os.R_OK):
         raise InputError("cannot be read: permission denied", hint="chmod +r, or ask its owner", where=shown)
     regular = stat.S_ISREG(info.st_mode)
