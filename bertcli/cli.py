@@ -13,7 +13,7 @@ from types import MappingProxyType
 import click
 
 from bertcli import __version__, console, interrupts, settings
-from bertcli.command import Group
+from bertcli.command import ARGUMENTS, Group
 from bertcli.commands.completion import VARIABLE
 from bertcli.errors import BertcliError, EngineError, UsageError, one_line
 from bertcli.options import DEBUG, debug_option
@@ -131,6 +131,7 @@ def _run(arguments: Sequence[str]) -> int:
         if instruction:
             return _complete(instruction)
         ctx = cli.make_context("bertcli", list(arguments))
+        ctx.meta[ARGUMENTS] = tuple(arguments)
         with ctx:
             code: int = cli.invoke(ctx) or 0
         if sys.stdout is not None:

@@ -34,6 +34,9 @@ TERM_WIDTH = 25
 GIVEN = "bertcli.given"
 """Where the context's `meta` keeps the values of the parameters, before they are collapsed."""
 
+ARGUMENTS = "bertcli.arguments"
+"""Where the context's `meta` keeps the words of the command line."""
+
 STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
 
@@ -66,7 +69,7 @@ class Command(click.Command):
             if isinstance(param, SharedParameter) and param.rival:
                 _settle(ctx, param, next(other for other in self.params if other.name == param.rival))
             if isinstance(number := ctx.params.get(param.name or ""), float) and math.isnan(number):
-                raise UsageError(f"{called(param)}: nan is not a number")
+                raise UsageError(f"{called(param)}: nan is not a number", hint="give a number")
             if param.type is click.STRING and isinstance(text := ctx.params.get(param.name or ""), str):
                 ctx.params[param.name or ""] = _decoded(text, param)
         ctx.meta[GIVEN] = dict(ctx.params)
@@ -165,13 +168,45 @@ def typed() -> dict[str, click.Parameter]:
     }
 
 
+def command_line(*more: str) -> str:
+    """The running command as it was typed, with the words `more` among its options, quoted for a shell."""
+    words = [*click.get_current_context().meta.get(ARGUMENTS, ())]
+    place = words.index("--") if "--" in words else len(words)  # all words behind it are files
+    return " ".join(map(shell_quoted, ["bertcli", *words[:place], *more, *words[place:]]))
+
+
+def shell_quoted(word: str) -> str:
+    """The word as a shell reads it back. What a terminal would not show is written out, as bash and zsh read
+    it: `$'a\\nb'`."""
+    import shlex
+
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = "".join(
+        character if character.isprintable() and character not in "\\'" else _escaped(character)
+        for character in word
+    )
+    return f"$'{escaped}'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return "\\" + character
+    data = character.encode(
+        "utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    )
+    return "".join(f"\\x{byte:02x}" for byte in data)
+
+
 def _settle(ctx: click.Context, first: click.Parameter, second: click.Parameter) -> None:
     """Of two options that cannot hold together, keep the one from the stronger source."""
     one, other = _strength(ctx, first), _strength(ctx, second)
     if one is None or other is None:
         return
     if one == other:
-        raise UsageError(f"{first.opts[-1]} and {second.opts[-1]} cannot go together")
+        raise UsageError(
+            f"{first.opts[-1]} and {second.opts[-1]} cannot go together", hint="leave one of them out"
+        )
     weaker = first if one > other else second
     ctx.params[weaker.name] = weaker.default
 
@@ -181,7 +216,10 @@ def _decoded(text: str, param: click.Parameter) -> str:
     try:
         return text.encode("utf-8", "surrogateescape").decode()
     except UnicodeError:
-        raise UsageError(f"{called(param)}: this is not UTF-8 text") from None
+        raise UsageError(
+            f"{called(param)}: this is not UTF-8 text",
+            hint="check the encoding of the terminal or script it comes from",
+        ) from None
 
 
 def _strength(ctx: click.Context, param: click.Parameter) -> int | None:

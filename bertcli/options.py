@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 InputForm = Literal["txt", "jsonl", "json", "csv", "tsv", "parquet", "conll", "conllu"]
-OutputForm = Literal["table", "jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "html"]
+OutputForm = Literal["table", "jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "html", "plain"]
 When = Literal["auto", "always", "never"]
 EngineName = Literal["auto", "instant", "packed"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]

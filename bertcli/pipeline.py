@@ -8,11 +8,13 @@ window that a pack fails on.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from bertcli import interrupts
 from bertcli.engines import Engine
 from bertcli.errors import StoppedEarlyError
 from bertcli.feed import Feed
@@ -23,6 +25,7 @@ from bertcli.tasks import Task
 from bertcli.workers import Running, Workers
 
 BLOCKS_AHEAD = 2  # one is computed while the next is read and tokenised
+WRITING = 1.0  # seconds that Ctrl-C waits at most for the rest of a block to be written
 
 
 class Counter(Protocol):
@@ -38,7 +41,11 @@ class Counter(Protocol):
 
 
 class Keeper(Protocol):
-    """Is told about every block whose results have been written: from there an interrupted run can go on."""
+    """Is told about every block whose results are written: from there an interrupted run can be resumed.
+    `keeps` says whether it makes a run resumable at all."""
+
+    @property
+    def keeps(self) -> bool: ...
 
     def keep(self, block: Block) -> None: ...
 
@@ -89,14 +96,28 @@ class Results:
             pack.settle(future.result())
             self.receipt.expect(len(block.entries) * number // len(running))
         self.workers.tell()
+        if self.keeper is None or not self.keeper.keeps:
+            self._write(block)
+            self.sink.flush()
+            return
+        # A run is resumed behind a whole block: one that is computed is written before Ctrl-C ends the run.
+        began = time.monotonic()
+        with interrupts.deferred() as interrupted:
+            self._write(block, lambda: interrupted() and time.monotonic() - began > WRITING)
+            self.sink.flush()
+            if block.whole:
+                self.keeper.keep(block)
+        if interrupted():
+            raise KeyboardInterrupt
+
+    def _write(self, block: Block, must_end: Callable[[], bool] = lambda: False) -> None:
         for result in block.results():
             self.sink.write(result)
             self.receipt.add(result)
             if result.status == "failed":
                 self._stop_after(result)
-        self.sink.flush()
-        if self.keeper is not None and block.whole:
-            self.keeper.keep(block)
+            if must_end():
+                raise KeyboardInterrupt
 
     def _stop_after(self, result: Result) -> None:
         """End the run where enough have failed, with this one the last."""

@@ -24,6 +24,9 @@ Text: TypeAlias = tuple[str | None, str | None, tuple[str, ...] | None]
 KNOWN_BYTES = 4_096
 """A text and an answer that take more are not kept for later blocks."""
 
+MOST_KNOWN = 8_192
+"""Different texts that are remembered across blocks."""
+
 LEAST_ROUNDS = 4
 """Rounds of packs in a full block: packs are uneven, and at a block's end the last of them is waited for."""
 
@@ -42,36 +45,47 @@ class Work:
 
 
 class Known:
-    """The works of the texts seen last, `most` of them, over the blocks of a run. A text that comes again and
-    again is computed once, however far apart."""
+    """The last `most` different texts of a run, across its blocks, each with its work where that is kept.
 
-    def __init__(self, most: int) -> None:
+    Which texts are known depends on the records alone, so that a resumed run, which reads past the answered
+    records, counts the same duplicates. A work is only there to save computing it again.
+    """
+
+    def __init__(self, most: int = MOST_KNOWN) -> None:
         self._most = most
-        self._works: dict[Text, Work] = {}
+        self._works: dict[Text, Work | None] = {}
 
-    def find(self, text: Text) -> Work | None:
-        """The work of a text, which counts as seen now."""
-        work = self._works.pop(text, None)
-        if work is not None:
-            self._works[text] = work
-        return work
-
-    def keep(self, text: Text, work: Work) -> None:
-        self._works[text] = work
+    def see(self, record: Record) -> bool:
+        """Whether an equal text is known. From now on this one is, unless it is large, blank or broken."""
+        if record.problem is not None or record.blank:
+            return False
+        text = _text(record)
+        if _size(text) > KNOWN_BYTES:
+            return False
+        found = text in self._works
+        self._works[text] = self._works.pop(text, None)
         if len(self._works) > self._most:
             del self._works[next(iter(self._works))]
+        return found
 
-    def forget(self, text: Text) -> None:
-        self._works.pop(text, None)
+    def work(self, text: Text) -> Work | None:
+        return self._works.get(text)
+
+    def keep(self, text: Text, work: Work | None) -> None:
+        """Keep the work of a known text for later blocks; None forgets it."""
+        if text in self._works:
+            self._works[text] = work
 
 
 @dataclass(slots=True)
 class Entry:
-    """A record on its way through a block; without `work` where it is blank or has a problem of its own."""
+    """A record on its way through a block; without `work` where it is blank or has a problem of its own.
+    `duplicate` says that an equal text came before it."""
 
     record: Record
     work: Work | None = None
     problem: Problem | None = None
+    duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +113,8 @@ class Plan:
     The first block is one round of packs, so that answers show early; each further one is twice as large
     until `look_ahead` is reached, or `LEAST_ROUNDS` where many workers want more. `begun` is how many blocks
     were filled before, in a run that this one goes on with. `reserved` are the names results will have: a
-    record that brings a field of that name is refused. `remembers` says that an answer may be taken from a
-    text of an earlier block, of the `most_records` that were seen last.
+    record that brings a field of that name is refused. `known` are the texts of the records before the first
+    block; `remembers` says that the answer of a known text may be used again in a later block.
     """
 
     pack_tokens: int
@@ -111,6 +125,7 @@ class Plan:
     most_bytes: int = 1 << 25
     begun: int = 0
     reserved: frozenset[str] = frozenset()
+    known: Known = field(default_factory=Known)
     remembers: bool = True
 
     def blocks(self, feed: Feed, task: Task) -> Iterator[Block | None]:
@@ -120,8 +135,7 @@ class Plan:
         An error of the source is raised after the records before it have come out.
         """
         filled = self.begun
-        known = Known(self.most_records if self.remembers else 0)
-        block = Block(self, task, known, filled)
+        block = Block(self, task, filled)
         while True:
             try:
                 record = feed.take(wait=False)
@@ -134,7 +148,7 @@ class Plan:
                 return
             if record is PAUSE:
                 yield from (block, None)
-                block = Block(self, task, known, filled)
+                block = Block(self, task, filled)
                 record = feed.take()
                 if record is END:
                     return
@@ -143,7 +157,7 @@ class Plan:
                 filled += 1
                 block.filled = filled
                 yield block
-                block = Block(self, task, known, filled)
+                block = Block(self, task, filled)
 
     def budget(self, filled: int) -> int:
         """How many tokens fill a block when `filled` are full."""
@@ -157,10 +171,9 @@ class Block:
     up to this one, which counts when it is full itself. `whole` is False when an error of the source cut it
     short: another run over the same input would go on with it."""
 
-    def __init__(self, plan: Plan, task: Task, known: Known, filled: int = 0) -> None:
+    def __init__(self, plan: Plan, task: Task, filled: int = 0) -> None:
         self.plan = plan
         self.task = task
-        self.known = known
         self.filled = filled
         self.whole = True
         self.entries: list[Entry] = []
@@ -171,7 +184,7 @@ class Block:
 
     def add(self, record: Record) -> None:
         """Tokenise a record, unless it is blank, broken or equal to one that is here already."""
-        entry = Entry(record, problem=record.problem)
+        entry = Entry(record, problem=record.problem, duplicate=self.plan.known.see(record))
         self.entries.append(entry)
         self.bytes += record.size
         if clash := self.plan.reserved.intersection(record.fields):
@@ -182,10 +195,12 @@ class Block:
             text = _text(record)
             work = self._works.get(text)
             if work is None:
-                # the tokens of a known one count too: blocks must depend on the input alone, and a run that
-                # goes on knows less
-                work = self._works[text] = self.known.find(text) or self._begin(record)
+                # the tokens of a known one count too: blocks must depend on the input alone, and a resumed
+                # run knows no answers
+                work = self._works[text] = self.plan.known.work(text) or self._begin(record)
                 self.tokens += work.tokens
+            else:
+                entry.duplicate = True
             entry.work = work
 
     @property
@@ -208,7 +223,8 @@ class Block:
             work.outputs = [None] * len(work.encoded.windows)
             work.tokens = sum(map(len, work.encoded.windows))
             self._begun.append(work)
-        self.known.keep(_text(record), work)
+        if self.plan.remembers:
+            self.plan.known.keep(_text(record), work)
         return work
 
     def packs(self) -> Iterator[Pack]:
@@ -249,12 +265,12 @@ class Block:
         if work is None:
             return Result(record, dict.fromkeys(self.task.fields))
         if work.answer is not None:
-            return replace(work.answer, record=record, duplicate=True)
-        result = self._answer(record, work)
+            return replace(work.answer, record=record, duplicate=entry.duplicate)
+        result = replace(self._answer(record, work), duplicate=entry.duplicate)
         work.answer = replace(result, record=END, values=_owned(result.values))
         work.encoded, work.outputs = None, []
         if result.problem is not None or size_of(result.values) + len(record.text or "") > KNOWN_BYTES:
-            self.known.forget(_text(record))  # what failed for want of memory may not fail again
+            self.plan.known.keep(_text(record), None)  # what failed for want of memory may not fail again
         return result
 
     def _answer(self, record: Record, work: Work) -> Result:
@@ -277,6 +293,10 @@ def _owned(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _text(record: Record) -> Text:
     return record.text, record.pair, record.words
+
+
+def _size(text: Text) -> int:
+    return sum(len(part) for part in text[:2] if part is not None)
 
 
 def _pack(items: list[tuple[Window, tuple[Work, int]]]) -> Pack:

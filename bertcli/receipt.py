@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from bertcli.engines import Engine
 
 COUNTS = ("done", "left_out", "blank", "failed", "windowed", "truncated", "duplicates")
+BETWEEN = "\t"  # the result field and the label of a count
 
 
 @dataclass
@@ -22,8 +24,9 @@ class Receipt:
 
     done + left_out + blank + failed = read, where `left_out` are those that were done but not asked for
     (`score --below`). `windowed`, `truncated` and `duplicates` count records among them that took more than
-    one window, lost text, or had the answer of an equal text. `before` of those read were answered by an
-    interrupted run that this one goes on with. The clock starts when the receipt is made and stops with
+    one window, lost text, or had a text equal to an earlier one. `before` of those read were answered by an
+    interrupted run that this one goes on with. `labels` counts how often each (result field, label) was
+    given; whoever runs a task fills it. The clock starts when the receipt is made and stops with
     `finish`.
     """
 
@@ -38,6 +41,7 @@ class Receipt:
     truncated: int = 0
     duplicates: int = 0
     before: int = 0
+    labels: Counter[tuple[str, str]] = field(default_factory=Counter)
     interrupted: bool = False
     clock: Callable[[], float] = time.monotonic
     elapsed: float | None = None
@@ -63,12 +67,17 @@ class Receipt:
 
     def counts(self) -> dict[str, int]:
         """What is counted, by name."""
-        return {name: getattr(self, name) for name in COUNTS}
+        labels = {f"{field}{BETWEEN}{label}": count for (field, label), count in self.labels.items()}
+        return {name: getattr(self, name) for name in COUNTS} | labels
 
     def go_on(self, counts: Mapping[str, int]) -> None:
         """Begin with what an interrupted run has counted."""
         for name in COUNTS:
             setattr(self, name, counts.get(name, 0))
+        for name, count in counts.items():
+            place, between, label = name.partition(BETWEEN)
+            if between:
+                self.labels[place, label] = count
         self.before = self.read
 
     def finish(self, *, interrupted: bool = False) -> None:

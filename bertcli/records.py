@@ -100,7 +100,7 @@ class Result:
 
     `values` holds every field the task promises, in its order (null for blank records, empty for failed
     ones). `windows` is the number of windows the record took; `truncated` says that text was cut;
-    `duplicate` that the answer was taken from an equal text.
+    `duplicate` that an equal text came before it.
     """
 
     record: Record

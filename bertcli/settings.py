@@ -108,13 +108,25 @@ def _parse(data: bytes, path: Path) -> yaml.Node | None:
     try:
         return yaml.compose(data, yaml.SafeLoader)
     except RecursionError:
-        raise InputError("is nested too deeply for settings", where=str(path)) from None
+        raise InputError(
+            "is nested too deeply for settings",
+            where=str(path),
+            hint="write options at the top, or below the name of a command",
+        ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise InputError(f"not valid YAML: {error.problem or error.context}", where=place) from None
+        raise InputError(
+            f"not valid YAML: {error.problem or error.context}",
+            where=place,
+            hint="write `option: value` lines; text with `: ` or `#` in it goes between quotes",
+        ) from None
     except yaml.YAMLError as error:
-        raise InputError(f"not valid YAML: {one_line(error)}", where=str(path)) from None
+        raise InputError(
+            f"not valid YAML: {one_line(error)}",
+            where=str(path),
+            hint="write `option: value` lines; text with `: ` or `#` in it goes between quotes",
+        ) from None
 
 
 class _Reader:
@@ -129,9 +141,17 @@ class _Reader:
 
         path, where = self._path, _place(node, self._path)
         if depth > DEEPEST:
-            raise UsageError("settings are nested too deeply", where=where)
+            raise UsageError(
+                "settings are nested too deeply",
+                where=where,
+                hint="write options at the top, or below the name of a command",
+            )
         if not isinstance(node, yaml.MappingNode):
-            raise UsageError("settings are lines of the form `option: value`", where=where)
+            raise UsageError(
+                "settings are lines of the form `option: value`",
+                where=where,
+                hint="as in `batch-tokens: 2048`, at the top or below the name of a command",
+            )
         values: dict[str, Setting] = {}
         sections: dict[str, Section] = {}
         for key_node, value_node in node.value:
@@ -140,7 +160,7 @@ class _Reader:
                 raise UsageError(f"there are more than {MOST_SETTINGS} settings", where=where)
             place, key = _place(key_node, path), str(key_node.value).replace("_", "-")
             if key in values or key in sections:
-                raise UsageError(f"'{key}' is given twice", where=place)
+                raise UsageError(f"'{key}' is given twice", where=place, hint="remove one of the two")
             if isinstance(value_node, yaml.MappingNode):
                 sections[key] = self.section(value_node, depth + 1)
             elif value_node.tag != "tag:yaml.org,2002:null":
@@ -155,7 +175,9 @@ def _text(node: yaml.Node, path: Path) -> str:
     if isinstance(node, yaml.ScalarNode):
         return str(node.value)
     if not all(isinstance(item, yaml.ScalarNode) for item in node.value):
-        raise UsageError("a list holds plain values", where=_place(node, path))
+        raise UsageError(
+            "a list holds plain values", where=_place(node, path), hint="write it as in `labels: [good, bad]`"
+        )
     return ",".join(_quoted(item.value) for item in node.value)
 
 
@@ -239,7 +261,11 @@ def _check(section: Section, command: click.Command, ctx: click.Context, path: t
     for name, below in section.sections.items():
         found = group.get_command(ctx, name) if group else None
         if found is None and name in known:
-            raise UsageError(f"'{name}' takes a value, not a section", where=below.where)
+            raise UsageError(
+                f"'{name}' takes a value, not a section",
+                where=below.where,
+                hint="write its value behind the colon",
+            )
         if found is None:
             raise _unknown(f"section '{name}'" + _of(path), name, known | set(commands), below.where)
         _check(below, found, ctx, (*path, name))
@@ -330,7 +356,9 @@ def _check_value(ctx: click.Context, option: click.Parameter, value: object, whe
             if getattr(option, "is_flag", False)
             else error.message.rstrip(".")
         )
-        raise UsageError(f"{name}: {reason}", where=where) from None
+        raise UsageError(
+            f"{name}: {reason}", where=where, hint="mend it there, or give the option on the command line"
+        ) from None
 
 
 def _path(ctx: click.Context) -> tuple[str, ...]:

@@ -34,7 +34,9 @@ def write(path: Path, command: str, values: Mapping[str, str]) -> None:
             os.fchmod(part.fileno(), mode)
         os.replace(part.name, target)
     except (OSError, UnicodeDecodeError) as error:
-        raise OutputError(f"cannot be changed: {error}", where=str(path)) from error
+        raise OutputError(
+            f"cannot be changed: {error}", where=str(path), hint="check who may write to the file"
+        ) from error
 
 
 def _umask() -> int:

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import codecs
+import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
 import click
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertcli import cli
+from bertcli.command import shell_quoted
+from bertcli.console import visible
 from bertcli.options import BUNDLES, InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
 from bertcli.parameters import SharedParameter, device, encoding, whole_number
 from tests import fake_commands
@@ -190,3 +194,17 @@ def test_a_device_that_cannot_be_is_refused(name: str) -> None:
 
 def test_an_encoding_is_one_that_python_can_look_up() -> None:
     assert codecs.lookup(encoding("UTF8")).name == "utf-8"
+
+
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
+WORDS |= st.sampled_from(["a b", "it's", "$HOME", "a\nb", "\x1b[1m", "\\", "na\udcefve"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(WORDS, min_size=1))
+def test_a_shell_reads_back_the_words_that_were_quoted(words: list[str]) -> None:
+    line = " ".join(map(shell_quoted, words))
+    assert visible(line) == line
+    script = b'printf "%s\\0" ' + line.encode()
+    done = subprocess.run(["bash", "-c", script], capture_output=True, env={"LC_ALL": "C.UTF-8"}, check=True)
+    assert done.stdout.split(b"\0")[:-1] == [os.fsencode(word) for word in words]

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertcli import pipeline
 from bertcli.errors import InputError, StoppedEarlyError
 from bertcli.feed import Feed, LiveFeed
 from bertcli.pipeline import run
-from bertcli.planning import Plan
+from bertcli.planning import Known, Plan
 from bertcli.records import Problem, Record
 from tests.fakes import Count, EchoEngine, LetterTask, ListSink, records
 
@@ -185,16 +189,74 @@ def test_a_text_of_an_earlier_block_is_known(remembers):
     sink = carry(texts, engine=engine, plan=plan)
     assert [result.values["echo"] for result in sink.results] == texts
     assert sink.flushes == [2, 6, 9]
-    known = [3, 6, 7] if remembers else []
-    assert [number for number, result in enumerate(sink.results) if result.duplicate] == known
+    assert [number for number, result in enumerate(sink.results) if result.duplicate] == [3, 6, 7]
     assert sorted(computed(engine)) == sorted(set(texts) if remembers else texts)
 
 
 def test_only_the_texts_seen_last_are_known():
     engine = EchoEngine()
     texts = ["aa", "bb", "aa", "cc", "aa", "bb"]  # when bb comes again, cc and aa have been seen since
-    carry(texts, engine=engine, plan=Plan(2, look_ahead=2, most_records=2))
+    sink = carry(texts, engine=engine, plan=Plan(2, look_ahead=2, known=Known(2)))
     assert computed(engine) == ["aa", "bb", "cc", "bb"]
+    assert [result.duplicate for result in sink.results] == [False, False, True, False, True, False]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "bb", "ccc", "", "long" * 1100, None]), max_size=40), st.integers(0, 40)
+)
+def test_a_run_that_reads_past_answered_records_counts_the_same_duplicates(texts, passed):
+    """At the end of any block: the records before it are only seen."""
+    passed = min(passed, len(texts))
+    whole = [result.duplicate for result in carry(texts, plan=Plan(1, look_ahead=1, known=Known(2))).results]
+    known = Known(2)
+    for record in records(texts[:passed]):
+        known.see(record)
+    rest = carry(texts[passed:], plan=Plan(1, look_ahead=1, begun=passed, known=known)).results
+    assert [result.duplicate for result in rest] == whole[passed:]
+
+
+class Interrupting(ListSink):
+    """Ctrl-C comes while the second result is written, which takes `seconds`."""
+
+    seconds = 0.0
+
+    def write(self, result):
+        super().write(result)
+        if len(self.results) == 2:
+            time.sleep(self.seconds)
+            signal.raise_signal(signal.SIGINT)
+
+
+@dataclass
+class Keeping:
+    keeps: bool
+    kept: list[int] = field(default_factory=list)
+
+    def keep(self, block):
+        self.kept.append(len(block.entries))
+
+
+@pytest.mark.parametrize(
+    ("keeps", "seconds", "written", "kept"), [(True, 0, 3, [3]), (True, 0.2, 2, []), (False, 0, 2, [])]
+)
+def test_ctrl_c_waits_for_the_rest_of_a_block_where_the_run_can_be_resumed(
+    keeps, seconds, written, kept, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "WRITING", 0.1)
+    sink, keeper, count = Interrupting(), Keeping(keeps), Count()
+    sink.seconds = seconds
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            Feed(records(["aa", "bb", "cc", "dd", "ee"])),
+            task=LetterTask(),
+            engine=EchoEngine(),
+            plan=Plan(6, look_ahead=6),
+            sink=sink,
+            receipt=count,
+            keeper=keeper,
+        )
+    assert (len(sink.results), keeper.kept) == (written, kept)
+    assert count.seen == (len(sink.results) if keeps else 1)
 
 
 def test_what_failed_and_what_is_large_is_computed_anew():

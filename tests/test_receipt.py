@@ -89,6 +89,11 @@ def test_a_run_that_answered_nothing_new_has_no_rate() -> None:
     assert account.line() == "40 read = 40 done · 40 from before · 2.0 s"
 
 
+def test_a_slow_run_has_a_rate_that_is_not_zero() -> None:
+    assert " · 3.0/min" in receipt(done(), done(), done(), seconds=60).line()
+    assert " · 2.0/h" in receipt(done(), done(), seconds=3600).line()
+
+
 def test_exit_codes() -> None:
     assert receipt(done(), BLANK).exit_code == 0
     assert receipt(done(), FAILED).exit_code == 3

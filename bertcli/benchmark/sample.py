@@ -82,7 +82,8 @@ def take(
     adapt: Callable[[Record], Record] = lambda record: record,
     clock: Callable[[], float] = time.monotonic,
 ) -> Sample:
-    """Read for at most `seconds`, but one record at least. `adapt` makes of a record what the task takes."""
+    """Read for at most `seconds`, and choose texts to time for as long again, but one record at least.
+    `adapt` makes of a record what the task takes."""
     sample = Sample(limit)
     frame = len(tokenizer.frame(pair=False))
     seen: set[tuple[str, str | None]] = set()
@@ -107,7 +108,8 @@ def take(
             break
     sample.share = 1.0 if ended else _share(source)
     random.Random(0).shuffle(candidates)
-    sample.timed = _timed(candidates, task)
+    until = clock() + seconds
+    sample.timed = _timed(candidates, task, lambda: clock() > until)
     return sample
 
 
@@ -132,9 +134,11 @@ def _share(source: Source) -> float | None:
     return min(1.0, source.position / source.size) if source.size and source.position else None
 
 
-def _timed(candidates: Sequence[Record], task: Task) -> list[Timed]:
-    found = []
+def _timed(candidates: Sequence[Record], task: Task, is_late: Callable[[], bool]) -> list[Timed]:
+    found: list[Timed] = []
     for number, record in enumerate(candidates[:MOST_TIMED]):
+        if found and is_late():
+            break
         try:
             windows = task.encode(record).windows
         except RecordError:

@@ -5,7 +5,8 @@ Each time with what was best so far: everything with everything would take an ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,19 +31,25 @@ ENGINES: tuple[tuple[EngineName, ComputeDtype], ...] = (
     ("instant", "float32"),
 )
 """The first gives the answers that others are compared with; the second is what a long run gets by itself."""
+START = 1.3  # times as long as an engine takes to load takes a process that loads one to start and end
+NEEDED = 2  # of the engines: they are tried even when the time is up
 COARSE = frozenset(["int8"])  # told, and never the best: whether its answers will do is the user's to say
 
 BATCHES = (0.25, 0.5, 2, 4)  # of the engine's own size
-COMPARED = 100  # texts
-TRIALS = 14  # about how many there are
+COMPARED = 100  # texts at most
+COMPARED_AT_ONCE = 5
+FEWER_THREADS = 2  # about how many trials with fewer threads there are
 ROUNDS = 3  # of the best against the default
 NOISE = 0.03  # the part by which a choice must be faster than a more ordinary one
 
 
 class Search:
-    """`make` makes an engine of a name and a dtype, or raises EngineError; `seconds` is about how long all
-    trials take together, but for the loading of models.
+    """`make` makes an engine of a name and a dtype, or raises EngineError.
 
+    All trials and the loading of models together end `seconds` after the search was made, less `loading`, or
+    as soon as the engines that are needed have been tried.
+
+    `loading` is how long the first engine took to load: a whole run, which comes after, takes as long.
     While `trials` goes on, `default` is what a long run gets without settings, `best` what has served the
     sample best so far, and `plain` the same engine in the same dtype with its own threads and batches. At the
     end the best has been measured against the default in turn, and is the default if it was not faster.
@@ -52,11 +59,21 @@ class Search:
     plain: Trial
     best: Trial
 
-    def __init__(self, sample: Sequence[Timed], task: Task, make: Make, *, seconds: float) -> None:
+    def __init__(
+        self,
+        sample: Sequence[Timed],
+        task: Task,
+        make: Make,
+        *,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._sample = sample
         self._task = task
         self._make = make
-        self._seconds = seconds / TRIALS
+        self._clock = clock
+        self._end = clock() + seconds
+        self.loading = 0.0
         self._engine: Engine  # of the best
         self._default_engine: Engine
         self._reference: list[Result] = []
@@ -64,23 +81,32 @@ class Search:
     def trials(self) -> Iterator[Trial]:
         """Try choices one after the other. Raises the first EngineError where no engine could be made."""
         yield from self._engines()
-        yield from self._variations(self._fewer_threads())
-        yield from self._variations(self._other_batches())
+        yield from self._variations(self._fewer_threads(), after=len(BATCHES) + 2 * ROUNDS)
+        yield from self._variations(self._other_batches(), after=2 * ROUNDS)
         if self.best.choice != self.default.choice:
             self._settle()
 
     def _engines(self) -> Iterator[Trial]:
         tried: set[tuple[str, str]] = set()
         errors = []
-        for name, dtype in ENGINES:
+        loading = 0.0
+        for number, (name, dtype) in enumerate(ENGINES):
+            if number >= NEEDED and tried and self._left < loading:
+                continue
+            began = self._clock()
             try:
                 engine = self._make(name, dtype)
             except EngineError as error:
                 errors.append(error)
                 continue
+            loading = self._clock() - began
+            if not tried:
+                self.loading = loading
+                self._end -= START * loading
             if (name, engine.dtype) in tried:
                 continue
-            trial = self._first_trial(engine)
+            after = len(ENGINES) - number - 1 + FEWER_THREADS + len(BATCHES) + 2 * ROUNDS
+            trial = self._first_trial(engine, after)
             if not tried:
                 self.default = self.best = self.plain = trial
                 self._engine = self._default_engine = engine
@@ -96,30 +122,51 @@ class Search:
         if not tried:
             raise errors[0]
 
-    def _first_trial(self, engine: Engine) -> Trial:
+    def _first_trial(self, engine: Engine, after: int) -> Trial:
         """Time an engine as it comes, and compare its answers."""
         choice = Choice(engine.name, engine.device, engine.dtype, engine.workers, engine.pack_tokens)
-        compared = [timed.record for timed in self._sample[:COMPARED]]
         if not self._reference:
             alone = replace(choice, batch_tokens=1)  # a text at a time
-            self._reference = answers(compared, self._task, engine, alone)
+            self._reference = self._answers_within(self._share(after + 2), engine, alone)
+        compared = [timed.record for timed in self._sample[: len(self._reference)]]
         found = answers(compared, self._task, engine, choice)
-        trial = self._time(engine, choice)
+        trial = self._time(engine, choice, after)
         return replace(trial, agreement=agreement(self._reference, found))
 
-    def _variations(self, choices: Iterable[Choice]) -> Iterator[Trial]:
-        for choice in choices:
-            trial = replace(self._time(self._engine, choice), agreement=self.best.agreement)
+    def _answers_within(self, seconds: float, engine: Engine, choice: Choice) -> list[Result]:
+        """The answers to the first texts, as many as there is time for, up to `COMPARED`."""
+        until = self._clock() + seconds
+        found: list[Result] = []
+        records = [timed.record for timed in self._sample[:COMPARED]]
+        for start in range(0, len(records), COMPARED_AT_ONCE):
+            found += answers(records[start : start + COMPARED_AT_ONCE], self._task, engine, choice)
+            if self._clock() >= until:
+                break
+        return found
+
+    def _variations(self, choices: Sequence[Choice], *, after: int) -> Iterator[Trial]:
+        for number, choice in enumerate(choices, 1):
+            if self._left <= 0:
+                return
+            trial = self._time(self._engine, choice, after + len(choices) - number)
+            trial = replace(trial, agreement=self.best.agreement)
             if _is_faster(trial, self.best):
                 self.best = trial
             yield trial
 
     def _settle(self) -> None:
-        """Time the best and the default in turn: the best of many trials may only be the luckiest."""
+        """Time the best and the default in turn: the best of many trials may only be the luckiest. Without
+        the time for it the default is taken for the best."""
+        if self._left <= 0:
+            self.best = self.plain = self.default
+            return
         best, default = self.best, self.default
         rounds = [
-            (self._time(self._engine, best.choice), self._time(self._default_engine, default.choice))
-            for _ in range(ROUNDS)
+            (
+                self._time(self._engine, best.choice, after + 1),
+                self._time(self._default_engine, default.choice, after),
+            )
+            for after in range(2 * ROUNDS - 2, -1, -2)
         ]
         ours, theirs = zip(*rounds, strict=True)
         self.best = replace(_middle(ours), agreement=best.agreement)
@@ -127,8 +174,18 @@ class Search:
         if not _is_faster(self.best, self.default):
             self.best = self.plain = self.default
 
-    def _time(self, engine: Engine, choice: Choice) -> Trial:
-        return timed(self._sample, self._task, engine, choice, self._seconds)
+    @property
+    def _left(self) -> float:
+        """Seconds until the end."""
+        return self._end - self._clock()
+
+    def _share(self, parts: int) -> float:
+        """One of so many equal parts of the seconds that are left."""
+        return max(0.0, self._left) / parts
+
+    def _time(self, engine: Engine, choice: Choice, after: int) -> Trial:
+        """Time a choice, where so many are timed after it."""
+        return timed(self._sample, self._task, engine, choice, self._share(after + 1))
 
     def _fewer_threads(self) -> list[Choice]:
         """Powers of two below what the best has; other devices have one worker each."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from bertcli.records import Record, Result
     from bertcli.tasks import Task
 
-WARM_UP_TOKENS = (
-    2048  # two passes: libraries prepare their kernels in the first, the second tells how many to time
-)
+WARM_UP_TOKENS = 2048  # libraries prepare their kernels in the first passes
+WARM_UP_SHARE = 0.25  # of the seconds
+GROWTH = 4  # of one pass of the warm-up over the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +86,27 @@ def timed(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trial:
-    """Time the choice on as much of the sample as takes about `seconds`."""
+    """Time the choice for about `seconds`, warm-up included, on as much of the sample as that takes, or on
+    all of it several times. At least one text is timed, after one has been computed without."""
 
-    def rate(part: Sequence[Timed]) -> float:
+    def seconds_for(part: Sequence[Timed]) -> float:
         began = clock()
         answers((timed.record for timed in part), task, engine, choice)
-        return _tokens(part) / (clock() - began)
+        return clock() - began
 
-    warm_up = _first(sample, WARM_UP_TOKENS)
-    rate(warm_up)
-    part = _first(sample, int(rate(warm_up) * seconds))
-    tokens_per_second = rate(part)
+    began = clock()
+    warm_up = _first(sample, 1)
+    spent = seconds_for(warm_up)
+    while (
+        _tokens(warm_up) < min(WARM_UP_TOKENS, _tokens(sample)) and clock() - began < seconds * WARM_UP_SHARE
+    ):
+        warm_up = _first(sample, GROWTH * _tokens(warm_up))
+        spent = seconds_for(warm_up)
+    part = _first(sample, int(_tokens(warm_up) / spent * (seconds - (clock() - began))))
+    passes, spent = 1, seconds_for(part)
+    while clock() - began + spent / passes / 2 < seconds:
+        passes, spent = passes + 1, spent + seconds_for(part)
+    tokens_per_second = passes * _tokens(part) / spent
     return Trial(choice, len(part), tokens_per_second * len(sample) / _tokens(sample), tokens_per_second)
 
 

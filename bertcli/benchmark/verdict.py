@@ -32,11 +32,11 @@ class Verdict:
         return self.best.tokens_per_second / self.default.tokens_per_second
 
 
-def verdict(search: Search, sample: Sample, whole: WholeRun | None) -> Verdict:
-    """`whole` is a run of the best choice over the texts it was timed on."""
+def verdict(search: Search, sample: Sample, whole: WholeRun | None, texts: int) -> Verdict:
+    """`whole` is a run of the best choice over the first `texts` of the sample."""
     best, start, seconds = search.best, None, None
     if whole is not None:
-        tokens = sum(timed.tokens for timed in sample.timed[: best.texts])
+        tokens = sum(timed.tokens for timed in sample.timed[:texts])
         start = max(0.0, whole.seconds - tokens / best.tokens_per_second)
         if sample.records is not None:
             seconds = start + sample.records * sample.distinct_share / best.texts_per_second

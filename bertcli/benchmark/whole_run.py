@@ -21,8 +21,9 @@ class WholeRun:
     memory: int | None
 
 
-def watch(command: Sequence[str], environment: Mapping[str, str]) -> WholeRun | None:
-    """Run a command and watch it; None if it fails. Its output goes nowhere.
+def watch(command: Sequence[str], environment: Mapping[str, str], most_seconds: float) -> WholeRun | None:
+    """Run a command and watch it; None if it fails, or is ended because it takes longer than `most_seconds`.
+    Its output goes nowhere.
 
     The memory is the process's own high-water mark, as Linux keeps it: what a parent is told of a child that
     has ended counts the memory of the parent, too.
@@ -38,6 +39,8 @@ def watch(command: Sequence[str], environment: Mapping[str, str]) -> WholeRun | 
     ) as process:
         while process.poll() is None:
             memory = _high_water(process.pid) or memory
+            if time.perf_counter() - began > most_seconds:
+                process.kill()
             time.sleep(LOOK)
     seconds = time.perf_counter() - began
     return WholeRun(seconds, memory) if process.returncode == 0 else None

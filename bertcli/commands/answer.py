@@ -100,6 +100,6 @@ def _refuse_other_than_one_question(question: str | None, field: str | None) -> 
             "there is no question", hint="give --question, or name its field by --question-field"
         )
     if question is not None and field is not None:
-        raise UsageError("--question and --question-field cannot go together")
+        raise UsageError("--question and --question-field cannot go together", hint="leave one of them out")
     if question is not None and not question.strip():
-        raise UsageError("--question is blank")
+        raise UsageError("--question is blank", hint='ask something: --question "Who wrote it?"')

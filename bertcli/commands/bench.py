@@ -45,7 +45,7 @@ from bertcli.options import (
     metavar="N",
     type=click.FloatRange(1),
     default=60,
-    help="About how long to measure, without the loading of models.",
+    help="About how long to measure, the loading of models included.",
 )
 @click.option("--save", is_flag=True, help="Write the best settings into the settings file.")
 @form_option

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from bertcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from bertcli.benchmark.sample import Sample, Timed
+    from bertcli.benchmark.search import Search
     from bertcli.benchmark.trial import Choice
     from bertcli.benchmark.verdict import Verdict
     from bertcli.benchmark.whole_run import WholeRun
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
 
 TaskName = Literal["label", "fill", "embed"]
 
-READING = 0.2  # of the seconds
+READING = 0.05  # of the seconds, and as much to choose texts
+PATIENCE = 1.3  # times as long as expected may the whole run take
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class Measuring:
         from bertcli.models.tokenizer import Tokenizer
 
         self._bench = bench
+        self._end = time.monotonic() + bench.seconds
         self._path = path
         self._checkpoint = checkpoint
         self._tokenizer = Tokenizer.of(checkpoint)
@@ -109,12 +113,19 @@ class Measuring:
         sample = self._sample(source)
         console.release()
         yield sample
-        search = Search(sample.timed, self._task, self._engine, seconds=self._bench.seconds * (1 - READING))
+        search = Search(sample.timed, self._task, self._engine, seconds=self._end - time.monotonic())
         yield from search.trials()
-        best = search.best
-        whole = self._whole_run(sample.timed[: best.texts], best.choice)
-        self.verdict = verdict(search, sample, whole)
+        texts = self._texts_in_time(search)
+        whole = self._whole_run(sample.timed[:texts], search.best.choice) if texts else None
+        self.verdict = verdict(search, sample, whole, texts)
         yield self.verdict
+
+    def _texts_in_time(self, search: Search) -> int:
+        """How many texts a whole run can answer until the end, 0 where it would not even start."""
+        from bertcli.benchmark.search import START
+
+        left = self._end - time.monotonic() - START * search.loading
+        return 0 if left <= 0 else max(1, int(left * search.best.texts_per_second))
 
     def save(self) -> None:
         """Write what is better than the defaults into the settings file, for this command."""
@@ -193,7 +204,7 @@ class Measuring:
             fields = [{"text": timed.record.text, "pair": timed.record.pair} for timed in sample]
             texts.write_text("".join(json.dumps(row) + "\n" for row in fields), encoding="utf-8")
             command = [*self._command(choice), "--text-field", "text", "-o", str(answers), str(texts)]
-            return watch(command, _environment())
+            return watch(command, _environment(), PATIENCE * (self._end - time.monotonic()) + 1)
 
     def _command(self, choice: Choice) -> list[str]:
         """`bertcli TASK …` with the options of this bench and of a choice, and no settings."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bertcli import console
 from bertcli.commands.streaming import Counter, engine_for, feed_of, warn_of_shortage
-from bertcli.feed import characters
+from bertcli.feed import END, characters
 
 if TYPE_CHECKING:
     from bertcli import pipeline
@@ -45,7 +45,8 @@ def carry(
     engine = engine_for(model, checkpoint, feed, weigh)
     receipt.ran_on(engine)
     task.prepare(engine)
-    console.release()
+    if feed.first() is not END:
+        console.release()
     with console.progress(source, None, lambda: feed.taken) as bar:
         run_pipeline(
             feed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.tasks import Task
     from bertcli.tasks.choice import Top
+    from bertcli.tasks.label import Label
     from bertcli.tasks.pooling import TextVector
+    from bertcli.tasks.zero_shot import ByEntailment, ByNearness
 
 
 @command(
@@ -94,9 +96,12 @@ def label(
         tasks = [replace(wanted, head=name).task(checkpoint, tokenizer) for name in names]
         if len(tasks) == 1 and emit == ("label",):
             return tasks[0]
-        vector = None
-        if "embedding" in emit:
-            vector = _vector(checkpoint, tokenizer, long, inputs.pair_field, unsafe=model.unsafe_model)
+
+        def vector() -> TextVector | None:
+            if "embedding" not in emit:
+                return None
+            return _vector(checkpoint, tokenizer, long, inputs.pair_field, unsafe=model.unsafe_model)
+
         return _together(tasks, emit, vector)
 
     return stream(Job("label", task, inputs, outputs, model, run))
@@ -112,14 +117,22 @@ def _vector(
     return TextVector(checkpoint, tokenizer, long)
 
 
-def _together(tasks: Sequence[Task], emit: Sequence[Emitted], vector: TextVector | None) -> Task:
-    """Several answers from one pass, of heads whose classes are the model's own."""
+def _together(
+    tasks: Sequence[Label | ByEntailment | ByNearness],
+    emit: Sequence[Emitted],
+    vector: Callable[[], TextVector | None],
+) -> Task:
+    """Several answers from one pass, of the model's own heads or of labels of one's own."""
     from bertcli.tasks.label import Label
-    from bertcli.tasks.several import Several
+    from bertcli.tasks.several import EmittingZeroShot, Several
 
     heads = [task for task in tasks if isinstance(task, Label)]
-    if len(heads) < len(tasks):
+    if len(heads) == len(tasks):
+        return Several(heads, emit, vector())
+    (task, *others) = tasks
+    if others or isinstance(task, Label):
         raise UsageError(
-            "--emit and several heads are for the model's own classes", hint="leave out --labels"
+            "--head with several names is for the model's own classes",
+            hint="leave out --labels and --labels-file, or name one head",
         )
-    return Several(heads, emit, vector)
+    return EmittingZeroShot(task, emit)

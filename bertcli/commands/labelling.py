@@ -77,7 +77,7 @@ class Labelling:
     def _own_head(self, checkpoint: Checkpoint) -> Head | None:
         """The model's label head, with its classes named; None where the labels are the user's own."""
         if self.labels is not None and self.labels_file is not None:
-            raise UsageError("--labels and --labels-file cannot go together")
+            raise UsageError("--labels and --labels-file cannot go together", hint="leave one of them out")
         if self.labels is None and self.labels_file is None:
             return choose_head(checkpoint, "label", self.head)
         nameless = [head for head in checkpoint.heads_of("label") if not head.named]

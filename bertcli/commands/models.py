@@ -134,21 +134,24 @@ def _proved(checkpoint: Checkpoint, device: str) -> list[Finding]:
     from bertcli.models.deep import prove
     from bertcli.models.tokenizer import Tokenizer
 
-    packed = Packed(checkpoint, device=device)
-    engines: list[Engine] = [packed]
-    if packed.dtype != "float32":
-        engines.append(Packed(checkpoint, device=device, dtype="float32"))
-    if Instant.supports(checkpoint) is None:
-        engines.append(Instant(checkpoint))
-    named = " and ".join(f"{engine.name} {engine.dtype}" for engine in engines)
-    console.say(f"comparing {named} with transformers, which takes minutes for a large model")
-    proofs = prove(checkpoint, Tokenizer.of(checkpoint), engines, partial(Reference, checkpoint))
-    return [
-        Finding("proved", proof.message, "")
-        if proof.holds
-        else Finding("refuse", proof.message, "do not use this engine here, and please report it")
-        for proof in proofs
-    ]
+    console.say("comparing the engines with transformers, which takes minutes for a large model")
+    with console.StatusLine() as status:
+        status.show("loading the engines")
+        packed = Packed(checkpoint, device=device)
+        engines: list[Engine] = [packed]
+        if packed.dtype != "float32":
+            engines.append(Packed(checkpoint, device=device, dtype="float32"))
+        if Instant.supports(checkpoint) is None:
+            engines.append(Instant(checkpoint))
+        proofs = prove(
+            checkpoint, Tokenizer.of(checkpoint), engines, partial(Reference, checkpoint), on_step=status.show
+        )
+        return [
+            Finding("proved", proof.message, "")
+            if proof.holds
+            else Finding("refuse", proof.message, "do not use this engine here, and please report it")
+            for proof in proofs
+        ]
 
 
 @models.command(examples="""

@@ -20,6 +20,7 @@ from bertcli.console.drawing import grouped
 from bertcli.errors import InputError, OutputError, UsageError
 from bertcli.feed import END
 from bertcli.journal import Journal, Mark, Point, damaged_journal, is_regular, is_stdout, journal_of, part_of
+from bertcli.planning import Known
 from bertcli.sinks.forms import choose_form
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Ledger:
         self._journal = Journal(outputs.path) if keeps_journal(outputs) and outputs.path else None
         self._sink: LastingSink | None = None
         self._receipt: Receipt | None = None
+        self._known = Known()
         self.point: Point | None = None
         if self._journal is not None:
             self._digest = Digest()
@@ -94,6 +96,18 @@ class Ledger:
         if self._journal is None or self._journal.begun is None or not self._outputs.resume:
             return self._outputs
         return replace(self._outputs, overwrite=self.point is None or self._journal.begun["overwrite"])
+
+    @property
+    def keeps(self) -> bool:
+        """Whether this run can be resumed."""
+        return self._journal is not None
+
+    @property
+    def kept(self) -> int | None:
+        """How many records --resume would not answer again; None where this run cannot be resumed."""
+        if self._journal is None or self._journal.begun is None:
+            return None
+        return 0 if self._journal.point is None else self._journal.point.records
 
     @property
     def mark(self) -> Mark | None:
@@ -116,7 +130,7 @@ class Ledger:
         """The plan whose next block is the one that would have come next."""
         if self.point is None:
             return plan
-        return replace(plan, begun=self.point.blocks, workers=self._begun["workers"])
+        return replace(plan, begun=self.point.blocks, workers=self._begun["workers"], known=self._known)
 
     def skip(self, feed: Feed, receipt: Receipt) -> None:
         """Pass over the records that are answered. Raises OutputError when they are not the same."""
@@ -131,6 +145,7 @@ class Ledger:
                 )
                 raise self._refused([found])
             self._digest.add(record)
+            self._known.see(record)
         if self._digest.value != self.point.digest:
             raise self._refused(
                 [f"the first {grouped(self.point.records)} records of the input have changed"]
@@ -244,7 +259,11 @@ def _plain(param: click.Parameter, value: Any) -> Any:
         try:
             return dict(zip(("size", "digest"), fingerprint(value), strict=True))
         except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", where=value) from None
+            raise InputError(
+                f"cannot be read: {error.strerror}",
+                where=value,
+                hint="check the path, and who may read the file",
+            ) from None
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -117,7 +117,7 @@ def search(
     others = {"--queries": queries, "--like": like, "--near-duplicates": duplicates}
     asked = [name for name, value in others.items() if value is not None]
     if len(asked) > 1:
-        raise UsageError(f"{' and '.join(asked)} cannot go together")
+        raise UsageError(f"{' and '.join(asked)} cannot go together", hint="leave all but one of them out")
     if asked and query is not None:
         inputs, query = replace(inputs, files=(query, *inputs.files)), None
     if not asked and (query is None or not query.strip()):

@@ -5,12 +5,16 @@ options → source, checkpoint, task, ledger, engine, sink → pipeline → rece
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from bertcli import console
+from bertcli.command import command_line
+from bertcli.commands.tally import given, table
+from bertcli.console.drawing import grouped, terminal_width
 from bertcli.errors import (
     BertcliError,
     FieldClashError,
@@ -20,7 +24,7 @@ from bertcli.errors import (
     UsageError,
     quoted,
 )
-from bertcli.feed import PAUSE, Feed, LiveFeed, PromptFeed, characters
+from bertcli.feed import END, PAUSE, Feed, LiveFeed, PromptFeed, characters
 
 if TYPE_CHECKING:
     from bertcli.commands.resuming import Ledger
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from bertcli.sinks import LastingSink, Layout, Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
+    from bertcli.tasks.choice import Choice
 
 PATIENCE = 0.3  # seconds to find out whether a pipe holds little (`echo …`) or may go on for ever (`tail -f`)
 UNWATCHED = 0.5  # seconds of silence that make a pause where results go to a file: nobody waits for them
@@ -104,10 +109,13 @@ def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
         engine = _engine(job, ledger.model_options(job.model), checkpoint, feed, task)
         receipt.ran_on(engine)
         task.prepare(engine)
-        console.release()
-        feed.first()
+        is_empty = feed.first() is END
         results.open()
         ledger.begin(engine, results.sink, receipt)
+        if is_empty and not receipt.read:
+            _say_why_empty(job.inputs)
+        else:
+            console.release()
         _carry(job, source, feed, task, engine, results, receipt)
     return receipt.exit_code
 
@@ -150,9 +158,17 @@ def refuse_clash(layout: Layout) -> None:
     if clash := layout.reserved.intersection(layout.inputs):
         noun = "a field" if len(clash) == 1 else "fields"
         raise FieldClashError(
-            f"the input already has {noun} named {quoted(sorted(clash))}",
-            hint="put something before the names of the results, as in --prefix bert_",
+            f"the input already has {noun} named {quoted(sorted(clash))}, as the results do",
+            hint=f"give the results other names: {command_line('--prefix', _free_prefix(layout))}",
         )
+
+
+def _free_prefix(layout: Layout) -> str:
+    """A prefix with which no result has the name of an input field."""
+    prefixes = itertools.chain(["bert_"], (f"bert{number}_" for number in itertools.count(2)))
+    return next(
+        prefix for prefix in prefixes if replace(layout, prefix=prefix).reserved.isdisjoint(layout.inputs)
+    )
 
 
 def read_text(path: str) -> str:
@@ -246,7 +262,7 @@ def _carry(
     try:
         stdout = results.stdout if is_stdout(job.outputs.path) else None
         with console.progress(source, stdout, lambda: feed.taken) as bar:
-            counter = Counter(receipt, bar, job.keep)
+            counter = Counter(receipt, bar, job.keep, getattr(task, "choice", None))
             run(
                 feed,
                 task=task,
@@ -264,11 +280,30 @@ def _carry(
         results.close(complete=False)
         receipt.finish(interrupted=isinstance(end, KeyboardInterrupt))
         console.say(receipt.line())
+        _say_where_to_resume(results.ledger, receipt)
         if isinstance(end, BertcliError):
             raise
         return
+    if stdout is None and console.is_watched():
+        for line in table(receipt.labels, terminal_width(2)):
+            console.say(line)
     if receipt.is_due(on_terminal=results.terminal.is_tty, verbose=job.run.verbose):
         console.say(receipt.line())
+
+
+def _say_why_empty(inputs: InputOptions) -> None:
+    """Say why there is no record to answer."""
+    if inputs.limit == 0:
+        return
+    skipped = f"there is no record behind the first {grouped(inputs.skip)}, which --skip passes over"
+    console.say(skipped if inputs.skip else "the input is empty: it holds no record")
+
+
+def _say_where_to_resume(ledger: Ledger, receipt: Receipt) -> None:
+    """Say where `--resume` continues, where that is not behind the last record that is counted."""
+    kept = ledger.kept
+    if kept is not None and kept < receipt.read:
+        console.say(f"--resume continues with record {grouped(kept + 1)}")
 
 
 class Results:
@@ -359,11 +394,12 @@ class Sieve:
 
 @dataclass(slots=True)
 class Counter:
-    """Counts for the receipt, and shows the count on the bar."""
+    """Counts for the receipt, and shows the count on the bar. `choice` is the task's, where it has one."""
 
     receipt: Receipt
     bar: Bar
     keep: Callable[[Result], bool] | None = None
+    choice: Choice | None = None
 
     @property
     def failed(self) -> int:
@@ -371,6 +407,7 @@ class Counter:
 
     def add(self, result: Result) -> None:
         self.receipt.add(result, kept=self.keep is None or self.keep(result))
+        self.receipt.labels.update(given(result, self.choice))
         self.expect(0)
 
     def expect(self, more: int) -> None:

@@ -3,7 +3,8 @@
     configure(quiet, verbose, color)   once, before anything is said
     error, warn, note, say             lines on stderr
     hold, release                      a line for when the work begins
-    progress(source, stdout)           a bar while a run lasts; StepBar, one for training
+    progress(source, stdout)           a bar while a run lasts; StepBar, one for training;
+                                       StatusLine, for work that has no records
     claim_stdout, terminal             stdout, for results alone, and what it is
     quiet_libraries                    before anything heavy is imported
 
@@ -16,6 +17,7 @@ from bertcli.console.messages import (
     error,
     forget_held,
     hold,
+    is_watched,
     note,
     quiet_libraries,
     release,
@@ -23,10 +25,11 @@ from bertcli.console.messages import (
     trace,
     warn,
 )
-from bertcli.console.progress import StepBar, progress
+from bertcli.console.progress import StatusLine, StepBar, progress
 from bertcli.console.stdout import Terminal, claim_stdout, release_stdout, terminal
 
 __all__ = [
+    "StatusLine",
     "StepBar",
     "Terminal",
     "claim_stdout",
@@ -34,6 +37,7 @@ __all__ = [
     "error",
     "forget_held",
     "hold",
+    "is_watched",
     "note",
     "progress",
     "quiet_libraries",

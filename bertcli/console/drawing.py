@@ -66,7 +66,9 @@ def duration(seconds: float) -> str:
 
 
 def rate(records_per_second: float) -> str:
-    """`4.2/s` where it is slow, else `1 234/s`."""
-    if records_per_second < 9.95:
-        return f"{records_per_second:.1f}/s"
-    return f"{grouped(round(records_per_second))}/s"
+    """`1 234/s`, `4.2/s`, and where it is slow `3.0/min` or `1.5/h`."""
+    for seconds, unit in ((1, "s"), (60, "min"), (3600, "h")):
+        if records_per_second * seconds >= 0.095 or unit == "h" or not records_per_second:
+            break
+    number = records_per_second * seconds
+    return f"{number:.1f}/{unit}" if number < 9.95 else f"{grouped(round(number))}/{unit}"

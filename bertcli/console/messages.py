@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import sys
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -29,6 +30,9 @@ class Screen(Protocol):
     def clear(self) -> None: ...
 
 
+screen_lock = threading.RLock()
+"""Held while something is written to the screen: a bar is drawn by a thread of its own."""
+
 _manner = _Manner()
 _drawn: list[Screen] = []
 _held: list[str] = []
@@ -41,6 +45,11 @@ def configure(*, quiet: bool = False, verbose: bool = False, color: When = "auto
 
 def is_quiet() -> bool:
     return _manner.quiet
+
+
+def is_watched() -> bool:
+    """Whether what is said is read on a terminal, and not silenced by -q."""
+    return sys.stderr is not None and sys.stderr.isatty() and not _manner.quiet
 
 
 def make_room(screen: Screen) -> None:
@@ -108,9 +117,9 @@ def _print(parts: list[tuple[str, str]]) -> None:
     stream = sys.stderr
     if stream is None:
         return
-    for drawn in _drawn:
-        drawn.clear()
-    with contextlib.suppress(OSError, ValueError):  # stderr is closed: there is nobody to tell
+    with screen_lock, contextlib.suppress(OSError, ValueError):  # stderr is closed: there is nobody to tell
+        for drawn in _drawn:
+            drawn.clear()
         color = wants_color(stream.isatty(), _manner.color)
         line = "".join(painted(visible(text), style if color else "") for text, style in parts)
         write_patiently(stream, line + "\n")

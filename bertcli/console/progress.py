@@ -6,12 +6,13 @@ import contextlib
 import os
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import BinaryIO, Protocol, cast
 
 from bertcli.console import messages
-from bertcli.console.drawing import duration, grouped, meter, rate, terminal_width
+from bertcli.console.drawing import duration, grouped, meter, rate, terminal_width, visible
 
 
 class Progressing(Protocol):
@@ -19,6 +20,8 @@ class Progressing(Protocol):
 
     live: bool
     size: int | None
+    start: int
+    limit: int | None
 
     @property
     def position(self) -> int: ...
@@ -29,11 +32,17 @@ class Bar:
 
     `taken` tells how many records have been read, some of which are still on their way.
 
-    It leaves the screen as it found it, also when the run is interrupted. The cursor is never hidden.
+    It is drawn when records are answered, and by a thread of its own where none is for a while (a huge text
+    is being cut into tokens). It leaves the screen as it found it, also when the run is interrupted. The
+    cursor is never hidden.
     """
 
     interval = 0.1  # seconds between two drawings
+    idle = 0.5  # seconds between two drawings while no record is answered
     patience = 0.5  # seconds before the first: a short run shows no bar
+    settled = 2.0  # seconds before the time left is told: at first an engine warms up
+    telling = 0.02  # of the work done, which tells the time left; less does only when the bar is `late`
+    late = 10.0  # seconds
 
     def __init__(
         self,
@@ -53,6 +62,8 @@ class Bar:
         self._taken = taken
         self._before = 0
         self._done = 0.0
+        self._records = 0
+        self._ended = threading.Event()
 
     def __enter__(self) -> Bar:
         messages.make_room(self)
@@ -61,40 +72,69 @@ class Bar:
         self._before = self._taken() if self._taken is not None else 0
         # What was read only to see how much there is has not been answered.
         self._start = self._source.position if self._before or self._taken is None else 0
+        if self._shown:
+            threading.Thread(target=self._keep_drawing, name="bar", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        messages.forget(self)
-        self.clear()
+        with messages.screen_lock:
+            self._ended.set()
+            messages.forget(self)
+            self.clear()
 
     def show(self, records: int) -> None:
         """Tell how many records are answered; cheap enough to be called after each."""
         if not self._shown:
             return
-        now = self._clock()
-        if now >= self._due:
+        self._records = records
+        if self._clock() >= self._due:
+            self._draw()
+
+    def _keep_drawing(self) -> None:
+        while not self._ended.wait(self.idle):
+            with messages.screen_lock:
+                if not self._ended.is_set() and self._clock() >= self._due:
+                    self._draw()
+
+    def _draw(self) -> None:
+        with messages.screen_lock:
+            now = self._clock()
             self._due = now + self.interval
-            self._draw(self.line(records, now - self._began, terminal_width(2)))
+            line = self.line(self._records, now - self._began, terminal_width(2))
+            self._on_screen = True
+            _write(f"\r{line}\x1b[K")
 
     def line(self, records: int, seconds: float, width: int) -> str:
         """The bar as text of at most `width` - 1 cells (the last one would make some terminals wrap)."""
         known = self._before + records  # those of the run that this one goes on with are in the share too
         parts = [f"{grouped(known)} {'record' if known == 1 else 'records'}"]
-        parts.append(rate(records / seconds if seconds > 0 else 0.0))
+        if records:
+            parts.append(rate(records / seconds if seconds > 0 else 0.0))
         if self._source.size and not self._source.live:
-            start = self._start / self._source.size
-            done = min(self._source.position / self._source.size, 1.0) - start  # since the bar began
-            done *= self._answered(records)
+            start, done = self._share(records)
             # texts are of different lengths, so reading on may make this smaller: a bar never goes back
             self._done = done = max(self._done, done)
             share = start + done
             parts.append(f"{share:4.0%}")
-            if done > 0:
+            if done > 0 and seconds >= (self.settled if done >= self.telling else self.late):
                 parts.append(f"{duration(seconds * (1 - share) / done)} left")
             drawn = f"  {meter(share, 24):24}  "
             if len(drawn) + len(" · ".join(parts)) < width:
                 return drawn + " · ".join(parts)
         return "  "[: max(0, width - 1)] + " · ".join(parts)[: max(0, width - 3)]
+
+    def _share(self, records: int) -> tuple[float, float]:
+        """Which share of the work was done when the bar began, and which has been since. The end is that of
+        the input, or --limit where that comes first."""
+        source = self._source
+        size = max(1, (source.size or 0) - source.start)
+        start = max(0, self._start - source.start) / size
+        done = (min(max(0, source.position - source.start) / size, 1.0) - start) * self._answered(records)
+        if source.limit:
+            start_by_limit, done_by_limit = self._before / source.limit, records / source.limit
+            if start_by_limit + done_by_limit > start + done:
+                return start_by_limit, min(done_by_limit, 1 - start_by_limit)
+        return start, done
 
     def _answered(self, records: int) -> float:
         """Which part of the records that were read since the bar began has been answered."""
@@ -105,16 +145,43 @@ class Bar:
         """Take the bar off the screen."""
         if self._on_screen:
             self._on_screen = False
-            self._write("\r\x1b[K")
+            _write("\r\x1b[K")
 
-    def _draw(self, line: str) -> None:
-        self._on_screen = True
-        self._write(f"\r{line}\x1b[K")
 
-    def _write(self, text: str) -> None:
-        if sys.stderr is not None:
-            with contextlib.suppress(OSError, ValueError):  # the terminal has gone
-                messages.write_patiently(sys.stderr, text)
+class StatusLine:
+    """One line on stderr that says what is being done, on a terminal and without -q; gone at the end."""
+
+    def __init__(self) -> None:
+        self._shown = messages.is_watched()
+
+    def __enter__(self) -> StatusLine:
+        messages.make_room(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        messages.forget(self)
+        self.clear()
+
+    def show(self, what: str, share: float | None = None) -> None:
+        """Replace the line. `share` is how much of the whole is done."""
+        if self._shown:
+            percent = "" if share is None else f"{share:4.0%} · "
+            _write(f"\r{_fitting('  ' + percent + visible(what), terminal_width(2))}\x1b[K")
+
+    def clear(self) -> None:
+        if self._shown:
+            _write("\r\x1b[K")
+
+
+def _fitting(line: str, width: int) -> str:
+    """The line in at most `width` - 1 cells: the last one would make some terminals wrap."""
+    return line[: max(0, width - 1)]
+
+
+def _write(text: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):  # the terminal has gone
+            messages.write_patiently(sys.stderr, text)
 
 
 def progress(source: Progressing, stdout: BinaryIO | None, taken: Callable[[], int] | None = None) -> Bar:
@@ -146,6 +213,8 @@ class StepBar(Bar):
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.size: int | None = None
+        self.start = 0
+        self.limit: int | None = None
         self.position = 0
         self.live = False
         self._loss: float | None = None

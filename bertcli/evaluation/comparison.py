@@ -284,7 +284,11 @@ def _parsed(value: Any) -> Any:
 
 def _cosine_drift(a: NDArray[np.float64], b: NDArray[np.float64], where: str) -> float:
     if a.shape != b.shape:
-        raise InputError(f"has a vector of {a.size} numbers, the other file one of {b.size}", where=where)
+        raise InputError(
+            f"has a vector of {a.size} numbers, the other file one of {b.size}",
+            where=where,
+            hint="compare files of the same model, made with the same --dim and --layer",
+        )
     if np.array_equal(a, b):  # exactly, whatever rounding makes of the quotient
         return 0.0
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))

@@ -220,7 +220,11 @@ class FileOutput(Output):
                 yield piece
             self._file.seek(0, os.SEEK_END)
         except OSError as error:
-            raise OutputError(f"cannot be read: {reason_of(error)}", where=f"{self._given}.part") from error
+            raise OutputError(
+                f"cannot be read: {reason_of(error)}",
+                where=f"{self._given}.part",
+                hint="check who may read the file",
+            ) from error
 
     def overwrite_start(self, data: bytes) -> None:
         """Replace the first bytes of the file, as a header that states a length must be."""

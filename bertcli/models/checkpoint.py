@@ -44,10 +44,13 @@ _WORD_TABLES = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.
 _POSITION_TABLE = "embeddings.position_embeddings.weight"
 NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer has no limit
 _HINTS: Mapping[Kind, str] = {
-    "label": "name the classes yourself with --labels, or take a model fine-tuned for classification",
-    "tag": "take a model fine-tuned for token classification",
-    "fill": "take a model saved with its masked-LM head",
-    "answer": "take a model fine-tuned for question answering",
+    "label": "name the classes yourself with --labels, train a head with `bertcli train label`, or take a"
+    " model fine-tuned for classification (…ForSequenceClassification)",
+    "tag": "take a model fine-tuned for token classification (…ForTokenClassification), as"
+    " dslim/bert-base-NER is, or train one with `bertcli train tag`",
+    "fill": "take a model saved with its masked-LM head (…ForMaskedLM), as bert-base-uncased is",
+    "answer": "take a model fine-tuned for extractive question answering (…ForQuestionAnswering):"
+    " `bertcli models pull deepset/roberta-base-squad2`, then -m deepset/roberta-base-squad2",
 }
 
 
@@ -167,7 +170,11 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> Checkpoint:
     Damaged weight files do not raise here: they are among `weights.faults`, and `check` refuses them.
     """
     if not path.is_dir():
-        raise ModelError("is not a directory" if path.exists() else "does not exist", where=str(path))
+        raise ModelError(
+            "is not a directory" if path.exists() else "does not exist",
+            where=str(path),
+            hint="name a directory with config.json and weights; `bertcli models list` shows some",
+        )
     pooling = read_pooling(path)
     folder = path if (path / "config.json").exists() else encoder_folder(path)
     config = read_object(folder / "config.json")
@@ -197,7 +204,11 @@ def _assemble(
 ) -> Checkpoint:
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
-        raise ModelError("config.json names no model_type", where=str(folder / "config.json"))
+        raise ModelError(
+            "config.json names no model_type",
+            where=str(folder / "config.json"),
+            hint="save the model again with transformers' save_pretrained, or add its model_type",
+        )
     prefix = _encoder_prefix(weights)
     words = _word_table(weights, prefix)
     position_limit = _position_limit(model_type, config, weights, prefix)

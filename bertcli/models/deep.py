@@ -56,17 +56,36 @@ def prove(
     tokenizer: Tokenizer,
     engines: Sequence[Engine],
     reference: Callable[[str], Engine],
+    on_step: Callable[[str, float], None] = lambda what, share: None,
 ) -> Iterator[Proof]:
     """Compare every engine with itself, one window at a time, and with the `reference` (by dtype), for every
-    head."""
+    head. `on_step` is called before each step with what is computed and the share that is done."""
     windows = probes(checkpoint, tokenizer)
-    references = {dtype: reference(dtype) for dtype in {"float32", *(engine.dtype for engine in engines)}}
-    for what, ask in _asks(checkpoint).items():
-        answers = {dtype: engine.forward(windows, ask) for dtype, engine in references.items()}
+    dtypes = sorted({"float32", *(engine.dtype for engine in engines)})
+    asks = _asks(checkpoint)
+    steps = len(dtypes) + len(asks) * (len(dtypes) + 2 * len(engines))
+    done = 0
+
+    def step(what: str) -> None:
+        nonlocal done
+        on_step(what, done / steps)
+        done += 1
+
+    references = {}
+    for dtype in dtypes:
+        step(f"loading transformers {dtype}")
+        references[dtype] = reference(dtype)
+    for what, ask in asks.items():
+        answers = {}
+        for dtype, engine in references.items():
+            step(f"transformers {dtype}, {what}")
+            answers[dtype] = engine.forward(windows, ask)
         for engine in engines:
             name = f"{engine.name} {engine.device} {engine.dtype}"
             lost = LOSSES * difference(answers[engine.dtype], answers["float32"])
+            step(f"{name}, {what}, together")
             together = engine.forward(windows, ask)
+            step(f"{name}, {what}, one at a time")
             alone = [engine.forward([window], ask)[0] for window in windows]
             for other, theirs in (("one at a time", alone), ("transformers in float32", answers["float32"])):
                 allowed = max(ALLOWED[engine.dtype], lost)

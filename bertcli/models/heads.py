@@ -240,7 +240,11 @@ def _skills(config: Mapping[str, Any], weights: Weights) -> Iterator[Head]:
     own = config.get("bertcli", {})
     declared = own.get("heads", {}) if isinstance(own, dict) else None
     if not isinstance(declared, dict):
-        raise ModelError("bertcli.heads is not an object of heads by name", where="config.json")
+        raise ModelError(
+            "bertcli.heads is not an object of heads by name",
+            where="config.json",
+            hint="mend config.json, or train the model again",
+        )
     for name, skill in declared.items():
         yield _skill(name, skill, weights)
 
@@ -248,7 +252,11 @@ def _skills(config: Mapping[str, Any], weights: Weights) -> Iterator[Head]:
 def _skill(name: str, skill: Any, weights: Weights) -> Head:
     def expect(good: bool, what: str) -> None:
         if not good:
-            raise ModelError(f"bertcli.heads.{name}: {what}", where="config.json")
+            raise ModelError(
+                f"bertcli.heads.{name}: {what}",
+                where="config.json",
+                hint="mend config.json, or train the model again",
+            )
 
     expect(isinstance(skill, dict), "is not an object")
     expect(skill.get("kind") in ("label", "tag"), "kind must be label or tag")

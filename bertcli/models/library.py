@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +51,10 @@ def resolve(model: str | None) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        raise ModelError(
-            "is a file, not a model directory", hint=f"give the directory: -m {path.parent}", where=model
-        )
+        hint = "name a directory with config.json and weights; `bertcli models list` shows some"
+        if (path.parent / "config.json").exists():
+            hint = f"name its directory: -m {shlex.quote(str(path.parent))}"
+        raise ModelError("is a file, not a model directory", hint=hint, where=model)
     if model == BUNDLED_NAME:
         return _bundled()
     cached = {entry.name: entry.path for entry in cached_models()}
@@ -78,7 +80,9 @@ def cached_models() -> list[Entry]:
     try:
         repositories = sorted(folder.glob("models--*"))
     except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}", where=str(folder)) from error
+        raise ModelError(
+            f"cannot be read: {error.strerror}", where=str(folder), hint="check who may read the directory"
+        ) from error
     entries = []
     for repository in repositories:
         snapshot = _snapshot(repository)
@@ -123,7 +127,10 @@ def pull(name: str, *, allow_pickle: bool = False) -> Path:
     except RepositoryNotFoundError as error:
         raise ModelError(f"huggingface.co has no model {name}", hint="names look like OWNER/NAME") from error
     except HfHubHTTPError as error:
-        raise ModelError(f"huggingface.co did not answer for {name}: {first_line(error)}") from error
+        raise ModelError(
+            f"huggingface.co did not answer for {name}: {first_line(error)}",
+            hint="check the network and try again, or copy the model's directory here and name it by -m",
+        ) from error
     except Exception as error:
         if not _is_of_network_or_disk(error):
             raise
@@ -146,7 +153,10 @@ def select_files(files: Sequence[str], name: str, *, allow_pickle: bool) -> list
             hint="look for a safetensors version, or trust it with --allow-pickle",
         )
     if not weights and not pickles:
-        raise ModelError(f"{name} has no weights that bertcli reads ({SINGLE})")
+        raise ModelError(
+            f"{name} has no weights that bertcli reads ({SINGLE})",
+            hint="ask its author for safetensors weights, or pull another model",
+        )
     return sorted(beside + (weights or pickles))
 
 

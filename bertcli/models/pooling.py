@@ -167,12 +167,24 @@ def _checked(modules: list[Any], path: Path) -> list[dict[str, Any]]:
     """The modules that the file at `path` names. Raises ModelError for what is no list of modules."""
     for module in modules:
         if not isinstance(module, dict) or not isinstance(module.get("type"), str):
-            raise ModelError("is not a list of modules with a type", where=str(path))
+            raise ModelError(
+                "is not a list of modules with a type",
+                where=str(path),
+                hint="mend the file, or download the model again",
+            )
         folder = module.get("path", "")
         if not isinstance(folder, str) or Path(folder).is_absolute() or ".." in Path(folder).parts:
-            raise ModelError(f"names a folder outside the checkpoint: {folder}", where=str(path))
+            raise ModelError(
+                f"names a folder outside the checkpoint: {folder}",
+                where=str(path),
+                hint="mend the file, or download the model again",
+            )
         if len(folder) > LONGEST_NAME or not folder.isprintable():
-            raise ModelError(f"names a folder that cannot be: {folder[:40]!r}", where=str(path))
+            raise ModelError(
+                f"names a folder that cannot be: {folder[:40]!r}",
+                where=str(path),
+                hint="mend the file, or download the model again",
+            )
     return modules
 
 
@@ -186,7 +198,11 @@ def _encoder_settings(folder: Path, unsupported: list[str]) -> dict[str, Any]:
         found = read_object(path)
         length = found.get("max_seq_length")
         if length is not None and type(length) is not int:
-            raise ModelError(f"max_seq_length is {length!r}, not a whole number", where=str(path))
+            raise ModelError(
+                f"max_seq_length is {length!r}, not a whole number",
+                where=str(path),
+                hint="mend the file, or download the model again",
+            )
         unsupported += _unsupported_settings(found)
         lengths = {role: found.get(f"{role}_length") for role in ("query", "document")}
         return {
@@ -248,10 +264,18 @@ def _own_settings(directory: Path) -> dict[str, Any]:
     config = read_optional(path, dict) or {}
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
-        raise ModelError("prompts is not an object of texts by name", where=str(path))
+        raise ModelError(
+            "prompts is not an object of texts by name",
+            where=str(path),
+            hint="mend the file, or download the model again",
+        )
     dim = config.get("truncate_dim")
     if dim is not None and (type(dim) is not int or dim < 1):
-        raise ModelError(f"truncate_dim is {dim!r}, not a whole number above 0", where=str(path))
+        raise ModelError(
+            f"truncate_dim is {dim!r}, not a whole number above 0",
+            where=str(path),
+            hint="mend the file, or download the model again",
+        )
     default = config.get("default_prompt_name")
     return {
         "prompts": prompts,

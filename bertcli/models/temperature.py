@@ -28,10 +28,18 @@ def read_temperatures(config: Mapping[str, Any]) -> dict[str, float]:
     own = config.get("bertcli")
     declared = own.get("temperature", {}) if isinstance(own, dict) else {}
     if not isinstance(declared, dict):
-        raise ModelError("bertcli.temperature is not an object of numbers by head", where="config.json")
+        raise ModelError(
+            "bertcli.temperature is not an object of numbers by head",
+            where="config.json",
+            hint="mend config.json, or leave bertcli.temperature out of it",
+        )
     for name, value in declared.items():
         if type(value) not in (int, float) or not 0 < value < math.inf:
-            raise ModelError(f"bertcli.temperature.{name} is not a number above 0", where="config.json")
+            raise ModelError(
+                f"bertcli.temperature.{name} is not a number above 0",
+                where="config.json",
+                hint="mend config.json, or leave bertcli.temperature out of it",
+            )
     return {name: float(value) for name, value in declared.items()}
 
 
@@ -65,5 +73,9 @@ def store_temperature(checkpoint: Checkpoint, head: str, temperature: float) -> 
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise ModelError(f"cannot be written: {error.strerror}", where=str(path)) from error
+        raise ModelError(
+            f"cannot be written: {error.strerror}",
+            where=str(path),
+            hint="check who may write to the model's directory",
+        ) from error
     return path

@@ -222,7 +222,9 @@ class Tokenizer:
         except BaseException as error:
             if not isinstance(error, _NONSENSE) and not _is_panic(error):
                 raise
-            raise ModelError(f"is not a tokenizer: {error}", where=where) from error
+            raise ModelError(
+                f"is not a tokenizer: {error}", where=where, hint="download the model again"
+            ) from error
         tokenizer.cuts_left = cuts_left(checkpoint.tokenizer_config, definition)
         around = len(tokenizer.frame(False))
         if around >= checkpoint.position_limit:

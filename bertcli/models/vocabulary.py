@@ -240,7 +240,11 @@ def _added(
 def _expect_tokens(vocabulary: Mapping[str, int], tokens: tuple[str, ...], path: Path) -> None:
     lost = [token for token in tokens if token not in vocabulary]
     if lost:
-        raise ModelError(f"lacks the special tokens {', '.join(lost)}", where=str(path))
+        raise ModelError(
+            f"lacks the special tokens {', '.join(lost)}",
+            where=str(path),
+            hint="download the tokenizer's files again",
+        )
 
 
 def _require_class(config: Mapping[str, Any], known: Container[str], directory: Path) -> None:
@@ -262,4 +266,8 @@ def _no_tokenizer(directory: Path) -> ModelError:
             hint=_SAVE_ANEW,
             where=str(directory),
         )
-    return ModelError("the directory holds no tokenizer (tokenizer.json or vocab.txt)", where=str(directory))
+    return ModelError(
+        "the directory holds no tokenizer (tokenizer.json or vocab.txt)",
+        where=str(directory),
+        hint="copy the tokenizer's files into it, or save them there with transformers' save_pretrained",
+    )

@@ -84,7 +84,7 @@ def near_duplicates(vectors: Vectors, least: float, *, threads: int = 1) -> Iter
 def row_vector(vectors: Vectors, number: int) -> Array:
     """The vector (1, dim) of a row, counted from 1. Raises UsageError where there is none."""
     if number > len(vectors):
-        raise UsageError(f"there is no record {number}, only {len(vectors)}")
+        raise UsageError(f"there is no record {number}, only {len(vectors)}", hint="records count from 1")
     vector = numbers(vectors[number - 1 : number])
     if not vector.size or not np.isfinite(cosine_scales(vector)).all():
         raise UsageError(f"record {number} has no vector", hint="it is blank, or failed")

@@ -140,7 +140,11 @@ class ParquetRows:
         schema = self._file.schema_arrow
         twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
         if twice:
-            raise InputError("has several columns of the same name: " + quoted(twice), where=path)
+            raise InputError(
+                "has several columns of the same name: " + quoted(twice),
+                where=path,
+                hint="rename the columns, or name the files that the vectors were made from",
+            )
         self.names = tuple(name for name in schema.names if name != FIELD)
         strings = [name for name in self.names if str(schema.field(name).type) in ("string", "large_string")]
         usual = "text" if "text" in self.names else strings[0] if len(strings) == 1 else ""

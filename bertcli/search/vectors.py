@@ -57,7 +57,7 @@ class Vectors:
         size = max(0, stop - start) * width
         data = os.pread(self._file.fileno(), size, self._offset + start * width)
         if len(data) < size:
-            raise InputError(CUT, where=str(self._file.name))
+            raise InputError(CUT, where=str(self._file.name), hint="embed the texts again")
         return np.frombuffer(data, self._dtype).reshape(-1, self.shape[1])
 
 
@@ -113,7 +113,11 @@ def open_vectors(path: str, held: ExitStack) -> Vectors:
             "embeddings are read from .npy and .parquet files", where=path, hint="bertcli embed -o NAME.npy"
         )
     if len(vectors) and not vectors.shape[1]:
-        raise InputError("holds no vectors: each record was blank, or failed", where=path)
+        raise InputError(
+            "holds no vectors: each record was blank, or failed",
+            where=path,
+            hint="embed texts that are not blank",
+        )
     return vectors
 
 
@@ -153,16 +157,28 @@ def _read_npy(path: str, held: ExitStack) -> Vectors:
         )
         shape, by_columns, dtype = read(file)
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
+        raise InputError(
+            f"cannot be read: {error.strerror or error}",
+            where=path,
+            hint="check the path, and who may read the file",
+        ) from error
     except DAMAGE as error:
-        raise InputError(f"is not an npy file: {first_line(error)}", where=path) from error
+        raise InputError(
+            f"is not an npy file: {first_line(error)}",
+            where=path,
+            hint="name a file that `bertcli embed -o FILE` wrote",
+        ) from error
     if dtype == np.uint8:
         raise InputError(BITS, where=path, hint="embed with another --dtype")
     if len(shape) != 2 or min(shape) < 0 or dtype.kind not in COMPARABLE or by_columns:
         spelled = " by ".join(map(str, shape)) or "one"
-        raise InputError(f"holds {spelled} {dtype}, where a vector a row is wanted", where=path)
+        raise InputError(
+            f"holds {spelled} {dtype}, where a vector a row is wanted",
+            where=path,
+            hint="name a file that `bertcli embed -o FILE` wrote",
+        )
     if os.fstat(file.fileno()).st_size < file.tell() + math.prod(shape) * dtype.itemsize:
-        raise InputError(CUT, where=path)
+        raise InputError(CUT, where=path, hint="embed the texts again")
     return Vectors(file, shape, dtype, file.tell())
 
 
@@ -179,7 +195,11 @@ def _read_parquet(path: str, held: ExitStack) -> Vectors:
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[FIELD]):
             _set_down(batch.column(0), spool)
     except (ValueError, TypeError, NotImplementedError, OSError) as error:  # pyarrow's errors are of these
-        raise InputError(f"the column {FIELD} holds no vectors: {first_line(error)}", where=path) from error
+        raise InputError(
+            f"the column {FIELD} holds no vectors: {first_line(error)}",
+            where=path,
+            hint="embed texts that are not blank",
+        ) from error
     return spool.vectors()
 
 
@@ -212,4 +232,8 @@ def open_parquet(path: str) -> Any:
     try:
         return parquet.ParquetFile(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read as Parquet: {first_line(error)}", where=path) from error
+        raise InputError(
+            f"cannot be read as Parquet: {first_line(error)}",
+            where=path,
+            hint="name a file that `bertcli embed -o FILE` wrote",
+        ) from error

@@ -51,6 +51,10 @@ def _open_form(
         from bertcli.sinks.conll import check_layout
 
         check_layout(layout)
+    if form == "plain":
+        from bertcli.sinks.plain import answer_field
+
+        answer_field(layout)
     if form == "html":
         from bertcli.sinks.page import check_layout as check_page_layout
 
@@ -80,6 +84,10 @@ def _open_form(
         from bertcli.sinks.conll import ConllSink
 
         return ConllSink(output)
+    if form == "plain":
+        from bertcli.sinks.plain import PlainSink
+
+        return PlainSink(output, layout, options.digits, shown=to_stdout and terminal.is_tty)
     if form == "html":
         from bertcli.sinks.page import PageSink
 

@@ -130,6 +130,7 @@ class NpySink:
                 f"a vector of {vector.shape} {vector.dtype} among vectors of "
                 f"{self._filler.shape} {self._filler.dtype}",
                 where=result.record.where or None,
+                hint="write .jsonl, which holds vectors of any length",
             )
         self._output.write(vector.tobytes())
 

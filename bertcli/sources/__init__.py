@@ -32,14 +32,17 @@ class Source(Protocol):
     instead of waiting for more. `prompt` says that a person types it: the next record is asked for when it
     is taken. `size` is the number of bytes on disk, None when it cannot be known; `position` the number of
     those bytes read so far (compressed bytes for compressed files): both for the progress bar and for
-    choosing an engine. `field_names` are the field names of the first record (the header of a CSV file),
-    known before the first record is taken: a name clash stops the run before it starts. `text_field` is the
-    field whose text is read.
+    choosing an engine. `start` is the `position` behind the records that are skipped, and `limit` the most
+    records that are taken, None for all. `field_names` are the field names of the first record (the header of
+    a CSV file), known before the first record is taken: a name clash stops the run before it starts.
+    `text_field` is the field whose text is read.
     """
 
     live: bool
     prompt: bool
     size: int | None
+    start: int
+    limit: int | None
 
     @property
     def position(self) -> int: ...

@@ -182,7 +182,10 @@ class _Rows:
         try:
             header = tuple(next(self._plain if self._quoting == "none" else self._lenient))
         except csv.Error as error:
-            raise InputError(f"the header in {where} cannot be read: {_reason(error)}") from error
+            raise InputError(
+                f"the header in {where} cannot be read: {_reason(error)}",
+                hint="check that the file is CSV or TSV, or name its format by --from",
+            ) from error
         except _TooBigError:
             raise InputError(too_big(f"the header in {where}", self._lines.most).message) from None
         if self._lines.ended:
@@ -191,7 +194,9 @@ class _Rows:
                 hint="--quoting none reads quotes as text",
             )
         if problem := self._lines.take_bad():
-            raise InputError(f"the header is not text: {problem.message}", hint=problem.message)
+            raise InputError(
+                f"the header is not text: {problem.message}", hint="name the encoding by --encoding"
+            )
         if odd := _looks_like_data(header):
             console.warn(
                 f"{self._label}:{self._start}: the first line is taken as names of fields, and {odd} looks like"

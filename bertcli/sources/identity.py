@@ -55,5 +55,7 @@ def _identify(path: str, most: int) -> dict[str, Any]:
             return {"name": "stdin" if path == "-" else shown, "size": None, "digest": None}
         size, digest = fingerprint(path, most)
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=shown) from error
+        raise InputError(
+            f"cannot be read: {error.strerror}", where=shown, hint="check the path, and who may read the file"
+        ) from error
     return {"name": shown, "size": size, "digest": digest}

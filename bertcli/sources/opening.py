@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import select
+import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -75,7 +76,11 @@ class Input:
                     hint="somebody has cut it while it was read",
                 )
         except OSError as error:
-            raise InputError(f"cannot be read: {_reason(error)}", where=self.label) from error
+            raise InputError(
+                f"cannot be read: {_reason(error)}",
+                where=self.label,
+                hint="check that it is still there, and who may read it",
+            ) from error
         except ValueError:
             if not self._closed:  # else `close` was called while another thread was reading
                 raise
@@ -116,7 +121,8 @@ def file_input(path: str, *, bare_texts: bool = True) -> Input:
     except OSError as error:
         raise InputError(f"'{shown}' cannot be opened: {_reason(error)}", hint=hint) from error
     if stat.S_ISDIR(info.st_mode):
-        raise InputError("is a directory", hint="name the files in it", where=shown)
+        inside = shlex.quote(shown.rstrip("/")) + "/*"
+        raise InputError("is a directory", hint=f"name the files in it, as in {inside}", where=shown)
     _refuse_endless(info, shown)
     if not os.access(path, os.R_OK):
         raise InputError("cannot be read: permission denied", hint="chmod +r, or ask its owner", where=shown)

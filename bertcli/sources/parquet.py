@@ -46,7 +46,10 @@ def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Conten
     schema: pyarrow.Schema = file.schema_arrow
     twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
     if twice:
-        raise InputError("has several columns of the same name: " + quoted(twice))
+        raise InputError(
+            "has several columns of the same name: " + quoted(twice),
+            hint="rename the columns: each needs a name of its own",
+        )
     strings = tuple(field.name for field in schema if _is_string(field.type))
     return Contents(_rows(source, file, most), names=tuple(schema.names), strings=strings)
 
@@ -81,7 +84,10 @@ def _rows(source: Input, file: Any, most: int) -> Iterator[Row]:
             if source.size is not None:
                 source.position = source.size * count // file.metadata.num_rows
     except (OSError, ValueError, OverflowError) as error:  # pyarrow.ArrowInvalid is a ValueError
-        raise InputError(f"the Parquet data cannot be read on: {first_line(error)}") from error
+        raise InputError(
+            f"the Parquet data cannot be read on: {first_line(error)}",
+            hint="the file is damaged: make or copy it again",
+        ) from error
     finally:
         source.close()
 

@@ -35,6 +35,8 @@ class Stream:
         self._peeking = Lock()
         self._names: tuple[str, ...] = ()
         self._text_field = options.text_field or "text"
+        self.start = 0
+        self.limit = options.limit
         self.live = any(source.live for source in inputs)
         self.prompt = any(source.prompt for source in inputs)
         sizes = [source.size for source in inputs]
@@ -57,11 +59,15 @@ class Stream:
     def __iter__(self) -> Iterator[Record]:
         # a generator: what may have to wait for input waits in the thread that takes the records
         self._peek()
-        limit = self._options.limit
-        stop = None if limit is None else self._options.skip + limit
-        rows = islice(self._rows(), self._options.skip, stop)
+        rows = self._rows()
+        if skip := self._options.skip:
+            next(islice(rows, skip - 1, skip), None)
+            self.start = self.position
         yield from make_records(
-            rows, self._text_field, self._options.pair_field, split_words=self._options.split_words
+            islice(rows, self.limit),
+            self._text_field,
+            self._options.pair_field,
+            split_words=self._options.split_words,
         )
 
     def close(self) -> None:

@@ -38,7 +38,9 @@ def _checked(pairs: Iterable[tuple[str, str]], where: str) -> tuple[Candidate, .
         if not candidate.label or not candidate.description:
             raise UsageError("an empty label", where=where, hint='quote a label with a comma: "a, b",c')
         if candidate.label in found:
-            raise UsageError(f"the label {candidate.label} is there twice", where=where)
+            raise UsageError(
+                f"the label {candidate.label} is there twice", where=where, hint="name each label once"
+            )
         found[candidate.label] = candidate
     if not found:
         raise UsageError("no labels", where=where, hint="name them as in praise,complaint")

@@ -243,7 +243,9 @@ def _distinct(targets: Sequence[str]) -> tuple[str, ...]:
         if not word:
             raise UsageError("an empty target", where="--targets", hint="name words as in good,bad")
         if words.count(word) > 1:
-            raise UsageError(f"the target {word} is there twice", where="--targets")
+            raise UsageError(
+                f"the target {word} is there twice", where="--targets", hint="name each target once"
+            )
     return words
 
 

@@ -114,7 +114,9 @@ def rename(head: Head, text: str, where: str) -> Head:
             where=where,
         )
     if len(set(names)) != len(names) or not all(names):
-        raise UsageError("label names must differ and not be empty", where=where)
+        raise UsageError(
+            "label names must differ and not be empty", where=where, hint="give each class a name of its own"
+        )
     return replace(head, labels=tuple(names), named=True)
 
 
@@ -126,14 +128,20 @@ def _names_from_json(text: str, where: str) -> list[str]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"not valid JSON: {error}", where=where) from None
+        raise UsageError(
+            f"not valid JSON: {error}", where=where, hint="write one name a line, or a JSON list of names"
+        ) from None
     if isinstance(found, dict):
         if all(isinstance(place, int) for place in found.values()):
             found = {str(place): name for name, place in found.items()}
         try:
             found = [found[str(place)] for place in range(len(found))]
         except KeyError as error:
-            raise UsageError(f"no label name for class {error.args[0]}", where=where) from None
+            raise UsageError(
+                f"no label name for class {error.args[0]}",
+                where=where,
+                hint='write {"0": "name", "1": "name", …}, or one name a line',
+            ) from None
     return [str(name).strip() for name in found]
 
 

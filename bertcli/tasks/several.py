@@ -8,6 +8,8 @@
 With more than one head each name has the head's before it: `sentiment_label`, `sentiment_score`,
 `emotion_label` … Texts are cut into windows as for `label`; where a model makes vectors from shorter windows,
 the vector of a long text differs a little from what `embed` gives.
+
+`Several` is for a model's own label heads, `EmittingZeroShot` for labels of the user's own.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertcli.errors import UsageError
-from bertcli.tasks.choice import entropy, margin
+from bertcli.tasks.choice import Choice, entropy, margin
 from bertcli.tasks.pooling import unit
+from bertcli.tasks.zero_shot import ByNearness
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Ask, Engine
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from bertcli.tasks import Encoded
     from bertcli.tasks.label import Label
     from bertcli.tasks.pooling import TextVector
+    from bertcli.tasks.zero_shot import ByEntailment
 
 
 class Several:
@@ -41,7 +45,8 @@ class Several:
         self, heads: Sequence[Label], emit: Sequence[Emitted] = ("label",), vector: TextVector | None = None
     ) -> None:
         for head in heads:
-            _refuse_shares(head, emit)
+            exclusive = head.head.problem == "single_label_classification"
+            _refuse_shares(emit, f"those of {head.head.name}", exclusive=exclusive)
         if vector is not None and vector.prompt:
             raise UsageError(
                 f"the model makes vectors with {vector.prompt!r} before the text, which label leaves out",
@@ -93,8 +98,52 @@ class Several:
         return names if self._vector is None else [*names, "embedding"]
 
 
-def _told(head: Label, what: Emitted, scores: Array) -> Mapping[str, Any]:
-    """The fields that one head adds for one thing asked of it."""
+class EmittingZeroShot:
+    """The answers `emit` of one zero-shot task.
+
+    Raises UsageError for entropy or margin of scores that do not add up to 1, and for an embedding where
+    texts are only read together with labels.
+    """
+
+    optional: tuple[str, ...] = ()
+
+    def __init__(self, task: ByEntailment | ByNearness, emit: Sequence[Emitted]) -> None:
+        _refuse_shares(emit, "with --multi-label those", exclusive=not task.choice.several)
+        self._nearness = task if isinstance(task, ByNearness) else None
+        if "embedding" in emit and self._nearness is None:
+            raise UsageError(
+                "--emit embedding: this model reads each text together with a label, so it has no embedding"
+                " of the text alone",
+                hint="leave embedding out of --emit, and use `bertcli embed` for it",
+            )
+        self._task = task
+        self._emit = emit
+        self.choice = task.choice
+        names = {"label": task.fields, "embedding": ()}
+        self.fields = tuple(name for what in emit for name in names.get(what, (what,)))
+        self.fields += ("embedding",) if "embedding" in emit else ()
+
+    def prepare(self, engine: Engine) -> None:
+        self._task.prepare(engine)
+
+    def encode(self, record: Record) -> Encoded:
+        return self._task.encode(record)
+
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
+        return self._task.forward(engine, windows)
+
+    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+        scores = self._task.scores(encoded, outputs)
+        values: dict[str, Any] = {}
+        for what in self._emit:
+            values |= _told(self.choice, what, scores)
+        if "embedding" in self._emit and self._nearness is not None:
+            values["embedding"] = self._nearness.embedding(encoded, outputs)
+        return values
+
+
+def _told(head: Label | Choice, what: Emitted, scores: Array) -> Mapping[str, Any]:
+    """The fields that one head, or a choice of labels, adds for one thing asked of it."""
     match what:
         case "label":
             return head.values(scores)
@@ -106,10 +155,10 @@ def _told(head: Label, what: Emitted, scores: Array) -> Mapping[str, Any]:
             return {}
 
 
-def _refuse_shares(head: Label, emit: Sequence[Emitted]) -> None:
+def _refuse_shares(emit: Sequence[Emitted], labels: str, *, exclusive: bool) -> None:
     asked = [what for what in emit if what in ("entropy", "margin")]
-    if asked and head.head.problem != "single_label_classification":
+    if asked and not exclusive:
         raise UsageError(
-            f"{asked[0]} is told of labels that exclude each other, and those of {head.head.name} do not",
+            f"--emit {asked[0]} needs labels that exclude each other, and {labels} do not",
             hint=f"leave {asked[0]} out of --emit",
         )

@@ -149,10 +149,15 @@ class ByEntailment:
         return list(logits[:, [self._contradiction, self._entailment]])
 
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+        return self.choice.values(self.scores(encoded, outputs))
+
+    def scores(self, encoded: Encoded, outputs: Sequence[Array]) -> Array:
+        """The score of each label (labels,) for a record, from the outputs of its windows."""
         logits = np.stack(outputs).reshape(-1, len(self._hypotheses), 2)  # (slices, labels, 2)
         scores = softmax(logits)[..., 1] if self._several else softmax(logits[..., 1])
         weights = [stop - fresh or 1 for _, stop, fresh in encoded.notes]
-        return self.choice.values(np.average(scores, axis=0, weights=weights))
+        average: Array = np.average(scores, axis=0, weights=weights)
+        return average
 
     def _room_beside(self, kept: int) -> int:
         try:
@@ -201,9 +206,17 @@ class ByNearness:
         return engine.forward(windows, self._text.ask)
 
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+        return self.choice.values(self.scores(encoded, outputs))
+
+    def scores(self, encoded: Encoded, outputs: Sequence[Array]) -> Array:
+        """The score of each label (labels,) for a record, from the outputs of its windows."""
         nearness = self._directions @ unit(self._text.combine(encoded.windows, outputs)) / TEMPERATURE
-        scores = sigmoid(nearness[:-1] - nearness[-1]) if self._several else softmax(nearness)
-        return self.choice.values(scores)
+        return sigmoid(nearness[:-1] - nearness[-1]) if self._several else softmax(nearness)
+
+    def embedding(self, encoded: Encoded, outputs: Sequence[Array]) -> Array:
+        """The embedding of the text (dimensions,), as `embed` gives it."""
+        vector = self._text.combine(encoded.windows, outputs)[: self._text.dim]
+        return unit(vector) if self._text.normalize else vector
 
 
 def _entailment_head(checkpoint: Checkpoint, name: str | None) -> Head | None:

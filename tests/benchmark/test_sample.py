@@ -83,9 +83,14 @@ def test_what_fails_is_not_timed_and_no_text_is_timed_twice() -> None:
 
 
 def test_an_input_that_is_cut_short_tells_about_how_much_there_is() -> None:
-    found = sample(Texts(["a", "b", "c", "d"], size=1000), seconds=5, ticks=[0, 1, 2, 9])
+    found = sample(Texts(["a", "b", "c", "d"], size=1000), seconds=5, ticks=[0, 1, 2, 9, *[10] * 4])
     assert (found.read, found.share, found.records) == (3, 0.03, 100)
-    assert sample(Texts(["a", "b"]), seconds=5, ticks=[0, 9]).records is None
+    assert sample(Texts(["a", "b"]), seconds=5, ticks=[0, 9, 10, 11]).records is None
+
+
+def test_texts_to_time_are_chosen_for_as_long_as_reading_took() -> None:
+    found = sample(Texts(["a", "b", "c", "d"]), seconds=5, ticks=[*[0] * 6, 4, 6, 7])
+    assert (found.read, len(found.timed)) == (4, 2)
 
 
 def test_the_timed_texts_are_in_no_order_and_the_same_each_time() -> None:

@@ -116,9 +116,41 @@ def test_a_lucky_trial_is_found_out(found: Any) -> None:
     assert judged(search).gain == 1
 
 
+@pytest.mark.parametrize("loading", [0.5, 4.0, 50.0])
+@pytest.mark.parametrize("seconds", [1.0, 20.0, 60.0])
+def test_a_search_ends_in_time_for_a_whole_run(
+    seconds: float, loading: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def make(name: str, dtype: str) -> Any:
+        nonlocal now
+        now += loading
+        return EchoEngine(name=name, dtype=dtype, workers=4, pack_tokens=4096)
+
+    def timed(sample: Any, task: Any, engine: Any, choice: Choice, seconds: float) -> Trial:
+        nonlocal now
+        assert seconds >= 0
+        now += seconds + 0.01
+        return Trial(choice, 1, float(choice.batch_tokens), float(choice.batch_tokens))
+
+    monkeypatch.setattr(module, "timed", timed)
+    monkeypatch.setattr(module, "agreement", lambda reference, found: Agreement(1, 0.0))
+    sample = [Timed(Record(0, {"text": "abcde"}, "abcde"), 5)]
+    search = Search(sample, LetterTask(), make, seconds=seconds, clock=lambda: now)  # type: ignore[arg-type]
+    trials = list(search.trials())
+    assert search.loading == loading
+    assert now <= max(seconds - loading, module.NEEDED * loading) + 0.2
+    assert len(trials) >= module.NEEDED
+    if seconds > 10 * loading:
+        assert now == pytest.approx(seconds - module.START * loading, abs=0.5)
+        assert search.best.choice.batch_tokens == 4 * 4096
+
+
 def judged(search: Search, whole: WholeRun | None = None) -> Verdict:
     timed = [Timed(Record(0, {}, "abcde"), 5)]
-    return verdict(search, Sample(limit=8, read=10, duplicates=9, lengths=[5], share=0.1, timed=timed), whole)
+    sample = Sample(limit=8, read=10, duplicates=9, lengths=[5], share=0.1, timed=timed)
+    return verdict(search, sample, whole, texts=1)
 
 
 def test_a_whole_run_is_start_and_distinct_texts(found: Any) -> None:

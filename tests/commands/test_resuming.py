@@ -25,6 +25,8 @@ from tests.conftest import Make
 COMMANDS = {
     "label.jsonl": ("label", "--all"),
     "label.csv": ("label",),
+    "label.txt": ("label", "-f", "plain"),
+    "fill.txt.gz": ("fill", "-f", "plain"),
     "label.tsv.gz": ("label",),
     "label.jsonl.zst": ("label",),
     "label.json": ("label",),
@@ -173,13 +175,19 @@ def test_cut_anywhere_and_gone_on_with_is_never_interrupted(
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_answers_that_a_run_no_longer_knows_are_computed_to_the_same_bytes(
-    dtype: str, checkpoints: Make, stop_after: Callable[..., None], tmp_path: Path
+    dtype: str,
+    checkpoints: Make,
+    stop_after: Callable[..., None],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     words = ["paris", "the capital of france", "nobody answers", "and", "since yesterday the capital"]
     Path("in.txt").write_text("".join(f"{words[n % 5]} {words[n * n % 5]}\n" for n in range(300)))
-    asked = ["embed", "-q", "in.txt", "-m", str(checkpoints("bert")), "--engine", "packed", "--threads", "1"]
+    asked = ["embed", "in.txt", "-m", str(checkpoints("bert")), "--engine", "packed", "--threads", "1"]
     asked += ["--compute-dtype", dtype, "--batch-tokens", "16"]
     assert cli.main([*asked, "-o", "whole.jsonl"]) == 0
+    line = account(capfd.readouterr().err)
+    assert "295 duplicates" in line
     stop_after(100)
     with pytest.raises(Killed):
         cli.main([*asked, "-o", "cut.jsonl"])
@@ -188,6 +196,7 @@ def test_answers_that_a_run_no_longer_knows_are_computed_to_the_same_bytes(
     assert 0 < Path("cut.jsonl.part").read_bytes().count(b"\n") < 300
     assert cli.main([*asked, "-o", "cut.jsonl", "--resume"]) == 0
     assert Path("cut.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+    assert account(capfd.readouterr().err) == line
 
 
 def account(said: str) -> str:

@@ -6,6 +6,7 @@ import io
 import os
 import pty
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class Reading:
     size: int | None = 1000
     position: int = 250
     live: bool = False
+    start: int = 0
+    limit: int | None = None
 
 
 class Clock:
@@ -65,6 +68,27 @@ def test_what_is_read_ahead_is_not_done() -> None:
         assert " 100% " in bar.line(4000, 8.0, 50)
 
 
+def test_what_is_skipped_and_what_is_behind_the_limit_is_no_work() -> None:
+    reading = Reading(position=900, start=800, limit=50)
+    with Bar(reading, shown=False, taken=lambda: 100) as bar:
+        bar._before, bar._start = 0, 0
+        assert bar.line(10, 2.0, 50) == "  10 records · 5.0/s ·  20% · 8.0 s left"
+        reading.limit = None
+        reading.position = 1000
+        assert bar.line(50, 10.0, 50) == "  50 records · 5.0/s ·  50% · 10 s left"
+
+
+def test_the_time_left_is_told_when_it_is_known() -> None:
+    reading = Reading(position=10)
+    with Bar(reading, shown=False) as bar:
+        bar._start = 0
+        assert "left" not in bar.line(10, 1.9, 80)
+        assert "left" not in bar.line(10, 9.0, 80)  # 1 % is little to go by
+        assert "17 min 29 s left" in bar.line(10, 10.6, 80)
+        reading.position = 100
+        assert "18 s left" in bar.line(100, 2.0, 80)
+
+
 def test_a_run_that_goes_on_counts_what_is_there() -> None:
     reading = Reading(position=500)
     read = 500
@@ -78,9 +102,9 @@ def test_a_bar_never_goes_back() -> None:
     read = 0
     with Bar(reading, shown=False, taken=lambda: read) as bar:
         reading.position, read = 500, 10  # long texts first
-        assert " 50% " in bar.line(10, 1.0, 50)
+        assert " 50%" in bar.line(10, 1.0, 50)
         reading.position, read = 1000, 1000
-        assert " 50% " in bar.line(20, 2.0, 50)
+        assert " 50%" in bar.line(20, 2.0, 50)
         assert " 90% " in bar.line(900, 4.0, 50)
 
 
@@ -195,3 +219,16 @@ def test_durations(seconds: float, words: str) -> None:
 
 def test_grouped() -> None:
     assert [grouped(number) for number in (0, 999, 1000, 1234567)] == ["0", "999", "1 000", "1 234 567"]
+
+
+def test_a_bar_is_drawn_while_no_record_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while a huge text is cut into tokens."""
+    screen = on_screen(monkeypatch)
+    with Bar(Reading(position=0), shown=True, taken=lambda: 0) as bar:
+        bar.idle = bar.patience = 0.01
+        bar._due = 0.0
+        deadline = time.monotonic() + 10
+        while "0 records" not in screen.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "0 records" in screen.getvalue()
+    assert screen.getvalue().endswith("\r\x1b[K")

@@ -76,7 +76,19 @@ class Wrong:
 def test_a_wrong_engine_is_found_out(how: str, failing: list[str], checkpoints: Make) -> None:
     checkpoint = open_checkpoint(checkpoints("bert"))
     engine = Wrong(Packed(checkpoint, device="cpu", dtype="float32"), how)
-    proofs = list(prove(checkpoint, Tokenizer.of(checkpoint), [engine], partial(Reference, checkpoint)))
+    steps: list[tuple[str, float]] = []
+
+    def tell(what: str, share: float) -> None:
+        steps.append((what, share))
+
+    proofs = list(prove(checkpoint, Tokenizer.of(checkpoint), [engine], partial(Reference, checkpoint), tell))
+    assert [step for step, _ in steps] == [
+        "loading transformers float32",
+        "transformers float32, hidden states",
+        "wrong cpu float32, hidden states, together",
+        "wrong cpu float32, hidden states, one at a time",
+    ]
+    assert [share for _, share in steps] == [0, 0.25, 0.5, 0.75]
     assert [proof.other for proof in proofs if not proof.holds] == failing
     assert all(("≠" in proof.message) is not proof.holds for proof in proofs)
 

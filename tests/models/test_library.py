@@ -99,6 +99,7 @@ def test_an_unknown_name_is_not_downloaded_but_shown_how() -> None:
 
 def test_a_file_and_a_missing_path_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").touch()
     with pytest.raises(ModelError, match="is a file") as error:
         resolve(str(tmp_path / "model.safetensors"))
     assert f"-m {tmp_path}" in (error.value.hint or "")

@@ -121,7 +121,7 @@ def test_a_hit_of_a_negative_cosine_stands_in_its_columns() -> None:
         for rank, score in enumerate((0.25, -0.25), 1)
     ]
     lines = table(*found, layout=Layout("search", ("text",), tuple(found[0].values), REMARKS, "text"))
-    assert lines == "a:1  0.2500 ━━╸         text\na:2  -0.2500            text\n"
+    assert lines == "a:1   0.2500 ━━╸         text\na:2  -0.2500             text\n"
 
 
 def test_a_fill_shows_the_filled_sentence() -> None:
@@ -459,3 +459,31 @@ def test_an_answer_fits_the_terminal(text: str, width: int) -> None:
     one = answered(f"{text} x {text}", "x")
     for line in table(one, layout=ANSWERS, width=width, color=True).splitlines():
         assert measured(ANSI.sub("", line)) <= width
+
+
+@pytest.mark.parametrize("scores", [(0.9123, -0.2, 0.5), (312.5, -12.25, 0.5)])
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_columns_of_what_was_found_align(width: int, scores: tuple[float, ...]) -> None:
+    places = ("a.txt:2", "a directory with 日本 in its name/and a long name.jsonl:123456", "b.txt:1234")
+    found = [
+        result({"rank": rank, "score": score, "where": place}, text=f"text {rank}")
+        for rank, (place, score) in enumerate(zip(places, scores, strict=True), 1)
+    ]
+    layout = Layout("search", ("text",), tuple(found[0].values), REMARKS, "text")
+    lines = table(*found, layout=layout, width=width).splitlines()
+    assert len({measured(line[: line.index("text ")]) for line in lines}) == 1
+    assert len({measured(line[: line.index(".", line.rindex(":"))]) for line in lines}) == 1
+    assert all(place.rpartition(":")[2] in line for place, line in zip(places, lines, strict=True))
+    pairs = [
+        result(
+            {
+                "score": score,
+                "first": {"where": a, "text": "text 1"},
+                "second": {"where": b, "text": "text 2"},
+            }
+        )
+        for a, b, score in zip(places, reversed(places), scores, strict=True)
+    ]
+    layout = Layout("search", (), tuple(pairs[0].values), REMARKS, "text")
+    lines = table(*pairs, layout=layout, width=width).splitlines()
+    assert len({measured(line[: line.index("text ")]) for line in lines if line}) == 1

@@ -17,11 +17,13 @@ from bertcli.errors import UsageError
 from bertcli.models.checkpoint import Checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.options import LongOptions
+from bertcli.tasks.candidates import candidates_from_option
 from bertcli.tasks.choice import entropy, margin
 from bertcli.tasks.embed import Embed
 from bertcli.tasks.label import Label
 from bertcli.tasks.pooling import TextVector
-from bertcli.tasks.several import Several
+from bertcli.tasks.several import EmittingZeroShot, Several
+from bertcli.tasks.zero_shot import zero_shot
 from tests.conftest import Make
 from tests.tasks.reference import answers, opened
 
@@ -90,6 +92,44 @@ def test_labels_that_do_not_exclude_each_other_have_no_entropy(
 ) -> None:
     with pytest.raises(UsageError, match=what):
         Several([head(skills, "sentiment"), head(skills, "topics")], ("label", what))
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "options"),
+    [("sentence", "base", {}), ("bert", "label", {"labels": ("contradiction", "entailment")})],
+    ids=["nearness", "entailment"],
+)
+def test_labels_of_ones_own_tell_how_undecided_they_are(
+    family: str, kind: str, options: dict[str, Any], checkpoints: Make
+) -> None:
+    checkpoint, tokenizer = opened(checkpoints(family, kind, **options))
+    task = zero_shot(
+        checkpoint, tokenizer, candidates_from_option("praise,complaint,other"), LongOptions(), top="all"
+    )
+    engine = Instant(checkpoint)
+    expected = answers(task, engine, TEXTS)
+    emitting = EmittingZeroShot(task, ("margin", "label", "entropy"))
+    for found, alone in zip(answers(emitting, engine, TEXTS), expected, strict=True):
+        scores = [entry["score"] for entry in alone["labels"]]
+        assert {name: found[name] for name in alone} == alone
+        assert found["margin"] == pytest.approx(scores[0] - scores[1], abs=1e-6)
+        assert found["entropy"] == pytest.approx(scipy_entropy(scores), abs=1e-5)
+    if kind == "base":
+        embedded = answers(EmittingZeroShot(task, ("embedding",)), engine, TEXTS)
+        alone = answers(Embed(checkpoint, tokenizer, LongOptions()), engine, TEXTS)
+        for found, one in zip(embedded, alone, strict=True):
+            np.testing.assert_allclose(found["embedding"], one["embedding"], atol=1e-6)
+    else:
+        with pytest.raises(UsageError, match="no embedding of the text alone"):
+            EmittingZeroShot(task, ("label", "embedding"))
+
+
+def test_labels_of_ones_own_that_may_hold_together_have_no_entropy(checkpoints: Make) -> None:
+    checkpoint, tokenizer = opened(checkpoints("sentence"))
+    labels = candidates_from_option("praise,complaint")
+    task = zero_shot(checkpoint, tokenizer, labels, LongOptions(), multi_label=True)
+    with pytest.raises(UsageError, match="margin needs labels that exclude each other, and with --multi"):
+        EmittingZeroShot(task, ("label", "margin"))
 
 
 def test_a_vector_that_needs_a_prompt_is_refused(skills: tuple[Checkpoint, Tokenizer]) -> None:

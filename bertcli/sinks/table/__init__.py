@@ -9,9 +9,10 @@ from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.table.cells import Line, drawn
 from bertcli.sinks.table.page import Page
-from bertcli.sinks.table.views import choose_view
+from bertcli.sinks.table.views import FittedView, choose_view
 
 SCORE_DECIMALS = 4
+FITTED = 256  # results that a fitted view sees at once
 
 
 class TableSink:
@@ -27,8 +28,25 @@ class TableSink:
         self._page = Page(layout, terminal.width, SCORE_DECIMALS if digits is None else digits)
         self._view = choose_view(self._page)
         self._began = False
+        self._waiting: list[Result] = []  # for a fitted view
 
     def write(self, result: Result) -> None:
+        if isinstance(self._view, FittedView):
+            self._waiting.append(result)
+            if len(self._waiting) < FITTED:
+                return
+            self._show_waiting()
+        else:
+            self._show(result)
+
+    def _show_waiting(self) -> None:
+        if self._waiting and isinstance(self._view, FittedView):
+            self._view.fit([result for result in self._waiting if result.status == "done"])
+        for result in self._waiting:
+            self._show(result)
+        self._waiting.clear()
+
+    def _show(self, result: Result) -> None:
         lines = self._page.trouble(result) or self._view.lines(result)
         if not self._began:
             lines = [*self._view.header(), *lines]
@@ -38,6 +56,7 @@ class TableSink:
         self._output.write("".join(map(self._drawn, lines)).encode("utf-8"))
 
     def flush(self) -> None:
+        self._show_waiting()
         self._output.flush()
 
     def mark(self) -> Mark | None:
@@ -48,6 +67,8 @@ class TableSink:
         self._output.sync()
 
     def close(self, complete: bool) -> None:
+        if complete:
+            self._show_waiting()
         self._output.close(complete)
 
     def _drawn(self, line: Line) -> str:

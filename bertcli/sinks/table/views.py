@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bertcli.records import Result
 from bertcli.sinks.table.answers import AnswerView
@@ -28,6 +28,13 @@ class View(Protocol):
     def header(self) -> list[Line]: ...
 
     def lines(self, result: Result) -> list[Line]: ...
+
+
+@runtime_checkable
+class FittedView(View, Protocol):
+    """A view that looks at results before their lines are asked for, so that its columns fit them."""
+
+    def fit(self, results: Sequence[Result]) -> None: ...
 
 
 def choose_view(page: Page) -> View:

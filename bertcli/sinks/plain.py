@@ -1,0 +1,90 @@
+"""Plain text: the answer alone, a line a record.
+
+    label   the label (of a regression the number)
+    fill    the text with its best filling
+    score   the score
+    answer  the answer
+
+A record without an answer, blank or failed, is an empty line, so that line n belongs to record n. Line ends
+within an answer become spaces.
+"""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+
+from bertcli.console import visible
+from bertcli.errors import UsageError
+from bertcli.journal import Mark
+from bertcli.records import Result
+from bertcli.sinks import Layout
+from bertcli.sinks.compressed import ByteSink
+from bertcli.sinks.jsontext import to_json
+from bertcli.sinks.numbers import Numbers
+
+ANSWERS = MappingProxyType(
+    {"label": ("label", "score"), "fill": ("fills",), "score": ("score",), "answer": ("answer",)}
+)
+"""The result fields that hold the answer of a task; the first that there is counts."""
+
+OTHERS = MappingProxyType(
+    {
+        "embed": "jsonl, json, csv, tsv, parquet or npy",
+        "attention": "jsonl, json or html",
+        "tag": "jsonl, json, csv, tsv, parquet or conll",
+    }
+)
+"""The formats of tasks whose answer is more than a line; those of others are in `FORMATS`."""
+
+FORMATS = "jsonl, json, csv, tsv or parquet"
+LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")  # whatever a reader may take for one
+
+
+def answer_field(layout: Layout) -> str:
+    """The result field that is written. Raises UsageError where no single one is the answer."""
+    for name in ANSWERS.get(layout.task, ()):
+        if name in layout.results:
+            return name
+    formats = OTHERS.get(layout.task, FORMATS)
+    raise UsageError(
+        f"plain holds one answer a line, and this `{layout.task}` gives {', '.join(layout.results)}",
+        hint=f"write {formats}: -f NAME, or -o FILE with the suffix",
+    )
+
+
+class PlainSink:
+    """`shown` writes out what would steer the terminal that the answers are shown on."""
+
+    def __init__(self, output: ByteSink, layout: Layout, digits: int | None, *, shown: bool = False) -> None:
+        self._output = output
+        self._field = answer_field(layout)
+        self._numbers = Numbers(digits)
+        self._shown = shown
+
+    def write(self, result: Result) -> None:
+        line = LINE_ENDS.sub(" ", self._answer(result))
+        if self._shown:
+            line = visible(line)
+        self._output.write((line + "\n").encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        self._output.flush()
+
+    def mark(self) -> Mark | None:
+        return self._output.mark()
+
+    def sync(self) -> None:
+        self._output.sync()
+
+    def close(self, complete: bool) -> None:
+        self._output.close(complete)
+
+    def _answer(self, result: Result) -> str:
+        """Empty for a record without one."""
+        value = self._numbers.row(result, "").get(self._field) if result.values else None
+        if self._field == "fills":
+            value = value[0]["text"] if value else None
+        if value is None:
+            return ""
+        return value if isinstance(value, str) else to_json(value).decode("utf-8")
