@@ -560,3 +560,19 @@ def interrupted_pipe(checkpoints: Make, tmp_path: Path) -> Path:
         wait_for(lambda: has_points(tmp_path / "out.jsonl.journal"))
         process.kill()
     return tmp_path / "out.jsonl"
+
+
+def test_it_is_said_where_resume_continues(
+    run: Callable[..., int],
+    stop_after: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Where that is not behind the last record of the receipt: no compressed block has ended yet."""
+    monkeypatch.setattr(compressed, "BLOCK", 1 << 30)
+    monkeypatch.setattr(compressed, "PIECE", 100)
+    stop_after(1, KeyboardInterrupt)
+    assert run("label", "-o", "a.jsonl.gz") == 130
+    said = capfd.readouterr().err.splitlines()
+    assert said[-1] == "--resume continues with record 1"
+    assert said[-2].startswith("interrupted · ")
