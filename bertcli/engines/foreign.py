@@ -24,9 +24,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from bertcli.engines.attention import Attention, arrange
 from bertcli.engines.device import ROUND_ROWS, UNEVEN
 from bertcli.engines.linear import prepack
-from bertcli.engines.loading import as_configured, load, takes_types
+from bertcli.engines.loading import as_configured, load, probe, takes_types
 from bertcli.engines.rounding import rounded_count, rounded_length
-from bertcli.errors import EngineError
+from bertcli.errors import EngineError, first_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,8 +50,6 @@ _PADDED = frozenset(
         "squeezebert", "tapas", "xlm-roberta-xl", "xmod",
     ]
 )  # fmt: skip
-# Tokens of a text to try an encoder on. In float16 a GPU transforms what is a power of two long alone.
-_SHORT = 3
 
 
 def open_foreign(
@@ -63,11 +61,15 @@ def open_foreign(
     Raises EngineError for a checkpoint that transformers cannot load, or that does not compute in `dtype`.
     """
     model = Foreign(checkpoint, dtype, device)
-    if dtype == torch.float32 or model.runs():
+    failure = model.failure()
+    if failure is None:
         return model
-    wide = Foreign(checkpoint, torch.float32, device)
-    if not wide.runs():  # the dtype is not to blame
-        return model
+    wide = model if dtype == torch.float32 else Foreign(checkpoint, torch.float32, device)
+    if (reason := wide.failure()) is not None:  # the dtype is not to blame
+        raise EngineError(
+            f"transformers cannot run a {checkpoint.model_type} model on a short text alone: {first_line(reason)}",
+            hint="use a model that reads nothing but text, such as a BERT or RoBERTa",
+        ) from reason
     if or_float32:
         return wide
     name = str(dtype).removeprefix("torch.")
@@ -94,18 +96,23 @@ class Foreign:
         states = self._encode_packed(pack, depth) if self._packs else self._encode_batches(pack, depth)
         return (states if rows is None else states[rows]).float()
 
-    def runs(self) -> bool:
-        """Whether the encoder can compute in its dtype: tried on a short text, but for those that are packed,
-        which all can."""
+    def failure(self) -> Exception | None:
+        """What keeps the encoder from running: tried on a short text, but for those that are packed, which all
+        can; None where it runs."""
         if self._packs:
-            return True
-        ids = np.zeros((1, _SHORT), np.int64)
+            return None
+        inputs = probe(self._checkpoint, self._device)
+        ids = inputs["input_ids"].cpu().numpy()
         try:
             with torch.inference_mode():
-                self._run(ids, ids, self._checkpoint.layers, attention_mask=self._tensor(ids + 1))
-        except Exception:  # of any kind, as the code of an architecture may have it
-            return False
-        return True
+                states = self._run(
+                    ids, np.zeros_like(ids), self._checkpoint.layers, attention_mask=inputs["attention_mask"]
+                )
+        except Exception as error:  # of any kind, as the code of an architecture may have it
+            return error
+        if states.shape[:2] != ids.shape:
+            return ValueError("it gives no hidden state for each token")
+        return None
 
     def head(self, kind: Kind) -> Callable[[Tensor], Tensor]:
         """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits, both float32; those of

@@ -36,8 +36,18 @@ _CLASSES: dict[Kind | None, Any] = {
     "answer": transformers.AutoModelForQuestionAnswering,
 }
 
+PROBE_ALLOWED = 1e-3  # of the largest number
+
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
+
+
+class RelayOutput(BaseModelOutputWithPooling):
+    """What an encoder gives; whatever else a head passes on (a cache, attention weights) is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
 
 
 class Relay(nn.Module):
@@ -47,18 +57,20 @@ class Relay(nn.Module):
     def __init__(self, encoder: Any, kind: Kind) -> None:
         super().__init__()
         if kind == "fill":
-            self.embeddings = encoder.embeddings  # DeBERTa's masked-LM head reads the word embeddings
+            self.embeddings = getattr(
+                encoder, "embeddings", None
+            )  # DeBERTa's masked-LM head reads the word embeddings
         self.pooler = getattr(encoder, "pooler", None)
         self.pooler_activation = getattr(encoder, "pooler_activation", None)  # ALBERT keeps it apart
 
-    def forward(self, *ignored: Any, inputs_embeds: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def forward(self, *ignored: Any, inputs_embeds: Tensor, **kwargs: Any) -> RelayOutput:
         pooled = None
         if self.pooler is not None:
             if self.pooler_activation is not None:
                 pooled = self.pooler_activation(self.pooler(inputs_embeds[:, 0]))
             else:
                 pooled = self.pooler(inputs_embeds)
-        return BaseModelOutputWithPooling(last_hidden_state=inputs_embeds, pooler_output=pooled)
+        return RelayOutput(last_hidden_state=inputs_embeds, pooler_output=pooled)
 
 
 def load(
@@ -76,12 +88,57 @@ def load(
     model = _load_quietly(checkpoint, kind, torch.float32, attention)
     model.eval().requires_grad_(False).to(device)
     encoder = model.base_model
+    whole = copy.copy(model)  # which keeps its encoder
+    whole._modules = dict(model._modules)
     setattr(model, model.base_model_prefix, Relay(encoder, kind))
+    if attention is None:
+        _refuse_other_answers(checkpoint, whole, encoder, model)
     if dtype != torch.float32:
         model = copy.deepcopy(model)  # a pooler and word embeddings belong to the encoder too
         for parameter in encoder.parameters():  # and no buffers: transformers keeps those in float32
             parameter.data = parameter.data.to(dtype)
     return encoder, model
+
+
+def probe(checkpoint: Checkpoint, device: torch.device) -> dict[str, Tensor]:
+    """A short text of seven tokens to try a model on, none of them padding."""
+    pad = checkpoint.config.get("pad_token_id")
+    first = pad + 1 if type(pad) is int and pad >= 0 else 1
+    ids = torch.tensor([[(first + 2 * place) % checkpoint.vocab_size for place in range(7)]], device=device)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _refuse_other_answers(checkpoint: Checkpoint, whole: Any, encoder: Any, head: Any) -> None:
+    """Raise EngineError for a model whose head makes other answers of hidden states alone than of the text: as that
+    of Longformer, which changes what the encoder attends to, or one that needs more than text."""
+    inputs = probe(checkpoint, next(encoder.parameters()).device)
+    more = f"the head of a {checkpoint.model_type} model reads more than hidden states"
+    hint = "use another model for this task; `bertcli embed` has this one's embeddings"
+    try:
+        with torch.inference_mode():
+            expected = _answers(whole(**inputs))
+            states = encoder(**inputs).last_hidden_state
+    except Exception as error:  # of any kind, as the code of an architecture may have it
+        raise EngineError(
+            f"transformers cannot run a {checkpoint.model_type} model on a short text alone: {first_line(error)}",
+            hint="use a model that reads nothing but text, such as a BERT or RoBERTa",
+        ) from error
+    try:
+        with torch.inference_mode():
+            found = _answers(head(inputs_embeds=states))
+    except Exception as error:
+        raise EngineError(f"{more}: {first_line(error)}", hint=hint) from error
+    largest = max(1.0, float(expected.abs().max()))
+    if found.shape != expected.shape or not float((found - expected).abs().max()) <= PROBE_ALLOWED * largest:
+        raise EngineError(f"{more}: its answers would be others", hint=hint)
+
+
+def _answers(output: Any) -> Tensor:
+    """All numbers of an output, in one row."""
+    if getattr(output, "start_logits", None) is not None:
+        return torch.cat([output.start_logits, output.end_logits], -1).flatten()
+    logits: Tensor = output.logits
+    return logits.flatten()
 
 
 def load_whole(checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype) -> Any:

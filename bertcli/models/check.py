@@ -37,9 +37,6 @@ ACTIVATIONS = frozenset(
 # Once they could have relative positions; transformers 5 runs such a model without a word as if it had none.
 _ABSOLUTE = frozenset(["albert", "bert", "camembert", "electra", "roberta", "xlm-roberta"])
 _ACTIVATION_KEYS = {"distilbert": "activation", "modernbert": "hidden_activation"}
-# Their heads take more from the encoder than hidden states: Longformer's let some tokens see all others,
-# LUKE's ask for entities.
-_ENCODERS_ALONE = frozenset(["longformer", "luke"])
 _MAY_BE_ZERO = ("token_type_embeddings", "pooler")  # by design of the model, or because nothing reads them
 _BLOCK = 4_000_000  # numbers looked at together
 _LAYER = re.compile(r".*encoder\.layer\.\d+\.")
@@ -234,9 +231,6 @@ def _head(checkpoint: Checkpoint, kind: Kind, head: Head | None) -> Iterator[Fin
         except ModelError as error:
             yield _refuse(error.message, error.hint or "")
             return
-    if checkpoint.model_type in _ENCODERS_ALONE and not head.skill:
-        message = f"the heads of {checkpoint.model_type} models need more than hidden states: none is run"
-        yield _refuse(message, "use another model; this one's embeddings can be had with `bertcli embed`")
     if head.missing:
         held = f"the file lacks {', '.join(head.missing[:2])}{' and more' if len(head.missing) > 2 else ''}"
         message = f"the {head.name} head of {checkpoint.name} was never trained: {held}"

@@ -32,7 +32,17 @@ _OFFSET_POSITIONS = (
     "xmod",
 )
 # How the names of models that write text end, and the commonest of their types.
+# What model types call the width, the number of layers and that of attention heads.
+_WIDTHS = ("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
+_DEPTHS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers", "encoder_layers")
+_HEAD_COUNTS = ("num_attention_heads", "n_heads", "n_head", "num_heads", "encoder_attention_heads")
 _WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_CLASSIFIERS = (
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "WithLMHeadModel",
+)
 _WRITING_TYPES = frozenset(
     [
         "bart", "bloom", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo",
@@ -108,8 +118,11 @@ class Checkpoint:
     @property
     def writes(self) -> bool:
         """Whether the model is made to write text and not to read it as a whole: it is no encoder."""
-        decoder = self.config.get("is_decoder") is True or self.model_type in _WRITING_TYPES
-        return decoder or (self.architecture or "").endswith(_WRITERS)
+        name = self.architecture or ""
+        classifies = name.endswith(_CLASSIFIERS)
+        if self.config.get("is_decoder") is True or (name.endswith(_WRITERS) and not classifies):
+            return True
+        return self.model_type in _WRITING_TYPES and not classifies
 
     @property
     def word_embeddings(self) -> str:
@@ -227,9 +240,9 @@ def _assemble(
         tokenizer_config=tokenizer_config,
         model_type=model_type,
         architecture=first_architecture(config),
-        hidden_size=_number(config, "hidden_size", "dim", default=words[1]),
-        layers=_number(config, "num_hidden_layers", "n_layers", default=12),
-        attention_heads=_number(config, "num_attention_heads", "n_heads", default=12),
+        hidden_size=_number(config, *_WIDTHS, default=words[1]),
+        layers=_number(config, *_DEPTHS, default=12),
+        attention_heads=_number(config, *_HEAD_COUNTS, default=12),
         vocab_size=_number(config, "vocab_size", default=words[0]),
         position_limit=position_limit,
         max_length=max_length,
@@ -270,7 +283,7 @@ def _word_table(weights: Weights, prefix: str) -> tuple[int, int]:
 def _position_limit(model_type: str, config: Mapping[str, Any], weights: Weights, prefix: str) -> int:
     table = prefix + _POSITION_TABLE
     rows = weights.row_count(table)
-    positions = _number(config, "max_position_embeddings", default=rows or 512)
+    positions = _number(config, "max_position_embeddings", "n_positions", default=rows or 512)
     if rows is not None:
         positions = min(positions, rows)
     if model_type in _OFFSET_POSITIONS:

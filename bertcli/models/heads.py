@@ -60,6 +60,7 @@ _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
     "ForSequenceClassification": "label",
     "ForTokenClassification": "tag",
     "ForMaskedLM": "fill",
+    "WithLMHeadModel": "fill",  # XLM's and Flaubert's name for it
     "ForPreTraining": "fill",
     "ForQuestionAnswering": "answer",
 }

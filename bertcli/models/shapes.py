@@ -31,8 +31,9 @@ _WIDTHS = {"electra": 256, "albert": 4096, "deberta-v2": 1536}  # of transformer
 
 
 def contradictions(checkpoint: Checkpoint) -> Iterator[str]:
-    """Each contradiction in words. Nothing is known of the shapes in a pickle."""
-    if checkpoint.weights.pickle:
+    """Each contradiction in words. Nothing is known of the shapes in a pickle, nor of the weights that another
+    architecture has: transformers says what it misses when it loads them."""
+    if checkpoint.weights.pickle or checkpoint.model_type not in FAMILIES:
         return
     if checkpoint.hidden_size % checkpoint.attention_heads:
         heads = f"{checkpoint.attention_heads} attention heads"

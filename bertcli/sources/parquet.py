@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 from bertcli.errors import InputError, first_line, quoted
-from bertcli.sources.contents import Contents, Row
+from bertcli.sources.contents import Contents, Row, look
 from bertcli.sources.encoding import too_big
-from bertcli.sources.opening import Input, look
+from bertcli.sources.opening import Input
 
 if TYPE_CHECKING:
     import pyarrow

@@ -65,11 +65,12 @@ class Tagset:
             if other is not None and other[2] in self._types:
                 return "I", other[2]
             return "S" if self.per_word else "I", tag
-        prefix, label = {
-            PREFIXED: lambda: (found[1], found[2]),
-            SUFFIXED: lambda: (found[2], found[1]),
-            ALONE: lambda: (found[1], NO_TYPE),
-        }[self._pattern]()
+        if self._pattern is ALONE:
+            prefix, label = found[1], NO_TYPE
+        elif self._pattern is SUFFIXED:
+            label, prefix = found[1], found[2]
+        else:
+            prefix, label = found[1], found[2]
         return prefix.upper().replace("M", "I"), label
 
     def spans(self, outputs: Iterable[int]) -> list[Span]:
