@@ -24,6 +24,7 @@ from bertcli.models.prompts import MOST_CHARACTERS
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.models.weights import SINGLE
 
+OFFSET = 2  # positions that RoBERTa and its kin cannot use, and that max_seq_length often counts
 SHORTEST = 3  # tokens of the shortest window: two special ones and one of text
 # What transformers knows as `hidden_act`, and the names it has in other families.
 ACTIVATIONS = frozenset(
@@ -72,6 +73,8 @@ def quick_check(
     """
     if checkpoint.weights.faults:  # nothing else can be said of damaged files
         return [_refuse(f"{checkpoint.name}: {fault}", ANOTHER_COPY) for fault in checkpoint.weights.faults]
+    if wrapped := list(_wrapper(checkpoint)):
+        return wrapped
     findings = [*_weights(checkpoint), *_design(checkpoint), *_limits(checkpoint), *_sides(checkpoint)]
     if kind == "embed":
         findings += _pooling(checkpoint, pooling)
@@ -122,6 +125,20 @@ def _warn(message: str, hint: str) -> Finding:
 
 def _gravest_first(findings: list[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: not finding.refuses)
+
+
+WRAPPERS = ("module.", "_orig_mod.", "model.", "base_model.model.")
+"""What DataParallel, torch.compile, trainers and PEFT put before the names of a model's weights."""
+
+
+def _wrapper(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Weights that were saved from inside a wrapper: transformers would find none of them."""
+    if checkpoint.model_type not in shapes.FAMILIES or checkpoint.model_type == "modernbert":
+        return
+    for wrapper in WRAPPERS:
+        if checkpoint.weights.names and all(name.startswith(wrapper) for name in checkpoint.weights.names):
+            message = f"the names of all weights begin with '{wrapper}': they were saved with a wrapper"
+            yield _refuse(message, "save the model inside it with save_pretrained, as in `model.module`")
 
 
 def _weights(checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -206,10 +223,12 @@ def _pooling(checkpoint: Checkpoint, asked: Mode | None) -> Iterator[Finding]:
             f"the pooling files are for vectors of {own.width}, the model's have {checkpoint.hidden_size}"
         )
         yield _refuse(message, ANOTHER_COPY)
-    if own.max_length is not None and not SHORTEST <= own.max_length <= checkpoint.position_limit:
-        message = (
-            f"max_seq_length is {own.max_length}, the model's positions allow {checkpoint.position_limit}"
-        )
+    limit = checkpoint.position_limit
+    if own.max_length is not None and limit < own.max_length <= limit + OFFSET:
+        message = f"max_seq_length is {own.max_length}, the model's positions allow {limit}: {limit} is used"
+        yield _warn(message, f"correct it in {checkpoint.path / 'sentence_bert_config.json'}")
+    elif own.max_length is not None and not SHORTEST <= own.max_length <= limit:
+        message = f"max_seq_length is {own.max_length}, the model's positions allow {limit}"
         yield _refuse(message, f"correct it in {checkpoint.path / 'sentence_bert_config.json'}")
     if own.default_prompt is not None and own.default_prompt not in own.prompts:
         message = f"default_prompt_name is {own.default_prompt!r}, which is none of the model's prompts"

@@ -188,8 +188,9 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> Checkpoint:
             where=str(path),
             hint="name a directory with config.json and weights; `bertcli models list` shows some",
         )
+    _refuse_other_directories(path)
     pooling = read_pooling(path)
-    folder = path if (path / "config.json").exists() else encoder_folder(path)
+    folder = path if _describes_model(path) else encoder_folder(path)
     config = read_object(folder / "config.json")
     tokenizer_config = _tokenizer_config(folder, config)
     weights = open_weights(folder)
@@ -200,6 +201,34 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> Checkpoint:
             where=str(folder),
         )
     return _assemble(path, folder, config, tokenizer_config, pooling, weights)
+
+
+def _describes_model(path: Path) -> bool:
+    """Whether a directory's own config.json is that of a model; old sentence-transformers put one there that says
+    nothing but their version."""
+    config = read_optional(path / "config.json", dict)
+    return config is not None and ("model_type" in config or not (path / "modules.json").exists())
+
+
+def _refuse_other_directories(path: Path) -> None:
+    """Raise ModelError for a directory that is no checkpoint, but is known to be something else."""
+    if (path / "config.json").exists() or (path / "modules.json").exists():
+        return
+    if (path / "adapter_config.json").exists():
+        adapter = read_optional(path / "adapter_config.json", dict) or {}
+        base = adapter.get("base_model_name_or_path") or "its base model"
+        raise ModelError(
+            f"is an adapter (PEFT) for {base}, and no whole model",
+            where=str(path),
+            hint="merge the two with PEFT's merge_and_unload, and save the result with save_pretrained",
+        )
+    inside = sorted(entry.name for entry in path.iterdir() if (entry / "config.json").is_file())
+    if inside:
+        raise ModelError(
+            "holds no model itself, but a directory in it does",
+            where=str(path),
+            hint=f"name it: {path / inside[0]}" + (f" (there are {len(inside)})" if len(inside) > 1 else ""),
+        )
 
 
 def _tokenizer_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def find_heads(config: Mapping[str, Any], weights: Weights, encoder_prefix: str)
     Raises ModelError when `bertcli.heads` or `bertcli.temperature` is not what it should be.
     """
     heads = {head.name: head for head in _skills(config, weights)}
-    declared = _declared_kind(config)
+    declared = _declared_kind(config) or _clear_kind(config, weights, encoder_prefix)
     kinds: list[Kind] = [declared] if declared else []
     if "fill" not in kinds and _fill_is_there(config, weights, encoder_prefix):
         kinds.append("fill")
@@ -166,6 +166,19 @@ def _declared_kind(config: Mapping[str, Any]) -> Kind | None:
     if kind == "fill" and architecture == "ElectraForPreTraining":  # tells replaced words from real ones
         return None
     return kind
+
+
+def _clear_kind(config: Mapping[str, Any], weights: Weights, encoder_prefix: str) -> Kind | None:
+    """The head that the weights hold where config.json names no architecture; None where that is not clear."""
+    if first_architecture(config) is not None or "qa_outputs.weight" in weights:
+        return "answer" if first_architecture(config) is None else None
+    needs = {kind: _needs(kind, config, encoder_prefix) for kind in ("label", "tag")}
+    if needs["label"] == needs["tag"]:
+        return None
+    for kind in ("label", "tag"):  # what a tag head needs, some label heads need too
+        if needs[kind] and all(any(name in weights for name in need.split("|")) for need in needs[kind]):
+            return kind  # type: ignore[return-value]
+    return None
 
 
 def first_architecture(config: Mapping[str, Any]) -> str | None:

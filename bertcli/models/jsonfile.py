@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 from bertcli.errors import ModelError
 
 ANOTHER_COPY = "take another copy of the model: `bertcli models pull NAME` downloads one anew"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+A_POINTER = "a Git LFS pointer, which stands for a file that was not downloaded"
+FETCH_POINTERS = "`git lfs pull` in its directory brings the file"
 MOST_BYTES = 1 << 28  # the largest tokenizer.json there are have 40 MB
 WHOLE = "a model is a directory with config.json, tokenizer.json and model.safetensors"
 
@@ -35,10 +38,13 @@ def read_small(path: Path) -> bytes | None:
         size = os.path.getsize(path)
         if size > MOST_BYTES:
             raise ModelError(f"is too large: {size} bytes", where=str(path), hint=ANOTHER_COPY)
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         hint = f"chmod +r, or {ANOTHER_COPY}"
         raise ModelError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
+    if data.startswith(LFS_POINTER):
+        raise ModelError(f"is {A_POINTER}", where=str(path), hint=FETCH_POINTERS)
+    return data
 
 
 def read_optional(path: Path, form: type[Form]) -> Form | None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bertcli.errors import ModelError
 from bertcli.models.floats import FLOATS, as_float32
-from bertcli.models.jsonfile import WHOLE, read_small
+from bertcli.models.jsonfile import A_POINTER, FETCH_POINTERS, LFS_POINTER, WHOLE, read_small
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -244,6 +244,8 @@ def read_header(file: Path) -> list[tuple[str, Stored]]:
     size = file.stat().st_size
     with file.open("rb") as opened:
         head = opened.read(8)
+        if LFS_POINTER.startswith(head) and head:
+            raise DamagedFileError(f"is {A_POINTER}; {FETCH_POINTERS}")
         length = int.from_bytes(head, "little")
         if len(head) < 8 or length > min(MAX_HEADER, size - 8):
             raise DamagedFileError(f"is not a whole safetensors file: {size} bytes, header of {length}")

@@ -146,17 +146,6 @@ HARM: dict[str, tuple[str, Edit, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["label", "tag", "fill"])
-@pytest.mark.parametrize("model_type", ["longformer", "luke"])
-def test_heads_that_need_more_than_hidden_states_are_refused(
-    model_type: str, kind: str, checkpoints: Make
-) -> None:
-    checkpoint = open_checkpoint(checkpoints(model_type, kind))
-    (message,) = _refusals(quick_check(checkpoint, kind))  # type: ignore[arg-type]
-    assert f"heads of {model_type} models need more" in message
-    assert quick_check(checkpoint, "embed") == []
-
-
 def _reshaped(name: str, shape: tuple[int, ...]) -> Edit:
     return _weights(lambda w: w.update({name: np.ones(shape, np.float32)}))
 
