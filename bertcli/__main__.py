@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what `signal` is made of: there at once
 import os
 import sys
-
-from bertcli import interrupts
 
 
 def main() -> None:
     """Run bertcli and exit with its code."""
+    # Until it can be caught, Ctrl-C ends the process without a traceback.
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    from bertcli import interrupts
+
     interrupts.watch()
     try:
         from bertcli.cli import main as run  # inside the try: Ctrl-C while it is imported stays quiet too

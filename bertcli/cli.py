@@ -43,6 +43,7 @@ MODULE = "bertcli.commands.{}"
 """Where a command is found, under its own name."""
 
 INTERRUPTED = 130
+NO_ROOM_FOR_A_LIBRARY = ("failed to map segment", "cannot allocate memory")
 MEMORY_HINT = "a smaller --batch-tokens or --max-length needs less"
 
 
@@ -186,6 +187,14 @@ def explained(error: Exception) -> BertcliError:
             return EngineError("the device is out of memory", hint=MEMORY_HINT)
         case _ if ran_out(error):
             return EngineError("out of memory", hint=MEMORY_HINT)
+        case RuntimeError() if "can't start new thread" in str(error):
+            return EngineError(
+                "cannot start a thread", hint="`ulimit -u` and `ulimit -v` limit threads and their memory"
+            )
+        case ImportError() if any(sign in str(error) for sign in NO_ROOM_FOR_A_LIBRARY):
+            return EngineError(
+                f"no memory to load a library: {one_line(error)}", hint="`ulimit -v` limits it"
+            )
         case ImportError() if not (error.name or "bertcli").startswith("bertcli"):
             return EngineError(f"cannot import {error.name}: {one_line(error)}", hint="install bertcli anew")
     return BertcliError(

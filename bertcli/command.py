@@ -56,6 +56,7 @@ class Command(click.Command):
     ) -> None:
         context = {"show_default": True, "help_option_names": ["-h", "--help"]}
         super().__init__(*args, **{"context_settings": context, **attributes})
+        self.help = self.help or _docstring(self.callback)
         self.examples = inspect.cleandoc(examples)
         self.bundles = BUNDLES | (bundles or {})
 
@@ -106,6 +107,7 @@ class Group(click.Group):
     def __init__(self, *args: Any, examples: str = "", **attributes: Any) -> None:
         context = {"help_option_names": ["-h", "--help"]}
         super().__init__(*args, **{"context_settings": context, **attributes})
+        self.help = self.help or _docstring(self.callback)
         self.examples = inspect.cleandoc(examples)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -240,6 +242,18 @@ def _collapsed(
             for keyword, name in param.fills:
                 bundles.setdefault(keyword, {})[name] = value
     return own | {keyword: make[keyword](**fields) for keyword, fields in bundles.items()}
+
+
+def _docstring(callback: Callable[..., Any] | None) -> str | None:
+    """The docstring of a function that `python -OO` has stripped of it, from its source."""
+    if callback is None or callback.__doc__ is not None:
+        return None
+    import ast
+    import textwrap
+
+    tree = ast.parse(textwrap.dedent(inspect.getsource(callback)))
+    found = tree.body[0]
+    return ast.get_docstring(found) if isinstance(found, ast.FunctionDef) else None
 
 
 def _write_section(formatter: click.HelpFormatter, heading: str, records: list[tuple[str, str]]) -> None:

@@ -320,7 +320,7 @@ def late_output_options(callback: F) -> F:
                       unset="by suffix, else a table on a terminal and jsonl in a pipe"),
         bundle.flag("overwrite", "--overwrite", help="Replace an existing output file.",
                     matters=False),
-        bundle.option("digits", "--digits", metavar="N", type=whole_number(1), help="Digits of numbers.",
+        bundle.option("digits", "--digits", metavar="N", type=whole_number(1, 17), help="Digits of numbers.",
                       unset="4 decimals in tables, 6 significant digits elsewhere"),
         bundle.option("prefix", "--prefix", metavar="STR", show_default=False,
                       help="Put STR before the name of each result field."),
@@ -369,7 +369,7 @@ def _engine_options(callback: F, dtype: str) -> F:
                       help="Device: auto, cpu, cuda, cuda:N or mps; several GPUs as cuda:0,cuda:1."),
         bundle.choice("dtype", ComputeDtype, dtype, metavar="DTYPE", general="dtype",
                       about="What the model computes in", matters=False),
-        bundle.option("threads", "--threads", metavar="N", type=whole_number(1), help="CPU threads.",
+        bundle.option("threads", "--threads", metavar="N", type=whole_number(1, 1024), help="CPU threads.",
                       unset="all cores", matters=False),
         bundle.option("batch_tokens", "--batch-tokens", metavar="N", type=whole_number(1),
                       help="Tokens that run together.", unset="by engine and device", matters=False),
@@ -489,7 +489,7 @@ def _machine_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
         _device_option(bundle),
         bundle.choice("dtype", TrainDtype, "--dtype", metavar="DTYPE",
                       about="What matrices are multiplied in"),
-        bundle.option("threads", "--threads", metavar="N", type=whole_number(1), help="CPU threads.",
+        bundle.option("threads", "--threads", metavar="N", type=whole_number(1, 1024), help="CPU threads.",
                       unset="all cores"),
     )  # fmt: skip
 

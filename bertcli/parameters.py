@@ -97,8 +97,12 @@ class Bundle:
         return self.option(field, *names, type=click.Choice(values), help=listed, **attributes)
 
 
-def whole_number(least: int) -> Callable[[str | int], int]:
-    """A click type: whole numbers from `least` on."""
+MOST = 10**15
+"""More than any count of records, tokens or bytes; larger numbers are slips, and overflow what counts in 64 bits."""
+
+
+def whole_number(least: int, most: int = MOST) -> Callable[[str | int], int]:
+    """A click type: whole numbers from `least` to `most`."""
 
     def parse(text: str | int) -> int:
         try:
@@ -107,6 +111,8 @@ def whole_number(least: int) -> Callable[[str | int], int]:
             raise click.BadParameter(f"'{text}' is not a whole number") from None
         if number < least:
             raise click.BadParameter(f"must be {least} or more, not {number}")
+        if number > most:
+            raise click.BadParameter(f"must be {most} or less, not {str(number)[:30]}")
         return number
 
     return parse

@@ -9,12 +9,15 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+import tempfile
 import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 # Read when huggingface_hub is first imported: nothing may be fetched.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# torch makes this directory when transformers is imported: one that exists already is not left behind.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
 
 import torch
 import transformers

@@ -177,7 +177,7 @@ def _clear_kind(config: Mapping[str, Any], weights: Weights, encoder_prefix: str
         return None
     for kind in ("label", "tag"):  # what a tag head needs, some label heads need too
         if needs[kind] and all(any(name in weights for name in need.split("|")) for need in needs[kind]):
-            return kind  # type: ignore[return-value]
+            return kind
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 # Read when huggingface_hub is first imported: nothing may be fetched.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# torch makes this directory when transformers is imported: one that exists already is not left behind.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
 
 import torch
 import transformers
