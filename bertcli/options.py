@@ -177,7 +177,7 @@ def question_input_options(callback: F) -> F:
 
 def labelled_input_options(callback: F) -> F:
     """The same for records that bring an answer beside the text, which bare texts cannot."""
-    return _stack(callback, _files_argument, _field_options, _reading_options)
+    return _stack(callback, _files_argument, _field_options, _naming_options, _reading_options)
 
 
 def _files_argument(callback: F) -> F:

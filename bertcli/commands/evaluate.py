@@ -28,7 +28,7 @@ from bertcli.options import (
     prompt_name_option,
     run_options,
 )
-from bertcli.parameters import whole_number
+from bertcli.parameters import MOST, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,12 @@ if TYPE_CHECKING:
 
 PAIR_FIELD = "text_pair"
 WORDS_FIELD = "words"
+
+
+def count_or_file(text: str | int) -> int | str:
+    """A click type: a number from 1 on, or else the path of a file."""
+    return whole_number(1)(text) if isinstance(text, int) or text.lstrip("+-").isdigit() else text
+
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -78,7 +84,10 @@ def evaluate() -> None:
 @judging_options
 @click.option("--calibrate", is_flag=True, help="Store with the model the temperature that fits this file.")
 @click.option(
-    "--suspects", metavar="N", type=whole_number(1), help="Name the N labels of the file likeliest wrong."
+    "--suspects",
+    metavar="N|FILE",
+    type=count_or_file,
+    help="Name the N labels of the file likeliest wrong, or write all of them to FILE (.jsonl, .csv, .tsv).",
 )
 @click.option(
     "--plot",
@@ -97,7 +106,7 @@ def label(
     head: str | None,
     label_field: str | None,
     calibrate: bool,
-    suspects: int | None,
+    suspects: int | str | None,
     plot: str | None,
     overwrite: bool,
     as_json: bool,
@@ -116,7 +125,7 @@ def label(
         labelling, top="all", head=head, long=long, unsafe=model.unsafe_model, pair_field=inputs.pair_field
     )
     examination = LabelExamination(
-        request, label_field, suspects or 0, calibrate, plot, _where(inputs), overwrite
+        request, label_field, suspects, calibrate, plot, _where(inputs), overwrite, inputs.id_field
     )
     return run_evaluation(
         Evaluation(
@@ -276,11 +285,12 @@ class LabelExamination:
 
     request: Labelling
     label_field: str | None
-    suspects: int
+    suspects: int | str | None
     calibrate: bool
     plot: str | None
     where: str
     overwrite: bool
+    id_field: str | None
     _checkpoint: Checkpoint | None = field(default=None, init=False)
     _head: Head | None = field(default=None, init=False)
 
@@ -296,7 +306,8 @@ class LabelExamination:
         self._refuse(checkpoint)
         settings: dict[str, Any] = {
             "field": self._gold_field(source, *(SEVERAL_FIELDS if task.choice.several else LABEL_FIELDS)),
-            "suspects": self.suspects,
+            "suspects": MOST if isinstance(self.suspects, str) else self.suspects or 0,
+            "id_field": self.id_field,
             "temperature": self._head.temperature if self._head else 1.0,
             "facts": {"head": self._head.name if self._head else "zero-shot"},
         }
@@ -305,7 +316,11 @@ class LabelExamination:
         return OneLabel(task, task.choice.names, **settings)
 
     def finish(self, report: Report) -> None:
-        """Draw and store what was asked for."""
+        """Draw, write and store what was asked for."""
+        if isinstance(self.suspects, str):
+            from bertcli.commands.suspects import write_suspects
+
+            write_suspects(self.suspects, report.suspects or (), overwrite=self.overwrite)
         if self.plot is not None:
             from bertcli.evaluation.plot import drawn
             from bertcli.journal import open_output
@@ -336,6 +351,10 @@ class LabelExamination:
             check_plot(self.plot)
             if os.path.exists(self.plot) and not self.overwrite:
                 raise OutputError("exists already", where=self.plot, hint="--overwrite replaces it")
+        if isinstance(self.suspects, str):
+            from bertcli.commands.suspects import check_suspects
+
+            check_suspects(self.suspects, overwrite=self.overwrite)
         if self.calibrate:
             from bertcli.models.temperature import refuse_shared
 

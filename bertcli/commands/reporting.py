@@ -18,6 +18,7 @@ WIDTH = 80
 NAME_CELLS = 32  # of a label in a table
 COLUMN_CELLS = 12  # of a label over a column
 SUSPECT_CELLS = 27  # of a label beside the one it is likelier to be
+MOST_SUSPECTS = 100  # that are shown
 CONFUSIONS = 10  # that are listed where the whole table is too wide
 
 
@@ -141,8 +142,9 @@ def _suspects(suspects: Sequence[Suspect]) -> Iterator[Line]:
         yield [("no label of the file is suspected", DIM)]
         return
     yield [("labels of the file that are likely wrong, likeliest first", DIM)]
-    for suspect in suspects:
-        yield [(suspect.where, CYAN)]
+    for suspect in suspects[:MOST_SUSPECTS]:
+        own = "" if suspect.id is None else f"  {suspect.id}"
+        yield [(suspect.where, CYAN), (own, "")]
         yield [
             (f"  {_name(suspect.given, SUSPECT_CELLS)} {_figure(suspect.given_score)}", ""),
             (", rather ", DIM),

@@ -31,7 +31,7 @@ class _Scored(Collector):
     """Collects the score of every label for every record. The task must list all labels (`top="all"`).
 
     `field` holds the gold labels, `temperature` is what the logits are divided by already, `suspects` how
-    many to name (0: none, and no texts are kept).
+    many to name (0: none, and no texts are kept), by their `id_field` too.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class _Scored(Collector):
         *,
         temperature: float = 1.0,
         suspects: int = 0,
+        id_field: str | None = None,
         facts: dict[str, Any],
     ) -> None:
         super().__init__()
@@ -51,9 +52,10 @@ class _Scored(Collector):
         self._gold = GoldLabels(field, names)
         self._temperature = temperature
         self._wanted = suspects
+        self._id_field = id_field
         self._facts = facts
         self._scores: list[NDArray[np.float32]] = []
-        self._texts: list[tuple[str, str]] = []  # place in the input, and text
+        self._texts: list[tuple[str, Any, str]] = []  # place in the input, id, and text
 
     def keep(self, result: Result) -> None:
         scores = np.zeros(len(self._names), dtype=np.float32)
@@ -63,15 +65,16 @@ class _Scored(Collector):
         if self._wanted:
             record = result.record
             pair = f" / {record.pair}" if record.pair is not None else ""
-            self._texts.append((record.where, (record.text or "") + pair))
+            given = record.fields.get(self._id_field) if self._id_field is not None else None
+            self._texts.append((record.where, given, (record.text or "") + pair))
 
     def _stacked(self) -> Numbers:
         """Scores (records, labels)."""
         return np.stack(self._scores).astype(np.float64)
 
     def _suspect(self, doubt: Doubt, given: str, likelier: str) -> Suspect:
-        where, text = self._texts[doubt.row]
-        return Suspect(where, text, given, doubt.given_score, likelier, doubt.score)
+        where, own, text = self._texts[doubt.row]
+        return Suspect(where, own, text, given, doubt.given_score, likelier, doubt.score)
 
 
 class OneLabel(_Scored):

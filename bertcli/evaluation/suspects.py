@@ -11,6 +11,7 @@ Labels").
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,10 @@ from bertcli.evaluation.bootstrap import Numbers
 @dataclass(frozen=True, slots=True)
 class Suspect:
     """A record whose label `given` is likely wrong: its score is `given_score`, while `likelier` has
-    `score`. `where` is its place in the input."""
+    `score`. `where` is its place in the input, `id` its id field, None without one."""
 
     where: str
+    id: Any
     text: str
     given: str
     given_score: float

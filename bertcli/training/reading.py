@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from bertcli.options import InputOptions
     from bertcli.records import Record
     from bertcli.sources import Source
+
+WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def read_labelled(options: InputOptions, label_field: str | None) -> list[Example]:
@@ -43,13 +47,16 @@ def read_labelled(options: InputOptions, label_field: str | None) -> list[Exampl
 
 
 def read_tagged(options: InputOptions) -> list[Example]:
-    """The tagged sentences of some files: CoNLL columns, or records with `words` and `tags`.
+    """The tagged sentences of some files: CoNLL columns, records with `words` and `tags`, or what `tag` wrote: a
+    text and its `spans`.
 
     Raises InputError when none is usable.
     """
 
     def example(record: Record) -> Example | None:
         tags = record.fields.get("tags")
+        if tags is None and (spans := _spans(record.fields.get("spans"))) is not None:
+            return _of_spans(str(record.text), spans)
         if record.words is None or not isinstance(tags, list) or len(tags) != len(record.words):
             return None
         return Example(str(record.text), None, tuple(str(tag) for tag in tags), record.words)
@@ -60,6 +67,31 @@ def read_tagged(options: InputOptions) -> list[Example]:
     if doubt is not None:
         console.warn(f"{_listed(options)}: {doubt}")
     return examples
+
+
+def _spans(value: Any) -> list[dict[str, Any]] | None:
+    """Spans as `tag` writes them, also as the JSON of a CSV cell; None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not isinstance(value, list) or not all(isinstance(span, dict) for span in value):
+        return None
+    return value if all({"label", "start", "end"} <= span.keys() for span in value) else None
+
+
+def _of_spans(text: str, spans: list[dict[str, Any]]) -> Example | None:
+    """A text with spans in characters as words with tags in BIO; None for a text without a word."""
+    words = list(WORD.finditer(text))
+    tags = ["O"] * len(words)
+    for span in spans:
+        touched = [
+            n for n, word in enumerate(words) if word.start() < span["end"] and word.end() > span["start"]
+        ]
+        for number in touched:
+            tags[number] = f"{'B' if number == touched[0] else 'I'}-{span['label']}"
+    return Example(text, None, tuple(tags), tuple(word.group() for word in words)) if words else None
 
 
 def read_plain(options: InputOptions) -> list[Example]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sys
@@ -359,3 +360,32 @@ def test_a_page_is_plain_and_fits_80_columns(checkpoints: Make, capsys: Capture)
         assert "accuracy" in page
         assert "\x1b" not in page
         assert max(map(len, page.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_suspects_are_written_with_their_ids(
+    suffix: str, checkpoints: Make, capsys: Capture, tmp_path: Path
+) -> None:
+    path = str(checkpoints("bert", "label", labels=("a", "b")))
+    rows = [{"key": f"k{n}", "text": f"{text} {n}", "label": "ab"[n % 2]} for n, text in enumerate(TEXTS * 4)]
+    file = str(tmp_path / f"suspects.{suffix}")
+    command = [
+        "evaluate",
+        "label",
+        write("dev.jsonl", rows),
+        "-m",
+        path,
+        "--id-field",
+        "key",
+        "--suspects",
+        file,
+    ]
+    assert cli.main(command) == 0
+    shown = capsys.readouterr().err
+    lines = Path(file).read_text().splitlines()
+    found = [json.loads(line) for line in lines] if suffix == "jsonl" else list(csv.DictReader(lines))
+    assert found
+    assert {row["id"] for row in found} <= {row["key"] for row in rows}
+    assert f"{len(found)} labels that are likely wrong are in {file}" in shown
+    assert cli.main(command) == 1
+    assert "exists already" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,3 +74,21 @@ def test_an_empty_file_has_nothing_to_learn_from(warnings: list[str]) -> None:
     Path("d.txt").touch()
     with pytest.raises(InputError, match="there is no record to learn from"):
         read_plain(InputOptions(files=("d.txt",)))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_what_tag_wrote_is_read(suffix: str, tmp_path: Path) -> None:
+    text = "Ann Lee lives in New York."
+    spans = [
+        {"label": "PER", "start": 0, "end": 7, "text": "Ann Lee", "score": 0.9},
+        {"label": "LOC", "start": 17, "end": 25, "text": "New York", "score": 0.9},
+    ]
+    file = tmp_path / f"tagged.{suffix}"
+    if suffix == "jsonl":
+        file.write_text(json.dumps({"text": text, "spans": spans}) + "\n")
+    else:
+        with file.open("w", newline="") as opened:
+            csv.writer(opened).writerows([["text", "spans"], [text, json.dumps(spans)]])
+    (example,) = read_tagged(InputOptions(files=(str(file),)))
+    assert example.words == ("Ann", "Lee", "lives", "in", "New", "York", ".")
+    assert example.target == ("B-PER", "I-PER", "O", "O", "B-LOC", "I-LOC", "O")
