@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from bertcli.tasks.tag import Aggregation
 
 PAIR_FIELD = "text_pair"
-WORDS_FIELD = "words"
 
 
 def count_or_file(text: str | int) -> int | str:
@@ -139,7 +138,12 @@ def label(
     $ bertcli evaluate tag dev.jsonl --head pos --json | jq .metrics.accuracy
     """)  # fmt: skip
 @click.option("--head", metavar="NAME", help="Which of a model's several tag heads.")
-@click.option("--tag-field", metavar="NAME", default="tags", help="Field that holds a tag for each word.")
+@click.option(
+    "--tag-field",
+    metavar="NAME",
+    show_default="tags, else spans",
+    help="Field that holds a tag for each word, or spans of the text.",
+)
 @click.option(
     "--aggregation",
     metavar="HOW",
@@ -155,7 +159,7 @@ def label(
 def tag(
     *,
     head: str | None,
-    tag_field: str,
+    tag_field: str | None,
     aggregation: Aggregation,
     as_json: bool,
     inputs: InputOptions,
@@ -165,25 +169,26 @@ def tag(
 ) -> int:  # fmt: skip
     """Measure tags: precision, recall and F1 of whole entities.
 
-    The file is CoNLL, or has the lists `words` and `tags` in its records. An entity is right when its type
+    The file is CoNLL, or has the lists `words` and `tags` in its records, or a text and its `spans`, as `tag`
+    writes them. An entity is right when its type
     and its words are, as in seqeval. Of parts of speech, every word counts.
     """
     refuse_pairs(inputs.pair_field, "`evaluate tag`")
 
     def measure(checkpoint: Checkpoint, tokenizer: Tokenizer, source: Source) -> Measurement:
-        from bertcli.evaluation.gold import gold_field
+        from bertcli.evaluation.gold import TAG_FIELDS, gold_field
         from bertcli.evaluation.tags import TagAnswers
         from bertcli.tasks.tag import Tag
         from bertcli.tasks.tagset import Tagset
 
         chosen = checkpoint.head("tag", head)
         refuse_or_warn(checkpoint, "tag", unsafe=model.unsafe_model, head=chosen)
-        field = gold_field(source.field_names, tag_field, option="--tag-field", where=_where(inputs))
+        fields = TAG_FIELDS if tag_field is None else ()
+        field = gold_field(source.field_names, tag_field, *fields, option="--tag-field", where=_where(inputs))
         task = Tag(checkpoint, tokenizer, chosen, long, aggregation=aggregation, shape="words")
         return TagAnswers(task, Tagset(chosen.labels), field, facts={"head": chosen.name})
 
-    words = inputs.text_field or WORDS_FIELD
-    inputs = replace(inputs, text_field=words, split_words=True, bare_texts=False)
+    inputs = replace(inputs, split_words=True, bare_texts=False)
     return run_evaluation(Evaluation(measure, inputs, model, run, as_json))
 
 

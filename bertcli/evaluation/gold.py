@@ -3,12 +3,17 @@
 A record whose gold answer is missing or makes no sense fails like any other that cannot be processed. A label
 the model does not have is another matter: every figure would be wrong without a word, so the run ends there,
 with the labels of both.
+
+What `label` and `tag` wrote can be read as gold answers: labels with their scores, spans with their places,
+and both as JSON in the cells of CSV.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -22,6 +27,11 @@ NUMBER_FIELDS = ("score", *LABEL_FIELDS)
 ANY_FIELDS = ("labels", "label", "score", "category", "class", "target")
 """Where the gold answer usually is, of one label, of several, of a number, and where nothing but the file
 says which of these it is: the first that is there."""
+
+TAG_FIELDS = ("tags", "spans")
+
+WORD = re.compile(r"\w+|[^\w\s]")
+ROUNDING = 1e-4  # of the scores of a text's labels, taken together
 
 LOOKED_AT = 10_000  # records that are read to list the labels of a file
 LISTED = 20
@@ -69,9 +79,10 @@ class Labels:
 
     def several(self, record: Record) -> list[int]:
         """The places of the record's labels, of which there may be none."""
-        found = record.fields.get(self._field)
-        if not isinstance(found, list):
-            found = [] if found is None and self._field in record.fields else [found]
+        value = record.fields.get(self._field)
+        found = listed(value)
+        if found is None:
+            found = [] if value is None and self._field in record.fields else [value]
         return [self._place(_label(label, self._field)) for label in found]
 
     def watch(self, records: Iterable[Record], read: Callable[[Record], object]) -> Iterator[Record]:
@@ -136,8 +147,88 @@ def tags(record: Record, field: str) -> list[str]:
     return found
 
 
+def tagged(record: Record, field: str, *, per_word: bool = False) -> Record:
+    """The record with its words, and a tag for each of them in `field`.
+
+    The field may also hold spans, as `tag` writes them: they become tags in BIO, or with `per_word` their
+    labels as they are. A record whose words or tags make no sense gets a problem.
+    """
+    if record.problem is not None:
+        return record
+    found = listed(record.fields.get(field))
+    given = listed(record.fields.get("words")) if record.words is None else record.words
+    try:
+        if _are_spans(found, field):
+            given, found = _words_with_tags(record.text or "", found or [], per_word)
+        if given is not None and all(isinstance(word, str) for word in given):
+            record = replace(record, text=" ".join(given), words=tuple(given))
+        if found is not None:
+            record = replace(record, fields={**record.fields, field: found})
+        if not record.blank:
+            tags(record, field)
+    except RecordError as error:
+        return replace(record, problem=Problem(error.type, error.message))
+    return record
+
+
+def _are_spans(found: list[Any] | None, field: str) -> bool:
+    """Whether these are spans and no tags; where there are none, the name of the field tells."""
+    if not found:
+        return found is not None and field.endswith("spans")
+    return all(isinstance(item, dict) for item in found)
+
+
+def _words_with_tags(text: str, spans: Sequence[Any], per_word: bool) -> tuple[list[str], list[str]]:
+    """The words of a text and their tags. Words in a span end at white space, others at punctuation too."""
+    words: list[str] = []
+    tags_found: list[str] = []
+    at = 0
+    for start, end, label in [*sorted(_span(span, text) for span in spans), (len(text), len(text), "")]:
+        if start < at:
+            raise RecordError("field", f"the spans at {start} and before it overlap")
+        between = WORD.findall(text[at:start])
+        inside = text[start:end].split()
+        words += [*between, *inside]
+        tags_found += ["O"] * len(between)
+        tags_found += [label if per_word else f"{'I' if n else 'B'}-{label}" for n in range(len(inside))]
+        at = end
+    return words, tags_found
+
+
+def _span(span: Mapping[str, Any], text: str) -> tuple[int, int, str]:
+    start, end, label = (span.get(name) for name in ("start", "end", "label"))
+    if type(start) is not int or type(end) is not int or not isinstance(label, str):
+        raise RecordError("field", "a span lacks start, end or label")
+    if not 0 <= start < end <= len(text):
+        raise RecordError("field", f"the span from {start} to {end} is not in the text")
+    if span.get("text", text[start:end]) != text[start:end]:
+        raise RecordError("field", f"the span from {start} to {end} has another text than the record there")
+    return start, end, label
+
+
+def listed(value: Any) -> list[Any] | None:
+    """A list, which CSV has as JSON; None for anything else."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, list) else None
+
+
+def is_ranking(labels: Sequence[Any]) -> bool:
+    """Whether these are the likeliest labels of one that holds, as `label -k N` writes them: the scores share
+    one. Of labels that hold together, each has more than half."""
+    scores = [label.get("score") if isinstance(label, dict) else None for label in labels]
+    numbers = [score for score in scores if isinstance(score, int | float)]
+    return 1 < len(numbers) == len(labels) and sum(numbers) <= 1 + ROUNDING
+
+
 def label_name(value: Any) -> str | None:
-    """The name of the label that a file's value means: text as it is, a whole number as its digits."""
+    """The name of the label that a file's value means: text as it is, a whole number as its digits; of an
+    object as `label` writes it, its label."""
+    if isinstance(value, dict):
+        value = value.get("label")
     if isinstance(value, str) and value.strip():
         return value
     if isinstance(value, float) and value.is_integer():

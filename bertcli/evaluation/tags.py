@@ -13,7 +13,7 @@ from bertcli.evaluation import Collector
 from bertcli.evaluation.bootstrap import estimates
 from bertcli.evaluation.classification import counts_of_confusion
 from bertcli.evaluation.entities import EntityCounts
-from bertcli.evaluation.gold import tags, watched
+from bertcli.evaluation.gold import tagged, tags
 from bertcli.evaluation.report import Confusion, Report, label_figures
 from bertcli.evaluation.words import WordCounts
 from bertcli.tasks.tagset import OUTSIDE, Tagset
@@ -40,7 +40,8 @@ class TagAnswers(Collector):
         self._answers: list[list[str]] = []
 
     def watch(self, records: Iterable[Record]) -> Iterator[Record]:
-        return watched(records, lambda record: tags(record, self._field))
+        per_word = self._tagset.per_word
+        return (tagged(record, self._field, per_word=per_word) for record in records)
 
     def keep(self, result: Result) -> None:
         self._gold.append(tags(result.record, self._field))

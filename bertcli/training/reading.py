@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bertcli import console
 from bertcli.errors import InputError, UsageError
-from bertcli.evaluation.gold import ANY_FIELDS, gold_field, label_name
+from bertcli.evaluation.gold import (
+    ANY_FIELDS,
+    TAG_FIELDS,
+    gold_field,
+    is_ranking,
+    label_name,
+    listed,
+    tagged,
+)
 from bertcli.sources import open_source
 from bertcli.tasks.tagset import Tagset
 from bertcli.training.examples import Example, number_of
@@ -19,9 +25,6 @@ from bertcli.training.examples import Example, number_of
 if TYPE_CHECKING:
     from bertcli.options import InputOptions
     from bertcli.records import Record
-    from bertcli.sources import Source
-
-WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def read_labelled(options: InputOptions, label_field: str | None) -> list[Example]:
@@ -47,51 +50,37 @@ def read_labelled(options: InputOptions, label_field: str | None) -> list[Exampl
 
 
 def read_tagged(options: InputOptions) -> list[Example]:
-    """The tagged sentences of some files: CoNLL columns, records with `words` and `tags`, or what `tag` wrote: a
-    text and its `spans`.
+    """The tagged sentences of some files: CoNLL columns, records with `words` and `tags`, or records with a
+    text and `spans` of it as `tag` writes them.
 
-    Raises InputError when none is usable.
+    Raises InputError when none is usable, UsageError when the records have no field with tags.
     """
 
     def example(record: Record) -> Example | None:
-        tags = record.fields.get("tags")
-        if tags is None and (spans := _spans(record.fields.get("spans"))) is not None:
-            return _of_spans(str(record.text), spans)
-        if record.words is None or not isinstance(tags, list) or len(tags) != len(record.words):
+        if record.blank or record.words is None:
             return None
-        return Example(str(record.text), None, tuple(str(tag) for tag in tags), record.words)
+        return Example(str(record.text), None, tuple(record.fields[field]), record.words)
 
     with closing(open_source(replace(options, split_words=True))) as source:
-        examples = _collected(source, example, "no list of words with as many tags", _listed(options))
+        field = gold_field(source.field_names, None, *TAG_FIELDS, option="--from", where=_listed(options))
+        records = (tagged(record, field) for record in source)
+        examples = _collected(records, example, "no text", _listed(options))
+    examples = _without_prefixes(examples) if field == "spans" else examples
     doubt = Tagset(sorted({tag for one in examples for tag in one.target})).doubt
     if doubt is not None:
         console.warn(f"{_listed(options)}: {doubt}")
     return examples
 
 
-def _spans(value: Any) -> list[dict[str, Any]] | None:
-    """Spans as `tag` writes them, also as the JSON of a CSV cell; None for anything else."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    if not isinstance(value, list) or not all(isinstance(span, dict) for span in value):
-        return None
-    return value if all({"label", "start", "end"} <= span.keys() for span in value) else None
-
-
-def _of_spans(text: str, spans: list[dict[str, Any]]) -> Example | None:
-    """A text with spans in characters as words with tags in BIO; None for a text without a word."""
-    words = list(WORD.finditer(text))
-    tags = ["O"] * len(words)
-    for span in spans:
-        touched = [
-            n for n, word in enumerate(words) if word.start() < span["end"] and word.end() > span["start"]
-        ]
-        for number in touched:
-            tags[number] = f"{'B' if number == touched[0] else 'I'}-{span['label']}"
-    return Example(text, None, tuple(tags), tuple(word.group() for word in words)) if words else None
+def _without_prefixes(examples: list[Example]) -> list[Example]:
+    """The examples with labels for tags, where their spans are single words and leave no word out: parts of
+    speech."""
+    if any(not tag.startswith("B-") for example in examples for tag in example.target):
+        return examples
+    return [
+        replace(example, target=tuple(tag.removeprefix("B-") for tag in example.target))
+        for example in examples
+    ]
 
 
 def read_plain(options: InputOptions) -> list[Example]:
@@ -105,14 +94,14 @@ def read_plain(options: InputOptions) -> list[Example]:
 
 
 def _collected(
-    source: Source, convert: Callable[[Record], Example | None], lacking: str, where: str
+    records: Iterable[Record], convert: Callable[[Record], Example | None], lacking: str, where: str
 ) -> list[Example]:
     """The examples that `convert` makes of records. The others, which are `lacking` something or could not be
     read at all, are counted in a warning with the place of the first and what is wrong there. Raises
     InputError where there are no examples."""
     found: list[Example] = []
     left_out, first, reason = 0, where, ""
-    for record in source:
+    for record in records:
         example = None if record.problem is not None else convert(record)
         if example is not None:
             found.append(example)
@@ -140,8 +129,11 @@ def _listed(options: InputOptions) -> str:
 
 def _target(value: Any) -> Any:
     """What a field says a text should get: a class, a tuple of them, a number; None where it says nothing."""
-    if isinstance(value, list):
-        names = [label_name(label) for label in value]
+    labels = listed(value)
+    if labels is not None:
+        names = [label_name(label) for label in labels]
+        if is_ranking(labels):
+            return names[0]
         return None if None in names else tuple(names)
     readable = label_name(value) is not None or number_of(value) is not None
     return value if readable else None

@@ -294,6 +294,27 @@ def test_tags_of_every_word_are_measured_by_words(checkpoints: Make, run: Run, c
     assert "B-PER" in said
 
 
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "tsv", "parquet"])
+def test_what_tag_and_label_wrote_is_gold(form: str, checkpoints: Make, run: Run, capsys: Capture) -> None:
+    """A model agrees with its own answers, whatever they went through; `compare` reads them too."""
+    tagger = checkpoints("bert", "tagger")
+    several = checkpoints("bert", "label", labels=CLASSES, problem_type="multi_label_classification")
+    Path("texts.txt").write_text("\n".join(["Ada met a well-known man.", "", *TEXTS]) + "\n")
+    cases = {
+        "tag": (tagger, ()),
+        "label": (several, ("--threshold", "0.4")),
+    }
+    for task, (model, options) in cases.items():
+        for name in (f"{task}.{form}", f"plain-{task}.jsonl"):
+            assert cli.main([task, "texts.txt", "-m", str(model), *options, "-o", name]) == 0
+        (report,) = run("evaluate", task, f"{task}.{form}", "-m", model, *options, "--json")
+        assert report["records"]["failed"] == 0
+        assert report["records"]["blank"] == 1
+        assert report["metrics"]["micro_f1"]["value"] == 1
+        (compared,) = run("compare", f"plain-{task}.jsonl", f"{task}.{form}", "--json")
+        assert (compared["flipped"], compared["kept"]) == (0, True)
+
+
 def test_types_the_model_does_not_have_are_missed_and_told(
     checkpoints: Make, run: Run, capsys: Capture
 ) -> None:

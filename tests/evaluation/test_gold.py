@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bertcli.errors import RecordError, UsageError
-from bertcli.evaluation.gold import Labels, gold_field, number, tags, watched
+from bertcli.evaluation.gold import Labels, gold_field, number, tagged, tags, watched
 from bertcli.records import Record
 
 
@@ -93,3 +95,60 @@ def test_the_field_is_the_one_asked_for_or_the_first_usual_one() -> None:
         gold_field(("text",), None, "label", "class", **place)
     assert caught.value.hint is not None
     assert "--label-field" in caught.value.hint
+
+
+def test_labels_may_be_objects_and_json() -> None:
+    labels = Labels("labels", ["a", "b"])
+    objects = [{"label": "b", "score": 0.9}, {"label": "a", "score": 0.6}]
+    assert labels.several(record(labels=objects)) == [1, 0]
+    assert labels.several(record(labels=json.dumps(objects))) == [1, 0]
+    assert labels.several(record(labels='["a"]')) == [0]
+    assert labels.several(record(labels="[]")) == []
+
+
+def spans(*places: tuple[int, int, str]) -> list[dict[str, Any]]:
+    return [{"label": label, "start": start, "end": end} for start, end, label in places]
+
+
+@pytest.mark.parametrize(
+    ("text", "places", "words", "found"),
+    [
+        ("Ada sings.", [(0, 3, "P")], "Ada sings .", "B-P O O"),
+        ("He met Ada Lovelace, twice", [(7, 19, "P")], "He met Ada Lovelace , twice", "O O B-P I-P O O"),
+        ("London-based", [(0, 6, "L")], "London - based", "B-L O O"),
+        ("the U.S. (US)", [(4, 8, "L"), (10, 12, "L")], "the U.S. ( US )", "O B-L O B-L O"),
+        ("AB", [(1, 2, "Y"), (0, 1, "X")], "A B", "B-X B-Y"),
+        ("nobody here", [], "nobody here", "O O"),
+    ],
+)
+def test_spans_are_tags_of_words(text: str, places: list[Any], words: str, found: str) -> None:
+    given = Record(0, {"text": text, "spans": spans(*places)}, text)
+    for fields in (given.fields, {"text": text, "spans": json.dumps(given.fields["spans"])}):
+        one = tagged(replace(given, fields=fields), "spans")
+        assert one.problem is None
+        assert one.words == tuple(words.split())
+        assert one.text == words
+        assert tags(one, "spans") == found.split()
+        plain = tagged(replace(given, fields=fields), "spans", per_word=True)
+        assert tags(plain, "spans") == [tag.removeprefix("B-").removeprefix("I-") for tag in found.split()]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (spans((0, 3, "P"), (2, 5, "P")), "overlap"),
+        (spans((0, 99, "P")), "not in the text"),
+        (spans((3, 3, "P")), "not in the text"),
+        ([{"label": "P", "start": 0, "end": 3, "text": "Eve"}], "another text"),
+        ([{"label": "P", "start": 0}], "lacks start, end or label"),
+        (None, "missing or empty"),
+        ("many", "not a list of tags"),
+        (["O"], "2 words have 1 tags"),
+    ],
+)
+def test_spans_that_make_no_sense_cost_their_record(wrong: Any, message: str) -> None:
+    one = tagged(
+        Record(0, {"text": "Ada sings", "spans": wrong}, "Ada sings", words=("Ada", "sings")), "spans"
+    )
+    assert one.problem is not None
+    assert message in one.problem.message

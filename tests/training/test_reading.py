@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +31,8 @@ BAD = [
     (labelled, '{"text": "a", "label": null}\n', "no text or no label"),
     (labelled, '{"text": " ", "label": "x"}\n', "no text or no label"),
     (labelled, '{"text": 3, "label": "x"}\n', "the field 'text' is a number, not a string"),
-    (read_tagged, '{"words": ["a", "b"], "tags": ["O"]}\n', "no list of words with as many tags"),
+    (read_tagged, '{"words": ["a", "b"], "tags": ["O"]}\n', "2 words have 1 tags"),
+    (read_tagged, '{"words": ["a"], "tags": null}\n', "the field 'tags' is missing or empty"),
     (read_plain, '{"text": ""}\n', "no text"),
     (read_plain, "[1]\n", "line 2 is an array, not an object"),
 ]
@@ -76,19 +77,54 @@ def test_an_empty_file_has_nothing_to_learn_from(warnings: list[str]) -> None:
         read_plain(InputOptions(files=("d.txt",)))
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
-def test_what_tag_wrote_is_read(suffix: str, tmp_path: Path) -> None:
-    text = "Ann Lee lives in New York."
-    spans = [
-        {"label": "PER", "start": 0, "end": 7, "text": "Ann Lee", "score": 0.9},
-        {"label": "LOC", "start": 17, "end": 25, "text": "New York", "score": 0.9},
-    ]
-    file = tmp_path / f"tagged.{suffix}"
-    if suffix == "jsonl":
-        file.write_text(json.dumps({"text": text, "spans": spans}) + "\n")
+SPANS = '[{"label": "PER", "start": 0, "end": 13, "text": "Ada Lovelace-", "score": 0.9}]'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", f'{{"text": "Ada Lovelace-sings.", "spans": {SPANS}}}\n'),
+        ("a.json", f'[{{"text": "Ada Lovelace-sings.", "spans": {SPANS}}}]'),
+        ("a.csv", 'text,spans\nAda Lovelace-sings.,"{}"\n'.format(SPANS.replace('"', '""'))),
+        ("a.tsv", f"text\tspans\nAda Lovelace-sings.\t{SPANS}\n"),
+        (
+            "b.csv",
+            'words,tags\n"[""Ada"",""Lovelace-"",""sings"",""."" ]","[""B-PER"",""I-PER"",""O"",""O""]"\n',
+        ),
+    ],
+)
+def test_what_tag_wrote_can_be_learnt(name: str, content: str, warnings: list[str]) -> None:
+    Path(name).write_text(content)
+    (example,) = read_tagged(InputOptions(files=(name,)))
+    assert example.words == ("Ada", "Lovelace-", "sings", ".")
+    assert example.target == ("B-PER", "I-PER", "O", "O")
+    assert example.text == "Ada Lovelace- sings ."
+    assert not warnings
+
+
+def test_spans_that_leave_no_word_out_are_a_tag_a_word(warnings: list[str]) -> None:
+    spans = '[{"label": "NOUN", "start": 0, "end": 9}, {"label": "PUNCT", "start": 9, "end": 10}]'
+    Path("a.jsonl").write_text(f'{{"text": "well-made.", "spans": {spans}}}\n')
+    (example,) = read_tagged(InputOptions(files=("a.jsonl",)))
+    assert (example.words, example.target) == (("well-made", "."), ("NOUN", "PUNCT"))
+
+
+BEST = [{"label": "x", "score": 0.7}, {"label": "y", "score": 0.3}]
+BOTH = [{"label": "x", "score": 0.7}, {"label": "y", "score": 0.6}]
+
+
+@pytest.mark.parametrize(
+    ("labels", "target"), [(BEST, "x"), (BOTH, ("x", "y")), ([], ()), (["x", 3], ("x", "3"))]
+)
+@pytest.mark.parametrize("as_csv", [False, True])
+def test_what_label_wrote_can_be_learnt(
+    labels: list[Any], target: Any, as_csv: bool, warnings: list[str]
+) -> None:
+    """The likeliest ones of which one holds are that one; of those that hold together, all."""
+    if as_csv:
+        cell = json.dumps(labels).replace('"', '""')
+        Path("a.csv").write_text(f'text,labels\na,"{cell}"\n')
     else:
-        with file.open("w", newline="") as opened:
-            csv.writer(opened).writerows([["text", "spans"], [text, json.dumps(spans)]])
-    (example,) = read_tagged(InputOptions(files=(str(file),)))
-    assert example.words == ("Ann", "Lee", "lives", "in", "New", "York", ".")
-    assert example.target == ("B-PER", "I-PER", "O", "O", "B-LOC", "I-LOC", "O")
+        Path("a.csv").write_text(json.dumps({"text": "a", "labels": labels}) + "\n")
+    (example,) = read_labelled(InputOptions(files=("a.csv",), form="csv" if as_csv else "jsonl"), None)
+    assert example.target == target
