@@ -172,7 +172,7 @@ def _clear_kind(config: Mapping[str, Any], weights: Weights, encoder_prefix: str
     """The head that the weights hold where config.json names no architecture; None where that is not clear."""
     if first_architecture(config) is not None or "qa_outputs.weight" in weights:
         return "answer" if first_architecture(config) is None else None
-    needs = {kind: _needs(kind, config, encoder_prefix) for kind in ("label", "tag")}
+    needs = {kind: list(_needs(kind, config, encoder_prefix)) for kind in ("label", "tag")}
     if needs["label"] == needs["tag"]:
         return None
     for kind in ("label", "tag"):  # what a tag head needs, some label heads need too
