@@ -37,7 +37,7 @@ def seen() -> bool:
     return _seen
 
 
-class Deferred(BaseException):
+class Deferred(KeyboardInterrupt):
     """Work that takes long ends at `check`, because an interrupt waits for it."""
 
 

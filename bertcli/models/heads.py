@@ -170,8 +170,10 @@ def _declared_kind(config: Mapping[str, Any]) -> Kind | None:
 
 def _clear_kind(config: Mapping[str, Any], weights: Weights, encoder_prefix: str) -> Kind | None:
     """The head that the weights hold where config.json names no architecture; None where that is not clear."""
-    if first_architecture(config) is not None or "qa_outputs.weight" in weights:
-        return "answer" if first_architecture(config) is None else None
+    if first_architecture(config) is not None:
+        return None
+    if "qa_outputs.weight" in weights:
+        return "answer"
     needs = {kind: list(_needs(kind, config, encoder_prefix)) for kind in ("label", "tag")}
     if needs["label"] == needs["tag"]:
         return None

@@ -7,7 +7,6 @@ which the next one continues as if nothing had happened.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -97,21 +96,18 @@ class Fit:
         saved = time.monotonic()
         every = min(self.epoch_steps, MEASURE_STEPS)
         with interrupts.deferred() as asked:
-            while self.standing.step < self.steps and self.standing.stale < PATIENCE:
-                if self._is_due(every):  # of a run that was interrupted while it measured
-                    self._measure_if_watched()
+            if self._is_due(every):  # the run was interrupted while it measured
+                self._measure_if_watched()
+            while not asked() and self.standing.step < self.steps and self.standing.stale < PATIENCE:
                 loss = self._step()
                 self.told(self.standing.step, self.steps, loss)
                 if not asked() and self._is_due(every):
-                    with contextlib.suppress(interrupts.Deferred):  # measured when the run is resumed
-                        self._measure_if_watched()
-                if asked():
-                    self.standing.interrupted = True
-                    break
+                    self._measure_if_watched()
                 if time.monotonic() - saved > SAVE_SECONDS:
                     self._save()
                     saved = time.monotonic()
-            if self.standing.interrupted:
+            if asked():
+                self.standing.interrupted = True
                 self._save()
         if self.lesson.is_watched:
             self.lesson.model.load_state_dict(self.best_weights)
@@ -128,10 +124,11 @@ class Fit:
         """The model as it is, on the held-out part."""
         generators = self.machine.generators()
         self.lesson.model.eval()
-        with torch.no_grad(), self.machine.products():
-            found = self.lesson.examine()
-        self.machine.set_generators(generators)
-        return found
+        try:
+            with torch.no_grad(), self.machine.products():
+                return self.lesson.examine()
+        finally:
+            self.machine.set_generators(generators)
 
     def run_through(self) -> None:
         """Teach to the end of the schedule and measure nothing. Raises KeyboardInterrupt at Ctrl-C."""
@@ -173,7 +170,10 @@ class Fit:
         if not self.lesson.is_watched:
             return
         standing, model = self.standing, self.lesson.model
-        figures = self.examine().figures()
+        try:
+            figures = self.examine().figures()
+        except interrupts.Deferred:  # the resumed run measures this step
+            return
         standing.history.append({"step": standing.step} | figures)
         if not standing.best or better(figures, standing.best):
             standing.best, standing.best_step, standing.stale = figures, standing.step, 0

@@ -114,7 +114,10 @@ class Trainer:
         is_due = is_over or (progress.step > 0 and progress.step % schedule.evaluate_steps == 0)
         is_done = bool(self.history) and self.history[-1]["step"] == progress.step
         if is_due and not is_done and not self.interrupted:
-            self.measure()
+            try:
+                self.measure()
+            except interrupts.Deferred:  # the resumed run measures this step
+                self.interrupted = True
         return is_over or self.interrupted or 0 < schedule.patience <= self.best.stale
 
     def step(self) -> None:
@@ -208,9 +211,11 @@ class Trainer:
         began = time.monotonic()
         threads = torch.get_num_threads()
         torch.set_num_threads(max(threads, self.recipe.schedule.workers))
-        with torch.inference_mode(), self.machine.products():
-            found = {name: one.examine(self.model) for name, one in self.skills.items() if one.examine}
-        torch.set_num_threads(threads)
+        try:
+            with torch.inference_mode(), self.machine.products():
+                found = {name: one.examine(self.model) for name, one in self.skills.items() if one.examine}
+        finally:
+            torch.set_num_threads(threads)
         figures = {name: examination.figures() for name, examination in found.items()}
         if found and self.best.is_beaten_by(found):
             self.best = Best.of(found, progress.step, self.weights())

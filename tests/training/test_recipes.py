@@ -20,6 +20,7 @@ from bertcli.models.checkpoint import open_checkpoint
 from bertcli.training import loop, progress
 from tests.checkpoints import TEXTS
 from tests.conftest import Make
+from tests.training.interrupting import interrupt_in_measurement
 
 Capture = pytest.CaptureFixture[str]
 
@@ -170,6 +171,20 @@ def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
     assert not (tmp_path / "m.part").exists()
 
 
+@pytest.mark.parametrize("measurement", [1, 3])
+@pytest.mark.usefixtures("watched")
+def test_a_run_interrupted_in_a_measurement_resumes_to_the_same_end(
+    measurement: int, checkpoints: Make, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write(data, checkpoints("bert", "fill"), [MOOD], steps=6, evaluate_steps=2)
+    whole = train(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_in_measurement(measurement, patch)
+        out = train(recipe, tmp_path / "m", code=130)
+    train(recipe, out, "--resume")
+    assert equal(out, whole)
+
+
 def test_another_recipe_cannot_be_resumed(
     checkpoints: Make, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -257,7 +272,7 @@ def test_a_fill_head_that_never_learnt_is_left_out(checkpoints: Make, data: Path
         ),
         ([skill("fill", "f", data="words.tsv", max_length=60)], "fills a block of 60 tokens"),
         ([skill("label", "l", data="words.tsv")], "no field labels or label or score"),
-        ([skill("tag", "t", data="words.tsv")], "no list of words with as many tags"),
+        ([skill("tag", "t", data="words.tsv")], "no field tags or spans with the right answer"),
     ],
 )
 def test_data_that_does_not_fit_is_told(

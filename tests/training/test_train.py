@@ -22,6 +22,7 @@ from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.temperature import store_temperature
 from bertcli.training import fit
 from tests.conftest import Make
+from tests.training.interrupting import interrupt_in_measurement
 
 GOOD, BAD = ("good film", "a nice day", "lovely dog"), ("bad film", "a sad day", "ugly cat")
 
@@ -232,6 +233,22 @@ def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
     resumed, wanted = load_file(out / "model.safetensors"), load_file(whole / "model.safetensors")
     assert all(torch.equal(resumed[name], wanted[name]) for name in wanted)
     assert not (tmp_path / "m.part").exists()
+
+
+@pytest.mark.parametrize("measurement", [3, 4])
+@pytest.mark.usefixtures("watched")
+def test_a_run_interrupted_in_a_measurement_resumes_to_the_same_end(
+    measurement: int, checkpoints: Make, labelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = checkpoints("bert", "fill")
+    few = ("--epochs", "3", "--dev-fraction", "0.2")
+    whole = train("label", labelled, *few, base=base, out=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_in_measurement(measurement, patch)
+        out = train("label", labelled, *few, base=base, out=tmp_path / "m", code=130)
+    train("label", labelled, *few, "--resume", base=base, out=out)
+    resumed, wanted = load_file(out / "model.safetensors"), load_file(whole / "model.safetensors")
+    assert all(torch.equal(resumed[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize("by", ENDING)
