@@ -16,6 +16,9 @@ from bertcli import interrupts
 settings.register_profile("bertcli", deadline=None)  # laws are asked on busy machines too
 settings.load_profile("bertcli")
 
+# A shell starts background jobs with SIGINT ignored, which would hide it from the tests that send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Make = Callable[..., Path]
 
 

@@ -94,11 +94,11 @@ def _run(commands: list[list[str]], manner: str, *before: str) -> str:
 
 @pytest.fixture(scope="module")
 def answers(commands: list[list[str]]) -> str:
-    return _run(commands, "allow")
+    """With sockets that raise."""
+    return _run(commands, "forbid")
 
 
 def test_every_command_answers_without_a_socket(commands: list[list[str]], answers: str) -> None:
-    assert _run(commands, "forbid") == answers
     assert [line for line in answers.splitlines() if line.isdigit()] == ["0"] * len(commands)
 
 

@@ -21,9 +21,9 @@ from tests.conftest import Make
 COUNT = 1500
 
 
-@pytest.fixture
-def texts(tmp_path: Path) -> Path:
-    path = tmp_path / "in.jsonl"
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("faults") / "in.jsonl"
     with path.open("w") as file:
         for number in range(COUNT):
             text = " ".join(["the server is down again"] * (1 + number % 3)) + f" {number}"
@@ -34,7 +34,7 @@ def texts(tmp_path: Path) -> Path:
 Bertcli = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def command(checkpoints: Make) -> Callable[..., list[str]]:
     def command(*arguments: object) -> list[str]:
         model = str(checkpoints("bert", "label"))
@@ -44,7 +44,7 @@ def command(checkpoints: Make) -> Callable[..., list[str]]:
     return command
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bertcli(command: Callable[..., list[str]]) -> Bertcli:
     def bertcli(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command(*arguments), capture_output=True, text=True, **options)  # type: ignore[call-overload]
@@ -56,41 +56,47 @@ def ids(path: Path) -> list[int]:
     return [json.loads(line)["id"] for line in path.read_text().splitlines()]
 
 
-def assert_can_be_gone_on_with(bertcli: Bertcli, output: Path, *inputs: Path, count: int = COUNT) -> None:
-    whole = output.with_name("whole.jsonl")
-    assert bertcli(*inputs, "-o", whole).returncode == 0
+@pytest.fixture(scope="module")
+def whole(texts: Path, bertcli: Bertcli) -> bytes:
+    """The output of a run of `texts` that nothing interrupted."""
+    path = texts.with_name("whole.jsonl")
+    assert bertcli(texts, "-o", path).returncode == 0
+    assert ids(path) == list(range(COUNT))
+    return path.read_bytes()
+
+
+def assert_resumes(bertcli: Bertcli, output: Path, *inputs: Path, whole: bytes) -> None:
     done = bertcli(*inputs, "-o", output, "--resume")
     assert (done.returncode, "from before" in done.stderr) == (0, True), done.stderr
-    assert ids(output) == list(range(count))
-    assert output.read_bytes() == whole.read_bytes()
+    assert output.read_bytes() == whole
 
 
-def test_a_file_that_may_not_grow(texts: Path, bertcli: Bertcli, tmp_path: Path) -> None:
+def test_a_file_that_may_not_grow(texts: Path, whole: bytes, bertcli: Bertcli, tmp_path: Path) -> None:
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
     done = bertcli(texts, "-o", tmp_path / "out.jsonl", preexec_fn=limited)
     assert done.returncode == 1
     assert f"bertcli: {tmp_path}/out.jsonl: cannot write: file too large\n" in done.stderr
-    assert_can_be_gone_on_with(bertcli, tmp_path / "out.jsonl", texts)
+    assert_resumes(bertcli, tmp_path / "out.jsonl", texts, whole=whole)
 
 
 @pytest.mark.parametrize(
-    ("number", "hint"),
+    ("call", "number", "hint"),
     [
-        (errno.ENOSPC, "make room, then go on with --resume"),
-        (errno.EDQUOT, "make room, then go on with --resume"),
-        (errno.EIO, "--resume goes on with what is finished"),
-        (errno.EROFS, "--resume goes on with what is finished"),
+        ("pwrite", errno.ENOSPC, "make room, then go on with --resume"),
+        ("pwrite", errno.EDQUOT, "make room, then go on with --resume"),
+        ("pwrite", errno.EROFS, "--resume goes on with what is finished"),
+        ("fsync", errno.EIO, "--resume goes on with what is finished"),
+        ("ftruncate", errno.EIO, "--resume goes on with what is finished"),
     ],
-    ids=errno.errorcode.get,
 )
-@pytest.mark.parametrize("call", ["pwrite", "fsync", "ftruncate"])
 def test_a_journal_that_cannot_be_written_on(
     call: str,
     number: int,
     hint: str,
     texts: Path,
+    whole: bytes,
     command: Callable[..., list[str]],
     bertcli: Bertcli,
     tmp_path: Path,
@@ -113,7 +119,7 @@ def test_a_journal_that_cannot_be_written_on(
     assert done.returncode == 1
     reason = os.strerror(number).lower()
     assert f"bertcli: {tmp_path}/out.jsonl.journal: cannot write: {reason}\n  {hint}\n" in done.stderr
-    assert_can_be_gone_on_with(bertcli, tmp_path / "out.jsonl", texts)
+    assert_resumes(bertcli, tmp_path / "out.jsonl", texts, whole=whole)
 
 
 @pytest.fixture
@@ -130,16 +136,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.check_call(["umount", str(place)])
 
 
-def test_a_full_disk(texts: Path, small_disk: Path, bertcli: Bertcli) -> None:
+def test_a_full_disk(texts: Path, whole: bytes, small_disk: Path, bertcli: Bertcli) -> None:
     done = bertcli(texts, "-o", small_disk / "out.jsonl")
     assert done.returncode == 1
     assert f"{small_disk}/out.jsonl: cannot write: no space left on device\n" in done.stderr
     assert "make room, then go on with --resume" in done.stderr
     subprocess.check_call(["mount", "-o", "remount,size=8m", str(small_disk)])
-    assert_can_be_gone_on_with(bertcli, small_disk / "out.jsonl", texts)
+    assert_resumes(bertcli, small_disk / "out.jsonl", texts, whole=whole)
 
 
-def test_an_input_that_vanishes_before_its_turn(texts: Path, bertcli: Bertcli, tmp_path: Path) -> None:
+def test_an_input_that_vanishes_before_its_turn(
+    texts: Path, whole: bytes, command: Callable[..., list[str]], bertcli: Bertcli, tmp_path: Path
+) -> None:
     lines = texts.read_text().splitlines(keepends=True)
     inputs = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
     inputs[0].write_text("".join(lines[:1000]))
@@ -153,16 +161,15 @@ def test_an_input_that_vanishes_before_its_turn(texts: Path, bertcli: Bertcli, t
         "stream.open_contents = vanish\n"
         "from bertcli import cli; raise SystemExit(cli.main(sys.argv[1:-1]))"
     )
-    whole = bertcli(*inputs, "-o", tmp_path / "out.jsonl").args[3:]
-    (tmp_path / "out.jsonl").unlink()
-    done = subprocess.run([sys.executable, "-c", code, *whole, str(away)], capture_output=True, text=True)
+    arguments = command(*inputs, "-o", tmp_path / "out.jsonl")[3:]
+    done = subprocess.run([sys.executable, "-c", code, *arguments, str(away)], capture_output=True, text=True)
     assert done.returncode == 1
     assert "second.jsonl: cannot be read: no such file or directory" in done.stderr
     gone = bertcli(*inputs, "-o", tmp_path / "out.jsonl", "--resume")
     assert gone.returncode == 1
     assert f"there is no file '{inputs[1]}'" in gone.stderr
     shutil.copy(away, inputs[1])
-    assert_can_be_gone_on_with(bertcli, tmp_path / "out.jsonl", *inputs)
+    assert_resumes(bertcli, tmp_path / "out.jsonl", *inputs, whole=whole)
 
 
 def test_an_input_that_is_cut_while_it_is_read(
@@ -192,7 +199,7 @@ def has_points(path: Path) -> bool:
 
 
 def test_an_output_directory_that_disappears(
-    texts: Path, command: Callable[..., list[str]], bertcli: Bertcli, tmp_path: Path
+    texts: Path, whole: bytes, command: Callable[..., list[str]], bertcli: Bertcli, tmp_path: Path
 ) -> None:
     place, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     place.mkdir()
@@ -211,4 +218,4 @@ def test_an_output_directory_that_disappears(
     assert missing.returncode == 1
     assert f"directory '{place}' does not exist" in missing.stderr
     elsewhere.rename(place)
-    assert_can_be_gone_on_with(bertcli, place / "out.jsonl", texts)
+    assert_resumes(bertcli, place / "out.jsonl", texts, whole=whole)
