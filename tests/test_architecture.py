@@ -54,7 +54,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "numpy": ("tasks", "training", "models", "engines", "sinks", "evaluation", "search", "benchmark"),
     "matplotlib": ("evaluation.png",),
     "torch": ("engines", "training"),
-    "transformers": ("engines", "training"),
+    "transformers": ("engines", "training", "models.tokenizer_cache"),
     "tokenizers": ("models", "training"),
     "safetensors": ("models", "engines", "training"),
     "huggingface_hub": ("models",),

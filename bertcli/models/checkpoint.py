@@ -155,7 +155,7 @@ class Checkpoint:
         import hashlib  # brings OpenSSL, which a quick answer does without
 
         digest = hashlib.sha256()
-        for pattern in ("*.json", "vocab.txt", "merges.txt", "[0-9]*_*/config.json"):
+        for pattern in ("*.json", "vocab.txt", "merges.txt", "*.model", "*.spm", "[0-9]*_*/config.json"):
             for path in sorted(self.path.glob(pattern)):
                 digest.update(os.fsencode(path.name) + b"\0" + _told(path))
         for weights in (self.weights, *self.pooling.weights()):

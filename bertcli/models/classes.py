@@ -24,7 +24,7 @@ _WITHOUT_TYPES = frozenset(
         "big_bird", "funnel", "nystromformer", "rembert", "roc_bert", "roformer", "splinter", "xlnet", "yoso",
     ]
 )  # fmt: skip
-# Those whose tokenizers are made here of vocab.txt, and of vocab.json with merges.txt.
+# Those of WordPiece, and of byte-level BPE.
 WORD_PIECE = frozenset(
     [
         "BertTokenizer", "ConvBertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "LayoutLMTokenizer",

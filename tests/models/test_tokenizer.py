@@ -32,6 +32,13 @@ NASTY = (
 )
 texts = st.text(alphabet=st.characters(codec="utf-8"), max_size=40)
 EVERY = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 SPECIALS = ["[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]", "<s>", "</s>", "<mask>", "<pad>", "<unk>"]
 
 
@@ -219,18 +226,17 @@ def test_vocab_txt_is_enough(told: dict[str, bool], checkpoint_copy: Make) -> No
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("family", "name"),
     [
-        "BertJapaneseTokenizer",
-        "BertweetTokenizer",
-        "PhobertTokenizer",
-        "RoFormerTokenizerFast",
-        "HerbertTokenizer",
+        ("bert", "BertJapaneseTokenizer"),
+        ("bert", "BertweetTokenizer"),
+        ("bert", "HerbertTokenizer"),
+        ("roberta", "BertJapaneseTokenizer"),
+        ("roberta", "PhobertTokenizer"),
     ],
 )
 @pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])
-@pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_a_class_that_makes_something_else_of_the_files_is_refused(
+def test_a_class_without_a_fast_tokenizer_for_the_files_is_refused(
     family: str, file: str, name: str, checkpoint_copy: Make
 ) -> None:
     path = checkpoint_copy(family)
@@ -241,9 +247,47 @@ def test_a_class_that_makes_something_else_of_the_files_is_refused(
     (path / "tokenizer.json").unlink()
     (path / "vocab.txt" if family == "bert" else path / "merges.txt").write_text("\n".join(model["vocab"]))
     write_json(path / "vocab.json", model["vocab"])
-    with pytest.raises(ModelError, match=name.removesuffix("Fast")) as error:
+    with pytest.raises(ModelError, match="transformers cannot make one: ") as error:
         _tokenizer(path)
     assert "save_pretrained" in (error.value.hint or "")
+
+
+def test_a_vocabulary_is_converted_once_until_it_changes(checkpoint_copy: Make, tmp_path: Path) -> None:
+    path, cache = checkpoint_copy("bert"), tmp_path / "cache" / "bertcli" / "tokenizers"
+    pieces = _tokenizer(path).pieces
+    (path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    (path / "tokenizer.json").unlink()
+    expected = _tokenizer(path).encode("The river").ids
+    (cached,) = cache.iterdir()
+    written = cached.stat().st_mtime_ns
+    assert _tokenizer(path).encode("The river").ids == expected
+    assert cached.stat().st_mtime_ns == written
+    cached.write_bytes(cached.read_bytes().replace(b"river", b"rover"))
+    assert _tokenizer(path).encode("The river").ids == expected
+    assert cached.stat().st_mtime_ns != written
+    edit_json(path / "tokenizer_config.json", do_lower_case=False)
+    assert _tokenizer(path).encode("The river").ids != expected
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(checkpoint_copy: Make, tmp_path: Path) -> None:
+    path = checkpoint_copy("bert")
+    expected = _tokenizer(path)
+    (path / "vocab.txt").write_text("\n".join(expected.pieces) + "\n", encoding="utf-8")
+    (path / "tokenizer.json").unlink()
+    (tmp_path / "cache").write_text("a file")
+    assert _tokenizer(path).encode("The river").ids == expected.encode("The river").ids
+
+
+def test_a_conversion_reads_no_file_that_the_settings_name(checkpoint_copy: Make, tmp_path: Path) -> None:
+    path = checkpoint_copy("bert")
+    expected = _tokenizer(path)
+    (path / "vocab.txt").write_text("\n".join(expected.pieces) + "\n", encoding="utf-8")
+    (path / "tokenizer.json").unlink()
+    (tmp_path / "other.txt").write_text("\n".join(reversed(expected.pieces)) + "\n", encoding="utf-8")
+    edit_json(path / "tokenizer_config.json", vocab_file=str(tmp_path / "other.txt"))
+    edit_json(path / "tokenizer_config.json", auto_map={"AutoTokenizer": ["code.Tokenizer", None]})
+    assert _tokenizer(path).encode("The river").ids == expected.encode("The river").ids
 
 
 def test_vocab_json_and_merges_are_enough(checkpoint_copy: Make) -> None:
@@ -450,12 +494,31 @@ def test_no_length_is_cut(checkpoints: Make) -> None:
         assert len(_tokenizer(checkpoints(family)).encode("the river " * 10 * MAX_LENGTH)) > 10 * MAX_LENGTH
 
 
-def test_a_sentencepiece_model_alone_is_refused_with_a_way_out(checkpoint_copy: Make) -> None:
+def test_a_sentencepiece_model_alone_needs_a_package(
+    checkpoint_copy: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = checkpoint_copy("albert")
     (path / "tokenizer.json").rename(path / "spiece.model")
+    monkeypatch.setattr("bertcli.models.tokenizer_cache.find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"spiece\.model") as error:
         _tokenizer(path)
-    assert "save_pretrained" in (error.value.hint or "")
+    assert "pip install" in (error.value.hint or "")
+
+
+def test_a_sentencepiece_model_alone_is_converted(checkpoint_copy: Make) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
+    path = checkpoint_copy("xlm-roberta")
+    with (path / "sentencepiece.bpe.model").open("wb") as model:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(TEXTS * 50), model_writer=model, vocab_size=120, hard_vocab_limit=False
+        )
+    (path / "tokenizer.json").unlink()
+    ours, theirs = _tokenizer(path), AutoTokenizer.from_pretrained(path)
+    for text in TEXTS:
+        assert ours.encode(text).ids == theirs(text, add_special_tokens=False)["input_ids"], text
+    mask = f"The {theirs.mask_token} of France"
+    assert ours.encode(mask, mask=True).ids == theirs(mask, add_special_tokens=False)["input_ids"]
 
 
 @pytest.mark.parametrize(
@@ -473,7 +536,7 @@ def test_a_vocabulary_without_special_tokens_is_an_error(content: bytes, checkpo
     path = checkpoint_copy("bert")
     (path / "tokenizer.json").unlink()
     (path / "vocab.txt").write_bytes(content)
-    with pytest.raises(ModelError, match=r"\[CLS\]|cannot be read"):
+    with pytest.raises(ModelError, match=r"\[CLS\]|reads other files|UTF-8"):
         _tokenizer(path)
 
 

@@ -1,0 +1,151 @@
+"""tokenizer.json for checkpoints that have none: transformers converts their vocabulary once, and the result
+is cached by the content of the files it was made from.
+
+A cached file is a line with a digest of the rest, then the tokenizer.json. A file that does not match its
+digest is converted again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import orjson
+
+from bertcli import console
+from bertcli.errors import ModelError, first_line
+from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_small
+
+TEXT_VOCABULARIES = ("vocab.txt", "vocab.json")
+SENTENCEPIECE = ("*.model", "*.spm")
+SETTINGS = ("config.json", "tokenizer_config.json")
+OTHERS = ("merges.txt", "special_tokens_map.json", "added_tokens.json")
+SAVE = "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) of transformers writes tokenizer.json"
+
+
+def converted_tokenizer(directory: Path) -> bytes:
+    """The tokenizer.json that transformers makes of the vocabulary in `directory`.
+
+    Raises ModelError where there is no vocabulary, or where transformers cannot convert it.
+    """
+    texts = [name for name in TEXT_VOCABULARIES if (directory / name).exists()]
+    models = [path.name for pattern in SENTENCEPIECE for path in sorted(directory.glob(pattern))]
+    if not texts and not models:
+        raise ModelError(
+            "the directory holds no tokenizer (tokenizer.json or vocab.txt)",
+            where=str(directory),
+            hint="copy the tokenizer's files into it, or save them there with transformers' save_pretrained",
+        )
+    found = {name: read_small(directory / name) for name in [*texts, *models, *OTHERS, *SETTINGS]}
+    files = {name: data for name, data in found.items() if data is not None}
+    key = _digest(*(part for name, data in files.items() for part in (os.fsencode(name), data)))
+    cached = _cache_directory() / f"{key}.json"
+    content = _read_cached(cached)
+    if content is None:
+        if not texts and None in map(find_spec, ("sentencepiece", "google")):
+            raise ModelError(
+                f"the tokenizer is a SentencePiece model ({models[0]}), and the package that reads it is missing",
+                where=str(directory),
+                hint="pip install 'bertcli[sentencepiece]'",
+            )
+        content = _convert(files, directory)
+        where = f", cached in {cached.parent}" if _write_cached(cached, content) else ""
+        console.say(f"converted {directory / (texts + models)[0]} to tokenizer.json{where}")
+    return content
+
+
+def _convert(files: Mapping[str, bytes], directory: Path) -> bytes:
+    """Have transformers convert a copy of the files, so that nothing else is read than they are."""
+    console.quiet_libraries()
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as copy:
+        for name, data in files.items():
+            (Path(copy) / name).write_bytes(data)
+        for name in SETTINGS:
+            _remove_references(Path(copy) / name)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(copy, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # each class of transformers raises errors of its own
+            raise _cannot_convert(directory, first_line(error).replace(copy, str(directory))) from error
+    if not tokenizer.is_fast:
+        raise _cannot_convert(directory, f"{type(tokenizer).__name__} is not a fast tokenizer")
+    native, settings = tokenizer.backend_tokenizer, tokenizer.init_kwargs
+    vocabulary = native.get_vocab(with_added_tokens=False)
+    if vocabulary.keys() <= set(tokenizer.all_special_tokens):
+        raise _cannot_convert(directory, f"{type(tokenizer).__name__} reads other files")
+    # Special tokens that the vocabulary lacks are added behind it, where the model has no embeddings.
+    framing = tokenizer.convert_ids_to_tokens(tokenizer("")["input_ids"])
+    if lost := sorted(set(framing) - vocabulary.keys()):
+        raise _cannot_convert(directory, f"the vocabulary lacks {', '.join(lost)}")
+    definition = orjson.loads(native.to_str())
+    if (
+        "merges.txt" in files
+        and isinstance(settings.get("mask_token"), str)
+        and not settings.get("added_tokens_decoder")
+    ):
+        # RoBERTa's mask token includes the blank before it; transformers 5 lost that where no file says so.
+        for token in definition["added_tokens"]:
+            token["lstrip"] |= token["content"] == tokenizer.mask_token
+    return orjson.dumps(definition)
+
+
+def _remove_references(path: Path) -> None:
+    """Remove the settings that name code, or files that would be read instead of the copied ones."""
+    if path.exists():
+        settings = read_object(path).items()
+        safe = {key: value for key, value in settings if key != "auto_map" and not key.endswith("_file")}
+        path.write_bytes(orjson.dumps(safe))
+
+
+def _cannot_convert(directory: Path, reason: str) -> ModelError:
+    return ModelError(
+        f"there is no tokenizer.json, and transformers cannot make one: {reason}",
+        where=str(directory),
+        hint=f"{SAVE}, where it has a fast tokenizer of that class; or {ANOTHER_COPY}",
+    )
+
+
+def _cache_directory() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(root).expanduser() / "bertcli" / "tokenizers"
+
+
+def _read_cached(path: Path) -> bytes | None:
+    """The tokenizer.json in a cached file; None where there is none, or a damaged one."""
+    try:
+        digest, _, content = path.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    return content if digest == _digest(content).encode() else None
+
+
+def _write_cached(path: Path, content: bytes) -> bool:
+    """Write a cached file, whole or not at all; False where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    except OSError:
+        return False
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_digest(content).encode() + b"\n" + content)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        return False
+    return True
+
+
+def _digest(*parts: bytes) -> str:
+    import hashlib  # loads OpenSSL, which a checkpoint with a tokenizer.json does not need
+
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:32]
