@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,11 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 }
 
 
+@functools.cache
+def _tree(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
+
+
 def _name(module: Path) -> str:
     """`tasks.label` for bertcli/tasks/label.py, `tasks` for bertcli/tasks/__init__.py."""
     parts = module.relative_to(PACKAGE).with_suffix("").parts
@@ -85,9 +91,14 @@ def _running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
         yield from _running_nodes(node)
 
 
-def _imports(module: Path) -> Iterator[str]:
+@functools.cache
+def _imports(module: Path) -> tuple[str, ...]:
     """The dotted names a module imports, at its top or later."""
-    for node in _running_nodes(ast.parse(module.read_text(encoding="utf-8"))):
+    return tuple(_import_names(module))
+
+
+def _import_names(module: Path) -> Iterator[str]:
+    for node in _running_nodes(_tree(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -133,7 +144,7 @@ def test_a_library_stays_in_its_rooms(module: Path) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=_name)
 def test_only_the_console_writes_stderr_and_only_the_entry_point_exits(module: Path) -> None:
     name = _name(module)
-    nodes = list(ast.walk(ast.parse(module.read_text(encoding="utf-8"))))
+    nodes = list(ast.walk(_tree(module)))
     used = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
     arguments = {node.arg for node in nodes if isinstance(node, ast.keyword)}
     # A prompt is part of reading a terminal.
@@ -169,12 +180,14 @@ def _loaded(*arguments: str, folder: Path) -> set[str]:
     return set(process.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=" ".join)
 def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     heavy = {library for library in LIBRARIES if library != "click"}
     assert not _loaded(*arguments, "--help", folder=tmp_path) & heavy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "kind"),
     [
@@ -197,6 +210,7 @@ def test_a_quick_answer_loads_neither_torch_nor_transformers(
     assert not loaded & {"torch", "transformers", "rich", "pyarrow", "yaml", "huggingface_hub"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "kind"), [("fill", "fill"), ("label", "label"), ("embed", "base")])
 def test_the_packed_engine_runs_the_family_without_transformers(
     command: str, kind: str, checkpoints: Make, tmp_path: Path

@@ -22,6 +22,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from bertcli.models.library import BUNDLED
 
+pytestmark = pytest.mark.slow
+
 PROBES = {
     "The capital of France is [MASK].": "paris",
     "She poured herself a cup of [MASK].": "coffee tea",

@@ -322,6 +322,7 @@ def completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return ask
 
 
+@pytest.mark.slow
 def test_bash_completes_commands_options_values_and_files(completions: Callable[..., list[str]]) -> None:
     assert completions("bertcli compl") == ["completion"]
     assert completions("bertcli completion ") == ["bash", "zsh", "fish"]

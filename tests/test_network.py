@@ -15,6 +15,8 @@ import pytest
 
 from tests.conftest import Make
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 NETWORK = {
     "aiohttp", "asyncio", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "socket",

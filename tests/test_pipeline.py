@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertcli import pipeline
@@ -201,6 +201,8 @@ def test_only_the_texts_seen_last_are_known():
     assert [result.duplicate for result in sink.results] == [False, False, True, False, True, False]
 
 
+@pytest.mark.slow
+@settings(max_examples=25)
 @given(
     st.lists(st.sampled_from(["a", "bb", "ccc", "", "long" * 1100, None]), max_size=40), st.integers(0, 40)
 )

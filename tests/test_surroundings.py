@@ -16,6 +16,8 @@ import pytest
 import bertcli
 from tests.conftest import Make
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(bertcli.__file__).parent
 TEXT = "the server is down"
 

@@ -79,6 +79,7 @@ def carry(texts: Sequence[str], engine: Any, told: list[int], pack: int = 16) ->
     return sink
 
 
+@pytest.mark.slow
 @shortages
 @given(
     texts=st.lists(st.text("abcdef", min_size=1, max_size=20), max_size=30),

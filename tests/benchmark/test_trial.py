@@ -22,6 +22,7 @@ def test_answers_are_those_of_the_pipeline_in_order(texts: list[str], threads: i
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("texts", [1, 3, 40, 1000])
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 3.0, 30.0])
 def test_a_trial_takes_the_time_it_may_whatever_the_sample(texts: int, seconds: float) -> None:

@@ -18,6 +18,8 @@ from bertcli.commands import benchmarking
 from tests.checkpoints import TEXTS
 from tests.conftest import Make
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 Bench = Callable[..., str]
 

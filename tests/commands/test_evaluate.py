@@ -20,6 +20,8 @@ from bertcli.models import library
 from tests.checkpoints import TEXTS
 from tests.conftest import Make
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 Run = Callable[..., list[dict[str, Any]]]
 

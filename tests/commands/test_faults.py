@@ -18,6 +18,8 @@ import pytest
 
 from tests.conftest import Make
 
+pytestmark = pytest.mark.slow
+
 COUNT = 1500
 
 

@@ -22,6 +22,8 @@ from bertcli.journal import FileOutput, journal
 from bertcli.sinks import compressed, parquet
 from tests.conftest import Make
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {
     "label.jsonl": ("label", "--all"),
     "label.csv": ("label",),

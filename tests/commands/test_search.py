@@ -158,6 +158,7 @@ def test_queries_have_a_prompt_of_their_own(checkpoints: Make, run: Run, texts: 
 ROLES = {"query": "the bank ", "document": "in 1969 ", "passage": "the moon "}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("default", [None, "query"])
 @pytest.mark.parametrize(
     "named", ["query", "document", "query document", "query passage", "passage document"]

@@ -66,6 +66,7 @@ def test_the_counts_of_an_interrupted_run_come_back() -> None:
     assert (again.done, again.before) == (3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "shown"), [((), True), (("-q",), False)])
 def test_it_is_shown_on_a_terminal(
     options: tuple[str, ...], shown: bool, checkpoints: Make, tmp_path: Path

@@ -23,6 +23,8 @@ from tests.engines.test_foreign import FLOAT32_ALONE
 from tests.engines.test_packed import OF_THE_FAMILY
 from tests.engines.windows import make_windows
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = [3 + number % 30 for number in range(60)]
 NOISE = {"bfloat16": 0.05, "int8": 0.1}  # of the answers' range: what an encoder of two layers adds
 DTYPES = [(family, "bfloat16") for family in FAMILIES] + [(family, "int8") for family in OF_THE_FAMILY]

@@ -18,6 +18,8 @@ from tests.conftest import Make
 from tests.engines import oracle
 from tests.engines.windows import make_windows
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-4
 FLOAT32_ALONE = ("deberta", "fnet")
 MIXING = ("convbert", "fnet")  # neighbouring positions, by convolution or Fourier transform

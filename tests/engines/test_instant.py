@@ -22,6 +22,7 @@ from tests.engines.windows import make_windows
 TOLERANCE = 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [1, 2, 12])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_hidden_states_are_those_of_transformers(checkpoints: Make, layers: int, dtype: str) -> None:

@@ -18,6 +18,8 @@ from bertcli.models.check import quick_check
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.records import Window
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = 80
 # Sizes under all the names that configurations have for them.
 SIZES = {

@@ -26,6 +26,8 @@ from tests.conftest import Make
 from tests.engines import oracle
 from tests.engines.windows import make_windows
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-4
 
 

@@ -19,6 +19,8 @@ from tests.conftest import Make
 from tests.engines import oracle
 from tests.engines.windows import make_windows
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-4
 LENGTHS = (7, 3, 12, 7, 40)
 FORMULA = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "albert", "distilbert")

@@ -40,6 +40,7 @@ def averages_by_scikit_learn(gold: Any, answers: Any, labels: list[int]) -> dict
     return found
 
 
+@pytest.mark.slow
 @given(rows=ANSWERS)
 def test_one_of_many_is_scikit_learns_on_the_records_drawn(rows: list[tuple[int, int, int]]) -> None:
     gold, answers, weights = (np.array(column) for column in zip(*rows, strict=True))
@@ -54,6 +55,7 @@ def test_one_of_many_is_scikit_learns_on_the_records_drawn(rows: list[tuple[int,
     assert found == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @given(rows=SETS)
 def test_any_of_many_is_scikit_learns(rows: list[tuple[list[bool], list[bool]]]) -> None:
     gold, answers = (np.array(column) for column in zip(*rows, strict=True))

@@ -130,6 +130,7 @@ def test_a_field_that_is_called_like_an_answer_and_is_none_belongs_to_the_input(
         comparison.add(row(**fields, a_label="x"), row(**fields | {name: "else"}, a_label="x"))
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from([*KINDS, "my_score", "text"]), JSON))
 def test_whatever_the_fields_hold_what_is_the_same_is_no_change(fields: dict[str, Any]) -> None:
     comparison = Comparison()

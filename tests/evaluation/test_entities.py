@@ -50,6 +50,7 @@ SPELLINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*seems not to be NE tag")
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @given(data=st.data())

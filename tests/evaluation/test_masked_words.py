@@ -44,6 +44,7 @@ def by_transformers(path: Path, text: str, places: list[int], *, together: bool)
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 @pytest.mark.parametrize("together", [False, True])
 def test_ranks_and_probabilities_are_those_of_transformers(

@@ -17,6 +17,7 @@ from tests.tasks.reference import Reference, answer, opened
 LONG = " ".join(TEXTS[:4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", [(TEXTS[0], TEXTS[1]), (TEXTS[0], LONG), (LONG, "x"), (LONG, LONG)])
 @pytest.mark.parametrize("normalize", [False, True])
 def test_the_cosine_is_that_of_embed(pair: tuple[str, str], normalize: bool, checkpoints: Make) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tests.conftest import Make
 from tests.fuzz.targets import Target, build_models, targets
 
+pytestmark = pytest.mark.slow
+
 NAMES = (
     "txt", "jsonl", "csv", "tsv", "conll", "conllu", "compressed", "parquet", "settings", "header", "index",
     "config", "modules", "wordpiece", "unigram", "bytes", "table",

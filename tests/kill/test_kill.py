@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import Make
 from tests.kill import kill
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["label.jsonl.zst", "embed.npy"])
 def test_what_is_killed_and_gone_on_with_is_the_same(name: str, checkpoints: Make, tmp_path: Path) -> None:

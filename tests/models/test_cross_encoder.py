@@ -36,6 +36,7 @@ def _rows(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], *optio
     return [json.loads(line) for line in seen.out.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "files",
     [

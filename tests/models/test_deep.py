@@ -21,6 +21,7 @@ from bertcli.records import Window
 from tests.conftest import Make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "kind", "asks"),
     [

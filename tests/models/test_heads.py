@@ -31,6 +31,7 @@ def test_a_trained_head_is_found_whole(family: str, kind: str, checkpoints: Make
     assert checkpoint.heads[kind].missing == ()
 
 
+@pytest.mark.slow
 @EVERY
 def test_missing_weights_are_those_transformers_would_invent(
     family: str, kind: str, checkpoint_copy: Make

@@ -42,6 +42,7 @@ def _label(path: Path, *options: str) -> int:
     return cli.main(["label", "-m", str(path), "-t", "some text", *options])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved_by", ["pickle", "torch", "torch, the old way"])
 @pytest.mark.parametrize(
     "options", [[], ["--unsafe-model"], ["--allow-pickle"], ["--allow-pickle", "--unsafe-model"]]

@@ -13,6 +13,8 @@ from bertcli.models.check import full_check
 from bertcli.models.checkpoint import open_checkpoint
 from tests.conftest import Make
 
+pytestmark = pytest.mark.slow
+
 VALUES = (None, True, -1, 0, 10**12, 1e300, "x", "", [], [1], {}, {"a": 1}, [[]], [{}], ["x", 7])
 FILES = (
     ("skills", "config.json"),

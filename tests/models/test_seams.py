@@ -20,6 +20,8 @@ from bertcli.models.tokenizer import Tokenizer, Tokens
 from tests.checkpoints import FAMILIES, TEXTS
 from tests.conftest import Make
 
+pytestmark = pytest.mark.slow
+
 Definition = dict[str, Any]
 Change = Callable[[Definition], None]
 

@@ -72,6 +72,7 @@ CONFIG: list[tuple[str, str, Any, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "key", "value", "outcome"), CONFIG)
 def test_config_json_is_followed_or_refused(
     family: str, key: str, value: Any, outcome: str, checkpoint_copy: Make

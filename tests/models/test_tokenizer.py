@@ -62,6 +62,7 @@ def test_ids_are_those_of_auto_tokenizer(family: str, checkpoints: Make) -> None
         )
 
 
+@pytest.mark.slow
 @EVERY
 @settings(max_examples=40)
 @given(text=texts)
@@ -71,6 +72,7 @@ def test_any_text_has_the_ids_of_the_file(family: str, text: str, checkpoints: M
     assert ours.encode(text).ids == theirs.encode(text, add_special_tokens=False).ids
 
 
+@pytest.mark.slow
 @EVERY
 @settings(max_examples=20)
 @given(a=texts.filter(str.strip), b=texts.filter(str.strip))

@@ -46,6 +46,7 @@ def test_json_gives_back_every_value(value: Any) -> None:
     assert json.loads(written) == _joined(value)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), JSON, max_size=4))
 def test_input_fields_pass_through_in_order(fields: dict[str, Any]) -> None:
     fields = {name: value for name, value in fields.items() if name not in ("label", "score")}

@@ -18,6 +18,8 @@ from bertcli.tasks.attention import rollout
 from tests.browser import BROWSER, dump, use
 from tests.sinks.writing import LABEL, REMARKS, failed, result, to_bytes, to_file
 
+pytestmark = pytest.mark.slow
+
 FIELDS = ("model", "rollout", "tokens", "attention")
 PAGE = Layout("attention", ("text",), FIELDS, REMARKS, "text")
 LAYERS, HEADS, WIDTH = 2, 3, 4

@@ -261,6 +261,7 @@ def test_in_a_pipe_lines_are_whole_and_plain() -> None:
     assert "…" not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layout", [LABEL, LABELS, FILL, EMBED, TOKENS], ids=lambda layout: layout.results[-1]
 )

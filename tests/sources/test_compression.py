@@ -97,6 +97,7 @@ def test_skippable_frames_and_long_windows_of_zstd_are_read() -> None:
     assert texts(read(stdin=skippable + packed)) == ["a", "b"]
 
 
+@pytest.mark.slow
 @kinds
 def test_a_bomb_is_unpacked_in_pieces(kind: str) -> None:
     packed = COMPRESS[kind](b"x" * (40 * MOST_AT_ONCE))

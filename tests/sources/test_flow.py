@@ -15,6 +15,8 @@ from bertcli.sources import Source, open_source
 from bertcli.sources.lines import whole_lines
 from tests.sources.reading import read, texts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[Callable[[bytes], object], Callable[..., Source], Callable[[], None]]]:

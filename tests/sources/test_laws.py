@@ -22,6 +22,8 @@ from pyarrow import parquet
 from bertcli.errors import BertcliError
 from tests.sources.reading import Dribble, content, read, texts
 
+pytestmark = pytest.mark.slow
+
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 characters = st.characters(exclude_categories=["Cs"])
 any_text = st.text(characters, max_size=30)

@@ -109,6 +109,7 @@ def test_a_line_that_spells_the_mark_is_not_text_either() -> None:
     assert problems(records) == [None, "too-big", "encoding"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["txt", "jsonl", "csv", "conll"])
 def test_a_zip_bomb_takes_no_memory(form: str) -> None:
     """A line of 400 MiB in an archive of 400 kB."""

@@ -24,6 +24,8 @@ from bertcli.tasks.windowing import _overlapping
 from tests.conftest import Make
 from tests.tasks.reference import answer, answers, opened
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "What is the capital of France?"
 TEXTS = (
     "The capital of France is Paris, and the capital of Italy is Rome.",

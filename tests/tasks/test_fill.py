@@ -19,6 +19,8 @@ from bertcli.tasks.fill import Fill
 from tests.checkpoints import write_json
 from tests.tasks.reference import Reference, answer, answers, opened
 
+pytestmark = pytest.mark.slow
+
 KIND = "ModelForMaskedLM"
 TEXTS = (
     "The capital of France is [MASK].",

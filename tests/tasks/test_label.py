@@ -41,6 +41,7 @@ def oracle(path: Path, inputs: Any, **options: Any) -> Any:
     return transformers.pipeline("text-classification", str(path), device="cpu")(inputs, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
 @pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification"])
 def test_scores_are_those_of_transformers(

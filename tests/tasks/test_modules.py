@@ -35,6 +35,8 @@ from tests.checkpoints import TEXTS, edit_json, write_json
 from tests.conftest import Make
 from tests.tasks.reference import answers
 
+pytestmark = pytest.mark.slow
+
 HIDDEN = 32
 LONG = " ".join(TEXTS[:4])
 FLAGS = {

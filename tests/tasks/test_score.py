@@ -22,6 +22,8 @@ from bertcli.tasks.score import Method, Score
 from tests.checkpoints import TEXTS
 from tests.tasks.reference import Reference, answer, answers, opened
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Path]
 KIND = "ModelForMaskedLM"
 SENTENCES = (

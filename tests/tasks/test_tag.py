@@ -20,6 +20,8 @@ from bertcli.tasks.windowing import borders
 from tests.checkpoints import TAGS
 from tests.tasks.reference import Reference, answer, answers, opened
 
+pytestmark = pytest.mark.slow
+
 POS = ("NOUN", "VERB", "PUNCT")
 TEXTS = (
     "The capital of France is Paris, and the capital of Italy is Rome.",

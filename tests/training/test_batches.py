@@ -37,6 +37,7 @@ def test_words_behind_the_limit_have_no_place(checkpoints: Make) -> None:
     assert len(found.ids) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @example(words=["zq", "\u200d", "lives"])
 @given(words=WORDS)

@@ -22,6 +22,8 @@ from tests.checkpoints import TEXTS
 from tests.conftest import Make
 from tests.training.interrupting import interrupt_in_measurement
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 
 

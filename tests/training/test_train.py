@@ -24,6 +24,8 @@ from bertcli.training import fit
 from tests.conftest import Make
 from tests.training.interrupting import interrupt_in_measurement
 
+pytestmark = pytest.mark.slow
+
 GOOD, BAD = ("good film", "a nice day", "lovely dog"), ("bad film", "a sad day", "ugly cat")
 
 
