@@ -115,7 +115,7 @@ def attention(
 
 def _is_page(outputs: OutputOptions) -> bool:
     from bertcli.console import Terminal
-    from bertcli.sinks.forms import choose_form
+    from bertcli.sinks.formats import choose_form
 
     return choose_form(outputs, Terminal())[0] == "html"
 

@@ -21,7 +21,7 @@ from bertcli.errors import InputError, OutputError, UsageError
 from bertcli.feed import END
 from bertcli.journal import Journal, Mark, Point, damaged_journal, is_regular, is_stdout, journal_of, part_of
 from bertcli.planning import Known
-from bertcli.sinks.forms import choose_form
+from bertcli.sinks.formats import choose_form
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine

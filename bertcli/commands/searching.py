@@ -409,7 +409,7 @@ def _answers(request: Request, stdout: BinaryIO, names: tuple[str, ...], text_fi
     """Where the records found go, whole or not at all. `names` are their fields."""
     from bertcli.journal import is_stdout, part_of, refuse_input
     from bertcli.sinks import Layout, open_sink
-    from bertcli.sinks.forms import files_written
+    from bertcli.sinks.formats import files_written
 
     inputs, outputs = request.inputs, request.outputs
     texts = inputs.files or (() if inputs.texts or request.embeddings is not None else ("-",))

@@ -77,7 +77,7 @@ def stream(job: Job) -> int:
 
     from bertcli.commands.resuming import is_finished
     from bertcli.journal import refuse_input
-    from bertcli.sinks.forms import files_written
+    from bertcli.sinks.formats import files_written
     from bertcli.sources import open_source
 
     named = job.inputs.files or (() if job.inputs.texts else ("-",))

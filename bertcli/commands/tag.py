@@ -97,7 +97,7 @@ def tag(
 def _shape(outputs: OutputOptions, tokens: bool) -> Shape:
     """What a record gets: CoNLL holds a tag a word, other forms hold anything."""
     from bertcli.console import Terminal
-    from bertcli.sinks.forms import choose_form
+    from bertcli.sinks.formats import choose_form
 
     form, _ = choose_form(outputs, Terminal())
     if form != "conll":

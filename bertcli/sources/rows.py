@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bertcli.errors import InputError
 from bertcli.sources.fields import PlacedRow
-from bertcli.sources.forms import check_forms, open_contents
+from bertcli.sources.formats import check_forms, open_contents
 from bertcli.sources.opening import file_input
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from bertcli.errors import InputError
 from bertcli.records import Record
 from bertcli.sources.contents import Contents
 from bertcli.sources.fields import PlacedRow, choose_text_field, make_records
-from bertcli.sources.forms import open_contents
+from bertcli.sources.formats import open_contents
 from bertcli.sources.opening import Input
 from bertcli.sources.text import read_texts
 

@@ -32,7 +32,7 @@ from bertcli.errors import RecordError
 from bertcli.tasks import Encoded
 from bertcli.tasks.masking import Hidden, MaskedIds, in_parts, log_probs, mask_of
 from bertcli.tasks.windowing import Windowing, borders
-from bertcli.tasks.wording import Word, each_token, found_words, within
+from bertcli.tasks.word_alignment import Word, each_token, found_words, within
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine

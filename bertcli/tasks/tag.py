@@ -32,7 +32,7 @@ from bertcli.tasks import Encoded
 from bertcli.tasks.choice import softmax
 from bertcli.tasks.tagset import OUTSIDE, Tagset
 from bertcli.tasks.windowing import Slice, Windowing, borders
-from bertcli.tasks.wording import Words, each_token, found_words, given_words, places_of, within
+from bertcli.tasks.word_alignment import Words, each_token, found_words, given_words, places_of, within
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine

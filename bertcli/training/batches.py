@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertcli.tasks.wording import given_words, places_of
+from bertcli.tasks.word_alignment import given_words, places_of
 
 if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer

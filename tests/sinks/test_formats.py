@@ -17,7 +17,7 @@ from bertcli.console import Terminal
 from bertcli.errors import OutputError, UsageError
 from bertcli.options import OutputOptions
 from bertcli.sinks import Layout, open_sink
-from bertcli.sinks.forms import choose_form
+from bertcli.sinks.formats import choose_form
 from tests.sinks.writing import EMBED, LABEL, PIPE, REMARKS, result, to_bytes, to_file
 
 SCREEN = Terminal(is_tty=True, width=80)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bertcli.tasks.wording import Word, found_words, given_words
+from bertcli.tasks.word_alignment import Word, found_words, given_words
 from tests.checkpoints import TEXTS
 from tests.tasks.reference import opened
 
