@@ -2,8 +2,8 @@
 
 `run` is the whole of it. The rooms it passes through are `sources` (what a record is), `tasks` (how a record
 becomes windows and how arrays become its answer), `planning` (which windows run together), `engines` (the
-arithmetic) and `sinks` (how a result is written); `workers` runs the packs, and finds the one
-window that a pack fails on.
+arithmetic) and `sinks` (how a result is written); `workers` runs the batches, and finds the one
+window that a batch fails on.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run(
 
     When the input pauses, everything read so far is answered at once. Raises StoppedEarlyError once
     `max_errors` records have failed; everything up to the last of them has been written then. `on_shortage`
-    is called once, when memory has run out, with the number of tokens that packs have at most from then on.
+    is called once, when memory has run out, with the number of tokens that batches have at most from then on.
     """
     with Workers(task, engine, on_shortage) as workers:
         results = Results(workers, sink, receipt, max_errors, keeper)
@@ -91,9 +91,9 @@ class Results:
     keeper: Keeper | None
 
     def write(self, block: Block, running: Running) -> None:
-        """Wait for a block's packs and write its results; a reader, such as `head`, sees them at once."""
-        for number, (pack, future) in enumerate(running, 1):
-            pack.settle(future.result())
+        """Wait for a block's batches and write its results; a reader, such as `head`, sees them at once."""
+        for number, (batch, future) in enumerate(running, 1):
+            batch.settle(future.result())
             self.receipt.expect(len(block.entries) * number // len(running))
         self.workers.tell()
         if self.keeper is None or not self.keeper.keeps:

@@ -1,7 +1,7 @@
 """Which windows run together, and when.
 
 Records are read into *blocks*: as many as a bounded number of tokens allows. Equal texts become one, within a
-block and with the texts seen last before it; windows are sorted by length and cut into *packs* under a token
+block and with the texts seen last before it; windows are sorted by length and cut into *batches* under a token
 budget, and the answers go back to the records in input order. Blocks of an input that never pauses depend on
 the input and the plan alone, so a run is repeatable; the pause of an input that may pause (a pipe, a
 terminal) ends the block at once: nobody waits for a record that has not been written yet.
@@ -28,7 +28,7 @@ MOST_KNOWN = 8_192
 """Different texts that are remembered across blocks."""
 
 LEAST_ROUNDS = 4
-"""Rounds of packs in a full block: packs are uneven, and at a block's end the last of them is waited for."""
+"""Rounds of batches in a full block: batches are uneven, and at a block's end the last of them is waited for."""
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Pack:
+class Batch:
     """Windows that run together, with the work and the place among its outputs that each answer goes to."""
 
     windows: list[Window]
@@ -106,18 +106,18 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How far to look ahead and how large a pack may be, both in tokens; below `least_tokens` a pack is not
+    """How far to look ahead and how large a batch may be, both in tokens; below `least_tokens` a batch is not
     worth being cut for another worker. Equal and blank texts make no tokens, and other fields may be large:
     so a block has at most `most_records`, and no more once their fields take `most_bytes`.
 
-    The first block is one round of packs, so that answers show early; each further one is twice as large
+    The first block is one round of batches, so that answers show early; each further one is twice as large
     until `look_ahead` is reached, or `LEAST_ROUNDS` where many workers want more. `begun` is how many blocks
     were filled before, in a run that this one goes on with. `reserved` are the names results will have: a
     record that brings a field of that name is refused. `known` are the texts of the records before the first
     block; `remembers` says that the answer of a known text may be used again in a later block.
     """
 
-    pack_tokens: int
+    batch_tokens: int
     workers: int = 1
     least_tokens: int = 256
     look_ahead: int = 131_072
@@ -161,9 +161,9 @@ class Plan:
 
     def budget(self, filled: int) -> int:
         """How many tokens fill a block when `filled` are full."""
-        round_of_packs = self.pack_tokens * self.workers
-        most = max(self.look_ahead, LEAST_ROUNDS * round_of_packs)
-        return min(round_of_packs << min(filled, most.bit_length()), most)
+        round_of_batches = self.batch_tokens * self.workers
+        most = max(self.look_ahead, LEAST_ROUNDS * round_of_batches)
+        return min(round_of_batches << min(filled, most.bit_length()), most)
 
 
 class Block:
@@ -227,11 +227,11 @@ class Block:
             self.plan.known.keep(_text(record), work)
         return work
 
-    def packs(self) -> Iterator[Pack]:
-        """The block's windows, longest first, cut so that a pack holds at most `pack_tokens` tokens.
+    def batches(self) -> Iterator[Batch]:
+        """The block's windows, longest first, cut so that a batch holds at most `batch_tokens` tokens.
 
         They are about as large as each other, and as many as give every worker the same: else one would idle
-        while another has a pack more to do. A single window above the budget is a pack of its own.
+        while another has a batch more to do. A single window above the budget is a batch of its own.
         """
         waiting = [
             (window, (work, place))
@@ -240,7 +240,7 @@ class Block:
             for place, window in enumerate(work.encoded.windows)
         ]
         waiting.sort(key=lambda item: len(item[0]), reverse=True)
-        most = self.plan.pack_tokens
+        most = self.plan.batch_tokens
         tokens = sum(work.tokens for work in self._begun)
         count = -(-tokens // most)
         count += -count % self.plan.workers
@@ -248,14 +248,14 @@ class Block:
         start = tokens = 0
         for end, (window, _) in enumerate(waiting):
             if end > start and (tokens >= fair or tokens + len(window) > most):
-                yield _pack(waiting[start:end])
+                yield _batch(waiting[start:end])
                 start, tokens = end, 0
             tokens += len(window)
         if start < len(waiting):
-            yield _pack(waiting[start:])
+            yield _batch(waiting[start:])
 
     def results(self) -> Iterator[Result]:
-        """One result a record, in input order. All packs must have been settled."""
+        """One result a record, in input order. All batches must have been settled."""
         return map(self._result, self.entries)
 
     def _result(self, entry: Entry) -> Result:
@@ -299,5 +299,5 @@ def _size(text: Text) -> int:
     return sum(len(part) for part in text[:2] if part is not None)
 
 
-def _pack(items: list[tuple[Window, tuple[Work, int]]]) -> Pack:
-    return Pack([window for window, _ in items], [place for _, place in items])
+def _batch(items: list[tuple[Window, tuple[Work, int]]]) -> Batch:
+    return Batch([window for window, _ in items], [place for _, place in items])

@@ -1,8 +1,8 @@
-"""Threads that run packs, and what becomes of a pack that fails.
+"""Threads that run batches, and what becomes of a batch that fails.
 
-Where the arithmetic raises, or its answer is not a number, the pack is halved until the window at fault
+Where the arithmetic raises, or its answer is not a number, the batch is halved until the window at fault
 stands alone: only its record fails. Where memory runs out the same halving finds what fits, and from then on
-no pack of the run is larger; a window that does not even fit alone is tried once more with no other pack
+no batch of the run is larger; a window that does not even fit alone is tried once more with no other batch
 beside it, so that no record fails for its neighbours' appetite.
 """
 
@@ -21,13 +21,13 @@ from bertcli.records import Problem, Window
 from bertcli.tasks import Task
 
 if TYPE_CHECKING:
-    from bertcli.planning import Block, Pack
+    from bertcli.planning import Batch, Block
 
-Running = list[tuple["Pack", Future[list[Any]]]]
+Running = list[tuple["Batch", Future[list[Any]]]]
 
 
 class Workers:
-    """Runs as many packs at once as the engine wants. `most_tokens` is how many tokens a pack may have since
+    """Runs as many batches at once as the engine wants. `most_tokens` is how many tokens a batch may have since
     memory ran out, None as long as it did not; `tell` hands it to `on_shortage`, once."""
 
     def __init__(self, task: Task, engine: Engine, on_shortage: Callable[[int], None]) -> None:
@@ -48,8 +48,8 @@ class Workers:
         self._pool.shutdown(wait=kind is None, cancel_futures=True)
 
     def start(self, block: Block) -> Running:
-        """Begin all packs of a block."""
-        return [(pack, self._pool.submit(self._forward, pack.windows)) for pack in block.packs()]
+        """Begin all batches of a block."""
+        return [(batch, self._pool.submit(self._forward, batch.windows)) for batch in block.batches()]
 
     def tell(self) -> None:
         """Say that memory ran out, if it did and nobody knows yet; for the thread that owns the terminal."""
@@ -78,7 +78,7 @@ class Workers:
         return self._forward(windows[:middle]) + self._forward(windows[middle:])
 
     def _alone(self, windows: Sequence[Window]) -> Any:
-        """The output of one window with no other pack in memory."""
+        """The output of one window with no other batch in memory."""
         try:
             with self._turns.alone():
                 return self._task.forward(self._engine, windows)[0]

@@ -41,11 +41,11 @@ class LetterTask:
 
 @dataclass
 class EchoEngine:
-    """Gives ids back as text, and raises for any pack that holds the letter `poison`."""
+    """Gives ids back as text, and raises for any batch that holds the letter `poison`."""
 
     poison: str = "\0"
     workers: int = 1
-    pack_tokens: int = 16
+    batch_tokens: int = 16
     name: str = "echo"
     device: str = "cpu"
     dtype: str = "float32"

@@ -39,14 +39,14 @@ def carry(texts, *, engine=None, plan=None, live=False, max_errors=None, count=N
 
 @given(
     texts=TEXTS,
-    pack=st.integers(1, 40),
+    budget=st.integers(1, 40),
     ahead=st.integers(1, 200),
     workers=st.integers(1, 3),
     most=st.integers(1, 9),
     live=st.booleans(),
 )
-def test_every_record_comes_out_once_in_order_with_its_own_answer(texts, pack, ahead, workers, most, live):
-    plan = Plan(pack, workers, ahead, most)
+def test_every_record_comes_out_once_in_order_with_its_own_answer(texts, budget, ahead, workers, most, live):
+    plan = Plan(budget, workers, ahead, most)
     results = carry(texts, engine=EchoEngine(workers=workers), plan=plan, live=live).results
     assert [result.record.index for result in results] == list(range(len(texts)))
     for text, result in zip(texts, results, strict=True):
@@ -61,33 +61,35 @@ def test_every_record_comes_out_once_in_order_with_its_own_answer(texts, pack, a
 
 
 @given(
-    texts=st.lists(st.text(alphabet="abcdef", min_size=1, max_size=9), max_size=30), pack=st.integers(1, 30)
+    texts=st.lists(st.text(alphabet="abcdef", min_size=1, max_size=9), max_size=30), budget=st.integers(1, 30)
 )
-def test_packs_respect_the_budget_and_hold_neighbours_in_length(texts, pack):
+def test_batches_respect_the_budget_and_hold_neighbours_in_length(texts, budget):
     engine = EchoEngine()
-    carry(texts, engine=engine, plan=Plan(pack, look_ahead=10_000))
+    carry(texts, engine=engine, plan=Plan(budget, look_ahead=10_000, begun=99))  # all in one block
     for windows in engine.calls:
-        assert len(windows) == 1 or sum(map(len, windows)) <= pack
+        assert len(windows) == 1 or sum(map(len, windows)) <= budget
+    lengths = [len(window) for windows in engine.calls for window in windows]
+    assert lengths == sorted(lengths, reverse=True)
 
 
-def test_records_are_expected_pack_by_pack_and_seen_block_by_block():
+def test_records_are_expected_batch_by_batch_and_seen_block_by_block():
     count = Count()
     sink = carry(
         ["abc"] * 2 + [f"{number:03}" for number in range(6)], plan=Plan(6, look_ahead=21), count=count
     )
-    assert count.expected == [3, 5, 7, 8]  # blocks of 3, 4 and 1 records in packs of 2 texts
+    assert count.expected == [3, 5, 7, 8]  # blocks of 3, 4 and 1 records in batches of 2 texts
     assert count.seen == 8
     assert sink.flushes == [3, 7, 8]
 
 
 @pytest.mark.parametrize(
-    ("pack", "workers", "sizes"),
+    ("budget", "workers", "sizes"),
     [(30, 2, [18, 18]), (30, 4, [9] * 4), (15, 2, [9] * 4), (36, 1, [36]), (1, 2, [3] * 12)],
 )
-def test_every_worker_has_the_same_to_do(pack, workers, sizes):
+def test_every_worker_has_the_same_to_do(budget, workers, sizes):
     engine = EchoEngine()
     texts = [f"{number:03}" for number in range(12)]
-    plan = Plan(pack, workers, least_tokens=1, begun=9)
+    plan = Plan(budget, workers, least_tokens=1, begun=9)
     carry(texts, engine=engine, plan=plan)
     assert [sum(map(len, windows)) for windows in engine.calls] == sizes
 
@@ -95,19 +97,19 @@ def test_every_worker_has_the_same_to_do(pack, workers, sizes):
 @pytest.mark.parametrize(
     ("workers", "budgets"), [(1, [10, 20, 40, 80, 100, 100]), (4, [40, 80, 160, 160, 160, 160])]
 )
-def test_blocks_grow_until_every_worker_has_some_packs(workers, budgets):
+def test_blocks_grow_until_every_worker_has_some_batches(workers, budgets):
     plan = Plan(10, workers, look_ahead=100)
     assert [plan.budget(filled) for filled in range(6)] == budgets
     assert plan.budget(10**9) == budgets[-1]
 
 
-def test_packs_are_not_cut_too_small_for_the_sake_of_workers():
+def test_batches_are_not_cut_too_small_for_the_sake_of_workers():
     engine = EchoEngine()
     carry([f"{number:03}" for number in range(12)], engine=engine, plan=Plan(36, 4, least_tokens=12, begun=9))
     assert [sum(map(len, windows)) for windows in engine.calls] == [12, 12, 12]
 
 
-def test_within_a_block_packs_go_from_long_to_short():
+def test_within_a_block_batches_go_from_long_to_short():
     engine = EchoEngine()
     carry(["a", "bbbb", "cc", "ddd"], engine=engine, plan=Plan(4, look_ahead=100, most_records=4, workers=25))
     assert [len(window) for windows in engine.calls for window in windows] == [4, 3, 2, 1]

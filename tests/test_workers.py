@@ -65,13 +65,13 @@ class SmallEngine(EchoEngine):
                 self.used -= size
 
 
-def carry(texts: Sequence[str], engine: Any, told: list[int], pack: int = 16) -> ListSink:
+def carry(texts: Sequence[str], engine: Any, told: list[int], batch: int = 16) -> ListSink:
     sink = ListSink()
     run(
         Feed(records(texts)),
         task=LetterTask(),
         engine=engine,
-        plan=Plan(pack, engine.workers),
+        plan=Plan(batch, engine.workers),
         sink=sink,
         receipt=Count(),
         on_shortage=told.append,

@@ -124,7 +124,7 @@ class Search:
 
     def _first_trial(self, engine: Engine, after: int) -> Trial:
         """Time an engine as it comes, and compare its answers."""
-        choice = Choice(engine.name, engine.device, engine.dtype, engine.workers, engine.pack_tokens)
+        choice = Choice(engine.name, engine.device, engine.dtype, engine.workers, engine.batch_tokens)
         if not self._reference:
             alone = replace(choice, batch_tokens=1)  # a text at a time
             self._reference = self._answers_within(self._share(after + 2), engine, alone)

@@ -52,7 +52,7 @@ def carry(
             feed,
             task=task,
             engine=engine,
-            plan=Plan(engine.pack_tokens, engine.workers),
+            plan=Plan(engine.batch_tokens, engine.workers),
             sink=sink,
             receipt=counting(receipt, bar),
             max_errors=run.max_errors,

@@ -2,7 +2,7 @@
 
 What a run depends on (its facts) and how far it has come stand in the journal beside its output. Going on
 means to skip the records that are answered, and to begin behind them with the block that would have come
-next: so the same records share a pack, and the same bytes come out as if nothing had happened.
+next: so the same records share a batch, and the same bytes come out as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Ledger:
             engine=engine["name"] if options.engine == "auto" else options.engine,
             device=engine["device"] if options.device == "auto" else options.device,
             dtype=engine["dtype"] if options.dtype == "auto" else options.dtype,
-            batch_tokens=engine["pack_tokens"] if options.batch_tokens is None else options.batch_tokens,
+            batch_tokens=engine["batch_tokens"] if options.batch_tokens is None else options.batch_tokens,
         )
 
     def plan(self, plan: Plan) -> Plan:
@@ -158,7 +158,7 @@ class Ledger:
         self._sink, self._receipt = sink, receipt
         if self._journal is None:
             return
-        names = ("name", "device", "dtype", "pack_tokens")
+        names = ("name", "device", "dtype", "batch_tokens")
         facts = {"engine": {name: getattr(engine, name) for name in names}}
         if self.point is None:
             kept = {"workers": engine.workers, "overwrite": self._outputs.overwrite}
@@ -290,7 +290,7 @@ def differences(before: Facts, now: Facts) -> list[str]:
     return found
 
 
-ENGINE = {"name": "--engine", "device": "--device", "dtype": "the dtype", "pack_tokens": "--batch-tokens"}
+ENGINE = {"name": "--engine", "device": "--device", "dtype": "the dtype", "batch_tokens": "--batch-tokens"}
 
 
 def _changed_options(before: Facts, now: Facts) -> list[str]:

@@ -257,7 +257,7 @@ def _carry(
 
     # an interrupted run forgets what it knew, and must end in the same bytes all the same
     remembers = engine.steady or not keeps_journal(job.outputs)
-    plan = Plan(engine.pack_tokens, engine.workers, reserved=results.layout.reserved, remembers=remembers)
+    plan = Plan(engine.batch_tokens, engine.workers, reserved=results.layout.reserved, remembers=remembers)
     plan = results.ledger.plan(plan)
     try:
         stdout = results.stdout if is_stdout(job.outputs.path) else None

@@ -97,14 +97,14 @@ Ask = OfStates | OfAttention
 
 class Engine(Protocol):
     """`name`, `device` and `dtype` go into the receipt; `workers` is how many packs may run at once (each
-    call from a thread of its own); `pack_tokens` is the number of tokens a pack is best cut to. `steady` says
+    call from a thread of its own); `batch_tokens` is the number of tokens a pack is best cut to. `steady` says
     that a window's answer is the same to the last bit whatever runs beside it."""
 
     name: str
     device: str
     dtype: str
     workers: int
-    pack_tokens: int
+    batch_tokens: int
     steady: bool
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:

@@ -79,12 +79,12 @@ def _packed(checkpoint: Checkpoint, options: ModelOptions, device: str) -> Engin
         device=device,
         dtype=options.dtype,
         threads=options.threads,
-        pack_tokens=options.batch_tokens,
+        batch_tokens=options.batch_tokens,
     )
 
 
 def _instant(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
-    return Instant(checkpoint, threads=options.threads, pack_tokens=options.batch_tokens)
+    return Instant(checkpoint, threads=options.threads, batch_tokens=options.batch_tokens)
 
 
 def _refusal(options: ModelOptions) -> str | None:

@@ -10,7 +10,7 @@ import torch
 from bertcli.errors import EngineError
 
 # By kind of device:
-PACK_TOKENS = {"cpu": 4096, "cuda": 32768, "mps": 8192}
+BATCH_TOKENS = {"cpu": 4096, "cuda": 32768, "mps": 8192}
 # Lengths that share an attention call (see attention.arrange): a GPU waits on many small calls, a CPU does
 # not. On MPS padded batches have given wrong numbers, so nothing is ever padded there.
 ATTENTION_STEP = {"cpu": 1, "cuda": 16, "mps": 1}

@@ -36,7 +36,7 @@ class Eager:
 
     name = "eager"
     workers = 1
-    pack_tokens = 512
+    batch_tokens = 512
     steady = True  # a window at a time
 
     def __init__(

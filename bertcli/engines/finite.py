@@ -29,7 +29,7 @@ class Finite:
         self.device = engine.device
         self.dtype = engine.dtype
         self.workers = engine.workers
-        self.pack_tokens = engine.pack_tokens
+        self.batch_tokens = engine.batch_tokens
         self.steady = engine.steady
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:

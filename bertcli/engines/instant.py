@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bertcli.models.heads import Head
     from bertcli.records import Window
 
-PACK_TOKENS = 512  # activations of more would not stay in a core's cache
+BATCH_TOKENS = 512  # activations of more would not stay in a core's cache
 
 
 class Seen(NamedTuple):
@@ -53,7 +53,7 @@ class Seen(NamedTuple):
 class Instant:
     """The engine for little input. Raises EngineError for a checkpoint that `supports` speaks against.
 
-    `threads` is the number of CPU cores to use, None for all that this process may run on; `pack_tokens` the
+    `threads` is the number of CPU cores to use, None for all that this process may run on; `batch_tokens` the
     size of a pack.
     """
 
@@ -63,7 +63,7 @@ class Instant:
     steady = False  # a BLAS may add up in another order for another number of rows
 
     def __init__(
-        self, checkpoint: Checkpoint, *, threads: int | None = None, pack_tokens: int | None = None
+        self, checkpoint: Checkpoint, *, threads: int | None = None, batch_tokens: int | None = None
     ) -> None:
         reason = self.supports(checkpoint)
         if reason is not None:
@@ -71,7 +71,7 @@ class Instant:
                 f"the instant engine cannot run {checkpoint.name}: {reason}", hint="use --engine packed"
             )
         self.workers = threads or available_cores()
-        self.pack_tokens = pack_tokens or PACK_TOKENS
+        self.batch_tokens = batch_tokens or BATCH_TOKENS
         self._checkpoint = checkpoint
         self._prefix = checkpoint.encoder_prefix
         self._eps = np.float32(checkpoint.config.get("layer_norm_eps", 1e-12))

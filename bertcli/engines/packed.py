@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bertcli.engines import Ask, Pooled, available_cores, depth_of
-from bertcli.engines.device import PACK_TOKENS, choose_device, choose_dtype, keep_freed_memory
+from bertcli.engines.device import BATCH_TOKENS, choose_device, choose_dtype, keep_freed_memory
 from bertcli.engines.family import Family
 from bertcli.engines.linear import onednn_takes
 from bertcli.engines.packs import Pack
@@ -43,7 +43,7 @@ class Model(Protocol):
 class Packed:
     """The engine on torch. Raises EngineError for a device, dtype or checkpoint it cannot use.
 
-    `threads` is the number of CPU cores to use, None for all that this process may run on; `pack_tokens` the
+    `threads` is the number of CPU cores to use, None for all that this process may run on; `batch_tokens` the
     size of a pack, None for what suits the device.
     """
 
@@ -56,7 +56,7 @@ class Packed:
         device: str = "auto",
         dtype: str = "auto",
         threads: int | None = None,
-        pack_tokens: int | None = None,
+        batch_tokens: int | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         where = choose_device(device)
@@ -64,7 +64,7 @@ class Packed:
         self.device = str(where)
         self._on_cpu = where.type == "cpu"
         self.workers = (threads or available_cores()) if self._on_cpu else 1
-        self.pack_tokens = pack_tokens or PACK_TOKENS[where.type]
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[where.type]
         keep_freed_memory()
         self._model = _open(checkpoint, number_format, where, dtype)
         self.dtype = "int8" if dtype == "int8" else str(self._model.dtype).removeprefix("torch.")

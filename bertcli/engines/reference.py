@@ -30,7 +30,7 @@ class Reference:
     name = "transformers"
     device = "cpu"
     workers = 1
-    pack_tokens = 1
+    batch_tokens = 1
     steady = True  # a window at a time
 
     def __init__(self, checkpoint: Checkpoint, dtype: str = "float32") -> None:

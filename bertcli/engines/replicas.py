@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class Replicas:
-    """Engines that differ in their device alone; a pack goes to whichever is free."""
+    """Engines that differ in their device alone; a batch goes to whichever is free."""
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self.name, self.dtype = engines[0].name, engines[0].dtype
         self.device = ",".join(engine.device for engine in engines)
-        self.pack_tokens = engines[0].pack_tokens
+        self.batch_tokens = engines[0].batch_tokens
         self.steady = all(engine.steady for engine in engines)
         self.workers = sum(engine.workers for engine in engines)
         self._free: SimpleQueue[Engine] = SimpleQueue()

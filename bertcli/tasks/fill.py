@@ -25,7 +25,7 @@ from bertcli.engines import MaskLogits
 from bertcli.errors import RecordError, UsageError
 from bertcli.models.tokenizer import CONTINUATION
 from bertcli.tasks import Encoded
-from bertcli.tasks.asking import ask_in_packs
+from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.beam import (
     Answer,
     Filling,
@@ -132,7 +132,7 @@ class Fill:
         """The best fillings of each window's masks, best first."""
 
         def ask(questions: list[Question]) -> list[Answer]:
-            logits = ask_in_packs(engine, [question.window for question in questions], self._ask)
+            logits = forward_in_batches(engine, [question.window for question in questions], self._ask)
             return [likeliest(rows[0], question) for rows, question in zip(logits, questions, strict=True)]
 
         masked = cast("Sequence[MaskedWindow]", windows)  # as `encode` made them

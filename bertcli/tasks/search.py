@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertcli.errors import ModelError, UsageError
-from bertcli.tasks.asking import ask_in_packs
+from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.pooling import TextVector, unit
 from bertcli.tasks.similarity import Similarity, known_similarity, similarities
 
@@ -72,7 +72,7 @@ def similarity_of(checkpoint: Checkpoint) -> Similarity:
 def text_vectors(texts: Sequence[str], text: TextVector, engine: Engine) -> Array:
     """The vectors (texts, hidden) that `text` makes of a few texts."""
     cut = [text.encode(one).windows for one in texts]
-    vectors = ask_in_packs(engine, [window for windows in cut for window in windows], text.ask)
+    vectors = forward_in_batches(engine, [window for windows in cut for window in windows], text.ask)
     return np.stack([text.combine(windows, [next(vectors) for _ in windows]) for windows in cut])
 
 

@@ -40,7 +40,7 @@ from bertcli.engines import SequenceLogits
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.records import Window
 from bertcli.tasks import Encoded
-from bertcli.tasks.asking import ask_in_packs
+from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.candidates import TEMPLATE, Candidate
 from bertcli.tasks.choice import Choice, Top, sigmoid, softmax
 from bertcli.tasks.pooling import TextVector, unit
@@ -194,7 +194,9 @@ class ByNearness:
     def prepare(self, engine: Engine) -> None:
         """Embed the labels' sentences: unit vectors (labels, hidden), that of `nothing` last."""
         cut = [self._text.encode(sentence).windows for sentence in self._sentences]
-        vectors = ask_in_packs(engine, [window for windows in cut for window in windows], self._text.ask)
+        vectors = forward_in_batches(
+            engine, [window for windows in cut for window in windows], self._text.ask
+        )
         whole = [self._text.combine(windows, [next(vectors) for _ in windows]) for windows in cut]
         self._directions = unit(np.stack(whole))
 

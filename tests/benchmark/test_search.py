@@ -33,7 +33,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Search, list[T
             if name == "packed" and dtype not in dtypes:
                 raise EngineError(f"no {dtype}")
             resolved = dtypes[dtype] if name == "packed" else dtype
-            return EchoEngine(name=name, dtype=resolved, workers=threads, pack_tokens=4096)
+            return EchoEngine(name=name, dtype=resolved, workers=threads, batch_tokens=4096)
 
         def timed(sample: Any, task: Any, engine: Any, choice: Choice, seconds: float) -> Trial:
             assert (engine.name, engine.dtype) == (choice.engine, choice.dtype)
@@ -126,7 +126,7 @@ def test_a_search_ends_in_time_for_a_whole_run(
     def make(name: str, dtype: str) -> Any:
         nonlocal now
         now += loading
-        return EchoEngine(name=name, dtype=dtype, workers=4, pack_tokens=4096)
+        return EchoEngine(name=name, dtype=dtype, workers=4, batch_tokens=4096)
 
     def timed(sample: Any, task: Any, engine: Any, choice: Choice, seconds: float) -> Trial:
         nonlocal now

@@ -27,7 +27,7 @@ def test_answers_are_those_of_the_pipeline_in_order(texts: list[str], threads: i
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 3.0, 30.0])
 def test_a_trial_takes_the_time_it_may_whatever_the_sample(texts: int, seconds: float) -> None:
     sample = [Timed(record, 100) for record in records(f"{number:0100}" for number in range(texts))]
-    engine = EchoEngine(pack_tokens=8)
+    engine = EchoEngine(batch_tokens=8)
     clock = ticking(engine)
     trial = timed(sample, LetterTask(width=100), engine, CHOICE, seconds, clock.__next__)  # type: ignore[arg-type]
     assert trial.tokens_per_second == pytest.approx(2000)

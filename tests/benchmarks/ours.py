@@ -31,7 +31,7 @@ def load(options: dict[str, Any]) -> Answer:
     task = _task(options["task"].partition("-")[0], checkpoint, Tokenizer.of(checkpoint))
     settings = ModelOptions(engine="packed", device="cpu", dtype=options["dtype"])
     engine = Finite(choose(checkpoint, settings, tokens_ahead=None))
-    choice = Choice(engine.name, engine.device, engine.dtype, engine.workers, engine.pack_tokens)
+    choice = Choice(engine.name, engine.device, engine.dtype, engine.workers, engine.batch_tokens)
 
     def answer(texts: Sequence[str]) -> Any:
         records = [Record(number, {"text": text}, text) for number, text in enumerate(texts)]

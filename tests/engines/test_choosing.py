@@ -65,7 +65,7 @@ def test_what_cannot_be_had_is_refused_with_a_way_out(
 def test_options_reach_the_engine(small: Checkpoint) -> None:
     options = ModelOptions(engine="packed", device="cpu", dtype="float32", threads=3, batch_tokens=77)
     engine = choose(small, options, tokens_ahead=None)
-    assert (engine.device, engine.dtype, engine.workers, engine.pack_tokens) == ("cpu", "float32", 3, 77)
+    assert (engine.device, engine.dtype, engine.workers, engine.batch_tokens) == ("cpu", "float32", 3, 77)
 
 
 def test_a_larger_model_goes_to_torch_earlier(small: Checkpoint) -> None:

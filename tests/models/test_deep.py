@@ -50,7 +50,7 @@ def test_the_engines_are_proved_for_every_head(
 class Wrong:
     """A sound engine, whose windows see a little of their neighbours, or whose numbers are a little off."""
 
-    name, device, dtype, workers, pack_tokens = "wrong", "cpu", "float32", 1, 64
+    name, device, dtype, workers, batch_tokens = "wrong", "cpu", "float32", 1, 64
 
     def __init__(self, engine: Any, how: str) -> None:
         self._engine = engine

@@ -27,10 +27,10 @@ class Reference:
 
     name, device, dtype, workers = "reference", "cpu", "float32", 1
 
-    def __init__(self, path: Path, kind: str = "Model", pack_tokens: int = 100_000) -> None:
+    def __init__(self, path: Path, kind: str = "Model", batch_tokens: int = 100_000) -> None:
         loader = getattr(transformers, f"AutoModel{kind.removeprefix('Model')}")
         self._model = loader.from_pretrained(path, dtype=torch.float32).eval()
-        self.pack_tokens = pack_tokens
+        self.batch_tokens = batch_tokens
         self.calls: list[int] = []
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
@@ -69,7 +69,7 @@ def answer(task: Task, engine: Any, text: str, pair: str | None = None) -> dict[
 
 
 def answers(task: Task, engine: Any, texts: Sequence[str], pair: str | None = None) -> list[dict[str, Any]]:
-    """The result fields of texts whose windows run in one pack."""
+    """The result fields of texts whose windows run in one batch."""
     task.prepare(engine)
     records = [Record(index, {"text": text}, text, pair) for index, text in enumerate(texts)]
     encoded = [task.encode(record) for record in records]

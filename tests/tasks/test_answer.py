@@ -47,7 +47,7 @@ def task(path: Path, long: LongOptions | None = None, **options: Any) -> Answer:
 class Ends:
     """An engine that asks transformers for both ends."""
 
-    name, device, dtype, workers, pack_tokens = "ends", "cpu", "float32", 1, 10_000
+    name, device, dtype, workers, batch_tokens = "ends", "cpu", "float32", 1, 10_000
 
     def __init__(self, path: Path) -> None:
         self.model = transformers.AutoModelForQuestionAnswering.from_pretrained(path, dtype="float32").eval()
@@ -151,7 +151,7 @@ def test_the_instant_engine_answers_the_same(checkpoints: Make) -> None:
 class Table:
     """Logits by token: without context, windows may not matter."""
 
-    name, device, dtype, workers, pack_tokens = "table", "cpu", "float32", 1, 10_000
+    name, device, dtype, workers, batch_tokens = "table", "cpu", "float32", 1, 10_000
 
     def __init__(self, size: int) -> None:
         self.rows = np.random.default_rng(3).normal(0, 3, (size, 2)).astype(np.float32)

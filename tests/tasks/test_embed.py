@@ -208,7 +208,7 @@ class Table:
     """An engine without context: the vector of a token is a row of a table. What then depends on windows
     is the task's own doing."""
 
-    name, device, dtype, workers, pack_tokens = "table", "cpu", "float32", 1, 10_000
+    name, device, dtype, workers, batch_tokens = "table", "cpu", "float32", 1, 10_000
     rows = np.random.default_rng(0).normal(size=(2000, 32)).astype(np.float32)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Any]:

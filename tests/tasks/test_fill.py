@@ -146,7 +146,7 @@ def test_records_of_a_pack_do_not_see_each_other_and_share_its_passes(checkpoint
 
 def test_beams_are_asked_in_packs_the_engine_can_hold(checkpoints: Make) -> None:
     path = checkpoints("bert", "fill")
-    small, large = Reference(path, KIND, pack_tokens=40), Reference(path, KIND)
+    small, large = Reference(path, KIND, batch_tokens=40), Reference(path, KIND)
     text = "The [MASK] of [MASK] is Paris."
     assert answer(fill(path), small, text) == answer(fill(path), large, text)
     assert len(small.calls) > len(large.calls) == 2

@@ -111,7 +111,7 @@ def test_words_the_input_has_split_are_those_of_transformers(checkpoints: Make) 
 class Table:
     """An engine without context, so that what depends on windows is the task's own doing."""
 
-    name, device, dtype, workers, pack_tokens = "table", "cpu", "float32", 1, 10_000
+    name, device, dtype, workers, batch_tokens = "table", "cpu", "float32", 1, 10_000
 
     def __init__(self, labels: int = len(TAGS)) -> None:
         self.rows = np.random.default_rng(2).normal(size=(2000, labels)).astype(np.float32)
@@ -123,7 +123,7 @@ class Table:
 class Spelled:
     """An engine that gives the tokens of a text the tags a test has written down."""
 
-    name, device, dtype, workers, pack_tokens = "spelled", "cpu", "float32", 1, 10_000
+    name, device, dtype, workers, batch_tokens = "spelled", "cpu", "float32", 1, 10_000
 
     def __init__(self, tags: Sequence[str], labels: Sequence[str]) -> None:
         self.numbers = [labels.index(tag) for tag in tags]

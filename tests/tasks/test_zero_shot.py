@@ -123,7 +123,7 @@ def test_a_label_among_several_does_not_depend_on_the_others(checkpoints: Make) 
 
 def test_labels_are_embedded_once_in_packs(checkpoints: Make) -> None:
     path = checkpoints("sentence", max_length=48)
-    engine = Reference(path, pack_tokens=60)
+    engine = Reference(path, batch_tokens=60)
     task = asking(path, ",".join(f"label {number}" for number in range(12)))
     task.prepare(engine)
     assert sum(engine.calls) == 12

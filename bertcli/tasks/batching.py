@@ -1,4 +1,4 @@
-"""Many windows, asked in packs the engine can hold."""
+"""Many windows, asked in batches the engine can hold."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from bertcli.records import Window
 
 
-def ask_in_packs(engine: Engine, windows: Sequence[Window], ask: Ask) -> Iterator[Array]:
-    """One answer a window, in order, from calls of at most `pack_tokens` tokens each; one pack of answers is
+def forward_in_batches(engine: Engine, windows: Sequence[Window], ask: Ask) -> Iterator[Array]:
+    """One answer a window, in order, from calls of at most `batch_tokens` tokens each; one batch of answers is
     held at a time.
 
     For windows a task makes itself (the beams of fill, the labels of zero-shot): those of records are cut
-    into packs by `planning`.
+    into batches by `planning`.
     """
     start = tokens = 0
     for end, window in enumerate(windows):
-        if end > start and tokens + len(window) > engine.pack_tokens:
+        if end > start and tokens + len(window) > engine.batch_tokens:
             yield from engine.forward(windows[start:end], ask)
             start, tokens = end, 0
         tokens += len(window)
