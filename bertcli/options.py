@@ -21,8 +21,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import click
 
@@ -36,125 +35,29 @@ from bertcli.parameters import (
     encoding,
     whole_number,
 )
+from bertcli.requests import (
+    ComputeDtype,
+    EngineName,
+    InputFormat,
+    InputOptions,
+    LongMode,
+    LongOptions,
+    ModelOptions,
+    OutputFormat,
+    OutputOptions,
+    PromptOptions,
+    Quoting,
+    Role,
+    RunOptions,
+    TrainDtype,
+    TrainOptions,
+    When,
+)
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-InputForm = Literal["txt", "jsonl", "json", "csv", "tsv", "parquet", "conll", "conllu"]
-OutputForm = Literal["table", "jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "html", "plain"]
-When = Literal["auto", "always", "never"]
-EngineName = Literal["auto", "instant", "packed"]
-ComputeDtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]
-TrainDtype = Literal["auto", "float32", "bfloat16", "float16"]
-Quoting = Literal["auto", "csv", "none"]
-LongMode = Literal["window", "truncate", "error"]
-Emitted = Literal["label", "entropy", "margin", "embedding"]
-Role = Literal["query", "document"]
-
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class InputOptions:
-    """`split_words`: words stand between blanks, and a text may also be a list of them. `bare_texts`: whether
-    the command knows --text."""
-
-    files: tuple[str, ...] = ()
-    texts: tuple[str, ...] = ()
-    form: InputForm | None = None
-    text_field: str | None = None
-    pair_field: str | None = None
-    id_field: str | None = None
-    encoding: str = "utf-8"
-    delimiter: str | None = None
-    quoting: Quoting = "auto"
-    no_header: bool = False
-    whole_files: bool = False
-    null: bool = False
-    skip: int = 0
-    limit: int | None = None
-    max_record_bytes: int = 1 << 26
-    split_words: bool = False
-    bare_texts: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class OutputOptions:
-    """`resume` goes on with what an interrupted run left."""
-
-    path: str | None = None
-    form: OutputForm | None = None
-    overwrite: bool = False
-    resume: bool = False
-    digits: int | None = None
-    prefix: str = ""
-    csv_safe: bool = False
-    color: When = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """`unsafe_model` uses a model that the check refuses."""
-
-    model: str | None = None
-    engine: EngineName = "auto"
-    device: str = "auto"
-    dtype: ComputeDtype = "auto"
-    threads: int | None = None
-    batch_tokens: int | None = None
-    allow_pickle: bool = False
-    unsafe_model: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LongOptions:
-    """`max_length` is in tokens, special tokens included; None means the model's own limit. `overlap` is the
-    number of tokens two neighbouring windows share; None means an eighth of the window."""
-
-    mode: LongMode = "window"
-    max_length: int | None = None
-    overlap: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PromptOptions:
-    """What goes before each text: the model's prompt called `name`, else `text` itself, else the prompt of
-    `role`, else the model's default."""
-
-    name: str | None = None
-    text: str | None = None
-    role: Role | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """`max_errors` is the number of failed records after which a run stops (1 for --strict)."""
-
-    max_errors: int | None = None
-    quiet: bool = False
-    verbose: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """What all ways of training share; None where the defaults depend on the data."""
-
-    output: str = ""
-    model: str | None = None
-    dev: str | None = None
-    dev_fraction: float | None = None
-    seed: int = 7
-    epochs: int | None = None
-    learning_rate: float | None = None
-    batch_tokens: int | None = None
-    max_length: int = 256
-    device: str = "auto"
-    dtype: TrainDtype = "auto"
-    threads: int | None = None
-    overwrite: bool = False
-    resume: bool = False
-    quiet: bool = False
-    verbose: bool = False
 
 
 def _stack(callback: F, *decorators: Callable[[F], F]) -> F:
@@ -222,7 +125,7 @@ def _question_field_options(callback: F) -> F:
 def _form_option(callback: F) -> F:
     bundle = Bundle("inputs", "Input", InputOptions)
     return bundle.choice(
-        "form", InputForm, "--from", metavar="FORM", about="Form of the input", unset="by suffix"
+        "input_format", InputFormat, "--from", metavar="FORM", about="Form of the input", unset="by suffix"
     )(callback)
 
 
@@ -294,10 +197,10 @@ def prompt_options(callback: F) -> F:
         callback,
         bundle.choice("role", Role, "--role", metavar="ROLE",
                       about="What the texts are to be, for models with a prompt for each"),
-        bundle.option("name", "--prompt-name", metavar="NAME",
+        bundle.option("prompt_name", "--prompt-name", metavar="NAME",
                       unset="that of the role, else the model's default",
                       help="Which of the model's prompts to put before each text."),
-        bundle.option("text", "--prompt", metavar="TEXT", rival="prompting_name",
+        bundle.option("prompt", "--prompt", metavar="TEXT", rival="prompting_prompt_name",
                       help="What to put before each text instead."),
     )  # fmt: skip
 
@@ -314,9 +217,9 @@ def late_output_options(callback: F) -> F:
     bundle = Bundle("outputs", "Output", OutputOptions)
     return _stack(
         callback,
-        bundle.option("path", "-o", "--output", metavar="FILE", type=click.Path(readable=False),
+        bundle.option("output", "-o", "--output", metavar="FILE", type=click.Path(readable=False),
                       unset="stdout", help="File to write, whole or not at all.", matters=False),
-        bundle.choice("form", OutputForm, "-f", "--format", metavar="FORM", about="Form of the output",
+        bundle.choice("format", OutputFormat, "-f", "--format", metavar="FORM", about="Form of the output",
                       unset="by suffix, else a table on a terminal and jsonl in a pipe"),
         bundle.flag("overwrite", "--overwrite", help="Replace an existing output file.",
                     matters=False),
@@ -409,7 +312,7 @@ def long_options(callback: F) -> F:
     bundle = Bundle("long", "Long texts", LongOptions)
     return _stack(
         callback,
-        bundle.choice("mode", LongMode, "--long", metavar="MODE",
+        bundle.choice("long", LongMode, "--long", metavar="MODE",
                       about="What becomes of a text that is too long"),
         bundle.option("max_length", "--max-length", metavar="N", type=whole_number(3),
                       help="Tokens of a window.", unset="the model's own limit"),
@@ -528,10 +431,10 @@ def _run(quiet: bool, verbose: bool, strict: bool = False, max_errors: int | Non
     return RunOptions(max_errors=1 if strict else max_errors, quiet=quiet, verbose=verbose)
 
 
-def _long(mode: LongMode, max_length: int | None, overlap: int | None) -> LongOptions:
+def _long(long: LongMode, max_length: int | None, overlap: int | None) -> LongOptions:
     if max_length is not None and overlap is not None and overlap >= max_length:
         raise click.UsageError(f"--overlap {overlap} must be smaller than --max-length {max_length}")
-    return LongOptions(mode, max_length, overlap)
+    return LongOptions(long=long, max_length=max_length, overlap=overlap)
 
 
 BUNDLES: dict[str, Callable[..., Any]] = {

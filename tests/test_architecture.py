@@ -29,7 +29,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"parameters", "models"}),
     frozenset({"engines"}),
     frozenset({"console"}),
-    frozenset({"errors", "interrupts", "records", "__init__"}),
+    frozenset({"errors", "interrupts", "records", "requests", "__init__"}),
 )
 
 # What a lower floor would allow and the house does not: each room knows only its own thing.

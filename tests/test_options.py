@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from bertcli import cli
 from bertcli.command import shell_quoted
 from bertcli.console import visible
-from bertcli.options import BUNDLES, InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
+from bertcli.options import BUNDLES
 from bertcli.parameters import MOST, SharedParameter, device, encoding, whole_number
+from bertcli.requests import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
 from tests import fake_commands
 from tests.fake_commands import fake_cli
 
@@ -67,7 +68,7 @@ def test_every_field_has_an_option() -> None:
     [
         (["a", "-", "b"], "inputs", {"files": ("a", "-", "b")}),
         (["-t", "x y", "--text", ""], "inputs", {"texts": ("x y", "")}),
-        (["--from", "csv"], "inputs", {"form": "csv"}),
+        (["--from", "csv"], "inputs", {"input_format": "csv"}),
         (["--text-field", "body"], "inputs", {"text_field": "body"}),
         (["--pair-field", "other"], "inputs", {"pair_field": "other"}),
         (["--id-field", "no"], "inputs", {"id_field": "no"}),
@@ -75,8 +76,8 @@ def test_every_field_has_an_option() -> None:
         (["--limit", "0", "--skip", "7"], "inputs", {"limit": 0, "skip": 7}),
         (["--whole-files"], "inputs", {"whole_files": True}),
         (["-0"], "inputs", {"null": True}),
-        (["-o", "x.csv"], "outputs", {"path": "x.csv"}),
-        (["-f", "npy"], "outputs", {"form": "npy"}),
+        (["-o", "x.csv"], "outputs", {"output": "x.csv"}),
+        (["-f", "npy"], "outputs", {"format": "npy"}),
         (["--overwrite"], "outputs", {"overwrite": True}),
         (["--unsafe-model"], "model", {"unsafe_model": True}),
         (["--digits", "3", "--prefix", "p_"], "outputs", {"digits": 3, "prefix": "p_"}),
@@ -85,7 +86,7 @@ def test_every_field_has_an_option() -> None:
         (["--device", "cuda:1", "--dtype", "float16"], "model", {"device": "cuda:1", "dtype": "float16"}),
         (["--threads", "2", "--batch-tokens", "9"], "model", {"threads": 2, "batch_tokens": 9}),
         (["--allow-pickle"], "model", {"allow_pickle": True}),
-        (["--long", "error"], "long", {"mode": "error"}),
+        (["--long", "error"], "long", {"long": "error"}),
         (["--max-length", "9", "--overlap", "8"], "long", {"max_length": 9, "overlap": 8}),
         (["--strict"], "run", {"max_errors": 1}),
         (["--max-errors", "5"], "run", {"max_errors": 5}),
@@ -166,7 +167,7 @@ def test_a_text_is_utf8_in_every_locale_and_a_path_is_bytes(parsed: Run) -> None
     in_c = "naïve".encode().decode("ascii", "surrogateescape")  # as Python hears it in a C locale
     assert parsed("label", "--prefix", in_c)["outputs"].prefix == "naïve"
     taken = parsed("label", "-m", "caf\udce9", "-o", "\udcff.csv", "-t", "\udce9", "caf\udce9")
-    assert (taken["model"].model, taken["outputs"].path) == ("caf\udce9", "\udcff.csv")
+    assert (taken["model"].model, taken["outputs"].output) == ("caf\udce9", "\udcff.csv")
     assert (taken["inputs"].files, taken["inputs"].texts) == (("caf\udce9",), ("\udce9",))
 
 

@@ -17,8 +17,8 @@ from bertcli.errors import EngineError
 if TYPE_CHECKING:
     from bertcli.benchmark.sample import Timed
     from bertcli.engines import Engine
-    from bertcli.options import ComputeDtype, EngineName
     from bertcli.records import Result
+    from bertcli.requests import ComputeDtype, EngineName
     from bertcli.tasks import Task
 
     Make = Callable[[EngineName, ComputeDtype], Engine]

@@ -9,19 +9,9 @@ import click
 from bertcli.command import command
 from bertcli.commands.streaming import Job, refuse_or_warn, stream
 from bertcli.errors import UsageError
-from bertcli.options import (
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    OutputOptions,
-    RunOptions,
-    long_options,
-    model_options,
-    output_options,
-    question_input_options,
-    run_options,
-)
+from bertcli.options import long_options, model_options, output_options, question_input_options, run_options
 from bertcli.parameters import whole_number
+from bertcli.requests import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint

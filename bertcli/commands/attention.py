@@ -9,17 +9,8 @@ import click
 from bertcli.command import command
 from bertcli.commands.streaming import Job, refuse_or_warn, stream
 from bertcli.errors import UsageError
-from bertcli.options import (
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    OutputOptions,
-    RunOptions,
-    input_options,
-    model_options,
-    output_options,
-    run_options,
-)
+from bertcli.options import input_options, model_options, output_options, run_options
+from bertcli.requests import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -102,7 +93,7 @@ def attention(
         return Attention(
             checkpoint,
             tokenizer,
-            LongOptions("truncate" if truncate else "error"),
+            LongOptions(long="truncate" if truncate else "error"),
             layer=layer,
             head=head or "mean",
             rollout=rollout,

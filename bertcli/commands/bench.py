@@ -11,16 +11,8 @@ from bertcli import settings
 from bertcli.command import command
 from bertcli.commands.benchmarking import Bench, run_bench
 from bertcli.commands.showing import Form, form_option
-from bertcli.options import (
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    RunOptions,
-    input_options,
-    long_options,
-    machine_options,
-    manner_options,
-)
+from bertcli.options import input_options, long_options, machine_options, manner_options
+from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions
 
 
 @command(

@@ -31,15 +31,8 @@ if TYPE_CHECKING:
     from bertcli.commands.measured import Finding
     from bertcli.engines import Engine
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.options import (
-        ComputeDtype,
-        EngineName,
-        InputOptions,
-        LongOptions,
-        ModelOptions,
-        RunOptions,
-    )
     from bertcli.records import Record
+    from bertcli.requests import ComputeDtype, EngineName, InputOptions, LongOptions, ModelOptions, RunOptions
     from bertcli.sources import Source
     from bertcli.tasks import Task
 
@@ -211,7 +204,7 @@ class Measuring:
         bench, model = self._bench, self._bench.model
         command = [sys.executable, "-m", "bertcli", "--config", os.devnull, self.name]
         command += ["-m", str(self._path), "--device", model.device, "--engine", choice.engine]
-        command += [f"--{self._key('dtype')}", choice.dtype, "--long", bench.long.mode]
+        command += [f"--{self._key('dtype')}", choice.dtype, "--long", bench.long.long]
         command += ["--threads", str(choice.threads), "--batch-tokens", str(choice.batch_tokens)]
         numbers = {"--max-length": bench.long.max_length, "--overlap": bench.long.overlap}
         command += [

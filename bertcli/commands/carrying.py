@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from bertcli import pipeline
     from bertcli.console.progress import Bar
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.options import ModelOptions, RunOptions
     from bertcli.receipt import Receipt
     from bertcli.records import Record
+    from bertcli.requests import ModelOptions, RunOptions
     from bertcli.sinks import Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task

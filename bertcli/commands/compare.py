@@ -10,17 +10,9 @@ from bertcli.command import command, typed
 from bertcli.commands.comparing import Limits, Models, compare_files, compare_models
 from bertcli.commands.streaming import refuse_pairs
 from bertcli.errors import UsageError
-from bertcli.options import (
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    RunOptions,
-    engine_options,
-    input_options,
-    long_options,
-    run_options,
-)
+from bertcli.options import engine_options, input_options, long_options, run_options
 from bertcli.parameters import SharedParameter, whole_number
+from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions
 
 TaskName = Literal["label", "tag", "fill", "embed"]
 

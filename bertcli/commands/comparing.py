@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from bertcli.evaluation.comparison import Change, Comparison, Row
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import InputOptions, LongOptions, ModelOptions, RunOptions
     from bertcli.records import Result
+    from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions
     from bertcli.sinks import Sink
     from bertcli.tasks import Task
 

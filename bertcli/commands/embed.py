@@ -9,13 +9,6 @@ import click
 from bertcli.command import command
 from bertcli.commands.streaming import Job, refuse_or_warn, refuse_pairs, stream
 from bertcli.options import (
-    ComputeDtype,
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    OutputOptions,
-    PromptOptions,
-    RunOptions,
     input_options,
     long_options,
     model_options,
@@ -25,6 +18,15 @@ from bertcli.options import (
     run_options,
 )
 from bertcli.parameters import whole_number
+from bertcli.requests import (
+    ComputeDtype,
+    InputOptions,
+    LongOptions,
+    ModelOptions,
+    OutputOptions,
+    PromptOptions,
+    RunOptions,
+)
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -123,8 +125,8 @@ def embed(
             layer=layer,
             tokens=tokens,
             dim=dim,
-            prompt_name=prompting.name,
-            prompt=prompting.text,
+            prompt_name=prompting.prompt_name,
+            prompt=prompting.prompt,
             role=prompting.role,
             dtype=dtype,
         )

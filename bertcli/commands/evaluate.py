@@ -16,10 +16,6 @@ from bertcli.commands.labelling import Labelling, judging_options, labels_option
 from bertcli.commands.streaming import refuse_or_warn, refuse_pairs
 from bertcli.errors import OutputError, UsageError
 from bertcli.options import (
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    RunOptions,
     input_options,
     labelled_input_options,
     long_options,
@@ -29,6 +25,7 @@ from bertcli.options import (
     run_options,
 )
 from bertcli.parameters import MOST, whole_number
+from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

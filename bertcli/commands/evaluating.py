@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from bertcli.evaluation.report import Report
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import InputOptions, ModelOptions, RunOptions
     from bertcli.receipt import Receipt
+    from bertcli.requests import InputOptions, ModelOptions, RunOptions
     from bertcli.sources import Source
 
 FAILURES_TOLD = 5

@@ -12,20 +12,9 @@ from bertcli.command import command
 from bertcli.commands.labelling import Labelling, judging_options, labels_options
 from bertcli.commands.streaming import Job, refuse_or_warn, refuse_pairs, stream
 from bertcli.errors import UsageError
-from bertcli.options import (
-    Emitted,
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    OutputOptions,
-    RunOptions,
-    input_options,
-    long_options,
-    model_options,
-    output_options,
-    run_options,
-)
+from bertcli.options import input_options, long_options, model_options, output_options, run_options
 from bertcli.parameters import one_or_more, whole_number
+from bertcli.requests import Emitted, InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
 from bertcli.tasks.commas import comma_separated
 
 if TYPE_CHECKING:

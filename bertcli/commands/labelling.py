@@ -11,8 +11,8 @@ import click
 from bertcli.command import typed
 from bertcli.commands.streaming import choose_head, read_text, refuse_or_warn, refuse_pairs
 from bertcli.errors import UsageError
-from bertcli.options import LongOptions
 from bertcli.parameters import Bundle
+from bertcli.requests import LongOptions
 from bertcli.tasks.candidates import (
     TEMPLATE,
     Candidate,

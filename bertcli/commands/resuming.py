@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from bertcli.engines import Engine
     from bertcli.feed import Feed
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.options import InputOptions, ModelOptions, OutputOptions
     from bertcli.planning import Block, Plan
     from bertcli.receipt import Receipt
     from bertcli.records import Record
+    from bertcli.requests import InputOptions, ModelOptions, OutputOptions
     from bertcli.sinks import LastingSink
 
 FOR_PERSONS = ("table", "html")  # forms that are short, or whose layout depends on all that came before
@@ -40,7 +40,7 @@ Facts = dict[str, Any]
 
 def keeps_journal(outputs: OutputOptions) -> bool:
     """Whether results go to a file of its own. Raises UsageError for a --resume that cannot be."""
-    lasting = outputs.path is not None and not is_stdout(outputs.path) and is_regular(outputs.path)
+    lasting = outputs.output is not None and not is_stdout(outputs.output) and is_regular(outputs.output)
     if outputs.resume and not lasting:
         raise UsageError("--resume goes on with a file, and there is none", hint="name it by -o FILE")
     if outputs.resume and (form := choose_form(outputs, Terminal())[0]) in FOR_PERSONS:
@@ -50,7 +50,7 @@ def keeps_journal(outputs: OutputOptions) -> bool:
 
 def is_finished(outputs: OutputOptions, inputs: InputOptions) -> bool:
     """Whether --resume finds the file complete; says so. Raises OutputError when an input is newer."""
-    path = outputs.path
+    path = outputs.output
     if not outputs.resume or path is None or not os.path.isfile(path) or part_of(path).exists():
         return False
     if journal_of(path).exists():
@@ -75,7 +75,7 @@ class Ledger:
 
     def __init__(self, outputs: OutputOptions, command: str, checkpoint: Checkpoint, inputs: InputOptions):
         self._outputs = outputs
-        self._journal = Journal(outputs.path) if keeps_journal(outputs) and outputs.path else None
+        self._journal = Journal(outputs.output) if keeps_journal(outputs) and outputs.output else None
         self._sink: LastingSink | None = None
         self._receipt: Receipt | None = None
         self._known = Known()
@@ -196,7 +196,7 @@ class Ledger:
 
     def _find_point(self, journal: Journal) -> Point | None:
         """Where to go on; None when there is nothing to resume."""
-        path = self._outputs.path
+        path = self._outputs.output
         assert path is not None
         part = part_of(path)
         if not part.exists() or part.stat().st_size == 0:
@@ -217,7 +217,7 @@ class Ledger:
 
     def _refused(self, found: list[str]) -> OutputError:
         return OutputError(
-            f"cannot be resumed: {'; '.join(found)}", where=self._outputs.path, hint=BEGIN_ANEW
+            f"cannot be resumed: {'; '.join(found)}", where=self._outputs.output, hint=BEGIN_ANEW
         )
 
 

@@ -10,18 +10,8 @@ import click
 from bertcli.command import command
 from bertcli.commands.streaming import Job, refuse_or_warn, stream
 from bertcli.errors import UsageError
-from bertcli.options import (
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    OutputOptions,
-    RunOptions,
-    input_options,
-    long_options,
-    model_options,
-    output_options,
-    run_options,
-)
+from bertcli.options import input_options, long_options, model_options, output_options, run_options
+from bertcli.requests import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint

@@ -13,11 +13,6 @@ from bertcli.commands.searching import Request, run_search
 from bertcli.commands.streaming import read_text, refuse_pairs
 from bertcli.errors import UsageError
 from bertcli.options import (
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    OutputOptions,
-    RunOptions,
     input_options,
     late_output_options,
     long_options,
@@ -26,6 +21,7 @@ from bertcli.options import (
     run_options,
 )
 from bertcli.parameters import whole_number
+from bertcli.requests import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
 
 if TYPE_CHECKING:
     from bertcli.models.pooling import Mode

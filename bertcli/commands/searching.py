@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.pooling import Mode
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
     from bertcli.receipt import Receipt
+    from bertcli.requests import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
     from bertcli.search.rows import Rows
     from bertcli.search.vectors import Vectors
     from bertcli.sinks import Sink
@@ -432,7 +432,7 @@ def _answers(request: Request, stdout: BinaryIO, names: tuple[str, ...], text_fi
         complete = True
     finally:
         sink.close(complete)
-        if not complete and not is_stdout(outputs.path):
-            part_of(str(outputs.path)).unlink(
+        if not complete and not is_stdout(outputs.output):
+            part_of(str(outputs.output)).unlink(
                 missing_ok=True
             )  # no journal vouches for it: it cannot be resumed

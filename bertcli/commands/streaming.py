@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from bertcli.models.heads import Head, Kind
     from bertcli.models.pooling import Mode
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import InputOptions, ModelOptions, OutputOptions, RunOptions
     from bertcli.receipt import Receipt
     from bertcli.records import Record, Result
+    from bertcli.requests import InputOptions, ModelOptions, OutputOptions, RunOptions
     from bertcli.sinks import LastingSink, Layout, Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
@@ -260,7 +260,7 @@ def _carry(
     plan = Plan(engine.batch_tokens, engine.workers, reserved=results.layout.reserved, remembers=remembers)
     plan = results.ledger.plan(plan)
     try:
-        stdout = results.stdout if is_stdout(job.outputs.path) else None
+        stdout = results.stdout if is_stdout(job.outputs.output) else None
         with console.progress(source, stdout, lambda: feed.taken) as bar:
             counter = Counter(receipt, bar, job.keep, getattr(task, "choice", None))
             run(

@@ -11,11 +11,6 @@ from bertcli.command import command
 from bertcli.commands.streaming import Job, choose_head, refuse_or_warn, refuse_pairs, stream
 from bertcli.errors import UsageError
 from bertcli.options import (
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    OutputOptions,
-    RunOptions,
     input_options,
     long_options,
     model_options,
@@ -23,6 +18,7 @@ from bertcli.options import (
     run_options,
     split_words_option,
 )
+from bertcli.requests import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint

@@ -16,14 +16,8 @@ from bertcli import console
 from bertcli.command import Group
 from bertcli.commands.streaming import refuse_pairs
 from bertcli.errors import UsageError
-from bertcli.options import (
-    InputOptions,
-    TrainOptions,
-    input_options,
-    labelled_input_options,
-    recipe_options,
-    train_options,
-)
+from bertcli.options import input_options, labelled_input_options, recipe_options, train_options
+from bertcli.requests import InputOptions, TrainOptions
 
 if TYPE_CHECKING:
     from bertcli.training.examples import Example

@@ -15,7 +15,7 @@ from bertcli.errors import EngineError
 if TYPE_CHECKING:
     from bertcli.engines import Engine
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.options import ModelOptions
+    from bertcli.requests import ModelOptions
 
 PACKED_START = 2.0  # seconds to import torch and to load a model, measured on two cores
 NUMPY_RATE = 50e9  # float32 operations a second of the instant engine on one core, likewise

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import LongOptions
     from bertcli.records import Record, Result, Window
+    from bertcli.requests import LongOptions
 
 SHARE = 0.15
 FIRST = 5

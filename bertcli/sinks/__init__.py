@@ -14,7 +14,7 @@ from bertcli.records import Result
 if TYPE_CHECKING:
     from bertcli.console import Terminal
     from bertcli.journal import Mark
-    from bertcli.options import OutputOptions
+    from bertcli.requests import OutputOptions
 
 REMARKS = ("windows", "truncated", "error")  # what `Result.row` puts last
 

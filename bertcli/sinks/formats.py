@@ -13,7 +13,7 @@ from bertcli.sinks.compressed import SUFFIXES as COMPRESSIONS
 from bertcli.sinks.compressed import ByteSink, CompressedOutput, open_codec
 
 if TYPE_CHECKING:
-    from bertcli.options import OutputOptions
+    from bertcli.requests import OutputOptions
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -36,9 +36,9 @@ def open_form(
     try:
         return _open_form(options, layout, stdout, terminal, mark)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        if mark is None or options.path is None:
+        if mark is None or options.output is None:
             raise
-        raise damaged_journal(options.path) from error
+        raise damaged_journal(options.output) from error
 
 
 def _open_form(
@@ -60,11 +60,11 @@ def _open_form(
 
         check_page_layout(layout)
         _refuse_terminal(form, options, terminal)
-    to_stdout = is_stdout(options.path)
+    to_stdout = is_stdout(options.output)
     codec = open_codec(compression) if compression else None  # may be missing: found out before the file is
     begun = mark is not None
     plain = open_output(
-        options.path, stdout, overwrite=options.overwrite, eager=to_stdout and terminal.is_tty, mark=mark
+        options.output, stdout, overwrite=options.overwrite, eager=to_stdout and terminal.is_tty, mark=mark
     )
     output: ByteSink = CompressedOutput(plain, codec, mark) if codec else plain
     if form == "table":
@@ -102,11 +102,11 @@ def _open_form(
 
 def choose_form(options: OutputOptions, terminal: Terminal) -> tuple[str, str]:
     """The form and the compression suffix (or an empty string) of an output."""
-    path = options.path
+    path = options.output
     if path is None or is_stdout(path):
-        return options.form or ("table" if terminal.is_tty else "jsonl"), ""
+        return options.format or ("table" if terminal.is_tty else "jsonl"), ""
     stem, compression = _split_compression(path)
-    form = options.form or SUFFIXES.get(os.path.splitext(stem)[1].lower())
+    form = options.format or SUFFIXES.get(os.path.splitext(stem)[1].lower())
     if form is None and not is_regular(path):
         form = "jsonl"  # a fifo or device: whatever reads it is a program
     if form is None:
@@ -123,13 +123,13 @@ def choose_form(options: OutputOptions, terminal: Terminal) -> tuple[str, str]:
 def files_written(options: OutputOptions) -> tuple[str, ...]:
     """The files that get a name when the output is complete, the one that was named first; none for standard
     output."""
-    if options.path is None or is_stdout(options.path):
+    if options.output is None or is_stdout(options.output):
         return ()
     if choose_form(options, Terminal())[0] == "npy":
         from bertcli.sinks.npy import ids_path
 
-        return options.path, ids_path(options.path)
-    return (options.path,)
+        return options.output, ids_path(options.output)
+    return (options.output,)
 
 
 def _split_compression(path: str) -> tuple[str, str]:
@@ -150,14 +150,14 @@ def _open_binary(
     if form == "npy":
         from bertcli.sinks.npy import NpySink
 
-        return NpySink.open(options.path, layout, overwrite=options.overwrite, mark=mark)
+        return NpySink.open(options.output, layout, overwrite=options.overwrite, mark=mark)
     from bertcli.sinks.parquet import ParquetSink
 
     return ParquetSink.open(
-        options.path, layout, stdout, overwrite=options.overwrite, mark=mark, digits=options.digits
+        options.output, layout, stdout, overwrite=options.overwrite, mark=mark, digits=options.digits
     )
 
 
 def _refuse_terminal(form: str, options: OutputOptions, terminal: Terminal) -> None:
-    if is_stdout(options.path) and terminal.is_tty:
+    if is_stdout(options.output) and terminal.is_tty:
         raise UsageError(f"{form} is not for a terminal", hint=f"write it to a file: -o NAME.{form}")

@@ -22,7 +22,7 @@ from bertcli.errors import UsageError
 from bertcli.records import Record
 
 if TYPE_CHECKING:
-    from bertcli.options import InputOptions
+    from bertcli.requests import InputOptions
 
 
 class Source(Protocol):
@@ -82,7 +82,7 @@ def open_source(
     def standard_input() -> Input:
         stream = _own_stdin() if stdin is None else stdin
         if stream.isatty() if interactive is None else interactive:
-            if options.form == "parquet":
+            if options.input_format == "parquet":
                 raise UsageError("Parquet cannot be typed", hint="name a file")
             return prompt_input(stream, b"\0" if options.null else b"\n")
         return stream_input(stream)

@@ -10,7 +10,7 @@ from bertcli.errors import UsageError, quoted
 from bertcli.records import ExactNumber, Problem, Record
 
 if TYPE_CHECKING:
-    from bertcli.options import InputOptions
+    from bertcli.requests import InputOptions
 
 PlacedRow: TypeAlias = tuple[str, dict[str, Any], Problem | None]
 """`file:line`, fields, what is wrong."""

@@ -17,7 +17,7 @@ from bertcli.sources.lines import whole_lines
 from bertcli.sources.opening import Input
 
 if TYPE_CHECKING:
-    from bertcli.options import InputOptions
+    from bertcli.requests import InputOptions
 
 SUFFIXES = {
     ".txt": "txt",
@@ -47,12 +47,16 @@ MAY_BECOME_JSON = re.compile(rb"\s*([{\[]\s*)?")
 
 def check_forms(options: InputOptions) -> None:
     """Raise UsageError for options that cannot go together."""
-    if options.whole_files and options.form is not None:
-        raise UsageError(f"--whole-files reads a file as one text, not as {options.form}", hint="choose one")
+    if options.whole_files and options.input_format is not None:
+        raise UsageError(
+            f"--whole-files reads a file as one text, not as {options.input_format}", hint="choose one"
+        )
     if options.whole_files and options.null:
         raise UsageError("--whole-files and --null contradict each other", hint="choose one")
-    if options.null and options.form not in (None, "txt"):
-        raise UsageError(f"--null separates plain texts, not {options.form}", hint="leave one of them out")
+    if options.null and options.input_format not in (None, "txt"):
+        raise UsageError(
+            f"--null separates plain texts, not {options.input_format}", hint="leave one of them out"
+        )
 
 
 def open_contents(source: Input, options: InputOptions) -> Contents:
@@ -75,7 +79,7 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
             encoding=encoding,
             most=options.max_record_bytes,
         )
-    form: str | None = "txt" if options.null else options.form
+    form: str | None = "txt" if options.null else options.input_format
     if source.prompt:
         return _read(form or "txt", source.chunks(), options, encoding="utf-8", label=source.label)
     if form is None and source.path.lower().endswith(".npy"):
@@ -98,9 +102,9 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
     if form is None and source.regular is None:
         head, chunks = look(chunks, _may_become_json)
         form = "json" if JSON.match(head) else None
-    if form == "json" and options.form is None:
+    if form == "json" and options.input_format is None:
         form, chunks = _lines_or_document(chunks)
-    if form in (None, "txt") and options.form is None and options.text_field is not None:
+    if form in (None, "txt") and options.input_format is None and options.text_field is not None:
         head, chunks = look(chunks, _may_become_line)
         _refuse_columns(head, options.text_field, source.path)
     return _read(form or "txt", chunks, options, encoding=encoding, label=source.label)

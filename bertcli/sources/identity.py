@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bertcli.errors import InputError
 
 if TYPE_CHECKING:
-    from bertcli.options import InputOptions
+    from bertcli.requests import InputOptions
 
 MOST_READ = 1 << 24  # bytes, of all inputs together
 SAMPLES = 64

@@ -11,7 +11,7 @@ from bertcli.sources.formats import check_forms, open_contents
 from bertcli.sources.opening import file_input
 
 if TYPE_CHECKING:
-    from bertcli.options import InputOptions
+    from bertcli.requests import InputOptions
 
 
 def read_rows(path: str, options: InputOptions) -> Iterator[PlacedRow]:

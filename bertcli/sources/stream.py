@@ -16,7 +16,7 @@ from bertcli.sources.opening import Input
 from bertcli.sources.text import read_texts
 
 if TYPE_CHECKING:
-    from bertcli.options import InputOptions
+    from bertcli.requests import InputOptions
 
 
 class Stream:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer, Tokens
-    from bertcli.options import LongOptions
     from bertcli.records import Record, Window
+    from bertcli.requests import LongOptions
 
 Which = int | Literal["mean", "all"]
 """One layer or head (from 1, or back from -1), the mean over them, or each of them."""

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from bertcli.models.pooling import Mode
     from bertcli.models.prompts import Role
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import LongOptions
     from bertcli.records import Record, Window
+    from bertcli.requests import LongOptions
     from bertcli.tasks import Encoded
 
 Written = Literal["float32", "float16", "int8", "binary"]

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import LongOptions
     from bertcli.records import Record, Window
+    from bertcli.requests import LongOptions
 
 SPELLINGS = ("[MASK]", "<mask>")
 

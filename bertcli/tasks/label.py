@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import LongOptions
     from bertcli.records import Record, Window
+    from bertcli.requests import LongOptions
     from bertcli.tasks import Encoded
 
 _NUMBERS: Mapping[str, Callable[[Array], Array]] = {

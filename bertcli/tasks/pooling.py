@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from bertcli.models.pooling import Mode
     from bertcli.models.prompts import Role
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import LongOptions
     from bertcli.records import Window
+    from bertcli.requests import LongOptions
     from bertcli.tasks import Encoded
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.pooling import Mode
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import LongOptions
     from bertcli.records import Record, Window
+    from bertcli.requests import LongOptions
     from bertcli.tasks import Encoded
 
 

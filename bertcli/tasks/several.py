@@ -24,8 +24,8 @@ from bertcli.tasks.zero_shot import ByNearness
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Ask, Engine
-    from bertcli.options import Emitted
     from bertcli.records import Record, Window
+    from bertcli.requests import Emitted
     from bertcli.tasks import Encoded
     from bertcli.tasks.label import Label
     from bertcli.tasks.pooling import TextVector

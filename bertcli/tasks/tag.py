@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer, Tokens
-    from bertcli.options import LongOptions
     from bertcli.records import Record, Window
+    from bertcli.requests import LongOptions
 
 Aggregation = Literal["simple", "first", "average", "max"]
 Shape = Literal["spans", "tokens", "words"]

@@ -39,7 +39,7 @@ from bertcli.tasks import Encoded
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer, Tokens
-    from bertcli.options import LongOptions
+    from bertcli.requests import LongOptions
 
 Slice = tuple[int, int, int]
 """(start, stop, fresh): tokens from start to stop, of which those from `fresh` on are new."""
@@ -56,7 +56,7 @@ class Windowing:
     """
 
     def __init__(self, tokenizer: Tokenizer, long: LongOptions, *, length: int, most: int) -> None:
-        self.mode = long.mode
+        self.mode = long.long
         self._alone = tokenizer.frame(False)
         self._paired = tokenizer.frame(True)
         specials = len(self._alone)

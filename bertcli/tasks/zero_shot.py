@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.options import LongOptions
     from bertcli.records import Record
+    from bertcli.requests import LongOptions
 
 TEMPERATURE = np.float32(0.05)
 

@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 from bertcli.errors import UsageError
 from bertcli.evaluation.gold import NUMBER_FIELDS
-from bertcli.options import InputOptions
 from bertcli.records import Record
+from bertcli.requests import InputOptions
 from bertcli.sources import open_source
 from bertcli.training.examples import Example, Held, hold_out, number_of
 from bertcli.training.reading import read_labelled, read_tagged

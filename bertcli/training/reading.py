@@ -23,8 +23,8 @@ from bertcli.tasks.tagset import Tagset
 from bertcli.training.examples import Example, number_of
 
 if TYPE_CHECKING:
-    from bertcli.options import InputOptions
     from bertcli.records import Record
+    from bertcli.requests import InputOptions
 
 
 def read_labelled(options: InputOptions, label_field: str | None) -> list[Example]:

@@ -13,8 +13,8 @@ from bertcli.engines.choosing import choose
 from bertcli.engines.finite import Finite
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
-from bertcli.options import LongOptions, ModelOptions
 from bertcli.records import Record, Result
+from bertcli.requests import LongOptions, ModelOptions
 from bertcli.tasks import Task
 from bertcli.tasks.embed import Embed
 from bertcli.tasks.fill import Fill
@@ -22,7 +22,7 @@ from bertcli.tasks.label import Label
 from bertcli.tasks.tag import Tag
 from tests.benchmarks.serving import Answer, serve
 
-CUT = LongOptions("truncate")  # as the peers do
+CUT = LongOptions(long="truncate")  # as the peers do
 
 
 def load(options: dict[str, Any]) -> Answer:

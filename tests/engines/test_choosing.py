@@ -11,7 +11,7 @@ from bertcli.engines import available_cores
 from bertcli.engines.choosing import BREAK_EVEN_TOKENS, break_even, choose
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
-from bertcli.options import ModelOptions
+from bertcli.requests import ModelOptions
 from tests.conftest import Make
 
 

@@ -11,7 +11,7 @@ from bertcli.engines.choosing import choose
 from bertcli.engines.packed import Packed
 from bertcli.engines.replicas import Replicas
 from bertcli.models.checkpoint import open_checkpoint
-from bertcli.options import ModelOptions
+from bertcli.requests import ModelOptions
 from tests.conftest import Make
 from tests.engines import oracle
 from tests.engines.windows import make_windows

@@ -13,7 +13,7 @@ from bertcli.engines.instant import Instant
 from bertcli.engines.packed import Packed
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import open_checkpoint
-from bertcli.options import ModelOptions
+from bertcli.requests import ModelOptions
 from tests.checkpoints import FAMILIES
 from tests.conftest import Make
 from tests.engines import oracle

@@ -11,8 +11,8 @@ import torch
 import transformers
 
 from bertcli.evaluation.masked_words import MaskedWordAnswers, MaskedWords
-from bertcli.options import LongOptions
 from bertcli.records import Record, Result
+from bertcli.requests import LongOptions
 from tests.checkpoints import TEXTS
 from tests.conftest import Make
 from tests.tasks.reference import Reference, answers, opened

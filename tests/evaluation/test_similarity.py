@@ -7,8 +7,8 @@ import pytest
 
 from bertcli.errors import RecordError
 from bertcli.evaluation.similarity import Similarity
-from bertcli.options import LongOptions
 from bertcli.records import Record
+from bertcli.requests import LongOptions
 from bertcli.tasks.embed import Embed
 from tests.checkpoints import TEXTS
 from tests.conftest import Make

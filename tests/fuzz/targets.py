@@ -28,8 +28,8 @@ from bertcli.models.check import full_check
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.models.weights import open_weights
-from bertcli.options import InputOptions, OutputOptions
 from bertcli.records import Problem, Record, Result
+from bertcli.requests import InputOptions, OutputOptions
 from bertcli.sinks import REMARKS, Layout, open_sink
 from bertcli.sinks.jsontext import to_json
 from bertcli.sources import open_source
@@ -76,7 +76,7 @@ class Source:
         for form, field in ((self._form, None), (None, "text")):
             encoding = "utf-16" if data[:2] == b"\xff\xfe" else "utf-8"
             options = InputOptions(
-                form=form,  # type: ignore[arg-type]
+                input_format=form,  # type: ignore[arg-type]
                 text_field=field,
                 encoding=encoding,
                 max_record_bytes=MOST_RECORD_BYTES,
@@ -149,7 +149,7 @@ class Parquet:
         return mangled(self._seed, chance)
 
     def run(self, data: bytes) -> None:
-        _read_all(InputOptions(form="parquet", max_record_bytes=MOST_RECORD_BYTES), data)
+        _read_all(InputOptions(input_format="parquet", max_record_bytes=MOST_RECORD_BYTES), data)
 
 
 class SettingsFile:
@@ -293,7 +293,7 @@ class Table:
         layout = Layout(task, ("id", "text"), tuple(values), REMARKS, "text", "id")
         out = io.BytesIO()
         terminal = Terminal(is_tty=False, width=60, color=color)
-        sink = open_sink(OutputOptions(form="table"), layout, stdout=out, terminal=terminal)
+        sink = open_sink(OutputOptions(format="table"), layout, stdout=out, terminal=terminal)
         record = Record(0, {"id": name, "text": text}, text)
         sink.write(Result(record, values))
         sink.write(Result(record, problem=Problem("engine", name)))

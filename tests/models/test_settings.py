@@ -19,8 +19,8 @@ from bertcli.errors import ModelError
 from bertcli.models.check import quick_check
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
-from bertcli.options import LongOptions
 from bertcli.records import Record
+from bertcli.requests import LongOptions
 from bertcli.tasks.embed import Embed
 from bertcli.tasks.pooling import TextVector
 from bertcli.tasks.search import text_vectors
@@ -31,7 +31,7 @@ from tests.conftest import Make
 REFUSED: Any = "refused"
 FOLLOWED: Any = "followed"
 ASKED = [TEXTS[0], TEXTS[7], "HE said: naïve 中国 (42)", " ".join(TEXTS)]
-CUT = LongOptions(mode="truncate")
+CUT = LongOptions(long="truncate")
 
 
 def _refusals(checkpoint: Checkpoint, kind: Any) -> list[str]:

@@ -13,7 +13,7 @@ from bertcli.models import library
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.temperature import read_temperatures, refuse_shared, store_temperature
 from bertcli.models.tokenizer import Tokenizer
-from bertcli.options import LongOptions
+from bertcli.requests import LongOptions
 from bertcli.tasks.label import Label
 from tests.checkpoints import TEXTS, edit_json
 from tests.conftest import Make

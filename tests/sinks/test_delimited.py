@@ -32,7 +32,7 @@ def test_every_text_comes_back(form: str, delimiter: str, pairs: list[tuple[str,
         result({"label": note, "score": 0.5}, fields={"text": text, "note": note}, text=text)
         for text, note in pairs
     ]
-    header, *rows = read(to_bytes(results, LAYOUT, form=form), delimiter)
+    header, *rows = read(to_bytes(results, LAYOUT, format=form), delimiter)
     assert header == ["text", "note", "label", "score", "windows", "truncated", "error"]
     assert rows == [[text, note, note, "0.5", "", "", ""] for text, note in pairs]
 
@@ -40,7 +40,7 @@ def test_every_text_comes_back(form: str, delimiter: str, pairs: list[tuple[str,
 @given(st.lists(TEXT))
 def test_one_column_keeps_its_empty_records(texts: list[str]) -> None:
     layout = Layout("x", ("text",), (), (), "text")
-    header, *rows = read(to_bytes([result(text=text) for text in texts], layout, form="csv"), ",")
+    header, *rows = read(to_bytes([result(text=text) for text in texts], layout, format="csv"), ",")
     assert header == ["text"]
     assert rows == [[text] for text in texts]
 
@@ -60,16 +60,16 @@ def test_one_column_keeps_its_empty_records(texts: list[str]) -> None:
 )
 def test_cells(value: Any, cell: str) -> None:
     layout = Layout("x", ("field", "text"), (), (), "text")
-    written = to_bytes([result(fields={"field": value, "text": "t"})], layout, form="csv")
+    written = to_bytes([result(fields={"field": value, "text": "t"})], layout, format="csv")
     assert written == f"field,text\n{cell},t\n".encode()
 
 
 def test_results_are_rounded_and_vectors_are_json() -> None:
     vector = np.array([0.1, 2], np.float32)
-    assert to_bytes([result({"label": "a", "score": 2 / 3})], form="csv").splitlines()[1] == (
+    assert to_bytes([result({"label": "a", "score": 2 / 3})], format="csv").splitlines()[1] == (
         b"a text,a,0.666667,,,"
     )
-    written = to_bytes([result({"embedding": vector}, windows=2), failed()], EMBED, form="csv")
+    written = to_bytes([result({"embedding": vector}, windows=2), failed()], EMBED, format="csv")
     assert written == (
         b"text,embedding,windows,truncated,error\n"
         b'a text,"[0.1,2.0]",2,,\n'
@@ -79,18 +79,18 @@ def test_results_are_rounded_and_vectors_are_json() -> None:
 
 def test_a_field_the_header_lacks_is_named() -> None:
     with pytest.raises(OutputError, match="'colour'") as caught:
-        to_bytes([result(index=4, fields={"text": "t", "colour": "red"})], form="csv")
+        to_bytes([result(index=4, fields={"text": "t", "colour": "red"})], format="csv")
     assert caught.value.where == "in.txt:5"
     assert ".jsonl" in str(caught.value.hint)
 
 
 def test_no_records_still_have_a_header() -> None:
-    assert to_bytes([], form="csv") == b"text,label,score,windows,truncated,error\n"
-    assert to_bytes([], form="csv", complete=False) == b""
+    assert to_bytes([], format="csv") == b"text,label,score,windows,truncated,error\n"
+    assert to_bytes([], format="csv", complete=False) == b""
 
 
 def test_nested_cells_are_valid_json() -> None:
     fills = [{"words": ["a", 'b"'], "score": 0.25, "text": "a\nb"}]
     layout = Layout("fill", ("text",), ("fills",), (), "text")
-    _, (_, cell) = read(to_bytes([result({"fills": fills})], layout, form="csv"), ",")
+    _, (_, cell) = read(to_bytes([result({"fills": fills})], layout, format="csv"), ",")
     assert json.loads(cell) == fills

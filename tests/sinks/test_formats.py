@@ -15,7 +15,7 @@ import zstandard
 
 from bertcli.console import Terminal
 from bertcli.errors import OutputError, UsageError
-from bertcli.options import OutputOptions
+from bertcli.requests import OutputOptions
 from bertcli.sinks import Layout, open_sink
 from bertcli.sinks.formats import choose_form
 from tests.sinks.writing import EMBED, LABEL, PIPE, REMARKS, result, to_bytes, to_file
@@ -46,7 +46,7 @@ PRAISE = result({"label": "praise", "score": 0.9})
 def test_form_by_flag_then_suffix_then_terminal(
     path: str | None, asked: Any, terminal: Terminal, form: tuple[str, str]
 ) -> None:
-    assert choose_form(OutputOptions(path=path, form=asked), terminal) == form
+    assert choose_form(OutputOptions(output=path, format=asked), terminal) == form
 
 
 def test_an_unknown_suffix_names_the_forms(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_binary_form_is_not_compressed_as_a_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["parquet", "npy"])
 def test_a_binary_form_is_not_for_a_terminal(form: str) -> None:
     with pytest.raises(UsageError, match="not for a terminal"):
-        to_bytes([], EMBED, terminal=SCREEN, form=form)
+        to_bytes([], EMBED, terminal=SCREEN, format=form)
 
 
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv", "tsv", "table"])
@@ -72,20 +72,20 @@ def test_a_binary_form_is_not_for_a_terminal(form: str) -> None:
 def test_compressed_text_is_the_text(form: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     results = [PRAISE] * 3
-    to_file(path, results, form=form)
+    to_file(path, results, format=form)
     packed = path.read_bytes()
     if suffix == ".gz":
-        assert gzip.decompress(packed) == to_bytes(results, form=form)
+        assert gzip.decompress(packed) == to_bytes(results, format=form)
     else:
         with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(packed)) as reader:
-            assert reader.read() == to_bytes(results, form=form)
+            assert reader.read() == to_bytes(results, format=form)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
 def test_a_file_does_not_show_where_its_input_paused(name: str, tmp_path: Path) -> None:
     to_file(tmp_path / name, [PRAISE] * 5)
     paused = tmp_path / f"paused-{name}"
-    sink = open_sink(OutputOptions(path=str(paused)), LABEL, stdout=io.BytesIO(), terminal=PIPE)
+    sink = open_sink(OutputOptions(output=str(paused)), LABEL, stdout=io.BytesIO(), terminal=PIPE)
     for _ in range(5):
         sink.write(PRAISE)
         sink.flush()
@@ -114,7 +114,7 @@ def test_a_pause_shows_everything_to_the_reader_of_a_compressed_fifo(tmp_path: P
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or opening it for writing would wait for a reader
     unpack = zlib.decompressobj(wbits=31)
-    sink = open_sink(OutputOptions(path=str(path)), LABEL, stdout=io.BytesIO(), terminal=PIPE)
+    sink = open_sink(OutputOptions(output=str(path)), LABEL, stdout=io.BytesIO(), terminal=PIPE)
     for _ in range(2):
         sink.write(PRAISE)
         sink.flush()
@@ -130,7 +130,7 @@ def test_a_pause_shows_everything_to_the_reader_of_a_compressed_fifo(tmp_path: P
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv", "table", "parquet"])
 def test_a_full_disk_is_an_output_error(form: str) -> None:
     with pytest.raises(OutputError, match="no space left on device"):
-        to_file(Path("/dev/full"), [PRAISE], form=form)
+        to_file(Path("/dev/full"), [PRAISE], format=form)
 
 
 def test_columns_are_in_the_order_of_rows() -> None:

@@ -139,13 +139,13 @@ def test_what_json_has_no_type_for_is_text() -> None:
 @given(st.lists(st.text(), max_size=5))
 def test_a_json_file_is_one_array(texts: list[str]) -> None:
     results = [result({"label": text, "score": 1.0}, text=text) for text in texts]
-    whole = to_bytes(results, form="json")
+    whole = to_bytes(results, format="json")
     assert whole.endswith(b"]\n")
     assert json.loads(whole) == rows(*results)
 
 
 def test_an_interrupted_array_stays_open() -> None:
-    cut = to_bytes([result({"label": "a", "score": 1.0})], form="json", complete=False)
+    cut = to_bytes([result({"label": "a", "score": 1.0})], format="json", complete=False)
     assert json.loads(cut + b"]") == [{"text": "a text", "label": "a", "score": 1.0}]
 
 

@@ -101,5 +101,5 @@ def test_what_npy_cannot_hold_is_refused_before_a_file_is_made(tmp_path: Path) -
         to_file(tmp_path / "a.npy", [], tokens)
     assert ".parquet" in str(caught.value.hint)
     with pytest.raises(UsageError, match="needs a file"):
-        to_bytes([], EMBED, form="npy")
+        to_bytes([], EMBED, format="npy")
     assert not list(tmp_path.iterdir())

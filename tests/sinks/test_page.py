@@ -54,7 +54,7 @@ def triple(seed: int) -> np.ndarray:
 
 
 def page(*results: Result) -> str:
-    return to_bytes(results, PAGE, form="html").decode()
+    return to_bytes(results, PAGE, format="html").decode()
 
 
 def data(text: str) -> Any:
@@ -110,12 +110,12 @@ def test_an_interrupted_page_is_not_there(tmp_path) -> None:
 
 def test_other_answers_make_no_page() -> None:
     with pytest.raises(UsageError, match="`label` gives none"):
-        to_bytes([], LABEL, form="html")
+        to_bytes([], LABEL, format="html")
 
 
 def test_a_page_is_not_for_a_terminal() -> None:
     with pytest.raises(UsageError, match="not for a terminal"):
-        to_bytes([], PAGE, form="html", terminal=Terminal(True, 80))
+        to_bytes([], PAGE, format="html", terminal=Terminal(True, 80))
 
 
 # In a browser

@@ -15,8 +15,8 @@ import pytest
 
 from bertcli.errors import OutputError
 from bertcli.journal import Output
-from bertcli.options import OutputOptions
 from bertcli.records import ExactNumber, Result
+from bertcli.requests import OutputOptions
 from bertcli.sinks import Layout, open_sink, parquet
 from tests.sinks.writing import EMBED, PIPE, REMARKS, failed, result, to_bytes, to_file
 
@@ -214,7 +214,7 @@ def test_where_blocks_end_does_not_decide_the_types(
 ) -> None:
     monkeypatch.setattr(parquet, "MARK_ROWS", 1)
     path = tmp_path / "a.parquet"
-    sink = open_sink(OutputOptions(path=str(path)), FIELD, stdout=io.BytesIO(), terminal=PIPE)
+    sink = open_sink(OutputOptions(output=str(path)), FIELD, stdout=io.BytesIO(), terminal=PIPE)
     values = [1, 2, 2.5, 3, 4.5, 5]
     for number, each in enumerate(with_field(values), 1):
         sink.write(each)
@@ -231,7 +231,7 @@ def test_the_hint_counts_the_records_that_fix_the_types(
     resumed: bool, blank: int, first: int, tmp_path: Path
 ) -> None:
     layout = Layout("label", ("field", "text"), ("label",), (), "text")
-    options = OutputOptions(path=str(tmp_path / "a.parquet"), overwrite=True)
+    options = OutputOptions(output=str(tmp_path / "a.parquet"), overwrite=True)
     sink = open_sink(options, layout, stdout=io.BytesIO(), terminal=PIPE)
     for row in range(first):
         sink.write(result({"label": "a" if row >= blank else None}, fields={"field": 1, "text": "t"}))
@@ -267,7 +267,7 @@ def test_an_interrupted_file_can_be_read(tmp_path: Path) -> None:
 
 
 def test_parquet_goes_through_a_pipe() -> None:
-    data = to_bytes([result({"label": "a", "score": 0.5})], form="parquet")
+    data = to_bytes([result({"label": "a", "score": 0.5})], format="parquet")
     assert pq.read_table(io.BytesIO(data)).column("label").to_pylist() == ["a"]
 
 

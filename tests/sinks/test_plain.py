@@ -38,16 +38,16 @@ def layout(task: str, *results: str, inputs: tuple[str, ...] = ("text",)) -> Lay
     ],
 )
 def test_the_answer_stands_alone(task: str, values: dict[str, Any], line: str) -> None:
-    assert to_bytes([result(values)], layout(task), form="plain").decode() == line + "\n"
+    assert to_bytes([result(values)], layout(task), format="plain").decode() == line + "\n"
 
 
 def test_of_a_regression_it_is_the_number() -> None:
-    assert to_bytes([result({"score": 3.0})], layout("label", "score"), form="plain") == b"3.0\n"
+    assert to_bytes([result({"score": 3.0})], layout("label", "score"), format="plain") == b"3.0\n"
 
 
 def test_an_input_field_of_the_same_name_is_not_the_answer() -> None:
     broken = result(fields={"text": "x", "answer": "mine"}, problem=failed().problem)
-    assert to_bytes([broken], layout("answer"), form="plain") == b"\n"
+    assert to_bytes([broken], layout("answer"), format="plain") == b"\n"
 
 
 TEXTS = st.text(st.characters(exclude_categories=[]), min_size=1)
@@ -59,16 +59,16 @@ def test_line_n_is_record_n(answers: list[Any]) -> None:
         failed() if answer == 0 else result({"label": answer, "score": None, "labels": None})
         for answer in answers
     ]
-    lines = to_bytes(results, layout("label"), form="plain").decode().splitlines()
+    lines = to_bytes(results, layout("label"), format="plain").decode().splitlines()
     assert len(lines) == len(answers)
     assert all((line == "") == (not answer) for line, answer in zip(lines, answers, strict=True))
 
 
 def test_nothing_steers_a_terminal() -> None:
     values = {"answer": "a\x1b[2Jb", "score": 0.5, "start": 0, "end": 5}
-    shown = to_bytes([result(values)], layout("answer"), form="plain", terminal=Terminal(True, 80))
+    shown = to_bytes([result(values)], layout("answer"), format="plain", terminal=Terminal(True, 80))
     assert shown == b"a\\x1b[2Jb\n"
-    assert to_bytes([result(values)], layout("answer"), form="plain") == b"a\x1b[2Jb\n"
+    assert to_bytes([result(values)], layout("answer"), format="plain") == b"a\x1b[2Jb\n"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,6 @@ def test_nothing_steers_a_terminal() -> None:
 )
 def test_other_answers_are_refused_with_what_they_can_be(asked: Layout, formats: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="plain holds one answer a line") as caught:
-        to_file(tmp_path / "out.txt", [], asked, form="plain")
+        to_file(tmp_path / "out.txt", [], asked, format="plain")
     assert formats in str(caught.value.hint)
     assert not list(tmp_path.iterdir())

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.console import Terminal
-from bertcli.options import OutputOptions
 from bertcli.records import Problem, Record, Result
+from bertcli.requests import OutputOptions
 from bertcli.sinks import Layout, open_sink
 from bertcli.sinks.table.cells import cut, folded, last_cells, measured, padded
 from bertcli.sinks.table.fills import pieces
@@ -31,7 +31,7 @@ ANYTHING = st.text(st.characters(exclude_categories=()), max_size=80)
 def table(*results: Result, layout: Layout = LABEL, width: int | None = 80, **options: Any) -> str:
     color = options.pop("color", False)
     shown_on = Terminal(width is not None, width, color)
-    return to_bytes(results, layout, terminal=shown_on, form="table", **options).decode()
+    return to_bytes(results, layout, terminal=shown_on, format="table", **options).decode()
 
 
 def fill(text: str, *words: str, score: float = 0.5, **about: Any) -> Result:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.console import Terminal
-from bertcli.options import OutputForm, OutputOptions
 from bertcli.records import Record, Result
+from bertcli.requests import OutputFormat, OutputOptions
 from bertcli.sinks import REMARKS, Layout, open_sink
 
 Capture = pytest.CaptureFixture[str]
@@ -21,10 +21,10 @@ FORMULAS = ("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "=
 HARMLESS = ("a", "-1.5", "+4", "-.5e-3", "1=1", " =1", "", "'=1")
 
 
-def written(form: OutputForm, *records: dict[str, Any], safe: bool = False) -> str:
+def written(form: OutputFormat, *records: dict[str, Any], safe: bool = False) -> str:
     out = io.BytesIO()
     layout = Layout("label", tuple(records[0]), ("score",), REMARKS, "text")
-    sink = open_sink(OutputOptions(form=form, csv_safe=safe), layout, stdout=out, terminal=Terminal())
+    sink = open_sink(OutputOptions(format=form, csv_safe=safe), layout, stdout=out, terminal=Terminal())
     for index, fields in enumerate(records):
         sink.write(Result(Record(index, fields, "t", where=f"in:{index + 1}"), {"score": -0.5}))
     sink.close(True)
@@ -41,7 +41,7 @@ def test_cells_pass_unchanged_by_default(text: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv"])
-def test_formulas_are_quoted_on_demand_and_nothing_else_is(form: OutputForm) -> None:
+def test_formulas_are_quoted_on_demand_and_nothing_else_is(form: OutputFormat) -> None:
     rows = cells(
         written(form, *({"=text": text} for text in (*FORMULAS, *HARMLESS)), safe=True),
         "," if form == "csv" else "\t",
@@ -54,7 +54,7 @@ def test_formulas_are_quoted_on_demand_and_nothing_else_is(form: OutputForm) -> 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1.0, {"a": float("-inf")}]])
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv"])
 def test_numbers_that_json_cannot_hold_do_not_vanish_without_a_word(
-    form: OutputForm, value: Any, capsys: Capture
+    form: OutputFormat, value: Any, capsys: Capture
 ) -> None:
     text = written(form, {"text": "a", "x": 1.0}, {"text": "b", "x": value}, {"text": "c", "x": value})
     warning = capsys.readouterr().err

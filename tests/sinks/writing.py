@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.console import Terminal
-from bertcli.options import OutputOptions
 from bertcli.records import Problem, Record, Result
+from bertcli.requests import OutputOptions
 from bertcli.sinks import Layout, open_sink
 
 REMARKS = ("windows", "truncated", "error")
@@ -58,7 +58,7 @@ def to_file(
 ) -> None:
     """Write a file as `-o` does; nothing may land on standard output."""
     stdout = io.BytesIO()
-    sink = open_sink(OutputOptions(path=str(path), **options), layout, stdout=stdout, terminal=PIPE)
+    sink = open_sink(OutputOptions(output=str(path), **options), layout, stdout=stdout, terminal=PIPE)
     try:
         for each in results:
             sink.write(each)

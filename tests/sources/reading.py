@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bertcli.errors import InputError
-from bertcli.options import InputOptions
 from bertcli.records import Record
+from bertcli.requests import InputOptions
 from bertcli.sources import Source, open_source
 
 

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from bertcli.errors import InputError
-from bertcli.options import InputOptions
+from bertcli.requests import InputOptions
 from bertcli.sources import open_source
 from bertcli.sources.compression import MOST_AT_ONCE, decompress
 from tests.sources.reading import Dribble, read, read_until_error, texts

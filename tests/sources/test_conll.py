@@ -18,7 +18,7 @@ def sentences(records: list[Record]) -> list[tuple[list[str], list[str] | None]]
 
 def test_a_sentence_is_a_record() -> None:
     data = b"\n\nEU\tB-ORG\nrejects\tO\n\n\nPeter\tB-PER\r\n Blackburn \tI-PER\r\n\r\n"
-    records = read(stdin=data, form="conll")
+    records = read(stdin=data, input_format="conll")
     assert [dict(record.fields) for record in records] == [
         {"text": "EU rejects", "words": ["EU", "rejects"], "tags": ["B-ORG", "O"]},
         {"text": "Peter Blackburn", "words": ["Peter", "Blackburn"], "tags": ["B-PER", "I-PER"]},
@@ -37,23 +37,23 @@ def test_the_suffix_tells_the_form(tmp_path: Path, name: str) -> None:
 def test_the_first_column_is_the_word_and_the_last_the_tag() -> None:
     spaced = b"EU NNP  B-NP B-ORG\nsaid VBD B-VP O"
     tabbed = b"New York\tNNP\tB-LOC\n\xc2\xa0\t_\tO"
-    assert sentences(read(stdin=spaced, form="conll")) == [(["EU", "said"], ["B-ORG", "O"])]
-    assert sentences(read(stdin=tabbed, form="conll")) == [(["New York", "\xa0"], ["B-LOC", "O"])]
+    assert sentences(read(stdin=spaced, input_format="conll")) == [(["EU", "said"], ["B-ORG", "O"])]
+    assert sentences(read(stdin=tabbed, input_format="conll")) == [(["New York", "\xa0"], ["B-LOC", "O"])]
 
 
 def test_one_column_has_no_tags() -> None:
-    records = read(stdin=b"EU\nrejects\n\n#\ncall", form="conll")
+    records = read(stdin=b"EU\nrejects\n\n#\ncall", input_format="conll")
     assert sentences(records) == [(["EU", "rejects"], None), (["#", "call"], None)]
     assert list(records[0].fields) == ["text", "words"]
 
 
 def test_comments_and_documents_are_no_words() -> None:
     data = b"-DOCSTART- -X- O O\n\n# text = # a\n# sent_id = 1\n#\tO\n# \tO\n\n-DOCSTART-\tO\n\na\tO\n"
-    assert sentences(read(stdin=data, form="conll")) == [(["#", "#"], ["O", "O"]), (["a"], ["O"])]
+    assert sentences(read(stdin=data, input_format="conll")) == [(["#", "#"], ["O", "O"]), (["a"], ["O"])]
 
 
 def test_a_hash_may_be_a_word_between_blanks() -> None:
-    assert sentences(read(stdin=b"a O\n\n# O\nb O\n", form="conll")) == [
+    assert sentences(read(stdin=b"a O\n\n# O\nb O\n", input_format="conll")) == [
         (["a"], ["O"]),
         (["#", "b"], ["O", "O"]),
     ]
@@ -61,7 +61,7 @@ def test_a_hash_may_be_a_word_between_blanks() -> None:
 
 def test_a_line_that_does_not_fit_costs_only_its_sentence() -> None:
     data = b"a\tO\n\nb\tO\nc\nd\tO\n\ne\tO\n\nf\t\n\n\tO\n\n\xff\tO\ng\tO\n\nh\tO"
-    records = read(stdin=data, form="conll")
+    records = read(stdin=data, input_format="conll")
     assert problems(records) == [None, "conll", None, "conll", "conll", "encoding", None]
     assert dict(records[1].fields) == {"text": "b c d", "words": ["b", "c", "d"]}
     assert dict(records[5].fields) == {}
@@ -87,7 +87,7 @@ CONLLU = """\
 
 def test_universal_dependencies(tmp_path: Path) -> None:
     (tmp_path / "in.conllu").write_text(CONLLU, encoding="utf-8")
-    for records in (read(tmp_path / "in.conllu"), read(stdin=CONLLU.encode(), form="conllu")):
+    for records in (read(tmp_path / "in.conllu"), read(stdin=CONLLU.encode(), input_format="conllu")):
         assert sentences(records)[0] == (["Vamos", "nos", "#"], ["VERB", "PRON", "SYM"])
         assert records[1].problem is not None
         assert records[1].problem.message == "line 9 has 3 columns, and CoNLL-U has ten between tabs"
@@ -106,7 +106,7 @@ def test_what_is_written_is_read_in_any_pieces(
     sentences_: list[list[tuple[str, str]]], sizes: list[int]
 ) -> None:
     lines = ["".join(f"{word}\t{tag}\n" for word, tag in sentence) for sentence in sentences_]
-    records = read(stdin=Dribble("\n".join(lines).encode(), sizes), form="conll")
+    records = read(stdin=Dribble("\n".join(lines).encode(), sizes), input_format="conll")
     assert sentences(records) == [
         ([word for word, _ in sentence], [tag for _, tag in sentence]) for sentence in sentences_
     ]

@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from bertcli.errors import InputError
-from bertcli.options import InputOptions
 from bertcli.records import Problem
+from bertcli.requests import InputOptions
 from bertcli.sources import open_source
 from tests.sources.reading import problems, read, texts
 
 
 def test_quoted_cells_go_over_lines_and_lines_stay_right() -> None:
     data = b'id,text\n1,"a\nb ""c"",\n"\n\n2,d\r\n3,"e\r\nf"\n4,g'
-    records = read(stdin=data, form="csv")
+    records = read(stdin=data, input_format="csv")
     assert texts(records) == ['a\nb "c",\n', "d", "e\r\nf", "g"]
     assert [record.where for record in records] == ["stdin:2", "stdin:6", "stdin:7", "stdin:9"]
     assert list(records[0].fields) == ["id", "text"]
 
 
 def test_ragged_rows_keep_the_cells_that_have_a_name() -> None:
-    records = read(stdin=b"text,n\na,1\nb\nc,3,4,5\nd,4\n", form="csv")
+    records = read(stdin=b"text,n\na,1\nb\nc,3,4,5\nd,4\n", input_format="csv")
     assert problems(records) == [None, "csv", "csv", None]
     assert [dict(record.fields) for record in records[1:3]] == [{"text": "b"}, {"text": "c", "n": "3"}]
     assert [record.problem for record in records[1:3]] == [
@@ -34,19 +34,19 @@ def test_ragged_rows_keep_the_cells_that_have_a_name() -> None:
 
 @pytest.mark.parametrize("header", [b"sep=;\nid;text\n", b"\xef\xbb\xbfsep=;\r\n\r\nid;text\r\n"])
 def test_a_first_line_for_excel_names_the_delimiter(header: bytes) -> None:
-    records = read(stdin=header + b"1;a, b\n2;c\n", form="csv")
+    records = read(stdin=header + b"1;a, b\n2;c\n", input_format="csv")
     assert texts(records) == ["a, b", "c"]
     assert [record.fields["id"] for record in records] == ["1", "2"]
     assert records[0].where == f"stdin:{header.count(10) + 1}"
-    assert read(stdin=b"sep=;\n", form="csv") == []
+    assert read(stdin=b"sep=;\n", input_format="csv") == []
 
 
 def test_an_unclosed_quote_is_told_where_it_begins() -> None:
-    records = read(stdin=b'text,n\na,1\n"b\nc,3\n', form="csv")
+    records = read(stdin=b'text,n\na,1\n"b\nc,3\n', input_format="csv")
     assert problems(records) == [None, "csv", None]
     assert records[1].problem is not None
     assert "line 3 is never closed" in records[1].problem.message
-    closing = read(stdin=b'text,n\na,1\n"b,2\nc,3\n', form="csv", quoting="csv")
+    closing = read(stdin=b'text,n\na,1\n"b,2\nc,3\n', input_format="csv", quoting="csv")
     assert problems(closing) == [None, "csv"]
 
 
@@ -58,7 +58,7 @@ LONE = [
 
 @pytest.mark.parametrize("data", LONE)
 def test_a_lone_quote_swallows_no_row(data: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    records = read(stdin=data, form="tsv" if b"\t" in data else "csv")
+    records = read(stdin=data, input_format="tsv" if b"\t" in data else "csv")
     assert [record.fields["id"] for record in records] == list("12345")
     assert texts(records)[0] == '"lone'
     assert problems(records) == [None] * 5
@@ -68,7 +68,7 @@ def test_a_lone_quote_swallows_no_row(data: bytes, capsys: pytest.CaptureFixture
 
 
 def test_a_lone_quote_in_a_row_that_fits_nowhere_costs_that_row() -> None:
-    records = read(stdin=b'id,text,n\n1,"so, lone,0\n2,b,1\n3,c,1\n', form="csv")
+    records = read(stdin=b'id,text,n\n1,"so, lone,0\n2,b,1\n3,c,1\n', input_format="csv")
     assert problems(records) == ["csv", None, None]
 
 
@@ -85,29 +85,36 @@ def test_a_lone_quote_in_a_row_that_fits_nowhere_costs_that_row() -> None:
     ],
 )
 def test_quotes_in_a_row_are_read_as_they_are_meant(row: bytes, text: str) -> None:
-    records = read(stdin=b"id,text,n\n1," + row + b",x\n2,b,y\n", form="csv")
+    records = read(stdin=b"id,text,n\n1," + row + b",x\n2,b,y\n", input_format="csv")
     assert texts(records) == [text, "b"]
     assert problems(records) == [None, None]
 
 
 def test_a_quoted_cell_of_one_column_over_lines_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     data = b'text\n"first\nsecond\nthird"\nfourth\n'
-    assert texts(read(stdin=data, form="csv")) == ["first\nsecond\nthird", "fourth"]
+    assert texts(read(stdin=data, input_format="csv")) == ["first\nsecond\nthird", "fourth"]
     assert "stdin:2: a quoted cell has 3 lines" in capsys.readouterr().err
-    assert texts(read(stdin=data, form="csv", quoting="none")) == ['"first', "second", 'third"', "fourth"]
+    assert texts(read(stdin=data, input_format="csv", quoting="none")) == [
+        '"first',
+        "second",
+        'third"',
+        "fourth",
+    ]
 
 
 def test_a_cell_over_lines_is_no_matter_where_rows_do_not_look_like_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert len(read(stdin=b'id,text,n\n1,"a\nb, c",0\n2,d,1\n', form="csv")) == 2
+    assert len(read(stdin=b'id,text,n\n1,"a\nb, c",0\n2,d,1\n', input_format="csv")) == 2
     assert not capsys.readouterr().err
 
 
 def test_another_delimiter_and_no_header(capsys: pytest.CaptureFixture[str]) -> None:
-    assert texts(read(stdin=b"id|text\n1|a;b\n", form="csv")) == ["a;b"]
+    assert texts(read(stdin=b"id|text\n1|a;b\n", input_format="csv")) == ["a;b"]
     assert texts(read(stdin=b"id~text\n1~a,b\n", delimiter="~")) == ["a,b"]
-    rows = read(stdin=b"good product,1\nbad product,0\n", form="csv", no_header=True, text_field="column_1")
+    rows = read(
+        stdin=b"good product,1\nbad product,0\n", input_format="csv", no_header=True, text_field="column_1"
+    )
     assert [dict(row.fields) for row in rows] == [
         {"column_1": "good product", "column_2": "1"},
         {"column_1": "bad product", "column_2": "0"},
@@ -119,19 +126,19 @@ def test_another_delimiter_and_no_header(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_header_that_looks_like_data_is_reported(
     data: bytes, odd: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read(stdin=data, form="csv", text_field=data.split(b"\n")[0].split(b",")[0].decode())
+    read(stdin=data, input_format="csv", text_field=data.split(b"\n")[0].split(b",")[0].decode())
     assert f"'{odd}' looks like data; --no-header" in capsys.readouterr().err
 
 
 def test_a_carriage_return_in_the_middle_costs_only_its_row() -> None:
-    records = read(stdin=b"text,n\na\rb,1\nc,2\n", form="csv")
+    records = read(stdin=b"text,n\na\rb,1\nc,2\n", input_format="csv")
     assert texts(records) == [None, "c"]
     assert problems(records) == ["csv", None]
 
 
 def test_undecodable_cells_are_left_out_and_named() -> None:
     data = b'text,n\na,1\n"b\n\xff",2\nc,\xfe\nd,4\n'
-    records = read(stdin=data, form="csv")
+    records = read(stdin=data, input_format="csv")
     assert problems(records) == [None, "encoding", "encoding", None]
     assert [dict(record.fields) for record in records[1:3]] == [{"n": "2"}, {"text": "c"}]
     assert records[1].problem is not None
@@ -156,7 +163,7 @@ def test_a_header_that_cannot_be_used_stops_the_run(data: bytes, message: str, t
 
 
 def test_an_unnamed_column_is_a_field() -> None:
-    assert dict(read(stdin=b",text\n0,a\n", form="csv")[0].fields) == {"": "0", "text": "a"}
+    assert dict(read(stdin=b",text\n0,a\n", input_format="csv")[0].fields) == {"": "0", "text": "a"}
 
 
 def test_a_header_alone_names_the_fields(tmp_path: Path) -> None:
@@ -171,23 +178,23 @@ def test_a_header_alone_names_the_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_excels_other_delimiters_are_found_in_the_header(delimiter: str) -> None:
     data = f"id{delimiter}text\n1{delimiter}a, b\n".encode()
-    assert dict(read(stdin=data, form="csv")[0].fields) == {"id": "1", "text": "a, b"}
+    assert dict(read(stdin=data, input_format="csv")[0].fields) == {"id": "1", "text": "a, b"}
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", ","])
 def test_a_comma_in_a_quoted_name_divides_nothing(delimiter: str) -> None:
     data = f'id{delimiter}"text, original"\n1{delimiter}"a; b"\n'.encode()
-    records = read(stdin=data, form="csv", text_field="text, original")
+    records = read(stdin=data, input_format="csv", text_field="text, original")
     assert dict(records[0].fields) == {"id": "1", "text, original": "a; b"}
 
 
 def test_a_tsv_keeps_commas_and_semicolons() -> None:
-    assert texts(read(stdin=b"text\na, b; c\n", form="tsv")) == ["a, b; c"]
+    assert texts(read(stdin=b"text\na, b; c\n", input_format="tsv")) == ["a, b; c"]
 
 
 def test_nul_bytes_and_huge_cells_are_text_and_the_limit_of_csv_is_left_as_it_was() -> None:
     limit = csv.field_size_limit()
     huge = "x" * 300_000
-    records = read(stdin=f"text\na\0b\n{huge}\n".encode(), form="csv")
+    records = read(stdin=f"text\na\0b\n{huge}\n".encode(), input_format="csv")
     assert texts(records) == ["a\0b", huge]
     assert csv.field_size_limit() == limit

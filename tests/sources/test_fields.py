@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bertcli.errors import UsageError
-from bertcli.options import InputOptions
+from bertcli.requests import InputOptions
 from bertcli.sources import open_source
 from tests.sources.reading import Dribble, problems, read, texts
 
@@ -44,7 +44,7 @@ def test_where_it_cannot_be_known_the_fields_are_listed(data: bytes, options: di
 
 def test_a_csv_with_several_columns_asks_which() -> None:
     with pytest.raises(UsageError, match="several fields"):
-        read(stdin=b"id,body\n1,a\n", form="csv")
+        read(stdin=b"id,body\n1,a\n", input_format="csv")
 
 
 def test_pairs_are_read_and_checked() -> None:
@@ -56,7 +56,7 @@ def test_pairs_are_read_and_checked() -> None:
 
 def test_names_are_known_before_the_first_record_and_nothing_is_lost() -> None:
     data = b'broken\n{"body": "a", "n": 1}\n{"body": "b"}\n'
-    source = open_source(InputOptions(form="jsonl"), stdin=Dribble(data, [3]), interactive=False)
+    source = open_source(InputOptions(input_format="jsonl"), stdin=Dribble(data, [3]), interactive=False)
     assert (source.field_names, source.text_field) == (("body", "n"), "body")
     assert texts(source) == [None, "a", "b"]
 
@@ -68,7 +68,7 @@ def test_names_of_plain_text_are_known_without_reading(tmp_path: Path) -> None:
 
 
 def test_an_empty_input_has_no_names() -> None:
-    source = open_source(InputOptions(form="jsonl"), stdin=Dribble(b""), interactive=False)
+    source = open_source(InputOptions(input_format="jsonl"), stdin=Dribble(b""), interactive=False)
     assert (source.field_names, source.text_field) == ((), "text")
     assert list(source) == []
 
@@ -85,5 +85,5 @@ def test_the_first_file_with_records_decides_for_all(tmp_path: Path) -> None:
 
 
 def test_many_broken_lines_first_are_not_read_without_end() -> None:
-    records = read(stdin=b"broken\n" * 150 + b'{"text": "good"}\n', form="jsonl")
+    records = read(stdin=b"broken\n" * 150 + b'{"text": "good"}\n', input_format="jsonl")
     assert texts(records) == [None] * 150 + ["good"]

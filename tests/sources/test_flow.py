@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bertcli.options import InputOptions
+from bertcli.requests import InputOptions
 from bertcli.sources import Source, open_source
 from bertcli.sources.lines import whole_lines
 from tests.sources.reading import read, texts
@@ -61,7 +61,7 @@ def test_a_line_is_read_before_the_next_is_written_and_a_part_of_one_waits(pipe)
 def test_every_form_flows_also_compressed(pipe, form: str, pieces: list[bytes]) -> None:
     write, open_pipe, _ = pipe
     packer = zlib.compressobj(wbits=31)
-    records: Iterator = iter(open_pipe(form=form))
+    records: Iterator = iter(open_pipe(input_format=form))
     for number, piece in enumerate(pieces, 1):
         write(packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH))
         assert next(records).text == str(number)
@@ -69,7 +69,7 @@ def test_every_form_flows_also_compressed(pipe, form: str, pieces: list[bytes]) 
 
 def test_names_of_a_pipe_of_plain_text_need_no_whole_line(pipe) -> None:
     write, open_pipe, _ = pipe
-    source = open_pipe(form="jsonl")
+    source = open_pipe(input_format="jsonl")
     write(b'{"body": "a"}\n{"body"')
     assert source.field_names == ("body",)
 
@@ -98,7 +98,7 @@ def peak(form: str, make: Callable[[int], bytes], count: int) -> int:
             self.done = numbers.stop
             return b"".join(map(make, numbers))
 
-    source = open_source(InputOptions(form=form), stdin=Endless(), interactive=False)
+    source = open_source(InputOptions(input_format=form), stdin=Endless(), interactive=False)
     tracemalloc.start()
     try:
         assert sum(1 for _ in source) in (count, count - 1)  # a header is no record
@@ -126,9 +126,9 @@ def test_memory_does_not_grow_with_the_input(form: str, make: Callable[[int], by
 
 def test_a_long_line_is_whole_in_every_form() -> None:
     long = "word " * 1_000_000
-    assert texts(read(stdin=f"a\n{long}\nb".encode(), form="txt")) == ["a", long, "b"]
+    assert texts(read(stdin=f"a\n{long}\nb".encode(), input_format="txt")) == ["a", long, "b"]
     assert texts(read(stdin=b'{"text": "%s"}\n' % long.encode())) == [long]
-    assert texts(read(stdin=f'text\n"{long}"\n'.encode(), form="csv")) == [long]
+    assert texts(read(stdin=f'text\n"{long}"\n'.encode(), input_format="csv")) == [long]
 
 
 def test_a_line_in_many_pieces_is_searched_once() -> None:

@@ -30,12 +30,12 @@ def test_an_array_is_read_back_in_any_pieces(
     rows: list[dict[str, Any]], indent: int | None, sizes: list[int]
 ) -> None:
     data = json.dumps(rows, indent=indent).encode()
-    records = read(stdin=Dribble(data, sizes or (7,)), form="json")
+    records = read(stdin=Dribble(data, sizes or (7,)), input_format="json")
     assert [dict(record.fields) for record in records] == rows
 
 
 def test_strings_are_texts_and_other_elements_problems() -> None:
-    records = read(stdin=b'["a", 1, {"text": "b"},\n null, ["x"], "c"]', form="json")
+    records = read(stdin=b'["a", 1, {"text": "b"},\n null, ["x"], "c"]', input_format="json")
     assert texts(records) == ["a", None, "b", None, None, "c"]
     assert problems(records) == [None, "json", None, "json", "json", None]
     assert records[3].where == "stdin:2"
@@ -77,10 +77,10 @@ def test_what_a_json_file_is_shows_its_beginning(
 def test_damage_is_reported_behind_the_records_before_it(
     data: bytes, before: list[str], message: str
 ) -> None:
-    from bertcli.options import InputOptions
+    from bertcli.requests import InputOptions
     from bertcli.sources import open_source
 
-    source = open_source(InputOptions(form="json"), stdin=Dribble(data, (5000,)), interactive=False)  # type: ignore[arg-type]
+    source = open_source(InputOptions(input_format="json"), stdin=Dribble(data, (5000,)), interactive=False)  # type: ignore[arg-type]
     try:
         records, error = read_until_error(source)
     except InputError as raised:
@@ -91,7 +91,7 @@ def test_damage_is_reported_behind_the_records_before_it(
 
 def test_numbers_pass_through_and_a_large_element_is_refused() -> None:
     number = 12345678901234567890123
-    (record,) = read(stdin=b'[{"text": "a", "n": %d}]' % number, form="json")
+    (record,) = read(stdin=b'[{"text": "a", "n": %d}]' % number, input_format="json")
     assert record.fields["n"] == number
     with pytest.raises(InputError, match="larger than 50 bytes"):
-        read(stdin=b'["' + b"x" * 200 + b'"]', form="json", max_record_bytes=50)
+        read(stdin=b'["' + b"x" * 200 + b'"]', input_format="json", max_record_bytes=50)

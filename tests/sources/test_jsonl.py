@@ -52,7 +52,7 @@ def test_what_is_no_object_keeps_its_place() -> None:
         b'{"text": "\xff"}',
     ]
     data = b"\n".join([good, *(line for each in bad for line in (each, good))])
-    records = read(stdin=data, form="jsonl")
+    records = read(stdin=data, input_format="jsonl")
     assert texts(records) == ["good", *[None, "good"] * len(bad)]
     assert problems(records)[1::2] == ["json"] * (len(bad) - 1) + ["encoding"]
     for number, record in enumerate(records, 1):
@@ -71,7 +71,7 @@ def test_what_is_nested_too_deeply_to_be_written_is_not_read(
         for depth in (MOST_NESTED - 1, MOST_NESTED, 900)
     ]
     flat = b'{"text": "flat", "x": [%s]}' % b",".join([before + number + behind] * 1000)
-    records = read(stdin=b"\n".join([*lines, flat]), form="jsonl")
+    records = read(stdin=b"\n".join([*lines, flat]), input_format="jsonl")
     assert texts(records) == ["t", None, None, "flat"]
     assert problems(records) == [None, "json", "json", None]
     assert records[1].problem is not None
@@ -82,12 +82,12 @@ def test_what_is_nested_too_deeply_to_be_written_is_not_read(
 
 def test_a_first_line_that_is_no_object_is_a_record_too() -> None:
     for line in (b"[1, 2]", b'["a"]', b"{broken", b'"s"', b"\xff"):
-        records = read(stdin=line + b'\n{"text": "good"}\n', form="jsonl")
+        records = read(stdin=line + b'\n{"text": "good"}\n', input_format="jsonl")
         assert texts(records) == [None, "good"]
 
 
 def test_empty_lines_are_counted_but_are_no_records() -> None:
-    records = read(stdin=b'\n{"text": "a"}\r\n\r\n  \n{"text": "b"}\n\n', form="jsonl")
+    records = read(stdin=b'\n{"text": "a"}\r\n\r\n  \n{"text": "b"}\n\n', input_format="jsonl")
     assert texts(records) == ["a", "b"]
     assert [record.where for record in records] == ["stdin:2", "stdin:5"]
 
@@ -193,13 +193,13 @@ def test_undecodable_bytes_cost_only_their_field() -> None:
 )
 def test_an_array_is_refused_once_with_the_way_out(data: bytes) -> None:
     with pytest.raises(InputError, match="one JSON array") as caught:
-        read(stdin=data, form="jsonl")
+        read(stdin=data, input_format="jsonl")
     assert "jq -c '.[]'" in (caught.value.hint or "")
 
 
 def test_an_object_over_several_lines_is_refused_once_with_the_way_out() -> None:
     with pytest.raises(InputError, match="several lines") as caught:
-        read(stdin=b'{\n  "text": "a"\n}\n', form="jsonl")
+        read(stdin=b'{\n  "text": "a"\n}\n', input_format="jsonl")
     assert "jq -c ." in (caught.value.hint or "")
 
 
@@ -220,4 +220,4 @@ def test_a_pipe_that_begins_like_json_is_jsonl(data: bytes, first: str) -> None:
 
 
 def test_from_txt_reads_json_as_it_is() -> None:
-    assert texts(read(stdin=b'{"text": "json"}\n', form="txt")) == ['{"text": "json"}']
+    assert texts(read(stdin=b'{"text": "json"}\n', input_format="txt")) == ['{"text": "json"}']

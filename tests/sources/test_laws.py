@@ -88,8 +88,8 @@ def test_what_is_written_is_read_back(form: str, suffix: str, data: st.DataObjec
     expected = read(named)
     assert texts(expected) == values
     assert [record.index for record in expected] == list(range(len(values)))
-    assert content(read(nameless, form=form)) == content(expected)
-    assert content(read(form=form, stdin=packed)) == content(expected)
+    assert content(read(nameless, input_format=form)) == content(expected)
+    assert content(read(input_format=form, stdin=packed)) == content(expected)
 
 
 PIECES = [b"\xef\xbb\xbf", b"text", b"n", b",", b"\t", b'"', b"\r\n", b"\n", b"\r", b"\0", b"\xff", b" "]
@@ -106,9 +106,9 @@ def test_chunk_boundaries_change_nothing(form: str, data: bytes, sizes: list[int
     """Not even for rubbish: a file, a pipe and a trickle give the same records or the same error."""
     file = tmp_path / "file"
     file.write_bytes(data)
-    outcome = attempt(lambda: read(file, form=form))
-    assert attempt(lambda: read(form=form, stdin=data)) == outcome
-    assert attempt(lambda: read(form=form, stdin=Dribble(data, sizes))) == outcome
+    outcome = attempt(lambda: read(file, input_format=form))
+    assert attempt(lambda: read(input_format=form, stdin=data)) == outcome
+    assert attempt(lambda: read(input_format=form, stdin=Dribble(data, sizes))) == outcome
 
 
 def attempt(act: Callable[[], list]) -> object:
@@ -137,7 +137,7 @@ def test_encodings_read_back_in_any_pieces(encoding: str, data: st.DataObject, s
     )
     values = data.draw(st.lists(st.text(alphabet, min_size=1, max_size=8), max_size=6))
     encoded = "".join(value + "\n" for value in values).encode(encoding)
-    assert texts(read(stdin=Dribble(encoded, sizes), encoding=encoding, form="txt")) == values
+    assert texts(read(stdin=Dribble(encoded, sizes), encoding=encoding, input_format="txt")) == values
 
 
 @quick
@@ -145,7 +145,7 @@ def test_encodings_read_back_in_any_pieces(encoding: str, data: st.DataObject, s
 def test_skip_and_limit_are_slices(values: list[str], skip: int, limit: int | None) -> None:
     stop = None if limit is None else skip + limit
     for form, write in (("txt", as_txt), ("csv", delimited(",")), ("parquet", as_parquet)):
-        taken = read(stdin=write(values), form=form, skip=skip, limit=limit)
+        taken = read(stdin=write(values), input_format=form, skip=skip, limit=limit)
         assert texts(taken) == values[skip:stop]
         assert [record.index for record in taken] == list(range(len(taken)))
 
@@ -165,11 +165,11 @@ def test_several_files_are_one_after_another(files: list[list[str]]) -> None:
 @given(st.lists(line, min_size=1, max_size=6))
 def test_final_newline_carriage_returns_and_mark_make_no_difference(values: list[str]) -> None:
     values[-1] = values[-1] or "last"  # an empty last line without its newline is no line
-    plain = content(read(stdin=as_txt(values), form="txt"))
+    plain = content(read(stdin=as_txt(values), input_format="txt"))
     unended = as_txt(values)[:-1]
     windows = as_txt(values).replace(b"\n", b"\r\n")
     for variant in (unended, windows, windows[:-2], b"\xef\xbb\xbf" + as_txt(values)):
-        assert content(read(stdin=variant, form="txt")) == plain
+        assert content(read(stdin=variant, input_format="txt")) == plain
 
 
 @quick

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.errors import InputError
-from bertcli.options import InputOptions
+from bertcli.requests import InputOptions
 from bertcli.sources import open_source
 from bertcli.sources.encoding import TOO_BIG
 from bertcli.sources.lines import split_lines, whole_lines
@@ -43,7 +43,7 @@ FORMS = pytest.mark.parametrize("form", ["txt", "jsonl", "csv", "tsv", "conll"])
 @pytest.mark.parametrize("size", [1, 7, 50, 1000])
 def test_a_record_that_is_too_big_keeps_its_place(form: str, size: int) -> None:
     data, expected = bomb(form)
-    records = read(stdin=Dribble(data, [size] * 10_000), form=form, max_record_bytes=100)
+    records = read(stdin=Dribble(data, [size] * 10_000), input_format=form, max_record_bytes=100)
     assert texts(records) == expected
     assert problems(records) == [None, "too-big", None]
     assert dict(records[1].fields) == {}
@@ -53,20 +53,20 @@ def test_a_record_that_is_too_big_keeps_its_place(form: str, size: int) -> None:
 
 
 def test_a_long_line_of_csv_fails_alone() -> None:
-    records = read(stdin=b"text\na\n" + b"x" * 200 + b"\nb\n", form="csv", max_record_bytes=100)
+    records = read(stdin=b"text\na\n" + b"x" * 200 + b"\nb\n", input_format="csv", max_record_bytes=100)
     assert texts(records) == ["a", None, "b"]
     assert problems(records) == [None, "too-big", None]
 
 
 def test_a_quote_that_is_never_closed_ends_as_one_record() -> None:
     data = b'text\na\n"' + b"x\n" * 1000
-    (good, bad) = read(stdin=data, form="csv", max_record_bytes=100)
+    (good, bad) = read(stdin=data, input_format="csv", max_record_bytes=100)
     assert (good.text, bad.problem and bad.problem.type) == ("a", "too-big")
 
 
 def test_the_header_has_the_same_limit() -> None:
     with pytest.raises(InputError, match="larger than 100 bytes"):
-        read(stdin=b'"a\n' + b"x\n" * 100 + b'",text\n1,2\n', form="csv", max_record_bytes=100)
+        read(stdin=b'"a\n' + b"x\n" * 100 + b'",text\n1,2\n', input_format="csv", max_record_bytes=100)
 
 
 def test_a_whole_file_has_the_same_limit(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_zip_bomb_takes_no_memory(form: str) -> None:
     packed = gzip.compress(head + b"x" * (100 * MIB), 1)
     packed = packed + gzip.compress(b"x" * (100 * MIB), 1) * 3 + gzip.compress(b"\nb\n")
     source = open_source(
-        InputOptions(form=form, max_record_bytes=8 * MIB),  # type: ignore[arg-type]
+        InputOptions(input_format=form, max_record_bytes=8 * MIB),  # type: ignore[arg-type]
         stdin=io.BytesIO(packed),
         interactive=False,
     )
@@ -132,16 +132,16 @@ def test_a_zip_bomb_takes_no_memory(form: str) -> None:
 def test_what_is_no_parquet_is_not_copied_to_disk() -> None:
     packed = gzip.compress(b"\0" * (50 * MIB), 1)
     with pytest.raises(InputError, match="does not begin like it"):
-        read(stdin=packed, form="parquet")
+        read(stdin=packed, input_format="parquet")
 
 
 def test_a_table_of_a_hundred_thousand_columns_opens_at_once() -> None:
     names = [f"c{number}" for number in range(100_000)]
     data = ",".join([*names, "text"]) + "\n" + ",".join(["1"] * 100_000 + ["a"]) + "\n"
-    (record,) = read(stdin=data.encode(), form="csv", text_field="text")
+    (record,) = read(stdin=data.encode(), input_format="csv", text_field="text")
     assert record.text == "a"
     with pytest.raises(InputError, match="more than once: 'c7'"):
-        read(stdin=data.replace("c8,", "c7,", 1).encode(), form="csv", text_field="text")
+        read(stdin=data.replace("c8,", "c7,", 1).encode(), input_format="csv", text_field="text")
 
 
 def test_a_window_of_an_archive_beyond_reason_is_refused() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bertcli.errors import InputError, UsageError
-from bertcli.options import InputOptions
+from bertcli.requests import InputOptions
 from bertcli.sources import open_source
 from tests.sources.reading import read, texts
 
@@ -66,7 +66,7 @@ def test_columns_are_not_read_as_lines(content: bytes, lines: Path) -> None:
     with pytest.raises(UsageError, match="a column 'body'"):
         read(lines, text_field="body")
     told = content.splitlines()[0].decode()
-    assert texts(read(lines, text_field="body", form="txt"))[0] == told
+    assert texts(read(lines, text_field="body", input_format="txt"))[0] == told
     assert texts(read(stdin=content))[0] == told
 
 
@@ -192,9 +192,9 @@ def test_a_closed_stdin_is_said_to_be_closed(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "options",
     [
-        InputOptions(whole_files=True, form="csv"),
+        InputOptions(whole_files=True, input_format="csv"),
         InputOptions(whole_files=True, null=True),
-        InputOptions(null=True, form="jsonl"),
+        InputOptions(null=True, input_format="jsonl"),
         InputOptions(encoding="klingon"),
         InputOptions(encoding="base64"),
         InputOptions(encoding="idna"),
@@ -212,7 +212,7 @@ def test_nothing_behind_the_limit_is_read() -> None:
     out, into = os.pipe()
     with open(out, "rb") as stdin:
         os.write(into, b"a\nb\n")
-        assert texts(read(stdin=stdin, limit=2, form="txt")) == ["a", "b"]
+        assert texts(read(stdin=stdin, limit=2, input_format="txt")) == ["a", "b"]
     os.close(into)
 
 

@@ -15,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from bertcli.errors import InputError
-from bertcli.options import InputOptions
+from bertcli.requests import InputOptions
 from bertcli.sources import open_source
 from tests.sources.reading import Dribble, content, problems, read, read_until_error, texts
 

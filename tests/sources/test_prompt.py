@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from bertcli.errors import UsageError
-from bertcli.options import InputOptions
+from bertcli.requests import InputOptions
 from bertcli.sources import Source, open_source
 from bertcli.sources.prompt import PROMPT
 
@@ -48,10 +48,12 @@ def test_ctrl_c_leaves_the_next_prompt_a_line_of_its_own(capfd: pytest.CaptureFi
 
 
 def test_the_prompt_takes_other_forms_and_ignores_the_encoding_of_files() -> None:
-    assert [r.text for r in prompt('{"body": "ü"}\n'.encode(), form="jsonl", encoding="utf-16")] == ["ü"]
+    assert [r.text for r in prompt('{"body": "ü"}\n'.encode(), input_format="jsonl", encoding="utf-16")] == [
+        "ü"
+    ]
     assert [r.text for r in prompt(b"a\nb\n", null=True)] == ["a", "b"]
     with pytest.raises(UsageError, match="cannot be typed"):
-        prompt(b"", form="parquet")
+        prompt(b"", input_format="parquet")
 
 
 def test_json_typed_at_a_prompt_is_text() -> None:
@@ -61,7 +63,7 @@ def test_json_typed_at_a_prompt_is_text() -> None:
 SESSION = """
 from bertcli import console
 stdout = console.claim_stdout()
-from bertcli.options import InputOptions
+from bertcli.requests import InputOptions
 from bertcli.sources import open_source
 for record in open_source(InputOptions()):
     stdout.write(record.text.encode() + b"\\n")

@@ -49,7 +49,7 @@ def test_bytes_without_the_mark_that_tells_their_order_are_refused(encoding: str
 @pytest.mark.parametrize("sizes", [(100,), (1,), (3,)])
 def test_a_byte_order_mark_names_the_encoding(encoding: str, sizes: tuple[int, ...]) -> None:
     data = "\ufefftext,n\nnaïve,1\n“so”,2\n".encode(encoding)
-    assert texts(read(stdin=Dribble(data, sizes), form="csv")) == ["naïve", "“so”"]
+    assert texts(read(stdin=Dribble(data, sizes), input_format="csv")) == ["naïve", "“so”"]
     assert texts(read(stdin=Dribble(data, sizes)))[0] == "text,n"
     lines = '\ufeff{"text": "a"}\n{"text": "é"}\n'.encode(encoding)
     assert texts(read(stdin=Dribble(lines, sizes))) == ["a", "é"]

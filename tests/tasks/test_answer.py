@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from bertcli.engines import Ask
 from bertcli.engines.instant import Instant
 from bertcli.errors import RecordError
-from bertcli.options import LongOptions
 from bertcli.records import Record, Window
+from bertcli.requests import LongOptions
 from bertcli.tasks.answer import Answer, span_scores
 from bertcli.tasks.windowing import _overlapping
 from tests.conftest import Make
@@ -205,11 +205,11 @@ def test_a_text_that_shows_nothing_holds_no_answer(checkpoints: Make) -> None:
 
 def test_what_was_cut_off_is_told(checkpoints: Make) -> None:
     path = checkpoints("bert", "answer")
-    encoded = task(path, LongOptions("truncate")).encode(Record(0, {}, LONG))
+    encoded = task(path, LongOptions(long="truncate")).encode(Record(0, {}, LONG))
     assert encoded.truncated
     assert [len(window) for window in encoded.windows] == [64]
     with pytest.raises(RecordError, match="tokens"):
-        task(path, LongOptions("error")).encode(Record(0, {}, LONG))
+        task(path, LongOptions(long="error")).encode(Record(0, {}, LONG))
     with pytest.raises(RecordError, match="must stay whole"):
         task(path, question=LONG).encode(Record(0, {}, LONG))
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bertcli.engines.choosing import choose_telling
 from bertcli.errors import RecordError, UsageError
-from bertcli.options import LongOptions, ModelOptions
+from bertcli.requests import LongOptions, ModelOptions
 from bertcli.tasks.attention import Attention, rollout
 from tests.conftest import Make
 from tests.tasks.reference import answer, opened
@@ -28,7 +28,7 @@ def ask(
     path: Path, text: str, pair: str | None = None, mode: Any = "error", **options: Any
 ) -> dict[str, Any]:
     checkpoint, tokenizer = opened(path)
-    task = Attention(checkpoint, tokenizer, LongOptions(mode), **options)
+    task = Attention(checkpoint, tokenizer, LongOptions(long=mode), **options)
     return answer(task, choose_telling(checkpoint, ModelOptions()), text, pair)
 
 

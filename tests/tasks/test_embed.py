@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from bertcli.engines import Ask, Hidden, Pooled
 from bertcli.errors import RecordError, UsageError
-from bertcli.options import LongOptions
 from bertcli.records import Record, Window
+from bertcli.requests import LongOptions
 from bertcli.tasks.embed import Embed
 from tests.checkpoints import edit_json
 from tests.tasks.reference import Reference, answer, answers, opened

@@ -12,8 +12,8 @@ import torch
 import transformers
 
 from bertcli.errors import ModelError, RecordError, UsageError
-from bertcli.options import LongOptions
 from bertcli.records import Record
+from bertcli.requests import LongOptions
 from bertcli.tasks.commas import comma_separated
 from bertcli.tasks.fill import Fill
 from tests.checkpoints import write_json
@@ -274,13 +274,13 @@ def test_windows_leave_room_for_targets_of_many_pieces(checkpoints: Make) -> Non
 def test_truncate_and_error_do_as_they_say(checkpoints: Make) -> None:
     path = checkpoints("bert", "fill")
     early, late = f"It is [MASK]. {FILLER}", f"{FILLER} It is [MASK]."
-    cut = fill(path, LongOptions(mode="truncate")).encode(Record(0, {}, early))
+    cut = fill(path, LongOptions(long="truncate")).encode(Record(0, {}, early))
     assert cut.truncated
     assert len(cut.windows[0]) == 64
     with pytest.raises(RecordError, match="1 of 1 masks are in the part that is cut off"):
-        fill(path, LongOptions(mode="truncate")).encode(Record(0, {}, late))
+        fill(path, LongOptions(long="truncate")).encode(Record(0, {}, late))
     with pytest.raises(RecordError, match="the limit is 62"):
-        fill(path, LongOptions(mode="error")).encode(Record(0, {}, early))
+        fill(path, LongOptions(long="error")).encode(Record(0, {}, early))
 
 
 # Refusals

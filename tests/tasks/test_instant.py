@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bertcli.engines.instant import Instant
-from bertcli.options import LongOptions
+from bertcli.requests import LongOptions
 from bertcli.tasks import Task
 from bertcli.tasks.candidates import candidates_from_option
 from bertcli.tasks.embed import Embed

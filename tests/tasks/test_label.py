@@ -14,8 +14,8 @@ import transformers
 from bertcli.engines import SequenceLogits
 from bertcli.errors import RecordError, UsageError
 from bertcli.models.heads import Head
-from bertcli.options import LongOptions
 from bertcli.records import Window
+from bertcli.requests import LongOptions
 from bertcli.tasks.choice import softmax
 from bertcli.tasks.label import Label, rename
 from tests.checkpoints import edit_json

@@ -28,7 +28,7 @@ from bertcli.models.check import quick_check
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.pooling import MODES
 from bertcli.models.tokenizer import Tokenizer
-from bertcli.options import LongOptions
+from bertcli.requests import LongOptions
 from bertcli.tasks.embed import Embed
 from bertcli.tasks.pooling import TextVector
 from tests.checkpoints import TEXTS, edit_json, write_json
@@ -83,7 +83,7 @@ def assert_same(model: SentenceTransformer, path: Path) -> None:
     if Instant.supports(checkpoint) is None:
         engines.append(Instant(checkpoint))  # type: ignore[arg-type]
     for engine in engines:
-        task = Embed(checkpoint, Tokenizer.of(checkpoint), LongOptions("truncate"))
+        task = Embed(checkpoint, Tokenizer.of(checkpoint), LongOptions(long="truncate"))
         found = np.stack([each["embedding"] for each in answers(task, engine, TEXTS)])
         assert found.shape == expected.shape
         assert found == pytest.approx(expected, abs=1e-5), engine.name

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from bertcli.engines.instant import Instant
 from bertcli.engines.packed import Packed
 from bertcli.errors import ModelError, RecordError
-from bertcli.options import LongOptions
 from bertcli.records import Record
+from bertcli.requests import LongOptions
 from bertcli.tasks.masking import MaskedIds
 from bertcli.tasks.score import Method, Score
 from tests.checkpoints import TEXTS
@@ -187,7 +187,7 @@ def test_a_long_text_is_scored_token_by_token_in_its_windows(checkpoints: Make, 
 
 def test_a_cut_text_counts_what_is_left_of_it(checkpoints: Make) -> None:
     path = checkpoints("bert", "fill")
-    task = score(path, LongOptions(mode="truncate", max_length=16), words=True)
+    task = score(path, LongOptions(long="truncate", max_length=16), words=True)
     record = Record(0, {}, LONG)
     encoded = task.encode(record)
     found = task.decode(record, encoded, [-0.5] * 14)

@@ -16,7 +16,7 @@ from bertcli.engines.instant import Instant
 from bertcli.errors import UsageError
 from bertcli.models.checkpoint import Checkpoint
 from bertcli.models.tokenizer import Tokenizer
-from bertcli.options import LongOptions
+from bertcli.requests import LongOptions
 from bertcli.tasks.candidates import candidates_from_option
 from bertcli.tasks.choice import entropy, margin
 from bertcli.tasks.embed import Embed

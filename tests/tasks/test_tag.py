@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertcli.engines import Ask
-from bertcli.options import LongOptions
 from bertcli.records import Record, Window
+from bertcli.requests import LongOptions
 from bertcli.tasks.tag import Tag
 from bertcli.tasks.windowing import borders
 from tests.checkpoints import TAGS
@@ -206,7 +206,7 @@ def test_a_span_over_a_seam_is_one(checkpoints: Make) -> None:
 
 def test_text_that_is_cut_off_has_no_tags(checkpoints: Make) -> None:
     path = checkpoints("bert", "tag", labels=POS)
-    long = LongOptions("truncate", max_length=12)
+    long = LongOptions(long="truncate", max_length=12)
     for aggregation in ("simple", "first"):
         found = answer(tag(path, long, aggregation=aggregation), Table(3), LONG)["spans"]
         assert 1 < len(found) <= 10

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bertcli.errors import RecordError, UsageError
 from bertcli.models.tokenizer import Frame
-from bertcli.options import LongOptions
+from bertcli.requests import LongOptions
 from bertcli.tasks.windowing import Windowing, fresh_shares
 
 CLS, SEP = -1, -2
@@ -90,24 +90,24 @@ def test_offsets_follow_their_tokens() -> None:
 
 
 def test_truncate_keeps_the_beginning_and_says_so() -> None:
-    encoded = cutting(6, mode="truncate").single(Numbers(9))  # type: ignore[arg-type]
+    encoded = cutting(6, long="truncate").single(Numbers(9))  # type: ignore[arg-type]
     assert encoded.truncated
     assert [list(window.ids) for window in encoded.windows] == [[CLS, 0, 1, 2, 3, SEP]]
     assert encoded.windows[0].fresh == (0, 6)
-    assert not cutting(6, mode="truncate").single(Numbers(4)).truncated  # type: ignore[arg-type]
+    assert not cutting(6, long="truncate").single(Numbers(4)).truncated  # type: ignore[arg-type]
 
 
 def test_error_names_the_tokens_and_the_limit() -> None:
     with pytest.raises(RecordError, match="9 tokens, and the limit is 4") as caught:
-        cutting(6, mode="error").single(Numbers(9))  # type: ignore[arg-type]
+        cutting(6, long="error").single(Numbers(9))  # type: ignore[arg-type]
     assert caught.value.type == "too-long"
-    assert len(cutting(6, mode="error").single(Numbers(4)).windows) == 1  # type: ignore[arg-type]
+    assert len(cutting(6, long="error").single(Numbers(4)).windows) == 1  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("mode", "helps"), [("window", True), ("truncate", False)])
 def test_nobody_is_told_to_do_what_they_do(mode: str, helps: bool) -> None:
     with pytest.raises(RecordError, match="must stay whole") as caught:
-        cutting(32, mode=mode).pair_space(28)  # type: ignore[arg-type]
+        cutting(32, long=mode).pair_space(28)  # type: ignore[arg-type]
     assert ("--long truncate" in caught.value.message) is helps
 
 
@@ -141,7 +141,7 @@ def test_a_pair_is_truncated_as_tokenizers_truncates_it(first: int, second: int,
     native.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     native.enable_truncation(length - 3, strategy="longest_first")
     kept = native.encode(" ".join("x" * first), " ".join("y" * second)).ids
-    encoded = cutting(length, mode="truncate").pair(Numbers(first), Numbers(second, 1000))  # type: ignore[arg-type]
+    encoded = cutting(length, long="truncate").pair(Numbers(first), Numbers(second, 1000))  # type: ignore[arg-type]
     ids = encoded.windows[0].ids
     assert sum(0 <= token < 1000 for token in ids) == kept.count(0)
     assert sum(token >= 1000 for token in ids) == kept.count(1)
@@ -152,7 +152,7 @@ def test_a_pair_whose_shorter_text_fills_the_window_fails() -> None:
     with pytest.raises(RecordError, match="26 tokens, which leaves 3 of 32"):
         cutting(32).pair(Numbers(26), Numbers(27, 1000))  # type: ignore[arg-type]
     with pytest.raises(RecordError, match="53 tokens"):
-        cutting(32, mode="error").pair(Numbers(26), Numbers(27, 1000))  # type: ignore[arg-type]
+        cutting(32, long="error").pair(Numbers(26), Numbers(27, 1000))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

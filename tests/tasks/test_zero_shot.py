@@ -11,8 +11,8 @@ import pytest
 import transformers
 
 from bertcli.errors import ModelError, UsageError
-from bertcli.options import LongOptions
 from bertcli.records import Record
+from bertcli.requests import LongOptions
 from bertcli.tasks.candidates import candidates_from_lines, candidates_from_option
 from bertcli.tasks.zero_shot import ByEntailment, ByNearness, zero_shot
 from tests.tasks.reference import Reference, answer, answers, opened

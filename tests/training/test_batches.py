@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
-from bertcli.options import LongOptions
 from bertcli.records import Record
+from bertcli.requests import LongOptions
 from bertcli.tasks.tag import Tag
 from bertcli.training.batches import encode_words
 from tests.conftest import Make

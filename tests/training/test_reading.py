@@ -11,7 +11,7 @@ import pytest
 
 from bertcli import console
 from bertcli.errors import InputError
-from bertcli.options import InputOptions
+from bertcli.requests import InputOptions
 from bertcli.training.examples import Example
 from bertcli.training.reading import read_labelled, read_plain, read_tagged
 
@@ -126,5 +126,7 @@ def test_what_label_wrote_can_be_learnt(
         Path("a.csv").write_text(f'text,labels\na,"{cell}"\n')
     else:
         Path("a.csv").write_text(json.dumps({"text": "a", "labels": labels}) + "\n")
-    (example,) = read_labelled(InputOptions(files=("a.csv",), form="csv" if as_csv else "jsonl"), None)
+    (example,) = read_labelled(
+        InputOptions(files=("a.csv",), input_format="csv" if as_csv else "jsonl"), None
+    )
     assert example.target == target
