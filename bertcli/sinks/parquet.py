@@ -1,17 +1,20 @@
-"""Parquet: typed columns in row groups. Numbers are binary, so none is rounded. A file that is complete is written
-once more without the columns of remarks (`windows`, `truncated`, `error`) that no record has.
+"""Parquet: typed columns in row groups. Numbers are binary and never rounded.
+
+A Parquet file has its index at its end, so it cannot be continued. Until a run is complete, NAME.part is
+therefore an Arrow stream of one record batch for each row group, which can be cut behind any batch and
+appended to. When the run is complete the batches become the row groups of NAME, without the columns of remarks
+(`windows`, `truncated`, `error`) that no record has. A pipe gets the row groups as they are, with all columns.
 
 The types come from the first row group and hold for the whole file: vectors are fixed_size_list of what they
-hold (float32, float16, int8, uint8), what is nested becomes struct and list. A row group ends when it is
-full; between two blocks, from where a run can go on, when it is large enough. Not so the first: where blocks
-end depends on the machine, and the types do not. The role and the prompt of embeddings go into
-the metadata of the schema, as `bertcli.role` and `bertcli.prompt`.
+contain (float32, float16, int8, uint8), nested values are struct and list. A row group ends when it is full, or
+between two blocks, where a run can be resumed, when it is large enough. Only the first group ignores the ends of
+blocks: these depend on the machine, and the types must not. The role and the prompt of embeddings are in the
+metadata of the schema, as `bertcli.role` and `bertcli.prompt`.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,10 +24,10 @@ from bertcli.records import Result
 from bertcli.sinks import REMARKS, Layout
 from bertcli.sinks.arrow import MISFITS, as_arrow, fits, inferred, keeps, may_lose
 from bertcli.sinks.numbers import Numbers
-from bertcli.sinks.rowgroups import MAGIC, count_rows, pack_footer, pack_group
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow import parquet
 
 ABOUT = "bertcli."  # before the names of what the schema's metadata says of all rows
 GROUP_ROWS = 4096
@@ -41,6 +44,8 @@ class ParquetSink:
     def __init__(
         self, output: Output, layout: Layout, mark: Mark | None = None, digits: int | None = None
     ) -> None:
+        import pyarrow as pa
+
         self._output = output
         self._layout = layout
         self._numbers = Numbers(digits, binary=True)
@@ -50,12 +55,13 @@ class ParquetSink:
         self._places: list[str] = []
         self._bytes = 0
         self._schema: pa.Schema | None = None
-        self._groups: list[bytes] = []  # what the footer will say of each
-        self._told = 0  # of them, in marks
+        self._first_group = 0  # its rows
+        self._remarks: set[str] = set()  # those that some record has
+        self._writer: parquet.ParquetWriter | None = None  # of a pipe
         if mark is not None:
-            self._schema = _schema_of(mark.state["schema"])
-            self._groups = [base64.b64decode(group) for group in mark.added]
-            self._told = len(self._groups)
+            self._first_group, self._remarks = mark.state["first_group"], set(mark.state["remarks"])
+            with pa.OSFile(str(part_of(output.name))) as part, pa.ipc.open_stream(part) as stream:
+                self._schema = stream.schema
 
     @classmethod
     def open(
@@ -96,60 +102,45 @@ class ParquetSink:
         """Nothing to show before a row group is full."""
 
     def mark(self) -> Mark | None:
-        """Only the end of a row group can be gone on from."""
+        """A run can be resumed behind a row group only."""
         if self._schema is not None:
             self._end_group(len(self._rows) >= MARK_ROWS or self._bytes >= MARK_BYTES)
         if self._rows or self._schema is None:
             return None
-        told = [base64.b64encode(group).decode() for group in self._groups[self._told :]]
-        self._told = len(self._groups)
-        schema = base64.b64encode(self._schema.serialize()).decode()
-        return Mark({**self._output.mark().state, "schema": schema}, tuple(told))
+        state = {"first_group": self._first_group, "remarks": sorted(self._remarks)}
+        return Mark({**self._output.mark().state, **state})
 
     def sync(self) -> None:
         self._output.sync()
 
     def close(self, complete: bool) -> None:
-        """The rows of an interrupted file are finished properly, so that it can be read."""
-        rest = b""
         try:
             if self._rows or (complete and self._schema is None):
                 self._write_group()
+            if self._writer is not None:
+                self._writer.close()
+            if complete and isinstance(self._output, FileOutput):
+                self._output.rewrite(self._join)
         except (OSError, OutputError):
+            self._output.close(complete=False)
             if complete:
-                self._output.close(complete=False)
                 raise
-        if self._schema is not None:
-            rest = pack_footer(self._schema, self._groups)
-        if complete and isinstance(self._output, FileOutput):
-            self._output.write(rest)
-            rest = b""
-            self._drop_empty(self._output)
-        self._output.close(complete, rest)
+        else:
+            self._output.close(complete)
 
-    def _drop_empty(self, output: FileOutput) -> None:
-        """Leave out the columns of remarks that no record has: the file may be an input again."""
-        from pyarrow import parquet
+    def _join(self, part: Path, target: Path) -> None:
+        """Write the batches of the part as the row groups of a Parquet file."""
+        import pyarrow as pa
 
-        output.sync()
-        with parquet.ParquetFile(part_of(output.name)) as file:
-            empty = [
-                self._layout.prefix + name
-                for name in REMARKS
-                if name in self._layout.extras and _is_empty(file.metadata, self._layout.prefix + name)
-            ]
-        if not empty:
-            return
-
-        def write(part: Path, target: Path) -> None:
-            with parquet.ParquetFile(part) as file:
-                kept = [field.name for field in file.schema_arrow if field.name not in empty]
-                schema = _schema_with(file.schema_arrow, kept)
-                with parquet.ParquetWriter(target, schema) as writer:
-                    for group in range(file.num_row_groups):
-                        writer.write_table(file.read_row_group(group, columns=kept).select(kept))
-
-        output.rewrite(write)
+        absent = {
+            self._layout.prefix + name for name in REMARKS if name in self._layout.extras
+        } - self._remarks
+        with pa.OSFile(str(part)) as file, pa.ipc.open_stream(file) as stream:
+            names = [name for name in stream.schema.names if name not in absent]
+            schema = pa.schema([stream.schema.field(name) for name in names], stream.schema.metadata)
+            with _parquet_writer(str(target), schema) as writer:
+                for batch in stream:
+                    writer.write_batch(batch.select(names), row_group_size=batch.num_rows)
 
     def _end_group(self, enough: bool) -> None:
         if enough and (self._schema is not None or self._is_typed()):
@@ -167,14 +158,21 @@ class ParquetSink:
         import pyarrow as pa
 
         schema = self._schema or self._new_schema()
-        table = pa.Table.from_arrays([self._array(field.name, field.type) for field in schema], schema=schema)
+        arrays = [self._array(field.name, field.type) for field in schema]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+        is_file = isinstance(self._output, FileOutput)
         if self._schema is None:
-            self._schema = schema
-            self._output.write(MAGIC)
-        if self._rows:
-            data, group = pack_group(table, self._output.tell(), len(self._groups))
-            self._output.write(data)
-            self._groups.append(group)
+            self._schema, self._first_group = schema, len(self._rows)
+            if is_file:
+                self._output.write(schema.serialize())
+            else:
+                self._writer = _parquet_writer(self._output, schema)
+        if self._rows and is_file:
+            self._output.write(_message(batch))
+        elif self._rows and self._writer is not None:
+            self._writer.write_batch(batch, row_group_size=batch.num_rows)
+        names = {self._layout.prefix + name for name in REMARKS} - self._remarks
+        self._remarks |= {name for row in self._rows for name in names if row.get(name) is not None}
         self._rows, self._places, self._bytes = [], [], 0
 
     def _new_schema(self) -> pa.Schema:
@@ -209,7 +207,7 @@ class ParquetSink:
             pass  # found out below, with the record that is to blame
         rows = zip(self._places, values, strict=True)
         place = next((place for place, value in rows if not fits(value, kind)), None)
-        first = count_rows(self._groups[0]) if self._groups else len(self._rows)
+        first = self._first_group or len(self._rows)
         raise OutputError(
             f"field '{name}' does not fit its column, {kind}",
             where=place,
@@ -217,23 +215,23 @@ class ParquetSink:
         )
 
 
-def _schema_with(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
-    """The fields of those names, with what the schema says about the file."""
+def _parquet_writer(target: str | Output, schema: pa.Schema) -> parquet.ParquetWriter:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    return parquet.ParquetWriter(target, schema, compression="zstd", use_dictionary=texts)
+
+
+def _message(batch: pa.RecordBatch) -> bytes:
+    """A batch as it is in an Arrow stream, behind the schema."""
     import pyarrow as pa
 
-    return pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
-
-
-def _is_empty(metadata: Any, name: str) -> bool:
-    """Whether a column of a file (all leaves of it) holds nulls alone."""
-    for group in range(metadata.num_row_groups):
-        columns = metadata.row_group(group)
-        for place in range(columns.num_columns):
-            column = columns.column(place)
-            has_values = column.statistics is None or column.statistics.null_count < columns.num_rows
-            if has_values and column.path_in_schema.partition(".")[0] == name:
-                return False
-    return True
+    file = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(file, batch.schema, options=options) as stream:
+        stream.write_batch(batch)
+        return file.getvalue().removeprefix(batch.schema.serialize().to_pybytes())
 
 
 def _vector_bytes(value: Any) -> int:
@@ -245,10 +243,3 @@ def _vector_bytes(value: Any) -> int:
     if isinstance(value, dict):
         return sum(_vector_bytes(item) for item in value.values())
     return 0
-
-
-def _schema_of(text: str) -> pa.Schema:
-    """A schema from the journal."""
-    import pyarrow as pa
-
-    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))

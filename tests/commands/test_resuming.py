@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 
 from bertcli import cli, console
@@ -217,7 +217,7 @@ def test_what_is_left_in_between_can_be_read(
         stop_after(None)
         part = tmp_path / f"{name}.part"
         if name.endswith(".parquet"):
-            assert pq.read_table(part).num_rows > 0
+            assert pa.ipc.open_stream(part.read_bytes()).read_all().num_rows > 0
         elif name.endswith(".gz"):
             assert gzip.decompress(part.read_bytes())
         assert (tmp_path / f"{name}.journal").exists()

@@ -36,6 +36,12 @@ def written(tmp_path: Path, *arguments: Any, **options: Any) -> pa.Table:
     return pq.read_table(path)
 
 
+def finished(part: Path) -> pa.Table:
+    """What an interrupted run left, with the columns that have values."""
+    table = pa.ipc.open_stream(part.read_bytes()).read_all()
+    return table.select([name for name in table.schema.names if table[name].null_count < len(table)])
+
+
 @pytest.mark.usefixtures("small_groups")
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 4, 7])
 def test_row_groups_make_one_table(rows: int, tmp_path: Path) -> None:
@@ -125,7 +131,7 @@ def test_a_later_value_that_does_not_fit_is_named(first: Any, later: Any, tmp_pa
     assert caught.value.where == "in.txt:5"
     assert ".jsonl" in str(caught.value.hint)
     assert not (tmp_path / "a.parquet").exists()
-    assert pq.read_table(tmp_path / "a.parquet.part").num_rows == 3
+    assert finished(tmp_path / "a.parquet.part").num_rows == 3
 
 
 @pytest.mark.parametrize(("first", "later"), APART)
@@ -263,7 +269,7 @@ def test_many_vectors_make_a_group_before_many_rows(monkeypatch: pytest.MonkeyPa
 
 def test_an_interrupted_file_can_be_read(tmp_path: Path) -> None:
     to_file(tmp_path / "a.parquet", [result({"label": "a", "score": 0.5})], complete=False)
-    assert pq.read_table(tmp_path / "a.parquet.part").num_rows == 1
+    assert finished(tmp_path / "a.parquet.part").to_pylist() == [{"text": "a text", "label": "a", "score": 0.5}]
 
 
 def test_parquet_goes_through_a_pipe() -> None:
