@@ -53,7 +53,6 @@ STRANGERS: dict[str, frozenset[str]] = {
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "click": ("cli", "command", "commands", "options", "parameters", "settings"),
     "numpy": ("tasks", "training", "models", "engines", "sinks", "evaluation", "search", "benchmark"),
-    "matplotlib": ("evaluation.png",),
     "torch": ("engines", "training"),
     "transformers": ("engines", "training", "models.tokenizer_cache"),
     "tokenizers": ("models", "training"),

@@ -89,7 +89,7 @@ def evaluate() -> None:
     "--plot",
     metavar="FILE",
     type=click.Path(),
-    help="Draw confusion and calibration into FILE: .html, or .png.",
+    help="Write the report to FILE.html, with diagrams of confusion and calibration.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing FILE.")
 @json_option
@@ -324,11 +324,11 @@ class LabelExamination:
 
             write_suspects(self.suspects, report.suspects or (), overwrite=self.overwrite)
         if self.plot is not None:
-            from bertcli.evaluation.plot import drawn
+            from bertcli.evaluation.html import document
             from bertcli.journal import open_output
 
             output = open_output(self.plot, console.claim_stdout(), overwrite=self.overwrite)
-            output.close(True, drawn(report, self.plot))
+            output.close(True, document(report).encode())
         if self.calibrate and report.calibration is not None:
             self._store(report.calibration)
 
@@ -348,9 +348,8 @@ class LabelExamination:
     def _refuse(self, checkpoint: Checkpoint) -> None:
         """Refuse before the run what could not be finished after it."""
         if self.plot is not None:
-            from bertcli.evaluation.plot import check_plot
-
-            check_plot(self.plot)
+            if not self.plot.lower().endswith(".html"):
+                raise UsageError("a report is an HTML page", where=self.plot, hint="name the file .html")
             if os.path.exists(self.plot) and not self.overwrite:
                 raise OutputError("exists already", where=self.plot, hint="--overwrite replaces it")
         if isinstance(self.suspects, str):

@@ -12,7 +12,7 @@ would and keeps of every result only what its figures need. A file a noun:
     suspects                  labels of the file that are likely wrong
     bootstrap                 intervals
     report                    all figures of a run
-    plot, html, png           the report as a picture
+    html                      the report as a page
     comparison                two sets of answers, one held against the other
 """
 

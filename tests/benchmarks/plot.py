@@ -13,7 +13,7 @@ BAR, MARGIN = 0.19, 0.45  # inches: of a bar, and of what stands above and below
 
 
 def draw(contests: Sequence[Measured], path: Path) -> None:
-    """Write an SVG (or what the suffix says). Needs matplotlib, which `bertcli[plot]` brings."""
+    """Write an SVG (or what the suffix says). Needs matplotlib, which the tests bring."""
     import matplotlib
 
     matplotlib.use("svg")

@@ -269,7 +269,9 @@ def test_many_vectors_make_a_group_before_many_rows(monkeypatch: pytest.MonkeyPa
 
 def test_an_interrupted_file_can_be_read(tmp_path: Path) -> None:
     to_file(tmp_path / "a.parquet", [result({"label": "a", "score": 0.5})], complete=False)
-    assert finished(tmp_path / "a.parquet.part").to_pylist() == [{"text": "a text", "label": "a", "score": 0.5}]
+    assert finished(tmp_path / "a.parquet.part").to_pylist() == [
+        {"text": "a text", "label": "a", "score": 0.5}
+    ]
 
 
 def test_parquet_goes_through_a_pipe() -> None:
