@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-MOST_TOLD = 300  # characters of another's message
+LONGEST_MESSAGE = 300  # characters of another's message
 
 
 def quoted(names: Iterable[str]) -> str:
@@ -34,7 +34,7 @@ def first_line(error: BaseException) -> str:
 def one_line(error: BaseException) -> str:
     """All that a library's error says, in one line that is not too long to be read."""
     line = " ".join(str(error).split())
-    return line if len(line) <= MOST_TOLD else line[: MOST_TOLD - 1] + "…"
+    return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
 
 
 class BertcliError(Exception):

@@ -28,7 +28,7 @@ BLOCKS_AHEAD = 2  # one is computed while the next is read and tokenised
 WRITING = 1.0  # seconds that Ctrl-C waits at most for the rest of a block to be written
 
 
-class Counter(Protocol):
+class ResultCounter(Protocol):
     """Is told about every result; a `receipt.Receipt` in the program."""
 
     @property
@@ -40,14 +40,14 @@ class Counter(Protocol):
         """About so many records more have been computed; `add` will tell of each when its turn has come."""
 
 
-class Keeper(Protocol):
+class ProgressLog(Protocol):
     """Is told about every block whose results are written: from there an interrupted run can be resumed.
-    `keeps` says whether it makes a run resumable at all."""
+    `is_active` says whether it makes a run resumable at all."""
 
     @property
-    def keeps(self) -> bool: ...
+    def is_active(self) -> bool: ...
 
-    def keep(self, block: Block) -> None: ...
+    def add_block(self, block: Block) -> None: ...
 
 
 def run(
@@ -57,10 +57,10 @@ def run(
     engine: Engine,
     plan: Plan,
     sink: Sink,
-    receipt: Counter,
+    receipt: ResultCounter,
     max_errors: int | None = None,
     on_shortage: Callable[[int], None] = lambda most_tokens: None,
-    keeper: Keeper | None = None,
+    progress: ProgressLog | None = None,
 ) -> None:
     """Carry every record through the task to the sink, in input order.
 
@@ -69,7 +69,7 @@ def run(
     is called once, when memory has run out, with the number of tokens that batches have at most from then on.
     """
     with Workers(task, engine, on_shortage) as workers:
-        results = Results(workers, sink, receipt, max_errors, keeper)
+        results = Results(workers, sink, receipt, max_errors, progress)
         started: deque[tuple[Block, Running]] = deque()
         for block in plan.blocks(feed, task):
             if block is not None:
@@ -86,17 +86,17 @@ class Results:
 
     workers: Workers
     sink: Sink
-    receipt: Counter
+    receipt: ResultCounter
     max_errors: int | None
-    keeper: Keeper | None
+    progress: ProgressLog | None
 
     def write(self, block: Block, running: Running) -> None:
         """Wait for a block's batches and write its results; a reader, such as `head`, sees them at once."""
         for number, (batch, future) in enumerate(running, 1):
             batch.settle(future.result())
             self.receipt.expect(len(block.entries) * number // len(running))
-        self.workers.tell()
-        if self.keeper is None or not self.keeper.keeps:
+        self.workers.report_shortage()
+        if self.progress is None or not self.progress.is_active:
             self._write(block)
             self.sink.flush()
             return
@@ -106,7 +106,7 @@ class Results:
             self._write(block, lambda: interrupted() and time.monotonic() - began > WRITING)
             self.sink.flush()
             if block.whole:
-                self.keeper.keep(block)
+                self.progress.add_block(block)
         if interrupted():
             raise KeyboardInterrupt
 

@@ -21,10 +21,10 @@ from bertcli.tasks import Encoded, Task
 Text: TypeAlias = tuple[str | None, str | None, tuple[str, ...] | None]
 """What makes two records equal to a task: text, pair, words."""
 
-KNOWN_BYTES = 4_096
+LARGEST_CACHED = 4_096
 """A text and an answer that take more are not kept for later blocks."""
 
-MOST_KNOWN = 8_192
+MOST_CACHED = 8_192
 """Different texts that are remembered across blocks."""
 
 LEAST_ROUNDS = 4
@@ -44,14 +44,14 @@ class Work:
     answer: Result | None = None
 
 
-class Known:
+class SeenTexts:
     """The last `most` different texts of a run, across its blocks, each with its work where that is kept.
 
     Which texts are known depends on the records alone, so that a resumed run, which reads past the answered
     records, counts the same duplicates. A work is only there to save computing it again.
     """
 
-    def __init__(self, most: int = MOST_KNOWN) -> None:
+    def __init__(self, most: int = MOST_CACHED) -> None:
         self._most = most
         self._works: dict[Text, Work | None] = {}
 
@@ -60,7 +60,7 @@ class Known:
         if record.problem is not None or record.blank:
             return False
         text = _text(record)
-        if _size(text) > KNOWN_BYTES:
+        if _size(text) > LARGEST_CACHED:
             return False
         found = text in self._works
         self._works[text] = self._works.pop(text, None)
@@ -78,7 +78,7 @@ class Known:
 
 
 @dataclass(slots=True)
-class Entry:
+class BlockEntry:
     """A record on its way through a block; without `work` where it is blank or has a problem of its own.
     `duplicate` says that an equal text came before it."""
 
@@ -125,7 +125,7 @@ class Plan:
     most_bytes: int = 1 << 25
     begun: int = 0
     reserved: frozenset[str] = frozenset()
-    known: Known = field(default_factory=Known)
+    seen: SeenTexts = field(default_factory=SeenTexts)
     remembers: bool = True
 
     def blocks(self, feed: Feed, task: Task) -> Iterator[Block | None]:
@@ -153,7 +153,7 @@ class Plan:
                 if record is END:
                     return
             block.add(record)
-            if block.tokens >= self.budget(filled) or block.holds_enough:
+            if block.tokens >= self.budget(filled) or block.is_full:
                 filled += 1
                 block.filled = filled
                 yield block
@@ -176,7 +176,7 @@ class Block:
         self.task = task
         self.filled = filled
         self.whole = True
-        self.entries: list[Entry] = []
+        self.entries: list[BlockEntry] = []
         self.tokens = 0
         self.bytes = 0
         self._works: dict[Text, Work] = {}
@@ -184,7 +184,7 @@ class Block:
 
     def add(self, record: Record) -> None:
         """Tokenise a record, unless it is blank, broken or equal to one that is here already."""
-        entry = Entry(record, problem=record.problem, duplicate=self.plan.known.see(record))
+        entry = BlockEntry(record, problem=record.problem, duplicate=self.plan.seen.see(record))
         self.entries.append(entry)
         self.bytes += record.size
         if clash := self.plan.reserved.intersection(record.fields):
@@ -197,14 +197,14 @@ class Block:
             if work is None:
                 # the tokens of a known one count too: blocks must depend on the input alone, and a resumed
                 # run knows no answers
-                work = self._works[text] = self.plan.known.work(text) or self._begin(record)
+                work = self._works[text] = self.plan.seen.work(text) or self._begin(record)
                 self.tokens += work.tokens
             else:
                 entry.duplicate = True
             entry.work = work
 
     @property
-    def holds_enough(self) -> bool:
+    def is_full(self) -> bool:
         """Whether it has as much in memory as it may, however few tokens that makes."""
         return len(self.entries) >= self.plan.most_records or self.bytes >= self.plan.most_bytes
 
@@ -224,7 +224,7 @@ class Block:
             work.tokens = sum(map(len, work.encoded.windows))
             self._begun.append(work)
         if self.plan.remembers:
-            self.plan.known.keep(_text(record), work)
+            self.plan.seen.keep(_text(record), work)
         return work
 
     def batches(self) -> Iterator[Batch]:
@@ -258,7 +258,7 @@ class Block:
         """One result a record, in input order. All batches must have been settled."""
         return map(self._result, self.entries)
 
-    def _result(self, entry: Entry) -> Result:
+    def _result(self, entry: BlockEntry) -> Result:
         record, work = entry.record, entry.work
         if entry.problem is not None:
             return Result(record, problem=entry.problem)
@@ -269,8 +269,8 @@ class Block:
         result = replace(self._answer(record, work), duplicate=entry.duplicate)
         work.answer = replace(result, record=END, values=_owned(result.values))
         work.encoded, work.outputs = None, []
-        if result.problem is not None or size_of(result.values) + len(record.text or "") > KNOWN_BYTES:
-            self.plan.known.keep(_text(record), None)  # what failed for want of memory may not fail again
+        if result.problem is not None or size_of(result.values) + len(record.text or "") > LARGEST_CACHED:
+            self.plan.seen.keep(_text(record), None)  # what failed for want of memory may not fail again
         return result
 
     def _answer(self, record: Record, work: Work) -> Result:

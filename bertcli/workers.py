@@ -28,12 +28,12 @@ Running = list[tuple["Batch", Future[list[Any]]]]
 
 class Workers:
     """Runs as many batches at once as the engine wants. `most_tokens` is how many tokens a batch may have since
-    memory ran out, None as long as it did not; `tell` hands it to `on_shortage`, once."""
+    memory ran out, None as long as it did not; `report_shortage` hands it to `on_shortage`, once."""
 
     def __init__(self, task: Task, engine: Engine, on_shortage: Callable[[int], None]) -> None:
         self.most_tokens: int | None = None
         self._on_shortage = on_shortage
-        self._is_told = False
+        self._is_reported = False
         self._task = task
         self._engine = engine
         self._pool = ThreadPoolExecutor(engine.workers, thread_name_prefix="worker")
@@ -51,10 +51,10 @@ class Workers:
         """Begin all batches of a block."""
         return [(batch, self._pool.submit(self._forward, batch.windows)) for batch in block.batches()]
 
-    def tell(self) -> None:
+    def report_shortage(self) -> None:
         """Say that memory ran out, if it did and nobody knows yet; for the thread that owns the terminal."""
-        if self.most_tokens is not None and not self._is_told:
-            self._is_told = True
+        if self.most_tokens is not None and not self._is_reported:
+            self._is_reported = True
             self._on_shortage(self.most_tokens)
 
     def _forward(self, windows: Sequence[Window]) -> list[Any]:

@@ -15,7 +15,7 @@ from bertcli import pipeline
 from bertcli.errors import InputError, StoppedEarlyError
 from bertcli.feed import Feed, LiveFeed
 from bertcli.pipeline import run
-from bertcli.planning import Known, Plan
+from bertcli.planning import Plan, SeenTexts
 from bertcli.records import Problem, Record
 from tests.fakes import Count, EchoEngine, LetterTask, ListSink, records
 
@@ -198,7 +198,7 @@ def test_a_text_of_an_earlier_block_is_known(remembers):
 def test_only_the_texts_seen_last_are_known():
     engine = EchoEngine()
     texts = ["aa", "bb", "aa", "cc", "aa", "bb"]  # when bb comes again, cc and aa have been seen since
-    sink = carry(texts, engine=engine, plan=Plan(2, look_ahead=2, known=Known(2)))
+    sink = carry(texts, engine=engine, plan=Plan(2, look_ahead=2, seen=SeenTexts(2)))
     assert computed(engine) == ["aa", "bb", "cc", "bb"]
     assert [result.duplicate for result in sink.results] == [False, False, True, False, True, False]
 
@@ -211,11 +211,13 @@ def test_only_the_texts_seen_last_are_known():
 def test_a_run_that_reads_past_answered_records_counts_the_same_duplicates(texts, passed):
     """At the end of any block: the records before it are only seen."""
     passed = min(passed, len(texts))
-    whole = [result.duplicate for result in carry(texts, plan=Plan(1, look_ahead=1, known=Known(2))).results]
-    known = Known(2)
+    whole = [
+        result.duplicate for result in carry(texts, plan=Plan(1, look_ahead=1, seen=SeenTexts(2))).results
+    ]
+    seen = SeenTexts(2)
     for record in records(texts[:passed]):
-        known.see(record)
-    rest = carry(texts[passed:], plan=Plan(1, look_ahead=1, begun=passed, known=known)).results
+        seen.see(record)
+    rest = carry(texts[passed:], plan=Plan(1, look_ahead=1, begun=passed, seen=seen)).results
     assert [result.duplicate for result in rest] == whole[passed:]
 
 
@@ -232,22 +234,22 @@ class Interrupting(ListSink):
 
 
 @dataclass
-class Keeping:
-    keeps: bool
-    kept: list[int] = field(default_factory=list)
+class Progress:
+    is_active: bool
+    blocks: list[int] = field(default_factory=list)
 
-    def keep(self, block):
-        self.kept.append(len(block.entries))
+    def add_block(self, block):
+        self.blocks.append(len(block.entries))
 
 
 @pytest.mark.parametrize(
-    ("keeps", "seconds", "written", "kept"), [(True, 0, 3, [3]), (True, 0.2, 2, []), (False, 0, 2, [])]
+    ("resumable", "seconds", "written", "blocks"), [(True, 0, 3, [3]), (True, 0.2, 2, []), (False, 0, 2, [])]
 )
 def test_ctrl_c_waits_for_the_rest_of_a_block_where_the_run_can_be_resumed(
-    keeps, seconds, written, kept, monkeypatch
+    resumable, seconds, written, blocks, monkeypatch
 ):
     monkeypatch.setattr(pipeline, "WRITING", 0.1)
-    sink, keeper, count = Interrupting(), Keeping(keeps), Count()
+    sink, progress, count = Interrupting(), Progress(resumable), Count()
     sink.seconds = seconds
     with pytest.raises(KeyboardInterrupt):
         run(
@@ -257,10 +259,10 @@ def test_ctrl_c_waits_for_the_rest_of_a_block_where_the_run_can_be_resumed(
             plan=Plan(6, look_ahead=6),
             sink=sink,
             receipt=count,
-            keeper=keeper,
+            progress=progress,
         )
-    assert (len(sink.results), keeper.kept) == (written, kept)
-    assert count.seen == (len(sink.results) if keeps else 1)
+    assert (len(sink.results), progress.blocks) == (written, blocks)
+    assert count.seen == (len(sink.results) if resumable else 1)
 
 
 def test_what_failed_and_what_is_large_is_computed_anew():

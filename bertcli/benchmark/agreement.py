@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from bertcli.records import Result
 
-Answer = Mapping[str, Any]
+Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def agreement(reference: Sequence[Result], found: Sequence[Result]) -> Agreement
     return Agreement(len(pairs), max(differences, default=0.0), flips=flips)
 
 
-def _of_vectors(pairs: Sequence[tuple[Answer, Answer]]) -> Agreement:
+def _of_vectors(pairs: Sequence[tuple[Values, Values]]) -> Agreement:
     one = np.stack([first["embedding"] for first, _ in pairs]).astype(np.float64)
     other = np.stack([second["embedding"] for _, second in pairs]).astype(np.float64)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
@@ -52,7 +52,7 @@ def _of_vectors(pairs: Sequence[tuple[Answer, Answer]]) -> Agreement:
     return Agreement(len(pairs), float(np.abs(one - other).max()), cosine=float(cosines.min()))
 
 
-def _scores(answer: Answer) -> dict[Hashable, float]:
+def _scores(answer: Values) -> dict[Hashable, float]:
     """The scores of an answer by what they are scores of: labels, fillings, or the one number there is."""
     if "fills" in answer:
         return {tuple(fill["words"]): fill["score"] for fill in answer["fills"]}

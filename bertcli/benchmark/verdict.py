@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bertcli.benchmark.sample import Sample
-    from bertcli.benchmark.search import Search
+    from bertcli.benchmark.search import SettingsSearch
     from bertcli.benchmark.trial import Trial
     from bertcli.benchmark.whole_run import WholeRun
 
@@ -32,7 +32,7 @@ class Verdict:
         return self.best.tokens_per_second / self.default.tokens_per_second
 
 
-def verdict(search: Search, sample: Sample, whole: WholeRun | None, texts: int) -> Verdict:
+def verdict(search: SettingsSearch, sample: Sample, whole: WholeRun | None, texts: int) -> Verdict:
     """`whole` is a run of the best choice over the first `texts` of the sample."""
     best, start, seconds = search.best, None, None
     if whole is not None:
@@ -51,7 +51,7 @@ def verdict(search: Search, sample: Sample, whole: WholeRun | None, texts: int) 
     )
 
 
-def _settings(search: Search) -> dict[str, str]:
+def _settings(search: SettingsSearch) -> dict[str, str]:
     """Only what differs: a dtype that `auto` finds by itself would, once it is written down, keep the instant
     engine from answering short questions."""
     best, plain, default = search.best.choice, search.plain.choice, search.default.choice

@@ -106,9 +106,9 @@ def attention(
 
 def _is_page(outputs: OutputOptions) -> bool:
     from bertcli.console import Terminal
-    from bertcli.sinks.formats import choose_form
+    from bertcli.sinks.formats import choose_format
 
-    return choose_form(outputs, Terminal())[0] == "html"
+    return choose_format(outputs, Terminal())[0] == "html"
 
 
 def _refuse_contradictions(layer: Which, head: Which | None, rollout: bool, show: str, whole: bool) -> None:

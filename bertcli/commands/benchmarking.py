@@ -1,4 +1,4 @@
-"""What `bench` does: read a sample, try choices on it, watch a whole run, and tell.
+"""What `bench` does: read a sample, try choices on it, run_watched a whole run, and tell.
 
 options → source, checkpoint, task → sample → search → whole run → verdict
 """
@@ -24,8 +24,8 @@ from bertcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from bertcli.benchmark.sample import Sample, Timed
-    from bertcli.benchmark.search import Search
-    from bertcli.benchmark.trial import Choice
+    from bertcli.benchmark.search import SettingsSearch
+    from bertcli.benchmark.trial import Settings
     from bertcli.benchmark.verdict import Verdict
     from bertcli.benchmark.whole_run import WholeRun
     from bertcli.commands.measured import Finding
@@ -100,20 +100,20 @@ class Measuring:
 
     def findings(self, source: Source) -> Iterator[Finding]:
         """The sample, each trial, and the verdict, one after the other. Raises InputError without texts."""
-        from bertcli.benchmark.search import Search
+        from bertcli.benchmark.search import SettingsSearch
         from bertcli.benchmark.verdict import verdict
 
         sample = self._sample(source)
         console.release()
         yield sample
-        search = Search(sample.timed, self._task, self._engine, seconds=self._end - time.monotonic())
+        search = SettingsSearch(sample.timed, self._task, self._engine, seconds=self._end - time.monotonic())
         yield from search.trials()
         texts = self._texts_in_time(search)
         whole = self._whole_run(sample.timed[:texts], search.best.choice) if texts else None
         self.verdict = verdict(search, sample, whole, texts)
         yield self.verdict
 
-    def _texts_in_time(self, search: Search) -> int:
+    def _texts_in_time(self, search: SettingsSearch) -> int:
         """How many texts a whole run can answer until the end, 0 where it would not even start."""
         from bertcli.benchmark.search import START
 
@@ -188,18 +188,18 @@ class Measuring:
         """How the command calls a setting: `embed` has another use for `dtype`."""
         return "compute-dtype" if setting == "dtype" and self.name == "embed" else setting
 
-    def _whole_run(self, sample: list[Timed], choice: Choice) -> WholeRun | None:
+    def _whole_run(self, sample: list[Timed], choice: Settings) -> WholeRun | None:
         """The best choice as a user would run it, over some texts, from a file into a file."""
-        from bertcli.benchmark.whole_run import watch
+        from bertcli.benchmark.whole_run import run_watched
 
         with tempfile.TemporaryDirectory(prefix="bertcli-") as folder:
             texts, answers = Path(folder, "texts.jsonl"), Path(folder, "answers.jsonl")
             fields = [{"text": timed.record.text, "pair": timed.record.pair} for timed in sample]
             texts.write_text("".join(json.dumps(row) + "\n" for row in fields), encoding="utf-8")
             command = [*self._command(choice), "--text-field", "text", "-o", str(answers), str(texts)]
-            return watch(command, _environment(), PATIENCE * (self._end - time.monotonic()) + 1)
+            return run_watched(command, _environment(), PATIENCE * (self._end - time.monotonic()) + 1)
 
-    def _command(self, choice: Choice) -> list[str]:
+    def _command(self, choice: Settings) -> list[str]:
         """`bertcli TASK …` with the options of this bench and of a choice, and no settings."""
         bench, model = self._bench, self._bench.model
         command = [sys.executable, "-m", "bertcli", "--config", os.devnull, self.name]

@@ -30,7 +30,7 @@ def carry(
     *,
     model: ModelOptions,
     run: RunOptions,
-    counting: Callable[[Receipt, Bar], pipeline.Counter] = Counter,
+    counting: Callable[[Receipt, Bar], pipeline.ResultCounter] = Counter,
     records: Iterable[Record] | None = None,
     weigh: Callable[[Record], int] = characters,
 ) -> None:

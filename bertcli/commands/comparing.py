@@ -20,7 +20,7 @@ from bertcli.errors import InputError, UsageError
 from bertcli.sinks import Silent
 
 if TYPE_CHECKING:
-    from bertcli.evaluation.comparison import Change, Comparison, Row
+    from bertcli.evaluation.comparison import Answered, Change, Comparison
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Result
@@ -88,7 +88,7 @@ def compare_files(inputs: InputOptions, run: RunOptions, limits: Limits, *, wors
     with closing(_rows(a, inputs)) as one, closing(_rows(b, inputs)) as other:
         for rows in paired(one, other, (a, b)):
             comparison.add(*rows)
-    return _told(comparison, limits, (a, b), as_json=as_json)
+    return _description(comparison, limits, (a, b), as_json=as_json)
 
 
 def compare_models(request: Models, limits: Limits, *, worst: int, as_json: bool) -> int:
@@ -102,7 +102,7 @@ def compare_models(request: Models, limits: Limits, *, worst: int, as_json: bool
         _answer(request, *one, Keeping(file))
         file.seek(0)
         _answer(request, *other, Against(file, comparison))
-    return _told(comparison, limits, request.names, as_json=as_json)
+    return _description(comparison, limits, request.names, as_json=as_json)
 
 
 def _configure(run: RunOptions) -> None:
@@ -111,9 +111,9 @@ def _configure(run: RunOptions) -> None:
     console.quiet_libraries(verbose=run.verbose)
 
 
-def _rows(path: str, inputs: InputOptions) -> Generator[Row]:
+def _rows(path: str, inputs: InputOptions) -> Generator[Answered]:
     """The rows of an output file. Raises InputError for one that cannot be read."""
-    from bertcli.evaluation.comparison import Row
+    from bertcli.evaluation.comparison import Answered
     from bertcli.sources.rows import read_rows
 
     stop = None if inputs.limit is None else inputs.skip + inputs.limit
@@ -121,7 +121,7 @@ def _rows(path: str, inputs: InputOptions) -> Generator[Row]:
     for where, fields, problem in islice(rows, inputs.skip, stop):
         if problem is not None:
             raise InputError(problem.message, where=where)
-        yield Row(where, fields)
+        yield Answered(where, fields)
 
 
 # Two models
@@ -203,11 +203,13 @@ class Against(Silent):
     comparison: Comparison
 
     def write(self, result: Result) -> None:
-        from bertcli.evaluation.comparison import Row
+        from bertcli.evaluation.comparison import Answered
 
         shown = {"text": result.record.text}
         where = result.record.where
-        self.comparison.add(Row(where, shown | pickle.load(self.file)), Row(where, shown | _answers(result)))
+        self.comparison.add(
+            Answered(where, shown | pickle.load(self.file)), Answered(where, shown | _answers(result))
+        )
 
 
 def _answers(result: Result) -> dict[str, Any]:
@@ -218,7 +220,7 @@ def _answers(result: Result) -> dict[str, Any]:
 # The report
 
 
-def _told(comparison: Comparison, limits: Limits, names: tuple[str, str], *, as_json: bool) -> int:
+def _description(comparison: Comparison, limits: Limits, names: tuple[str, str], *, as_json: bool) -> int:
     if not comparison.records:
         raise InputError("there is no record to compare", hint="the inputs are empty")
     limits.refuse_unjudged(comparison)

@@ -269,11 +269,11 @@ def embed(
     def measure(checkpoint: Checkpoint, tokenizer: Tokenizer, source: Source) -> Measurement:
         from bertcli.evaluation.gold import gold_field
         from bertcli.evaluation.numbers import NumberAnswers
-        from bertcli.evaluation.similarity import Similarity
+        from bertcli.evaluation.similarity import SimilarityPairs
 
         refuse_or_warn(checkpoint, "embed", unsafe=model.unsafe_model, pooling=pooling)
         field = gold_field(source.field_names, score_field, option="--score-field", where=_where(inputs))
-        task = Similarity(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
+        task = SimilarityPairs(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
         facts = {"pooling": f"{pooling or checkpoint.pooling.mode} pooling"}
         return NumberAnswers(task, "cosine", field, errors=False, facts=facts)
 

@@ -20,8 +20,8 @@ from bertcli.console.drawing import grouped
 from bertcli.errors import InputError, OutputError, UsageError
 from bertcli.feed import END
 from bertcli.journal import Journal, Mark, Point, damaged_journal, is_regular, is_stdout, journal_of, part_of
-from bertcli.planning import Known
-from bertcli.sinks.formats import choose_form
+from bertcli.planning import SeenTexts
+from bertcli.sinks.formats import choose_format
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
@@ -43,7 +43,7 @@ def keeps_journal(outputs: OutputOptions) -> bool:
     lasting = outputs.output is not None and not is_stdout(outputs.output) and is_regular(outputs.output)
     if outputs.resume and not lasting:
         raise UsageError("--resume goes on with a file, and there is none", hint="name it by -o FILE")
-    if outputs.resume and (form := choose_form(outputs, Terminal())[0]) in FOR_PERSONS:
+    if outputs.resume and (form := choose_format(outputs, Terminal())[0]) in FOR_PERSONS:
         raise UsageError(f"--resume: {form} cannot be resumed", hint="write .jsonl, or another form")
     return lasting
 
@@ -78,7 +78,7 @@ class Ledger:
         self._journal = Journal(outputs.output) if keeps_journal(outputs) and outputs.output else None
         self._sink: LastingSink | None = None
         self._receipt: Receipt | None = None
-        self._known = Known()
+        self._known = SeenTexts()
         self.point: Point | None = None
         if self._journal is not None:
             self._digest = Digest()
@@ -98,7 +98,7 @@ class Ledger:
         return replace(self._outputs, overwrite=self.point is None or self._journal.begun["overwrite"])
 
     @property
-    def keeps(self) -> bool:
+    def is_active(self) -> bool:
         """Whether this run can be resumed."""
         return self._journal is not None
 
@@ -130,7 +130,7 @@ class Ledger:
         """The plan whose next block is the one that would have come next."""
         if self.point is None:
             return plan
-        return replace(plan, begun=self.point.blocks, workers=self._begun["workers"], known=self._known)
+        return replace(plan, begun=self.point.blocks, workers=self._begun["workers"], seen=self._known)
 
     def skip(self, feed: Feed, receipt: Receipt) -> None:
         """Pass over the records that are answered. Raises OutputError when they are not the same."""
@@ -166,7 +166,7 @@ class Ledger:
         elif found := differences(self._begun, {**self._begun, **facts}):
             raise self._refused(found)
 
-    def keep(self, block: Block) -> None:
+    def add_block(self, block: Block) -> None:
         """Note the end of a block as a place to go on from."""
         if self._journal is None or self._sink is None or self._receipt is None:
             return

@@ -37,13 +37,13 @@ def show(rows: Iterable[Mapping[str, Any]], form: Form | None, page: Callable[[]
     if form == "jsonl" or (form is None and not terminal.is_tty):
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     else:
-        from bertcli.sinks.table.cells import drawn
+        from bertcli.sinks.table.cells import rendered
 
         shown = ([(console.visible(text), style) for text, style in line] for line in page())
         if terminal.width is not None:
             cells = terminal.width
             shown = (part for line in shown for part in _wrapped(line, cells))
-        lines = (drawn(line, terminal.width, color=terminal.color) for line in shown)
+        lines = (rendered(line, terminal.width, color=terminal.color) for line in shown)
     for line in lines:
         stdout.write(f"{line}\n".encode("utf-8", "backslashreplace"))  # a path need not be UTF-8
         stdout.flush()  # a line may take long to be found

@@ -272,7 +272,7 @@ def _carry(
                 receipt=counter,
                 max_errors=job.run.max_errors,
                 on_shortage=warn_of_shortage,
-                keeper=results.ledger,
+                progress=results.ledger,
             )
         results.close(complete=True)
         receipt.finish()

@@ -93,9 +93,9 @@ def tag(
 def _shape(outputs: OutputOptions, tokens: bool) -> Shape:
     """What a record gets: CoNLL holds a tag a word, other forms hold anything."""
     from bertcli.console import Terminal
-    from bertcli.sinks.formats import choose_form
+    from bertcli.sinks.formats import choose_format
 
-    form, _ = choose_form(outputs, Terminal())
+    form, _ = choose_format(outputs, Terminal())
     if form != "conll":
         return "tokens" if tokens else "spans"
     if tokens:

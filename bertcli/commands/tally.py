@@ -38,7 +38,7 @@ def given(result: Result, choice: Choice | None) -> Iterator[tuple[str, str]]:
 def table(tally: Mapping[tuple[str, str], int], width: int) -> Iterator[str]:
     """The lines of the tables, one for each result field, for counts by (field, label): the most frequent
     labels first."""
-    from bertcli.sinks.table.cells import cut, measured, padded, shown
+    from bertcli.sinks.table.cells import measured, padded, shown, truncated_to
 
     for field in dict.fromkeys(field for field, _ in tally):
         counts = Counter({label: count for (of, label), count in tally.items() if of == field})
@@ -48,7 +48,7 @@ def table(tally: Mapping[tuple[str, str], int], width: int) -> Iterator[str]:
         )
         digits = max(len(grouped(rows[0][1])), len(unit))
         most = min(MOST_CELLS, max(8, width - 1 - digits - BAR_CELLS - 4))
-        names = [cut(shown(label, MOST_CELLS), most) for label, _ in rows]
+        names = [truncated_to(shown(label, MOST_CELLS), most) for label, _ in rows]
         cells = max(map(measured, [*names, title]))
         yield f"{padded(title, cells)}  {unit:>{digits}}"
         for name, (_, count) in zip(names, rows, strict=True):

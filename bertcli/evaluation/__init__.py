@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bertcli.records import Record, Result
     from bertcli.tasks import Task
 
-FAILURES_KEPT = 20
+MOST_FAILURES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Collector:
     def write(self, result: Result) -> None:
         if result.status == "done":
             self.keep(result)
-        elif result.problem is not None and len(self.failures) < FAILURES_KEPT:
+        elif result.problem is not None and len(self.failures) < MOST_FAILURES:
             self.failures.append(Failure(result.record.where, result.problem.type, result.problem.message))
 
     def keep(self, result: Result) -> None:

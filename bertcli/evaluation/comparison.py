@@ -115,7 +115,7 @@ INPUT = object()
 
 
 @dataclass(frozen=True)
-class Row:
+class Answered:
     """A record with its answers, from one side; `where` it stands there."""
 
     where: str
@@ -141,7 +141,7 @@ class Change:
     """How one record's answers differ: `flips` are both sides by field, `drifts` how far numbers moved. `can_flip`
     says that there is an answer which could be another one: not only numbers, and not null on both sides."""
 
-    row: Row
+    row: Answered
     flips: Mapping[str, tuple[Any, Any]]
     drifts: Mapping[str, float]
     certainty: float
@@ -166,9 +166,9 @@ class Comparison:
     drifts: dict[str, array[float]] = field(default_factory=dict)
     _worst: list[tuple[tuple[bool, float, float], int, Change]] = field(default_factory=list)
 
-    def add(self, a: Row, b: Row) -> None:
+    def add(self, a: Answered, b: Answered) -> None:
         """Compare a record's answers. Raises InputError where they are answers to different records."""
-        _refuse_strangers(a, b)
+        _require_same_inputs(a, b)
         self.records += 1
         if a.failed and b.failed:
             self.failed += 1
@@ -213,10 +213,10 @@ class Comparison:
         }
 
 
-def compared(a: Row, b: Row) -> Change:
+def compared(a: Answered, b: Answered) -> Change:
     """What changed between the answers of a record. Raises InputError where no answer is on both sides."""
     if a.failed or b.failed:
-        return Change(a, {FAILED: (_told(a), _told(b))}, {}, 0.0, can_flip=True)
+        return Change(a, {FAILED: (_description(a), _description(b))}, {}, 0.0, can_flip=True)
     flips: dict[str, tuple[Any, Any]] = {}
     drifts: dict[str, float] = {}
     sure = []
@@ -240,7 +240,7 @@ def compared(a: Row, b: Row) -> Change:
     return Change(a, flips, drifts, max(sure, default=0.0), can_flip)
 
 
-def _refuse_strangers(a: Row, b: Row) -> None:
+def _require_same_inputs(a: Answered, b: Answered) -> None:
     """Raise InputError where a field that is an answer on one side at most differs."""
     answers = a.answers.keys() & b.answers.keys()
     for name, value in a.fields.items():
@@ -268,7 +268,7 @@ def _read(name: str, value: Any) -> Any:
     return INPUT if answer is None else answer
 
 
-def _told(row: Row) -> str:
+def _description(row: Answered) -> str:
     return "failed" if row.failed else "answered"
 
 
@@ -304,7 +304,9 @@ def _spread(values: array[float]) -> dict[str, float]:
     }
 
 
-def paired(a: Iterator[Row], b: Iterator[Row], names: tuple[str, str]) -> Iterator[tuple[Row, Row]]:
+def paired(
+    a: Iterator[Answered], b: Iterator[Answered], names: tuple[str, str]
+) -> Iterator[tuple[Answered, Answered]]:
     """The rows of both sides, one by one. Raises InputError where one side ends before the other."""
     count = 0
     while True:

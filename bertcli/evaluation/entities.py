@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bertcli.evaluation.bootstrap import Measure, Numbers
 from bertcli.evaluation.classification import Counts
-from bertcli.tasks.tagset import Span, Tagset
+from bertcli.tasks.tagset import Tagset, TagSpan
 
 Sentences = Sequence[Sequence[str]]
 """The tags of the words of each sentence."""
@@ -31,7 +31,7 @@ class EntityCounts:
         self._hits = self._table([right_ & found_ for right_, found_ in zip(right, found, strict=True)])
         self._answered, self._support = self._table(found), self._table(right)
 
-    def _table(self, spans: Sequence[set[Span]]) -> Numbers:
+    def _table(self, spans: Sequence[set[TagSpan]]) -> Numbers:
         """How many of the spans are of each type: (sentences, types)."""
         counted = [Counter(span.label for span in sentence) for sentence in spans]
         rows = [[count[label] for label in self.types] for count in counted]
@@ -47,7 +47,7 @@ class EntityCounts:
         return lambda weights: self.counts(weights).averages()
 
 
-def _spans(sentences: Sentences, tags: Sequence[str] | None) -> list[set[Span]]:
+def _spans(sentences: Sentences, tags: Sequence[str] | None) -> list[set[TagSpan]]:
     """The entities of each sentence. What a tag means depends on the others there are."""
     tags = sorted(set(chain(*sentences))) if tags is None else tags
     numbers = {tag: number for number, tag in enumerate(tags)}

@@ -23,7 +23,7 @@ from bertcli.evaluation import Collector
 from bertcli.evaluation.bootstrap import Measure, Numbers, estimates
 from bertcli.evaluation.report import Report
 from bertcli.tasks import Encoded
-from bertcli.tasks.masking import Hidden, in_parts, log_probs, mask_of
+from bertcli.tasks.masking import ScoringWindow, in_parts, log_probs, mask_of
 from bertcli.tasks.windowing import Windowing
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class MaskedWords:
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Ranks and log-probabilities (masks, 2) of the hidden pieces of each window."""
         found: list[Array] = []
-        for part in in_parts(cast("Sequence[Hidden]", windows)):  # as `encode` made them
+        for part in in_parts(cast("Sequence[ScoringWindow]", windows)):  # as `encode` made them
             logits = engine.forward(part, self._ask)
             found += [_found(rows, window.pieces) for rows, window in zip(logits, part, strict=True)]
         return found
@@ -98,7 +98,7 @@ class MaskedWords:
     def _is_word(self, token: int) -> bool:
         return not self._tokenizer.is_special(token) and token != self._tokenizer.unknown_id
 
-    def _hidden(self, windows: Sequence[Window], places: Sequence[tuple[int, int]]) -> Iterator[Hidden]:
+    def _hidden(self, windows: Sequence[Window], places: Sequence[tuple[int, int]]) -> Iterator[ScoringWindow]:
         """The windows with their pieces at `places` (number of the window, position) hidden."""
         if self._together:
             groups = [
@@ -112,7 +112,7 @@ class MaskedWords:
             pieces = tuple(ids[place] for place in group)
             for place in group:
                 ids[place] = self._mask
-            yield Hidden(ids, windows[number].types, (0, len(ids)), tuple(group), pieces=pieces)
+            yield ScoringWindow(ids, windows[number].types, (0, len(ids)), tuple(group), pieces=pieces)
 
 
 class MaskedWordAnswers(Collector):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bertcli.requests import LongOptions
 
 
-class Similarity:
+class SimilarityPairs:
     """A task with the result `cosine`, of the vectors that `embed` makes with the same options."""
 
     fields = ("cosine",)

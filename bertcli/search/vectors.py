@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FIELD = "embedding"
 BATCH_ROWS = 4096
-TOLD = ("role", "prompt", "similarity")
+REPORTED = ("role", "prompt", "similarity")
 MOST_BYTES = 1 << 20  # of the first line beside an npy file
 COMPARABLE = "fi"  # kinds of dtype: floats and integers
 DAMAGE = (ValueError, EOFError, MemoryError, RecursionError, tokenize.TokenError)  # what NumPy raises for it
@@ -132,7 +132,7 @@ def about_vectors(path: str) -> dict[str, str]:
         }
     else:
         found = _first_line(ids_path(path))
-    about = {name: found[name] for name in TOLD if isinstance(found.get(name), str)}
+    about = {name: found[name] for name in REPORTED if isinstance(found.get(name), str)}
     if about.get("similarity", "cosine") not in SIMILARITIES:
         raise InputError(f"asks for an unknown similarity: {about['similarity']!r}", where=path)
     return about

@@ -106,6 +106,6 @@ def open_sink(
     Raises UsageError for a form that is unknown or cannot hold these results, OutputError for a file that
     cannot be written or must not be overwritten.
     """
-    from bertcli.sinks.formats import open_form
+    from bertcli.sinks.formats import open_in_format
 
-    return open_form(options, layout, stdout, terminal, mark)
+    return open_in_format(options, layout, stdout, terminal, mark)

@@ -16,7 +16,7 @@ from bertcli.journal import FileOutput, Mark, Output
 
 SUFFIXES = (".gz", ".zst")
 BLOCK = 1 << 18  # bytes of text in a block that ends with a mark, at least: ending one costs compression
-PIECE = 1 << 16  # what a compressor is given at a time, so that its bytes depend on the text alone
+CHUNK = 1 << 16  # what a compressor is given at a time, so that its bytes depend on the text alone
 
 
 class ByteSink(Protocol):
@@ -43,7 +43,7 @@ class Compressor(Protocol):
     def flush(self, mode: int = ..., /) -> bytes: ...
 
 
-class Decompressor(Protocol):
+class StreamDecompressor(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
@@ -52,7 +52,7 @@ class Codec(NamedTuple):
 
     compressor: Compressor
     block_end: int
-    decompressor: Decompressor
+    decompressor: StreamDecompressor
     damage: type[Exception]
 
 
@@ -128,10 +128,10 @@ class CompressedOutput:
     def _take(self, data: bytes, put: Callable[[bytes], object]) -> None:
         self._text += len(data)
         self._waiting += data
-        while len(self._waiting) >= PIECE:
-            if packed := self._compressor.compress(bytes(self._waiting[:PIECE])):
+        while len(self._waiting) >= CHUNK:
+            if packed := self._compressor.compress(bytes(self._waiting[:CHUNK])):
                 put(packed)
-            del self._waiting[:PIECE]
+            del self._waiting[:CHUNK]
 
     def _given(self) -> bytes:
         """What comes of giving the compressor the last text."""

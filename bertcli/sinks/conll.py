@@ -21,7 +21,7 @@ FIELD = "word_tags"
 BREAKS = re.compile("[\t\n\r]+")  # what a column cannot hold
 
 
-def check_layout(layout: Layout) -> None:
+def check_conll_layout(layout: Layout) -> None:
     """Raise UsageError when the results are no tags of words."""
     if layout.results != (FIELD,):
         raise UsageError(

@@ -29,34 +29,34 @@ SUFFIXES = {
 BINARY = ("parquet", "npy")
 
 
-def open_form(
+def open_in_format(
     options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal, mark: Mark | None
 ) -> LastingSink:
     """See `open_sink`."""
     try:
-        return _open_form(options, layout, stdout, terminal, mark)
+        return _open_in_format(options, layout, stdout, terminal, mark)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         if mark is None or options.output is None:
             raise
         raise damaged_journal(options.output) from error
 
 
-def _open_form(
+def _open_in_format(
     options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal, mark: Mark | None
 ) -> LastingSink:
-    form, compression = choose_form(options, terminal)
+    form, compression = choose_format(options, terminal)
     if form in BINARY:
         return _open_binary(form, options, layout, stdout, terminal, mark)
     if form == "conll":
-        from bertcli.sinks.conll import check_layout
+        from bertcli.sinks.conll import check_conll_layout
 
-        check_layout(layout)
+        check_conll_layout(layout)
     if form == "plain":
         from bertcli.sinks.plain import answer_field
 
         answer_field(layout)
     if form == "html":
-        from bertcli.sinks.page import check_layout as check_page_layout
+        from bertcli.sinks.page import check_page_layout
 
         check_page_layout(layout)
         _refuse_terminal(form, options, terminal)
@@ -100,7 +100,7 @@ def _open_form(
     )
 
 
-def choose_form(options: OutputOptions, terminal: Terminal) -> tuple[str, str]:
+def choose_format(options: OutputOptions, terminal: Terminal) -> tuple[str, str]:
     """The form and the compression suffix (or an empty string) of an output."""
     path = options.output
     if path is None or is_stdout(path):
@@ -125,7 +125,7 @@ def files_written(options: OutputOptions) -> tuple[str, ...]:
     output."""
     if options.output is None or is_stdout(options.output):
         return ()
-    if choose_form(options, Terminal())[0] == "npy":
+    if choose_format(options, Terminal())[0] == "npy":
         from bertcli.sinks.npy import ids_path
 
         return options.output, ids_path(options.output)

@@ -72,11 +72,11 @@ def open_source(
     UsageError when the first record has no field to read.
     """
     from bertcli.sources.encoding import check_encoding
-    from bertcli.sources.formats import check_forms
+    from bertcli.sources.formats import check_formats
     from bertcli.sources.opening import Input, file_input, prompt_input, stream_input
     from bertcli.sources.stream import Stream
 
-    check_forms(options)
+    check_formats(options)
     check_encoding(options.encoding)
 
     def standard_input() -> Input:

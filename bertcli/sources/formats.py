@@ -45,7 +45,7 @@ ARRAY = re.compile(rb"\s*\[")
 MAY_BECOME_JSON = re.compile(rb"\s*([{\[]\s*)?")
 
 
-def check_forms(options: InputOptions) -> None:
+def check_formats(options: InputOptions) -> None:
     """Raise UsageError for options that cannot go together."""
     if options.whole_files and options.input_format is not None:
         raise UsageError(
@@ -88,7 +88,7 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
     chunks = source.unpacked()
     if form is None:
         head, chunks = look(chunks, _may_become_parquet)
-        form = "parquet" if head.startswith(PARQUET) else _form_of(source.path)
+        form = "parquet" if head.startswith(PARQUET) else _format_of(source.path)
     if form == "parquet":
         from bertcli.sources.parquet import read_parquet
 
@@ -166,7 +166,7 @@ def _may_become_object(head: bytes) -> bool:
     return not text.startswith(b"[") and b"\n" not in text and len(head) < MOST_FIRST_LINE
 
 
-def _form_of(path: str) -> str | None:
+def _format_of(path: str) -> str | None:
     root, suffix = os.path.splitext(path)
     if suffix.lower() in COMPRESSED:
         suffix = os.path.splitext(root)[1]

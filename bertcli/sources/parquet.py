@@ -20,7 +20,7 @@ BATCH_ROWS = 1024
 TIMES = 1 << 16  # looked at together
 BUFFER = 1 << 20
 MAGIC = b"PAR1"
-ANOTHER_FORM = "if it is whole but of another form, name that with --from: txt, jsonl, csv …"
+CONVERT = "if it is whole but of another form, name that with --from: txt, jsonl, csv …"
 
 
 def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Contents:
@@ -41,7 +41,7 @@ def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Conten
     try:
         file = parquet.ParquetFile(_seekable(source, chunks), buffer_size=BUFFER)
     except (pyarrow.ArrowException, OSError, ValueError) as error:  # names may not be UTF-8
-        raise InputError(f"cannot be read as Parquet: {first_line(error)}", hint=ANOTHER_FORM) from error
+        raise InputError(f"cannot be read as Parquet: {first_line(error)}", hint=CONVERT) from error
     source.held.callback(file.close)
     schema: pyarrow.Schema = file.schema_arrow
     twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
@@ -62,7 +62,7 @@ def _seekable(source: Input, chunks: Iterator[bytes]) -> str | IO[bytes]:
                 return source.regular
     head, chunks = look(chunks, lambda head: len(head) < len(MAGIC))
     if not head.startswith(MAGIC):  # a bomb should not fill the disk before it turns out to be none
-        raise InputError("cannot be read as Parquet: it does not begin like it", hint=ANOTHER_FORM)
+        raise InputError("cannot be read as Parquet: it does not begin like it", hint=CONVERT)
     copy = source.held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     for chunk in chunks:
         copy.write(chunk)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bertcli.errors import InputError
 from bertcli.sources.fields import PlacedRow
-from bertcli.sources.formats import check_forms, open_contents
+from bertcli.sources.formats import check_formats, open_contents
 from bertcli.sources.opening import file_input
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def read_rows(path: str, options: InputOptions) -> Iterator[PlacedRow]:
     """`file:line`, fields and problem of each row. Raises InputError where the file cannot be read."""
-    check_forms(options)
+    check_formats(options)
     source = file_input(path)
     where = source.label
     try:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bertcli.requests import LongOptions
 
 
-class Notes(NamedTuple):
+class AnswerNotes(NamedTuple):
     """What `decode` needs again: the context's tokens, where they begin in a window, how they were cut."""
 
     context: Tokens
@@ -89,7 +89,7 @@ class Answer:
         slices, truncated = self._slices(len(question), len(context))
         windows = [self._windowing.second_window(question.ids, context.ids, cut) for cut in slices]
         at = len(self._frame.before) + len(question) + len(self._frame.between)
-        return Encoded(windows, truncated, Notes(context, at, slices))
+        return Encoded(windows, truncated, AnswerNotes(context, at, slices))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Logits (tokens, 2) of each window, special tokens included."""

@@ -46,7 +46,7 @@ class Question(NamedTuple):
     most: int
 
 
-class Answer(NamedTuple):
+class TokenScores(NamedTuple):
     """Ids with their log-probabilities; in the order of `among` where all of them were asked for."""
 
     ids: list[int]
@@ -60,8 +60,8 @@ class Filling(NamedTuple):
     choices: tuple[int, ...]
 
 
-Search = Generator[list[Question], list[Answer], list[Filling]]
-Step = Generator[list[Question], list[Answer], "list[Beam]"]
+BeamSearch = Generator[list[Question], list[TokenScores], list[Filling]]
+Step = Generator[list[Question], list[TokenScores], "list[Beam]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Targets:
 
     def _score(
         self, beams: Sequence[Beam], size: int, words: Mapping[tuple[int, ...], list[int]]
-    ) -> Generator[list[Question], list[Answer], dict[tuple[int, ...], list[float]]]:
+    ) -> Generator[list[Question], list[TokenScores], dict[tuple[int, ...], list[float]]]:
         """For words of `size` pieces: their log-probability in each beam, shared beginnings asked once."""
         reached: dict[tuple[int, ...], list[float]] = {(): [0.0] * len(beams)}
         for length in range(size):
@@ -170,7 +170,7 @@ class Targets:
         return reached
 
 
-def search(window: MaskedWindow, lexicon: Lexicon, width: int) -> Search:
+def search(window: MaskedWindow, lexicon: Lexicon, width: int) -> BeamSearch:
     """The `width` best fillings of a window's masks, best first: asks questions, is sent their answers."""
     beams = [Beam(window.ids, window.types, window.masks[0], Filling(0.0, ()))]
     for glued in window.glued:
@@ -181,7 +181,7 @@ def search(window: MaskedWindow, lexicon: Lexicon, width: int) -> Search:
 
 
 def search_together(
-    searches: Sequence[Search], ask: Callable[[list[Question]], list[Answer]]
+    searches: Sequence[BeamSearch], ask: Callable[[list[Question]], list[TokenScores]]
 ) -> list[list[Filling]]:
     """Run searches side by side: the questions all have at one time are asked at once."""
     found: list[list[Filling]] = [[] for _ in searches]
@@ -198,7 +198,7 @@ def search_together(
     return found
 
 
-def likeliest(logits: Array, question: Question) -> Answer:
+def likeliest(logits: Array, question: Question) -> TokenScores:
     """The answer from the logits (vocabulary,) at the mask: their log softmax over the whole vocabulary."""
     largest = logits.max()
     total = largest + np.log(np.exp(logits - largest).sum())
@@ -208,7 +208,7 @@ def likeliest(logits: Array, question: Question) -> Answer:
         places = np.argpartition(-values, question.most - 1)[: question.most]
         places = places[np.lexsort((among[places], -values[places]))]
         among, values = among[places], values[places]
-    return Answer(among.tolist(), (values - total).tolist())
+    return TokenScores(among.tolist(), (values - total).tolist())
 
 
 def combined(parts: Sequence[Sequence[Filling]], width: int) -> list[Filling]:

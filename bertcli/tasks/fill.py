@@ -27,12 +27,12 @@ from bertcli.models.tokenizer import CONTINUATION
 from bertcli.tasks import Encoded
 from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.beam import (
-    Answer,
     Filling,
     Lexicon,
     MaskedWindow,
     Question,
     Targets,
+    TokenScores,
     Vocabulary,
     combined,
     likeliest,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 SPELLINGS = ("[MASK]", "<mask>")
 
-Span = tuple[int, int]
+MaskSpan = tuple[int, int]
 
 
 class Fill:
@@ -131,7 +131,7 @@ class Fill:
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[list[Filling]]:
         """The best fillings of each window's masks, best first."""
 
-        def ask(questions: list[Question]) -> list[Answer]:
+        def ask(questions: list[Question]) -> list[TokenScores]:
             logits = forward_in_batches(engine, [question.window for question in questions], self._ask)
             return [likeliest(rows[0], question) for rows, question in zip(logits, questions, strict=True)]
 
@@ -142,7 +142,7 @@ class Fill:
         best = combined(outputs, self._width)[: self._top]
         return {"fills": [self._fill(record.text or "", encoded.notes, filling) for filling in best]}
 
-    def _fill(self, text: str, spans: Sequence[Span], filling: Filling) -> dict[str, Any]:
+    def _fill(self, text: str, spans: Sequence[MaskSpan], filling: Filling) -> dict[str, Any]:
         words = [self._word(choice) for choice in filling.choices]
         written, end = "", 0
         for (start, stop), word, choice in zip(spans, words, filling.choices, strict=True):
@@ -169,7 +169,7 @@ class Fill:
         return before + word
 
     def _window(
-        self, ids: Sequence[int], cut: Span, masks: Sequence[int], glued: Sequence[bool]
+        self, ids: Sequence[int], cut: MaskSpan, masks: Sequence[int], glued: Sequence[bool]
     ) -> MaskedWindow:
         start, stop = cut
         window = self._windowing.window(ids, (start, stop, start))
@@ -187,7 +187,7 @@ class Fill:
         ids: Sequence[int],
         masks: Sequence[int],
         glued: Sequence[bool],
-        spans: Sequence[Span],
+        spans: Sequence[MaskSpan],
         room: int,
     ) -> Encoded:
         stays = self._windowing.stays(len(ids), room)
@@ -210,7 +210,7 @@ class Fill:
             group.append(mask)
         yield group
 
-    def _around(self, group: Sequence[int], count: int) -> Span:
+    def _around(self, group: Sequence[int], count: int) -> MaskSpan:
         """The slice of `count` tokens that has a group of masks in its middle."""
         room = self._windowing.room - self._growth * len(group)
         start = (group[0] + group[-1] + 1 - room) // 2

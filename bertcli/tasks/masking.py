@@ -28,7 +28,7 @@ def mask_of(checkpoint: Checkpoint, tokenizer: Tokenizer) -> tuple[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden(Window):
+class ScoringWindow(Window):
     """A window with the pieces that its masks hide."""
 
     pieces: tuple[int, ...] = ()
@@ -60,7 +60,7 @@ class MaskedIds(Sequence[int]):
         return list(self)[place]
 
 
-def in_parts(windows: Sequence[Hidden]) -> Iterator[Sequence[Hidden]]:
+def in_parts(windows: Sequence[ScoringWindow]) -> Iterator[Sequence[ScoringWindow]]:
     """The windows in groups of at most `MOST_MASKS` masks (a window with more is a group of its own)."""
     start = masks = 0
     for end, window in enumerate(windows):

@@ -30,7 +30,7 @@ import numpy as np
 from bertcli.engines import MaskLogits
 from bertcli.errors import RecordError
 from bertcli.tasks import Encoded
-from bertcli.tasks.masking import Hidden, MaskedIds, in_parts, log_probs, mask_of
+from bertcli.tasks.masking import MaskedIds, ScoringWindow, in_parts, log_probs, mask_of
 from bertcli.tasks.windowing import Windowing, borders
 from bertcli.tasks.word_alignment import Word, each_token, found_words, within
 
@@ -51,7 +51,7 @@ class Copies(NamedTuple):
     """One text with each of its tokens hidden in turn: a window a token, the words they make (as `words`
     counts tokens), and how the text was cut."""
 
-    windows: list[Hidden]
+    windows: list[ScoringWindow]
     words: list[Word]
     slices: int
     truncated: bool
@@ -103,7 +103,7 @@ class Score:
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[float]:
         """The log-probability of what each window hides."""
         found: list[float] = []
-        for part in in_parts(cast("Sequence[Hidden]", windows)):  # as `encode` made them
+        for part in in_parts(cast("Sequence[ScoringWindow]", windows)):  # as `encode` made them
             for window, logits in zip(part, engine.forward(part, self._ask), strict=True):
                 found.append(float(log_probs(logits, window.pieces)[0]))
         return found
@@ -151,7 +151,9 @@ class Score:
             for word, (first, stop) in zip(words, pairwise(begins), strict=False)
         ]
 
-    def _hidden(self, tokens: Tokens, words: Sequence[Word], slices: Sequence[Slice]) -> Iterator[Hidden]:
+    def _hidden(
+        self, tokens: Tokens, words: Sequence[Word], slices: Sequence[Slice]
+    ) -> Iterator[ScoringWindow]:
         """A window for each token, in order."""
         ends = [word.stop for word in words for _ in range(word.first, word.stop)]
         limits = borders(slices, [word.first for word in words])
@@ -163,7 +165,7 @@ class Score:
                 place = token + shift
                 ids = MaskedIds(window.ids, place, end + shift, self._mask)
                 pieces = (tokens.ids[token],)
-                yield Hidden(ids, window.types, (0, len(ids)), masks=(place,), pieces=pieces)
+                yield ScoringWindow(ids, window.types, (0, len(ids)), masks=(place,), pieces=pieces)
 
 
 def _likelier(text: float | None, pair: float | None) -> Literal["text", "pair"] | None:

@@ -48,7 +48,7 @@ FIELDS: Mapping[Shape, str] = {"spans": "spans", "tokens": "tokens", "words": "w
 WORD = re.compile(r"\S+")
 
 
-class Notes(NamedTuple):
+class TagNotes(NamedTuple):
     """What `decode` needs again: a text's tokens, and how they were cut into windows."""
 
     tokens: Tokens
@@ -92,7 +92,7 @@ class Tag:
         tokens = self._tokenizer.encode(record.text or "")
         slices, truncated = self._windowing.slices(len(tokens), self._windowing.room)
         windows = [self._windowing.window(tokens.ids, cut) for cut in slices]
-        return Encoded(windows, truncated, Notes(tokens, slices))
+        return Encoded(windows, truncated, TagNotes(tokens, slices))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Probabilities (tokens, labels) of each window, special tokens included."""

@@ -34,7 +34,7 @@ def is_outside(tag: str) -> bool:
     return tag in ("O", "o")
 
 
-class Span(NamedTuple):
+class TagSpan(NamedTuple):
     """Units (words or tokens) from `first` to before `stop`."""
 
     first: int
@@ -73,9 +73,9 @@ class Tagset:
             prefix, label = found[1], found[2]
         return prefix.upper().replace("M", "I"), label
 
-    def spans(self, outputs: Iterable[int]) -> list[Span]:
+    def spans(self, outputs: Iterable[int]) -> list[TagSpan]:
         """The spans in a row of tags, given by their numbers."""
-        found: list[Span] = []
+        found: list[TagSpan] = []
         open_type = ""  # of the last span, as long as it may go on
         for place, output in enumerate(outputs):
             if is_outside(self.tags[output]):
@@ -83,9 +83,9 @@ class Tagset:
                 continue
             prefix, label = self._parts[output]
             if label != open_type or prefix in BEGINS:
-                found.append(Span(place, place + 1, label))
+                found.append(TagSpan(place, place + 1, label))
             else:
-                found[-1] = Span(found[-1].first, place + 1, label)
+                found[-1] = TagSpan(found[-1].first, place + 1, label)
             open_type = "" if prefix in ENDS else label
         return found
 

@@ -11,44 +11,46 @@ import pytest
 from bertcli.benchmark import search as module
 from bertcli.benchmark.agreement import Agreement
 from bertcli.benchmark.sample import Sample, Timed
-from bertcli.benchmark.search import Search
-from bertcli.benchmark.trial import Choice, Trial
+from bertcli.benchmark.search import SettingsSearch
+from bertcli.benchmark.trial import Settings, Trial
 from bertcli.benchmark.verdict import Verdict, verdict
 from bertcli.benchmark.whole_run import WholeRun
 from bertcli.errors import EngineError
 from bertcli.records import Record
 from tests.fakes import EchoEngine, LetterTask
 
-Rate = Callable[[Choice], float]
+Rate = Callable[[Settings], float]
 
 PACKED = {"float32": "float32", "auto": "bfloat16"}
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Search, list[Trial]]]:
+def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SettingsSearch, list[Trial]]]:
     """A search on an engine whose tokens a second are `rate(choice)`."""
 
-    def run(rate: Rate, dtypes: dict[str, str] = PACKED, threads: int = 4) -> tuple[Search, list[Trial]]:
+    def run(
+        rate: Rate, dtypes: dict[str, str] = PACKED, threads: int = 4
+    ) -> tuple[SettingsSearch, list[Trial]]:
         def make(name: str, dtype: str) -> Any:
             if name == "packed" and dtype not in dtypes:
                 raise EngineError(f"no {dtype}")
             resolved = dtypes[dtype] if name == "packed" else dtype
             return EchoEngine(name=name, dtype=resolved, workers=threads, batch_tokens=4096)
 
-        def timed(sample: Any, task: Any, engine: Any, choice: Choice, seconds: float) -> Trial:
+        def timed(sample: Any, task: Any, engine: Any, choice: Settings, seconds: float) -> Trial:
             assert (engine.name, engine.dtype) == (choice.engine, choice.dtype)
             return Trial(choice, 1, rate(choice) / 5, rate(choice))
 
         monkeypatch.setattr(module, "timed", timed)
         sample = [Timed(Record(0, {"text": "abcde"}, "abcde"), 5)]
-        search = Search(sample, LetterTask(), make, seconds=60)  # type: ignore[arg-type]
+        search = SettingsSearch(sample, LetterTask(), make, seconds=60)  # type: ignore[arg-type]
         monkeypatch.setattr(module, "agreement", lambda reference, found: Agreement(1, 0.0))
         return search, list(search.trials())
 
     return run
 
 
-def by_dtype(choice: Choice) -> float:
+def by_dtype(choice: Settings) -> float:
     return {"float32": 100.0, "bfloat16": 250.0}[choice.dtype] / (10 if choice.engine == "instant" else 1)
 
 
@@ -81,7 +83,7 @@ def test_where_no_engine_can_be_made_the_first_says_why() -> None:
     def make(name: str, dtype: str) -> Any:
         raise EngineError(f"no {name} in {dtype}", hint="buy one")
 
-    search = Search([Timed(Record(0, {}, "abcde"), 5)], LetterTask(), make, seconds=60)  # type: ignore[arg-type]
+    search = SettingsSearch([Timed(Record(0, {}, "abcde"), 5)], LetterTask(), make, seconds=60)  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="no packed in float32") as caught:
         list(search.trials())
     assert caught.value.hint == "buy one"
@@ -128,7 +130,7 @@ def test_a_search_ends_in_time_for_a_whole_run(
         now += loading
         return EchoEngine(name=name, dtype=dtype, workers=4, batch_tokens=4096)
 
-    def timed(sample: Any, task: Any, engine: Any, choice: Choice, seconds: float) -> Trial:
+    def timed(sample: Any, task: Any, engine: Any, choice: Settings, seconds: float) -> Trial:
         nonlocal now
         assert seconds >= 0
         now += seconds + 0.01
@@ -137,7 +139,7 @@ def test_a_search_ends_in_time_for_a_whole_run(
     monkeypatch.setattr(module, "timed", timed)
     monkeypatch.setattr(module, "agreement", lambda reference, found: Agreement(1, 0.0))
     sample = [Timed(Record(0, {"text": "abcde"}, "abcde"), 5)]
-    search = Search(sample, LetterTask(), make, seconds=seconds, clock=lambda: now)  # type: ignore[arg-type]
+    search = SettingsSearch(sample, LetterTask(), make, seconds=seconds, clock=lambda: now)  # type: ignore[arg-type]
     trials = list(search.trials())
     assert search.loading == loading
     assert now <= max(seconds - loading, module.NEEDED * loading) + 0.2
@@ -147,7 +149,7 @@ def test_a_search_ends_in_time_for_a_whole_run(
         assert search.best.choice.batch_tokens == 4 * 4096
 
 
-def judged(search: Search, whole: WholeRun | None = None) -> Verdict:
+def judged(search: SettingsSearch, whole: WholeRun | None = None) -> Verdict:
     timed = [Timed(Record(0, {}, "abcde"), 5)]
     sample = Sample(limit=8, read=10, duplicates=9, lengths=[5], share=0.1, timed=timed)
     return verdict(search, sample, whole, texts=1)

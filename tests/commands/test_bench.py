@@ -12,7 +12,7 @@ import pytest
 
 from bertcli import cli
 from bertcli.benchmark import search, whole_run
-from bertcli.benchmark.trial import Choice, Trial
+from bertcli.benchmark.trial import Settings, Trial
 from bertcli.benchmark.whole_run import WholeRun
 from bertcli.commands import benchmarking
 from tests.checkpoints import TEXTS
@@ -35,8 +35,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def bench(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Bench:
     """Run `bench` on texts.txt; trials are not timed but have the rate that is given, and processes end."""
 
-    def run(*arguments: object, rate: Callable[[Choice], float] = lambda choice: 9.0, code: int = 0) -> str:
-        def timed(sample: Any, task: Any, engine: Any, choice: Choice, seconds: float) -> Trial:
+    def run(*arguments: object, rate: Callable[[Settings], float] = lambda choice: 9.0, code: int = 0) -> str:
+        def timed(sample: Any, task: Any, engine: Any, choice: Settings, seconds: float) -> Trial:
             return Trial(choice, len(sample), rate(choice), rate(choice))
 
         monkeypatch.setattr(search, "timed", timed)
@@ -56,9 +56,9 @@ def rows(output: str) -> list[dict[str, Any]]:
 def test_a_real_run_measures_and_ends_in_a_whole_process(
     checkpoints: Make, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = whole_run.watch  # on a busy machine there may be no time for it
+    run_watched = whole_run.watch  # on a busy machine there may be no time for it
     monkeypatch.setattr(
-        whole_run, "watch", lambda command, environment, most: watch(command, environment, 120)
+        whole_run, "watch", lambda command, environment, most: run_watched(command, environment, 120)
     )
     monkeypatch.setattr(benchmarking.Measuring, "_texts_in_time", lambda self, search: 3)
     path = checkpoints("sentence", "base")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.errors import InputError
-from bertcli.evaluation.comparison import KINDS, Comparison, Row, compared, paired
+from bertcli.evaluation.comparison import KINDS, Answered, Comparison, compared, paired
 
 LABELS = st.sampled_from(["a", "b", None])
 JSON = st.recursive(
@@ -21,8 +21,8 @@ JSON = st.recursive(
 )
 
 
-def row(number: int = 1, **fields: Any) -> Row:
-    return Row(f"f:{number}", fields)
+def row(number: int = 1, **fields: Any) -> Answered:
+    return Answered(f"f:{number}", fields)
 
 
 @given(st.lists(st.tuples(LABELS, LABELS, st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=30))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bertcli.errors import RecordError
-from bertcli.evaluation.similarity import Similarity
+from bertcli.evaluation.similarity import SimilarityPairs
 from bertcli.records import Record
 from bertcli.requests import LongOptions
 from bertcli.tasks.embed import Embed
@@ -25,12 +25,12 @@ def test_the_cosine_is_that_of_embed(pair: tuple[str, str], normalize: bool, che
     engine = Reference(path)
     first, second = (answer(Embed(*opened(path), LongOptions()), engine, text)["embedding"] for text in pair)
     expected = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
-    found = answer(Similarity(*opened(path), LongOptions()), engine, *pair)["cosine"]
+    found = answer(SimilarityPairs(*opened(path), LongOptions()), engine, *pair)["cosine"]
     assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_pair_is_windowed_when_one_of_its_texts_is(checkpoints: Make) -> None:
-    task = Similarity(*opened(checkpoints("sentence")), LongOptions())
+    task = SimilarityPairs(*opened(checkpoints("sentence")), LongOptions())
 
     def slices(first: str, second: str) -> int:
         return task.encode(Record(0, {}, first, second)).slices
@@ -41,6 +41,6 @@ def test_a_pair_is_windowed_when_one_of_its_texts_is(checkpoints: Make) -> None:
 
 @pytest.mark.parametrize("second", [None, "", "  "])
 def test_a_pair_needs_two_texts(second: str | None, checkpoints: Make) -> None:
-    task = Similarity(*opened(checkpoints("sentence")), LongOptions())
+    task = SimilarityPairs(*opened(checkpoints("sentence")), LongOptions())
     with pytest.raises(RecordError, match="second text"):
         task.encode(Record(0, {}, "a", second))

@@ -17,7 +17,7 @@ from bertcli.console import Terminal
 from bertcli.errors import OutputError, UsageError
 from bertcli.requests import OutputOptions
 from bertcli.sinks import Layout, open_sink
-from bertcli.sinks.formats import choose_form
+from bertcli.sinks.formats import choose_format
 from tests.sinks.writing import EMBED, LABEL, PIPE, REMARKS, result, to_bytes, to_file
 
 SCREEN = Terminal(is_tty=True, width=80)
@@ -46,7 +46,7 @@ PRAISE = result({"label": "praise", "score": 0.9})
 def test_form_by_flag_then_suffix_then_terminal(
     path: str | None, asked: Any, terminal: Terminal, form: tuple[str, str]
 ) -> None:
-    assert choose_form(OutputOptions(output=path, format=asked), terminal) == form
+    assert choose_format(OutputOptions(output=path, format=asked), terminal) == form
 
 
 def test_an_unknown_suffix_names_the_forms(tmp_path: Path) -> None:

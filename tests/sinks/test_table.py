@@ -15,8 +15,8 @@ from bertcli.console import Terminal
 from bertcli.records import Problem, Record, Result
 from bertcli.requests import OutputOptions
 from bertcli.sinks import Layout, open_sink
-from bertcli.sinks.table.cells import cut, folded, last_cells, measured, padded
-from bertcli.sinks.table.fills import pieces
+from bertcli.sinks.table.cells import folded, last_cells, measured, padded, truncated_to
+from bertcli.sinks.table.fills import filled_parts
 from tests.sinks.writing import EMBED, LABEL, REMARKS, failed, result, to_bytes
 
 FILL = Layout("fill", ("text",), ("fills",), REMARKS, "text")
@@ -300,10 +300,10 @@ def test_evil_texts_are_written_out() -> None:
 @given(ANYTHING, st.integers(1, 40))
 def test_cells_are_counted(text: str, cells: int) -> None:
     assert measured(padded(text, cells)) == cells
-    assert measured(cut(text, cells)) <= cells
+    assert measured(truncated_to(text, cells)) <= cells
     assert measured(last_cells(text, cells)) <= cells
     if measured(text) <= cells:
-        assert cut(text, cells) == text
+        assert truncated_to(text, cells) == text
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_width_of_characters(text: str, cells: int) -> None:
     ],
 )
 def test_pieces_make_the_text(asked: str, filled: str, words: list[str]) -> None:
-    parts = pieces(asked, filled, words)
+    parts = filled_parts(asked, filled, words)
     assert "".join(text for text, _ in parts) == filled
     assert [text for text, is_word in parts if is_word] == [word for word in words if word in filled]
 

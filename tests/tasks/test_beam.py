@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from bertcli.records import Window
 from bertcli.tasks.beam import (
-    Answer,
     Filling,
     Lexicon,
     MaskedWindow,
     Question,
     Targets,
+    TokenScores,
     Vocabulary,
     combined,
     likeliest,
@@ -35,7 +35,7 @@ def log_probs(ids: Sequence[int], at: int) -> np.ndarray:  # type: ignore[type-a
     return np.asarray(logits - np.log(np.exp(logits).sum()))
 
 
-def ask(questions: list[Question]) -> list[Answer]:
+def ask(questions: list[Question]) -> list[TokenScores]:
     return [
         likeliest(log_probs(question.window.ids, question.window.masks[0]).astype(np.float32), question)
         for question in questions
@@ -118,7 +118,7 @@ def test_targets_of_several_pieces_are_scored_whole(ids: list[int]) -> None:
 def test_targets_that_begin_alike_are_asked_about_once() -> None:
     questions: list[Question] = []
 
-    def listen(asked: list[Question]) -> list[Answer]:
+    def listen(asked: list[Question]) -> list[TokenScores]:
         questions.extend(asked)
         return ask(asked)
 
@@ -141,7 +141,7 @@ def test_searches_side_by_side_find_what_each_finds_alone(batch: list[list[int]]
 def test_types_grow_with_the_pieces() -> None:
     seen: list[Window] = []
 
-    def listen(asked: list[Question]) -> list[Answer]:
+    def listen(asked: list[Question]) -> list[TokenScores]:
         seen.extend(question.window for question in asked)
         return ask(asked)
 

@@ -29,7 +29,7 @@ HEAVY = 50_000_000  # bytes that a browser takes its time over
 PARTS = ("query", "key", "value")
 
 
-def check_layout(layout: Layout) -> None:
+def check_page_layout(layout: Layout) -> None:
     """Raise UsageError when the results are no attention."""
     if layout.task != "attention":
         raise UsageError(

@@ -7,7 +7,7 @@ from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
-from bertcli.sinks.table.cells import Line, drawn
+from bertcli.sinks.table.cells import Line, rendered
 from bertcli.sinks.table.page import Page
 from bertcli.sinks.table.views import FittedView, choose_view
 
@@ -18,7 +18,7 @@ FITTED = 256  # results that a fitted view sees at once
 class TableSink:
     """The answer first, in columns, and the text it is for last, so that no width must be known beforehand.
 
-    On a terminal a line is cut to its width; elsewhere it is as long as it must be. A table shows the id
+    On a terminal a line is truncated_to to its width; elsewhere it is as long as it must be. A table shows the id
     field, the text and the answer; the other fields are for the forms that programs read.
     """
 
@@ -72,4 +72,4 @@ class TableSink:
         self._output.close(complete)
 
     def _drawn(self, line: Line) -> str:
-        return drawn(line, self._terminal.width, color=self._terminal.color) + "\n"
+        return rendered(line, self._terminal.width, color=self._terminal.color) + "\n"

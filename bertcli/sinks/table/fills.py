@@ -8,14 +8,14 @@ from itertools import takewhile
 
 from bertcli.console.drawing import BOLD, CYAN, DIM
 from bertcli.records import Result
-from bertcli.sinks.table.cells import Line, cut, last_cells, measured, shown
+from bertcli.sinks.table.cells import Line, last_cells, measured, shown, truncated_to
 from bertcli.sinks.table.page import Page
 
 MASK = re.compile(r"\[MASK\]|<mask>", re.IGNORECASE)
 WORD = f"{BOLD};{CYAN}"
 LEAST_GAP = 8  # cells of the text between two words
 
-Piece = tuple[str, bool]  # a part of the text, and whether it is a word that was found
+Part = tuple[str, bool]  # a part of the text, and whether it is a word that was found
 
 
 class FillsView:
@@ -33,13 +33,13 @@ class FillsView:
         heading = [*self._page.id(result), *self._page.remarks(result)]
         lines = [heading] if heading else []
         for fill in result.values["fills"]:
-            sentence = self._sentence(pieces(result.record.text or "", fill["text"], fill["words"]))
+            sentence = self._sentence(filled_parts(result.record.text or "", fill["text"], fill["words"]))
             lines.append([*self._page.score(fill["score"]), *sentence])
         if not result.values["fills"]:
             lines.append([("no word fits", DIM)])
         return lines
 
-    def _sentence(self, parts: Sequence[Piece]) -> Line:
+    def _sentence(self, parts: Sequence[Part]) -> Line:
         """The sentence, its words highlighted; what is long before and between them is shortened until the
         last of them is in sight."""
         spans = [(shown(text, None), WORD if is_word else "") for text, is_word in parts]
@@ -64,18 +64,18 @@ def _shortened(text: str, cells: int, *, at_start: bool) -> str:
         return text
     if at_start:
         return last_cells(text, cells)
-    return cut(text, cells // 2) + last_cells(text, cells - cells // 2 + 1)[1:]
+    return truncated_to(text, cells // 2) + last_cells(text, cells - cells // 2 + 1)[1:]
 
 
-def pieces(asked: str, filled: str, words: Sequence[str]) -> list[Piece]:
-    """The filled text cut at its words, which never lie side by side; `asked` is the text with masks.
+def filled_parts(asked: str, filled: str, words: Sequence[str]) -> list[Part]:
+    """The filled text truncated_to at its words, which never lie side by side; `asked` is the text with masks.
 
     Exact where the masks have their usual spelling and nothing else of the text changed; else each word is
     looked for behind the one before it, from where the two texts part.
     """
     gaps = MASK.split(asked)
     if len(gaps) == len(words) + 1:
-        parts: list[Piece] = [(gaps[0], False)]
+        parts: list[Part] = [(gaps[0], False)]
         for word, gap in zip(words, gaps[1:], strict=True):
             parts += [(word, True), (gap, False)]
         if "".join(text for text, _ in parts) == filled:
@@ -84,8 +84,8 @@ def pieces(asked: str, filled: str, words: Sequence[str]) -> list[Piece]:
     return _searched(filled, words, sum(1 for _ in common))
 
 
-def _searched(filled: str, words: Sequence[str], start: int) -> list[Piece]:
-    parts: list[Piece] = []
+def _searched(filled: str, words: Sequence[str], start: int) -> list[Part]:
+    parts: list[Part] = []
     done = 0
     for word in words:
         place = filled.find(word, start)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bertcli.console.drawing import CYAN, DIM, RED, grouped, meter
 from bertcli.records import Result
 from bertcli.sinks import Layout
-from bertcli.sinks.table.cells import NO_BREAK, Line, cut, folded, measured, padded, shown
+from bertcli.sinks.table.cells import NO_BREAK, Line, folded, measured, padded, shown, truncated_to
 
 ID_CELLS = 12
 INDENT = "  "
@@ -38,11 +38,11 @@ class Page:
             return []
         titles = [*columns, (shown(self.layout.text_field, None), 0)]
         if self.layout.id_field is not None:
-            titles = [(cut(shown(self.layout.id_field, None), ID_CELLS), ID_CELLS + 2), *titles]
+            titles = [(truncated_to(shown(self.layout.id_field, None), ID_CELLS), ID_CELLS + 2), *titles]
         return [[(name.ljust(cells), DIM) for name, cells in titles]]
 
     def id(self, result: Result) -> Line:
-        """The id column, when there is one; cut on a terminal only."""
+        """The id column, when there is one; truncated_to on a terminal only."""
         if self.layout.id_field is None:
             return []
         value = result.record.fields.get(self.layout.id_field)
@@ -65,7 +65,7 @@ class Page:
 
     def folded(self, lead: Line, text: Line) -> list[Line]:
         """`lead` and `text` in as many lines as the width asks for, the later ones indented. Blanks that may
-        not be cut at (NO_BREAK) become ordinary ones."""
+        not be truncated_to at (NO_BREAK) become ordinary ones."""
         first, others = text, list[Line]()
         if self.width is not None:
             taken = sum(measured(part) for part, _ in lead)
@@ -104,4 +104,4 @@ class Page:
     def fitted(self, text: str, share: int) -> str:
         """The text in at most one part in `share` of the width."""
         text = shown(text, self.width)
-        return text if self.width is None else cut(text, max(8, self.width // share))
+        return text if self.width is None else truncated_to(text, max(8, self.width // share))

@@ -14,7 +14,7 @@ from bertcli.sinks.table.page import Page
 # Heat: black on ever warmer grounds, which both light and dark terminals show. Limits of -log p in nats.
 LIMITS = (1.0, 2.5, 5.0, 8.0)
 HEAT = ("", "30;48;5;230", "30;48;5;222", "30;48;5;214", "97;48;5;160")
-TOLD = 3  # the level from which on the number is told
+NUMBERED_LEVEL = 3  # the level from which on the number is told
 CELLS = 10  # of a number
 
 
@@ -80,7 +80,7 @@ def heated(text: str, words: Sequence[dict[str, Any]]) -> Line:
         level = bisect_right(LIMITS, surprise)
         line.append((shown(text[done : word["start"]], None), ""))
         said = shown(text[word["start"] : word["end"]], None)
-        if level < TOLD:
+        if level < NUMBERED_LEVEL:
             line.append((said, HEAT[level]))
         else:
             line += [("[", DIM), (said, HEAT[level]), (f"{NO_BREAK}{surprise:.1f}", DIM), ("]", DIM)]
