@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code each kind ends with.
+"""Errors, and the exit code of each.
 
     BertcliError                 exit 1: could not run
     ├── UsageError               exit 2: the command line (or a settings file) asks for something impossible
@@ -8,31 +8,30 @@
     ├── ModelError               a checkpoint that is missing, damaged, unsafe or would answer wrongly
     ├── EngineError              an engine, device or dtype this machine or model cannot use
     └── StoppedEarlyError        exit 3: --strict or --max-errors ended the run early
-    RecordError                  never leaves the pipeline: becomes the `error` of one output record
+    RecordError                  caught by the pipeline, becomes the `error` of one output record
 
-An error is raised where the knowledge is, with a message (what is wrong) and a hint (what to do), and is
-rendered in one place (`cli.main`).
+An error has a message (what is wrong) and a hint (what to do). It is printed in one place, `cli.main`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-LONGEST_MESSAGE = 300  # characters of another's message
+LONGEST_MESSAGE = 300  # characters of a library's message
 
 
 def quoted(names: Iterable[str]) -> str:
-    """Names of a file in a message: `'text', 'first name'`. Names of our own need no quotes."""
+    """Names from a file, for a message: `'text', 'first name'`."""
     return ", ".join(f"'{name}'" for name in names)
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, in a message: its first line without the full stop, or else its kind."""
+    """The first line of a library's error without the full stop, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def one_line(error: BaseException) -> str:
-    """All that a library's error says, in one line that is not too long to be read."""
+    """The message of a library's error in one line of at most LONGEST_MESSAGE characters."""
     line = " ".join(str(error).split())
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
 
@@ -58,7 +57,7 @@ class UsageError(BertcliError):
 
 
 class FieldClashError(UsageError):
-    """An input field carries the name of a result field."""
+    """An input field has the name of a result field."""
 
 
 class InputError(BertcliError):

@@ -1,8 +1,8 @@
-"""Records as they arrive: taken one by one, with a word when none is there yet.
+"""Records one by one, and whether the input pauses.
 
-A file never makes anybody wait, so its records are read where they are needed. A pipe may pause: a thread
-reads it ahead, so that a pause can be noticed and everything read so far answered at once. At a prompt the
-next line is asked for only when the last one has been answered.
+Records of a file are read when they are taken. A pipe may pause: a thread reads ahead, so that a pause is
+noticed and everything read so far can be answered at once. A prompt asks for the next line when the last one
+has been answered.
 """
 
 from __future__ import annotations
@@ -21,34 +21,33 @@ PAUSE: Final = Record(-2, {}, None)
 
 
 RECORD_BYTES = 8_192
-"""Bytes of fields that make a record read ahead count as two."""
+"""Bytes of fields that count as one more record in the read-ahead queue."""
 
 
 MEASURED_BYTES = 1 << 25
-"""Bytes of fields that are held at most to learn how much there is to do."""
+"""Most bytes of fields that `measure` reads ahead."""
 
 
 def characters(record: Record) -> int:
-    """How many characters a record has to be read."""
+    """The number of characters of a record that a task reads."""
     return len(record.text or "") + len(record.pair or "")
 
 
 def _is_last(item: Record | BaseException) -> bool:
-    """Whether nothing comes behind it."""
+    """Whether it is the last item: the end or an error."""
     return item is END or isinstance(item, BaseException)
 
 
 class Feed:
     """Hands out the records of an input that never pauses.
 
-    `take` returns the next record, END after the last one, or PAUSE when there is none yet and the caller
-    does not want to wait. What the source raises is raised by `take`, after the records before it. `taken`
-    counts the records handed out.
+    `take` returns the next record, END after the last one, or PAUSE when none has arrived and `wait` is False.
+    Errors of the source are raised by `take`, after the records before them. `taken` counts the records.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.taken = 0
-        self._records = (record for record in records)  # begun with the first `take`, not before
+        self._records = (record for record in records)  # the iterator starts with the first `take`
         self._ahead: deque[Record | BaseException] = deque()
 
     def take(self, *, wait: bool = True) -> Record:
@@ -73,11 +72,11 @@ class Feed:
     def measure(
         self, enough: int, patience: float, weigh: Callable[[Record], int] = characters
     ) -> int | None:
-        """Look ahead to learn how much there is to do: the number of characters until the end of the input
-        (of each record as many as `weigh` says), or None when there are more than `enough`, when their fields
-        take more than `MEASURED_BYTES`, or when a live input has not ended within `patience` seconds."""
-        held = [item for item in self._ahead if isinstance(item, Record)]
-        amount, size = sum(map(weigh, held)), sum(item.size for item in held)
+        """Read ahead to find the amount of work: the sum of `weigh` over all records of the input. None where it
+        exceeds `enough`, where the fields take more than `MEASURED_BYTES`, or where a live input has not ended
+        within `patience` seconds."""
+        read = [item for item in self._ahead if isinstance(item, Record)]
+        amount, size = sum(map(weigh, read)), sum(item.size for item in read)
         deadline = time.monotonic() + patience
         while amount <= enough and size <= MEASURED_BYTES:
             if self._ahead and _is_last(self._ahead[-1]):
@@ -97,7 +96,7 @@ class Feed:
     def _next_until(self, deadline: float) -> Record | BaseException:
         try:
             return self._next(wait=True)
-        except Exception as error:  # kept in its place: `take` raises it
+        except Exception as error:  # `take` raises it after the records before it
             return error
 
 
@@ -126,8 +125,8 @@ class _Ahead(queue.Queue[Record | BaseException]):
 class LiveFeed(Feed):
     """Reads an input that may pause with a thread of its own, a bounded number of records ahead.
 
-    The thread is a daemon: it may hang in a read for ever, and must not keep the process alive. `patience` is
-    how many seconds without a record make a pause.
+    The thread is a daemon: it may block in a read, and must not keep the process alive. `patience` is the
+    number of seconds without a record that count as a pause.
     """
 
     def __init__(self, records: Iterable[Record], most_ahead: int = 1024, patience: float = 0.0) -> None:
@@ -140,7 +139,7 @@ class LiveFeed(Feed):
         try:
             for record in records:
                 self._queue.put(record)
-        except BaseException as error:  # whatever ended the reading belongs to the thread that waits for it
+        except BaseException as error:  # raised by the thread that takes the records
             self._queue.put(error)
         else:
             self._queue.put(END)
@@ -159,7 +158,7 @@ class LiveFeed(Feed):
 
 
 class PromptFeed(Feed):
-    """Asks for the next record only when the caller is ready to wait for it."""
+    """Reads the next record only when the caller waits for it."""
 
     def _next(self, wait: bool) -> Record | BaseException:
         return next(self._records, END) if wait else PAUSE
@@ -167,5 +166,5 @@ class PromptFeed(Feed):
     def measure(
         self, enough: int, patience: float, weigh: Callable[[Record], int] = characters
     ) -> int | None:
-        """Nobody types much."""
+        """Typed input is always small."""
         return 0

@@ -1,9 +1,8 @@
-"""The flow: records go one way, source → feed → plan → engine → task → sink. Start reading here.
+"""The pipeline: records flow one way, source → feed → plan → engine → task → sink. Start reading here.
 
-`run` is the whole of it. The rooms it passes through are `sources` (what a record is), `tasks` (how a record
-becomes windows and how arrays become its answer), `planning` (which windows run together), `engines` (the
-arithmetic) and `sinks` (how a result is written); `workers` runs the batches, and finds the one
-window that a batch fails on.
+`run` is all of it. It uses `sources` (input → records), `tasks` (record → windows, arrays → answer), `planning`
+(which windows run together), `workers` (runs batches and isolates a window that fails), `engines` (the
+arithmetic) and `sinks` (result → output).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ WRITING = 1.0  # seconds that Ctrl-C waits at most for the rest of a block to be
 
 
 class ResultCounter(Protocol):
-    """Is told about every result; a `receipt.Receipt` in the program."""
+    """Counts every result; `receipt.Receipt` implements it."""
 
     @property
     def failed(self) -> int: ...
@@ -37,12 +36,12 @@ class ResultCounter(Protocol):
     def add(self, result: Result) -> None: ...
 
     def expect(self, more: int) -> None:
-        """About so many records more have been computed; `add` will tell of each when its turn has come."""
+        """About `more` records have been computed; `add` follows for each when it is written."""
 
 
 class ProgressLog(Protocol):
-    """Is told about every block whose results are written: from there an interrupted run can be resumed.
-    `is_active` says whether it makes a run resumable at all."""
+    """Records every block whose results are written: an interrupted run can be resumed behind it.
+    `is_active` is False where the output cannot be resumed."""
 
     @property
     def is_active(self) -> bool: ...
@@ -66,7 +65,7 @@ def run(
 
     When the input pauses, everything read so far is answered at once. Raises StoppedEarlyError once
     `max_errors` records have failed; everything up to the last of them has been written then. `on_shortage`
-    is called once, when memory has run out, with the number of tokens that batches have at most from then on.
+    is called once, when memory has run out, with the largest number of tokens of a batch from then on.
     """
     with Workers(task, engine, on_shortage) as workers:
         results = Results(workers, sink, receipt, max_errors, progress)
@@ -82,7 +81,7 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Where the results of a block go, and who is told about them."""
+    """Writes the results of blocks, and counts them."""
 
     workers: Workers
     sink: Sink
@@ -91,7 +90,7 @@ class Results:
     progress: ProgressLog | None
 
     def write(self, block: Block, running: Running) -> None:
-        """Wait for a block's batches and write its results; a reader, such as `head`, sees them at once."""
+        """Wait for a block's batches, write its results, and flush them to the reader."""
         for number, (batch, future) in enumerate(running, 1):
             batch.settle(future.result())
             self.receipt.expect(len(block.entries) * number // len(running))
@@ -100,7 +99,7 @@ class Results:
             self._write(block)
             self.sink.flush()
             return
-        # A run is resumed behind a whole block: one that is computed is written before Ctrl-C ends the run.
+        # A run can be resumed only behind a whole block, so Ctrl-C waits until a computed block is written.
         began = time.monotonic()
         with interrupts.deferred() as interrupted:
             self._write(block, lambda: interrupted() and time.monotonic() - began > WRITING)
@@ -120,7 +119,7 @@ class Results:
                 raise KeyboardInterrupt
 
     def _stop_after(self, result: Result) -> None:
-        """End the run where enough have failed, with this one the last."""
+        """Raise StoppedEarlyError once `max_errors` records have failed."""
         failed = self.receipt.failed
         if self.max_errors is not None and failed >= self.max_errors:
             noun = "record" if failed == 1 else "records"

@@ -1,10 +1,10 @@
 """Which windows run together, and when.
 
-Records are read into *blocks*: as many as a bounded number of tokens allows. Equal texts become one, within a
-block and with the texts seen last before it; windows are sorted by length and cut into *batches* under a token
-budget, and the answers go back to the records in input order. Blocks of an input that never pauses depend on
-the input and the plan alone, so a run is repeatable; the pause of an input that may pause (a pipe, a
-terminal) ends the block at once: nobody waits for a record that has not been written yet.
+Records are read into *blocks* of a bounded number of tokens. Equal texts are computed once, within a block and
+among the texts seen last before it. Windows are sorted by length and cut into *batches* under a token budget, and
+the answers return to the records in input order. The blocks of an input that never pauses depend on the input
+and the plan alone, so a run is repeatable. A pause of the input (a pipe, a terminal) ends the block at once, so
+that everything read so far is answered.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ Text: TypeAlias = tuple[str | None, str | None, tuple[str, ...] | None]
 """What makes two records equal to a task: text, pair, words."""
 
 LARGEST_CACHED = 4_096
-"""A text and an answer that take more are not kept for later blocks."""
+"""Bytes of the largest text whose answer is cached for later blocks."""
 
 MOST_CACHED = 8_192
-"""Different texts that are remembered across blocks."""
+"""Different texts whose answers are cached across blocks."""
 
 LEAST_ROUNDS = 4
-"""Rounds of batches in a full block: batches are uneven, and at a block's end the last of them is waited for."""
+"""Batches for each worker in a full block: batches are uneven, and workers idle at the end of a block."""
 
 
 @dataclass(slots=True)
 class Work:
-    """What one text asks of the engine: its windows of so many `tokens` in all, the outputs that came back
-    for them so far, or the problem that ended it. Records with equal texts share it, and its `answer`, which
-    says nothing of their other fields."""
+    """The computation for one text: its windows (`tokens` in all), their outputs so far, or the problem that
+    ended it. Records with equal texts share it and its `answer`, which does not depend on other fields."""
 
     encoded: Encoded | None = None
     tokens: int = 0
@@ -45,10 +44,10 @@ class Work:
 
 
 class SeenTexts:
-    """The last `most` different texts of a run, across its blocks, each with its work where that is kept.
+    """The last `most` different texts of a run, across its blocks, each with its work where that is cached.
 
-    Which texts are known depends on the records alone, so that a resumed run, which reads past the answered
-    records, counts the same duplicates. A work is only there to save computing it again.
+    The texts depend on the records alone, so that a resumed run, which reads past the answered records, counts
+    the same duplicates.
     """
 
     def __init__(self, most: int = MOST_CACHED) -> None:
@@ -56,7 +55,7 @@ class SeenTexts:
         self._works: dict[Text, Work | None] = {}
 
     def see(self, record: Record) -> bool:
-        """Whether an equal text is known. From now on this one is, unless it is large, blank or broken."""
+        """Whether an equal text was seen. Remembers this one, unless it is large, blank or malformed."""
         if record.problem is not None or record.blank:
             return False
         text = _text(record)
@@ -72,15 +71,15 @@ class SeenTexts:
         return self._works.get(text)
 
     def keep(self, text: Text, work: Work | None) -> None:
-        """Keep the work of a known text for later blocks; None forgets it."""
+        """Cache the work of a seen text for later blocks; None removes it."""
         if text in self._works:
             self._works[text] = work
 
 
 @dataclass(slots=True)
 class BlockEntry:
-    """A record on its way through a block; without `work` where it is blank or has a problem of its own.
-    `duplicate` says that an equal text came before it."""
+    """A record of a block; `work` is None where it is blank or has a problem of its own. `duplicate` is True
+    where an equal text came before it."""
 
     record: Record
     work: Work | None = None
@@ -90,13 +89,13 @@ class BlockEntry:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows that run together, with the work and the place among its outputs that each answer goes to."""
+    """Windows that run together. `places` are the work and the index among its outputs for each window."""
 
     windows: list[Window]
     places: list[tuple[Work, int]]
 
     def settle(self, outputs: Sequence[Any]) -> None:
-        """Hand the outputs (one a window; a Problem where the engine failed) back to their work."""
+        """Store the outputs (one for each window; a Problem where the engine failed) in their work."""
         for (work, place), output in zip(self.places, outputs, strict=True):
             if isinstance(output, Problem):
                 work.problem = output
@@ -106,15 +105,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How far to look ahead and how large a batch may be, both in tokens; below `least_tokens` a batch is not
-    worth being cut for another worker. Equal and blank texts make no tokens, and other fields may be large:
-    so a block has at most `most_records`, and no more once their fields take `most_bytes`.
+    """The size of blocks (`look_ahead`) and batches (`batch_tokens`) in tokens. A batch of fewer than
+    `least_tokens` is not split for another worker. Equal and blank texts add no tokens, and other fields may be
+    large, so a block also ends at `most_records` and once the fields take `most_bytes`.
 
     The first block is one round of batches, so that answers show early; each further one is twice as large
-    until `look_ahead` is reached, or `LEAST_ROUNDS` where many workers want more. `begun` is how many blocks
-    were filled before, in a run that this one goes on with. `reserved` are the names results will have: a
-    record that brings a field of that name is refused. `known` are the texts of the records before the first
-    block; `remembers` says that the answer of a known text may be used again in a later block.
+    until `look_ahead` is reached, or `LEAST_ROUNDS` where many workers need more. `begun` is the number of full
+    blocks of the interrupted run that this one resumes. `reserved` are the names of result fields: a record with
+    an input field of that name fails. `seen` are the texts of the records before the first block; `remembers`
+    allows reusing the answer of a seen text in a later block.
     """
 
     batch_tokens: int
@@ -131,8 +130,8 @@ class Plan:
     def blocks(self, feed: Feed, task: Task) -> Iterator[Block | None]:
         """Yield blocks in input order, and None whenever the input pauses.
 
-        The caller settles all it holds when it sees None; asking for the next block then waits for input.
-        An error of the source is raised after the records before it have come out.
+        At None the caller finishes all blocks it has; asking for the next block then waits for input. An error
+        of the source is raised after the records before it.
         """
         filled = self.begun
         block = Block(self, task, filled)
@@ -160,16 +159,15 @@ class Plan:
                 block = Block(self, task, filled)
 
     def budget(self, filled: int) -> int:
-        """How many tokens fill a block when `filled` are full."""
+        """Tokens of a full block, after `filled` full blocks."""
         round_of_batches = self.batch_tokens * self.workers
         most = max(self.look_ahead, LEAST_ROUNDS * round_of_batches)
         return min(round_of_batches << min(filled, most.bit_length()), most)
 
 
 class Block:
-    """Consecutive records on their way through the engine. `filled` is the number of full blocks of the run
-    up to this one, which counts when it is full itself. `whole` is False when an error of the source cut it
-    short: another run over the same input would go on with it."""
+    """Consecutive records that are planned together. `filled` is the number of full blocks of the run so far,
+    this one included if it is full. `whole` is False where an error of the source ended the block early."""
 
     def __init__(self, plan: Plan, task: Task, filled: int = 0) -> None:
         self.plan = plan
@@ -183,7 +181,7 @@ class Block:
         self._begun: list[Work] = []
 
     def add(self, record: Record) -> None:
-        """Tokenise a record, unless it is blank, broken or equal to one that is here already."""
+        """Tokenise a record, unless it is blank, malformed or equal to one in this block."""
         entry = BlockEntry(record, problem=record.problem, duplicate=self.plan.seen.see(record))
         self.entries.append(entry)
         self.bytes += record.size
@@ -195,8 +193,8 @@ class Block:
             text = _text(record)
             work = self._works.get(text)
             if work is None:
-                # the tokens of a known one count too: blocks must depend on the input alone, and a resumed
-                # run knows no answers
+                # Tokens of a cached text count too: blocks must depend on the input alone, and a resumed run
+                # has no cached answers.
                 work = self._works[text] = self.plan.seen.work(text) or self._begin(record)
                 self.tokens += work.tokens
             else:
@@ -205,11 +203,11 @@ class Block:
 
     @property
     def is_full(self) -> bool:
-        """Whether it has as much in memory as it may, however few tokens that makes."""
+        """Whether the limits of records and bytes are reached, whatever the number of tokens."""
         return len(self.entries) >= self.plan.most_records or self.bytes >= self.plan.most_bytes
 
     def _begin(self, record: Record) -> Work:
-        """The work of a text that is new."""
+        """The work of a text that was not seen."""
         work = Work()
         try:
             work.encoded = self.task.encode(record)

@@ -1,4 +1,4 @@
-"""The account of a run: what was read, what became of it, how fast and on what."""
+"""The receipt of a run: how many records were read, with which results, how fast and on which engine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ BETWEEN = "\t"  # the result field and the label of a count
 
 @dataclass
 class Receipt:
-    """Is told about every result, and words the last line of a run.
+    """Counts every result and formats the last line of a run.
 
-    done + left_out + blank + failed = read, where `left_out` are those that were done but not asked for
-    (`score --below`). `windowed`, `truncated` and `duplicates` count records among them that took more than
-    one window, lost text, or had a text equal to an earlier one. `before` of those read were answered by an
-    interrupted run that this one goes on with. `labels` counts how often each (result field, label) was
-    given; whoever runs a task fills it. The clock starts when the receipt is made and stops with
-    `finish`.
+    read = done + left_out + blank + failed, where `left_out` are results that are done and filtered out
+    (`score --below`). `windowed`, `truncated` and `duplicates` count records that took more than one window, lost
+    text, or had a text equal to an earlier one. `before` records were answered by the interrupted run that this
+    one resumes. `labels` counts each (result field, label); the caller fills it. The clock starts with the
+    receipt and stops with `finish`.
     """
 
     engine: str = ""
@@ -51,14 +50,14 @@ class Receipt:
         self._began = self.clock()
 
     def ran_on(self, engine: Engine) -> None:
-        """Which engine it was."""
+        """Set the engine."""
         self.engine, self.device, self.dtype = engine.name, engine.device, engine.dtype
 
-    def add(self, result: Result, *, kept: bool = True) -> None:
-        """Count a result that has been written, or was not to be (`kept` is False)."""
+    def add(self, result: Result, *, written: bool = True) -> None:
+        """Count a result that was written, or filtered out (`written` is False)."""
         status = result.status
-        self.done += status == "done" and kept
-        self.left_out += status == "done" and not kept
+        self.done += status == "done" and written
+        self.left_out += status == "done" and not written
         self.blank += status == "blank"
         self.failed += status == "failed"
         self.windowed += result.windows > 1
@@ -66,12 +65,12 @@ class Receipt:
         self.duplicates += result.duplicate
 
     def counts(self) -> dict[str, int]:
-        """What is counted, by name."""
+        """All counts by name, for the journal."""
         labels = {f"{field}{BETWEEN}{label}": count for (field, label), count in self.labels.items()}
         return {name: getattr(self, name) for name in COUNTS} | labels
 
-    def go_on(self, counts: Mapping[str, int]) -> None:
-        """Begin with what an interrupted run has counted."""
+    def resume(self, counts: Mapping[str, int]) -> None:
+        """Start from the counts of an interrupted run."""
         for name in COUNTS:
             setattr(self, name, counts.get(name, 0))
         for name, count in counts.items():
@@ -87,7 +86,7 @@ class Receipt:
 
     @property
     def read(self) -> int:
-        """Records answered for, one way or another."""
+        """The number of records read."""
         return self.done + self.left_out + self.blank + self.failed
 
     @property
@@ -98,8 +97,8 @@ class Receipt:
         return 3 if self.failed else 0
 
     def is_due(self, *, on_terminal: bool, verbose: bool) -> bool:
-        """Whether the line is shown at the end of a run. One text asked and answered on a terminal (where
-        results go too) needs no account, unless it failed or with -v."""
+        """Whether the line is printed. One answered text on a terminal, where results go too, needs none, unless
+        it failed or `verbose` is set."""
         return verbose or not on_terminal or self.read != 1 or self.exit_code != 0
 
     def line(self) -> str:

@@ -1,6 +1,6 @@
-"""What travels through the house: a Record in, Windows through the engine, a Result out.
+"""The data of the pipeline: Record (input), Window (engine), Result (output).
 
-Standard library only: every room may import this module.
+Standard library only: every module may import this one.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ NUMBER_SIZE = 32
 
 
 class ExactNumber(float):
-    """A number of an input file that is not the double nearest to it: its own digits are kept for the output.
-
-    `text` is how JSON spells it.
-    """
+    """A number of an input file that no double represents exactly. `text` has its digits, for the output."""
 
     text: str
 
@@ -43,9 +40,9 @@ class Record:
     """One input unit with all its fields.
 
     `index` counts records of the run from 0. `text` (and `pair`) is what a task reads; it is also among
-    `fields`. `text` is None for a null field. `where` is `file:line` for messages. A record its source could
-    not make sense of carries the `problem` and whatever fields could be saved. `words` are the text's words
-    where the input has it split already: joined by blanks they are `text`.
+    `fields`. `text` is None for a null field. `where` is `file:line` for messages. A malformed record has a
+    `problem` and the fields that could be read. `words` are the words of the text where the input is already
+    split: joined by blanks they are `text`.
     """
 
     index: int
@@ -58,12 +55,12 @@ class Record:
 
     @property
     def blank(self) -> bool:
-        """No text to answer for: null, empty or white space."""
+        """Whether the text is null, empty or white space."""
         return self.problem is None and (self.text is None or not self.text.strip())
 
     @property
     def size(self) -> int:
-        """About how many bytes its fields take."""
+        """The approximate size of the fields in bytes."""
         size = 0
         for value in self.fields.values():
             size += len(value) if type(value) is str else size_of(value)
@@ -72,15 +69,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A slice of a record's tokens that the model can take in one go, special tokens included.
+    """A slice of a record's tokens that fits the model, special tokens included.
 
     `ids` and `types` (token types; None means all 0) have the same length. `fresh` = (start, stop) are the
-    positions in this window that no earlier window of the record had, special tokens included where they
-    count: over a record the fresh ranges hold each of its tokens once (of a pair in several windows, each
-    token of the text that is cut; the other text stands in every window). `masks` are positions whose word
-    is asked for. `before` is how many positions of the text come before the fresh ones, for what is weighted
-    by position. `offsets` are (start, end) characters of the original text for each position, when the task
-    wants them ((0, 0) for special tokens).
+    positions that no earlier window of the record had, special tokens included where they count: the fresh
+    ranges of a record contain each of its tokens once (of a pair in several windows, each token of the text that
+    is cut; the other text is in every window). `masks` are the masked positions to predict. `before` is the
+    number of positions of the text before the fresh ones, for weights by position. `offsets` are (start, end)
+    characters of the original text for each position, if the task needs them ((0, 0) for special tokens).
     """
 
     ids: Sequence[int]
@@ -96,11 +92,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a record: the appended fields, or the problem, or neither (blank).
+    """The result of a record: the appended fields, or the problem, or neither (blank).
 
-    `values` holds every field the task promises, in its order (null for blank records, empty for failed
-    ones). `windows` is the number of windows the record took; `truncated` says that text was cut;
-    `duplicate` that an equal text came before it.
+    `values` has every field of the task, in its order (null for blank records, empty for failed ones).
+    `windows` is the number of windows of the record, `truncated` whether text was cut, `duplicate` whether an
+    equal text came before it.
     """
 
     record: Record
@@ -118,7 +114,7 @@ class Result:
         return "blank" if self.record.blank else "done"
 
     def row(self, prefix: str = "") -> dict[str, Any]:
-        """The output record: input fields in their order, then results, then what must be said about them."""
+        """The output record: input fields in their order, results, then `windows`, `truncated` and `error`."""
         row = dict(self.record.fields)
         for name, value in self.values.items():
             row[prefix + name] = value
@@ -132,7 +128,7 @@ class Result:
 
 
 def size_of(value: Any) -> int:
-    """About how many bytes a value among fields takes."""
+    """The approximate size of a field's value in bytes."""
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, Mapping):

@@ -1,9 +1,8 @@
-"""Threads that run batches, and what becomes of a batch that fails.
+"""Threads that run batches, and isolate failures.
 
-Where the arithmetic raises, or its answer is not a number, the batch is halved until the window at fault
-stands alone: only its record fails. Where memory runs out the same halving finds what fits, and from then on
-no batch of the run is larger; a window that does not even fit alone is tried once more with no other batch
-beside it, so that no record fails for its neighbours' appetite.
+If the engine raises, or returns values that are not finite, the batch is split in halves until the failing window
+is alone; only its record fails. If memory runs out, splitting finds a size that fits, and later batches are no
+larger. A window that does not fit by itself is tried once more while no other batch runs.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ Running = list[tuple["Batch", Future[list[Any]]]]
 
 
 class Workers:
-    """Runs as many batches at once as the engine wants. `most_tokens` is how many tokens a batch may have since
-    memory ran out, None as long as it did not; `report_shortage` hands it to `on_shortage`, once."""
+    """Runs `engine.workers` batches at once. `most_tokens` is the largest batch since memory ran out, None
+    before; `report_shortage` passes it to `on_shortage`, once."""
 
     def __init__(self, task: Task, engine: Engine, on_shortage: Callable[[int], None]) -> None:
         self.most_tokens: int | None = None
@@ -44,21 +43,21 @@ class Workers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # what is still running when the run has failed or is interrupted is waited for by nobody
+        # A run that failed or is interrupted does not wait for the batches that still run.
         self._pool.shutdown(wait=kind is None, cancel_futures=True)
 
     def start(self, block: Block) -> Running:
-        """Begin all batches of a block."""
+        """Start all batches of a block."""
         return [(batch, self._pool.submit(self._forward, batch.windows)) for batch in block.batches()]
 
     def report_shortage(self) -> None:
-        """Say that memory ran out, if it did and nobody knows yet; for the thread that owns the terminal."""
+        """Report once that memory ran out; called from the main thread, which writes the terminal."""
         if self.most_tokens is not None and not self._is_reported:
             self._is_reported = True
             self._on_shortage(self.most_tokens)
 
     def _forward(self, windows: Sequence[Window]) -> list[Any]:
-        """One output a window, a Problem where the window fails."""
+        """One output for each window, a Problem where the window fails."""
         if len(windows) > 1 and self._is_too_much(windows):
             return self._halves(windows)
         try:
@@ -66,7 +65,7 @@ class Workers:
                 return self._task.forward(self._engine, windows)
         except Exception as error:
             problem, short = _problem(error), ran_out(error)
-        # the error is gone by now, and with it the memory that its traceback held
+        # Outside the handler the error is freed, and the memory that its traceback references.
         if len(windows) == 1:
             return [self._alone(windows) if short else problem]
         if short:
@@ -78,7 +77,7 @@ class Workers:
         return self._forward(windows[:middle]) + self._forward(windows[middle:])
 
     def _alone(self, windows: Sequence[Window]) -> Any:
-        """The output of one window with no other batch in memory."""
+        """The output of one window while no other batch runs."""
         try:
             with self._turns.alone():
                 return self._task.forward(self._engine, windows)[0]
@@ -95,8 +94,8 @@ class Workers:
 
 
 def _problem(error: Exception) -> Problem:
-    """What is written of a record that failed. Raises an error that would meet every record: of a model or
-    an engine that cannot answer at all."""
+    """The problem of the record that failed. Raises errors of the model or engine that every record would
+    meet."""
     if isinstance(error, BertcliError):
         if isinstance(error, ArithmeticError):
             return Problem("engine", error.message)
@@ -107,7 +106,7 @@ def _problem(error: Exception) -> Problem:
 
 
 class _Turns:
-    """Many run beside each other, or one alone."""
+    """A lock: many run at once (`beside_others`), or one by itself (`alone`)."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

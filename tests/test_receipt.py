@@ -48,10 +48,10 @@ def test_the_line_adds_up(results: list[Result]) -> None:
 @given(st.lists(st.tuples(st.sampled_from([done(), BLANK, FAILED]), st.booleans())))
 def test_what_is_left_out_is_counted_too(results: list[tuple[Result, bool]]) -> None:
     account = receipt()
-    for result, kept in results:
-        account.add(result, kept=kept)
+    for result, written in results:
+        account.add(result, written=written)
     assert account.read == len(results)
-    assert account.left_out == sum(result.status == "done" and not kept for result, kept in results)
+    assert account.left_out == sum(result.status == "done" and not written for result, written in results)
     assert ("left out" in account.line()) == (account.left_out > 0)
     assert account.exit_code == (3 if account.failed else 0)
 
@@ -83,7 +83,7 @@ def test_zero_parts_are_left_out(account: Receipt, line: str) -> None:
 def test_a_run_that_answered_nothing_new_has_no_rate() -> None:
     clock = Clock()
     account = Receipt(clock=clock)
-    account.go_on({"done": 40})
+    account.resume({"done": 40})
     clock.now += 2
     account.finish()
     assert account.line() == "40 read = 40 done · 40 from before · 2.0 s"

@@ -150,7 +150,7 @@ class Ledger:
             raise self._refused(
                 [f"the first {grouped(self.point.records)} records of the input have changed"]
             )
-        receipt.go_on(self.point.counts)
+        receipt.resume(self.point.counts)
 
     def begin(self, engine: Engine, sink: LastingSink, receipt: Receipt) -> None:
         """Write down what the run depends on, before its first result. Raises OutputError for an interrupted

@@ -406,7 +406,7 @@ class Counter:
         return self.receipt.failed
 
     def add(self, result: Result) -> None:
-        self.receipt.add(result, kept=self.keep is None or self.keep(result))
+        self.receipt.add(result, written=self.keep is None or self.keep(result))
         self.receipt.labels.update(given(result, self.choice))
         self.expect(0)
 

@@ -98,7 +98,9 @@ class MaskedWords:
     def _is_word(self, token: int) -> bool:
         return not self._tokenizer.is_special(token) and token != self._tokenizer.unknown_id
 
-    def _hidden(self, windows: Sequence[Window], places: Sequence[tuple[int, int]]) -> Iterator[ScoringWindow]:
+    def _hidden(
+        self, windows: Sequence[Window], places: Sequence[tuple[int, int]]
+    ) -> Iterator[ScoringWindow]:
         """The windows with their pieces at `places` (number of the window, position) hidden."""
         if self._together:
             groups = [

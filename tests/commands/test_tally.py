@@ -61,7 +61,7 @@ def test_the_most_frequent_label_comes_first_and_lines_fit() -> None:
 def test_the_counts_of_an_interrupted_run_come_back() -> None:
     receipt, again = Receipt(done=3), Receipt()
     receipt.labels.update([("label", "a"), ("label", "a\tb"), ("label", "a")])
-    again.go_on(receipt.counts())
+    again.resume(receipt.counts())
     assert again.labels == receipt.labels
     assert (again.done, again.before) == (3, 3)
 
