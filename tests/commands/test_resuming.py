@@ -572,7 +572,7 @@ def test_it_is_said_where_resume_continues(
 ) -> None:
     """Where that is not behind the last record of the receipt: no compressed block has ended yet."""
     monkeypatch.setattr(compressed, "BLOCK", 1 << 30)
-    monkeypatch.setattr(compressed, "PIECE", 100)
+    monkeypatch.setattr(compressed, "CHUNK", 100)
     stop_after(1, KeyboardInterrupt)
     assert run("label", "-o", "a.jsonl.gz") == 130
     said = capfd.readouterr().err.splitlines()
