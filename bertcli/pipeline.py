@@ -68,7 +68,7 @@ def run(
     is called once, when memory has run out, with the largest number of tokens of a batch from then on.
     """
     with Workers(task, engine, on_shortage) as workers:
-        results = Results(workers, sink, receipt, max_errors, progress)
+        results = ResultWriter(workers, sink, receipt, max_errors, progress)
         started: deque[tuple[Block, Running]] = deque()
         for block in plan.blocks(feed, task):
             if block is not None:
@@ -80,7 +80,7 @@ def run(
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class ResultWriter:
     """Writes the results of blocks, and counts them."""
 
     workers: Workers

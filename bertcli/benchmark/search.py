@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bertcli.benchmark.agreement import agreement
-from bertcli.benchmark.trial import Settings, Trial, answers, timed
+from bertcli.benchmark.trial import EngineSettings, Trial, answers, timed
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class SettingsSearch:
 
     def _first_trial(self, engine: Engine, after: int) -> Trial:
         """Time an engine as it comes, and compare its answers."""
-        choice = Settings(engine.name, engine.device, engine.dtype, engine.workers, engine.batch_tokens)
+        choice = EngineSettings(engine.name, engine.device, engine.dtype, engine.workers, engine.batch_tokens)
         if not self._reference:
             alone = replace(choice, batch_tokens=1)  # a text at a time
             self._reference = self._answers_within(self._share(after + 2), engine, alone)
@@ -133,7 +133,7 @@ class SettingsSearch:
         trial = self._time(engine, choice, after)
         return replace(trial, agreement=agreement(self._reference, found))
 
-    def _answers_within(self, seconds: float, engine: Engine, choice: Settings) -> list[Result]:
+    def _answers_within(self, seconds: float, engine: Engine, choice: EngineSettings) -> list[Result]:
         """The answers to the first texts, as many as there is time for, up to `COMPARED`."""
         until = self._clock() + seconds
         found: list[Result] = []
@@ -144,7 +144,7 @@ class SettingsSearch:
                 break
         return found
 
-    def _variations(self, choices: Sequence[Settings], *, after: int) -> Iterator[Trial]:
+    def _variations(self, choices: Sequence[EngineSettings], *, after: int) -> Iterator[Trial]:
         for number, choice in enumerate(choices, 1):
             if self._left <= 0:
                 return
@@ -183,17 +183,17 @@ class SettingsSearch:
         """One of so many equal parts of the seconds that are left."""
         return max(0.0, self._left) / parts
 
-    def _time(self, engine: Engine, choice: Settings, after: int) -> Trial:
+    def _time(self, engine: Engine, choice: EngineSettings, after: int) -> Trial:
         """Time a choice, where so many are timed after it."""
         return timed(self._sample, self._task, engine, choice, self._share(after + 1))
 
-    def _fewer_threads(self) -> list[Settings]:
+    def _fewer_threads(self) -> list[EngineSettings]:
         """Powers of two below what the best has; other devices have one worker each."""
         most = self.best.choice.threads
         fewer = [1 << bits for bits in range(most.bit_length()) if 1 << bits < most]
         return [replace(self.best.choice, threads=threads) for threads in fewer]
 
-    def _other_batches(self) -> list[Settings]:
+    def _other_batches(self) -> list[EngineSettings]:
         size = self.best.choice.batch_tokens
         sizes = [max(1, int(size * factor)) for factor in BATCHES]
         return [replace(self.best.choice, batch_tokens=tokens) for tokens in sizes]

@@ -24,7 +24,7 @@ GROWTH = 4  # of one pass of the warm-up over the one before
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EngineSettings:
     """Settings of an engine. `threads` counts CPU cores, `batch_tokens` the tokens that run together."""
 
     engine: str
@@ -39,7 +39,7 @@ class Trial:
     """What a choice came to on `texts` texts. They differ from trial to trial, so that tokens are what is
     timed; `texts_per_second` is worked out from the mean length of the whole sample."""
 
-    choice: Settings
+    choice: EngineSettings
     texts: int
     texts_per_second: float
     tokens_per_second: float
@@ -69,7 +69,7 @@ class Answers:
         pass
 
 
-def answers(records: Iterable[Record], task: Task, engine: Engine, choice: Settings) -> list[Result]:
+def answers(records: Iterable[Record], task: Task, engine: Engine, choice: EngineSettings) -> list[Result]:
     """The results of the pipeline, in order. The engine keeps the choice's number of workers."""
     engine.workers = choice.threads
     sink = Answers()
@@ -82,7 +82,7 @@ def timed(
     sample: Sequence[Timed],
     task: Task,
     engine: Engine,
-    choice: Settings,
+    choice: EngineSettings,
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trial:

@@ -25,7 +25,7 @@ from bertcli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from bertcli.benchmark.sample import Sample, Timed
     from bertcli.benchmark.search import SettingsSearch
-    from bertcli.benchmark.trial import Settings
+    from bertcli.benchmark.trial import EngineSettings
     from bertcli.benchmark.verdict import Verdict
     from bertcli.benchmark.whole_run import WholeRun
     from bertcli.commands.measured import Finding
@@ -188,7 +188,7 @@ class Measuring:
         """How the command calls a setting: `embed` has another use for `dtype`."""
         return "compute-dtype" if setting == "dtype" and self.name == "embed" else setting
 
-    def _whole_run(self, sample: list[Timed], choice: Settings) -> WholeRun | None:
+    def _whole_run(self, sample: list[Timed], choice: EngineSettings) -> WholeRun | None:
         """The best choice as a user would run it, over some texts, from a file into a file."""
         from bertcli.benchmark.whole_run import run_watched
 
@@ -199,7 +199,7 @@ class Measuring:
             command = [*self._command(choice), "--text-field", "text", "-o", str(answers), str(texts)]
             return run_watched(command, _environment(), PATIENCE * (self._end - time.monotonic()) + 1)
 
-    def _command(self, choice: Settings) -> list[str]:
+    def _command(self, choice: EngineSettings) -> list[str]:
         """`bertcli TASK …` with the options of this bench and of a choice, and no settings."""
         bench, model = self._bench, self._bench.model
         command = [sys.executable, "-m", "bertcli", "--config", os.devnull, self.name]

@@ -385,7 +385,7 @@ def _tokenizer(checkpoint: Checkpoint) -> Iterator[Finding]:
         message = error.message if error.where is None else f"{error.where}: {error.message}"
         yield _refuse(message, error.hint or ANOTHER_COPY)
         return
-    for contradiction in vocabulary.contradictions(checkpoint.path, checkpoint.tokenizer_config):
+    for contradiction in vocabulary.setting_conflicts(checkpoint.path, checkpoint.tokenizer_config):
         yield _warn(contradiction, "make the two files agree")
     if not len(tokenizer.frame(False)):
         message = "the tokenizer puts no special tokens around a text"

@@ -90,7 +90,7 @@ def pieces_of(definition: Mapping[str, Any]) -> dict[str, int]:
     return {piece: number for number, (piece, _) in enumerate(vocabulary)}
 
 
-def contradictions(directory: Path, config: Mapping[str, Any]) -> list[str]:
+def setting_conflicts(directory: Path, config: Mapping[str, Any]) -> list[str]:
     """Where tokenizer_config.json and tokenizer.json ask for different treatment of the same text."""
     path = directory / "tokenizer.json"
     return follow(_parsed(read_small(path) or b"", path), config) if path.exists() else []

@@ -34,9 +34,9 @@ from bertcli.tasks.beam import (
     Targets,
     TokenScores,
     Vocabulary,
+    beam_search,
     combined,
     likeliest,
-    search,
     search_together,
 )
 from bertcli.tasks.masking import mask_of
@@ -136,7 +136,7 @@ class Fill:
             return [likeliest(rows[0], question) for rows, question in zip(logits, questions, strict=True)]
 
         masked = cast("Sequence[MaskedWindow]", windows)  # as `encode` made them
-        return search_together([search(window, self._lexicon, self._width) for window in masked], ask)
+        return search_together([beam_search(window, self._lexicon, self._width) for window in masked], ask)
 
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[list[Filling]]) -> Mapping[str, Any]:
         best = combined(outputs, self._width)[: self._top]

@@ -12,14 +12,14 @@ from bertcli.benchmark import search as module
 from bertcli.benchmark.agreement import Agreement
 from bertcli.benchmark.sample import Sample, Timed
 from bertcli.benchmark.search import SettingsSearch
-from bertcli.benchmark.trial import Settings, Trial
+from bertcli.benchmark.trial import EngineSettings, Trial
 from bertcli.benchmark.verdict import Verdict, verdict
 from bertcli.benchmark.whole_run import WholeRun
 from bertcli.errors import EngineError
 from bertcli.records import Record
 from tests.fakes import EchoEngine, LetterTask
 
-Rate = Callable[[Settings], float]
+Rate = Callable[[EngineSettings], float]
 
 PACKED = {"float32": "float32", "auto": "bfloat16"}
 
@@ -37,7 +37,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SettingsSearch
             resolved = dtypes[dtype] if name == "packed" else dtype
             return EchoEngine(name=name, dtype=resolved, workers=threads, batch_tokens=4096)
 
-        def timed(sample: Any, task: Any, engine: Any, choice: Settings, seconds: float) -> Trial:
+        def timed(sample: Any, task: Any, engine: Any, choice: EngineSettings, seconds: float) -> Trial:
             assert (engine.name, engine.dtype) == (choice.engine, choice.dtype)
             return Trial(choice, 1, rate(choice) / 5, rate(choice))
 
@@ -50,7 +50,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SettingsSearch
     return run
 
 
-def by_dtype(choice: Settings) -> float:
+def by_dtype(choice: EngineSettings) -> float:
     return {"float32": 100.0, "bfloat16": 250.0}[choice.dtype] / (10 if choice.engine == "instant" else 1)
 
 
@@ -130,7 +130,7 @@ def test_a_search_ends_in_time_for_a_whole_run(
         now += loading
         return EchoEngine(name=name, dtype=dtype, workers=4, batch_tokens=4096)
 
-    def timed(sample: Any, task: Any, engine: Any, choice: Settings, seconds: float) -> Trial:
+    def timed(sample: Any, task: Any, engine: Any, choice: EngineSettings, seconds: float) -> Trial:
         nonlocal now
         assert seconds >= 0
         now += seconds + 0.01

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.benchmark.sample import Timed
-from bertcli.benchmark.trial import Settings, answers, timed
+from bertcli.benchmark.trial import EngineSettings, answers, timed
 from tests.fakes import EchoEngine, LetterTask, records
 
-CHOICE = Settings("echo", "cpu", "float32", threads=2, batch_tokens=8)
+CHOICE = EngineSettings("echo", "cpu", "float32", threads=2, batch_tokens=8)
 
 
 @given(texts=st.lists(st.text("abc!", min_size=1, max_size=9), max_size=12), threads=st.integers(1, 3))
 def test_answers_are_those_of_the_pipeline_in_order(texts: list[str], threads: int) -> None:
-    choice = Settings("echo", "cpu", "float32", threads, batch_tokens=8)
+    choice = EngineSettings("echo", "cpu", "float32", threads, batch_tokens=8)
     found = answers(records(texts), LetterTask(), EchoEngine(), choice)  # type: ignore[arg-type]
     assert [result.values.get("echo") for result in found] == [
         None if "!" in text else text for text in texts

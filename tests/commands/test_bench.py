@@ -12,7 +12,7 @@ import pytest
 
 from bertcli import cli
 from bertcli.benchmark import search, whole_run
-from bertcli.benchmark.trial import Settings, Trial
+from bertcli.benchmark.trial import EngineSettings, Trial
 from bertcli.benchmark.whole_run import WholeRun
 from bertcli.commands import benchmarking
 from tests.checkpoints import TEXTS
@@ -35,8 +35,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def bench(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Bench:
     """Run `bench` on texts.txt; trials are not timed but have the rate that is given, and processes end."""
 
-    def run(*arguments: object, rate: Callable[[Settings], float] = lambda choice: 9.0, code: int = 0) -> str:
-        def timed(sample: Any, task: Any, engine: Any, choice: Settings, seconds: float) -> Trial:
+    def run(
+        *arguments: object, rate: Callable[[EngineSettings], float] = lambda choice: 9.0, code: int = 0
+    ) -> str:
+        def timed(sample: Any, task: Any, engine: Any, choice: EngineSettings, seconds: float) -> Trial:
             return Trial(choice, len(sample), rate(choice), rate(choice))
 
         monkeypatch.setattr(search, "timed", timed)
