@@ -88,10 +88,10 @@ def _confusion(table: Confusion) -> str:
         for column, count in enumerate(counts):
             share = count / total
             x, y = edge + column * cell, edge + row * cell
-            told = f"{table.labels[row]} answered as {table.labels[column]}: {count} ({share:.1%})"
+            title = f"{table.labels[row]} answered as {table.labels[column]}: {count} ({share:.1%})"
             parts.append(
                 f'<rect x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" fill="#1f5fa8"'
-                f' fill-opacity="{0.04 + 0.96 * share:.3f}"><title>{escape(told)}</title></rect>'
+                f' fill-opacity="{0.04 + 0.96 * share:.3f}"><title>{escape(title)}</title></rect>'
             )
             if counted and count:
                 color = "#fff" if share > 0.5 else "#222"
@@ -116,11 +116,11 @@ def _reliability(calibration: Calibration) -> str:
     parts = [f'<svg viewBox="0 0 {size} {size}" width="{size}" role="img">']
     for part in calibration.bins:
         if part.count:
-            told = f"score {part.score:.3f}, true {part.true:.3f}, {part.count} answers"
+            title = f"score {part.score:.3f}, true {part.true:.3f}, {part.count} answers"
             parts.append(
                 f'<rect x="{x(part.low):.1f}" y="{y(part.true):.1f}"'
                 f' width="{SIDE * (part.high - part.low) - 1:.1f}" height="{SIDE * part.true:.1f}"'
-                f' fill="#1f5fa8"><title>{told}</title></rect>'
+                f' fill="#1f5fa8"><title>{title}</title></rect>'
             )
             parts.append(f'<circle cx="{x(part.score):.1f}" cy="{y(part.true):.1f}" r="3" fill="#222"/>')
     parts += [

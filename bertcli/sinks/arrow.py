@@ -97,10 +97,10 @@ def fits(value: Any, kind: pa.DataType) -> bool:
         pa.array([value], type=kind)
     except MISFITS:
         return False
-    return keeps(value, kind)
+    return is_lossless(value, kind)
 
 
-def keeps(value: Any, kind: pa.DataType) -> bool:
+def is_lossless(value: Any, kind: pa.DataType) -> bool:
     """Whether nothing of the value is lost in the type. Arrow refuses most misfits, but drops the fields a
     struct does not know, and the fractions of numbers in an integer column, without a word."""
     import pyarrow as pa
@@ -109,9 +109,9 @@ def keeps(value: Any, kind: pa.DataType) -> bool:
         return value.is_integer()
     if isinstance(value, dict) and pa.types.is_struct(kind):
         known = {field.name: field.type for field in kind}
-        return all(name in known and keeps(item, known[name]) for name, item in value.items())
+        return all(name in known and is_lossless(item, known[name]) for name, item in value.items())
     if isinstance(value, list | tuple) and pa.types.is_list(kind):
-        return all(keeps(item, kind.value_type) for item in value)
+        return all(is_lossless(item, kind.value_type) for item in value)
     return True
 
 

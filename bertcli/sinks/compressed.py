@@ -113,8 +113,8 @@ class CompressedOutput:
             return None
         self._output.write(self._block())
         self._ends.append(self._text)
-        told, self._ends = self._ends[1:], self._ends[-1:]
-        return Mark(self._output.mark().state, tuple(told))
+        ended, self._ends = self._ends[1:], self._ends[-1:]
+        return Mark(self._output.mark().state, tuple(ended))
 
     def sync(self) -> None:
         self._output.sync()

@@ -22,7 +22,7 @@ from bertcli.errors import OutputError, UsageError, first_line
 from bertcli.journal import FileOutput, Mark, Output, open_output, part_of
 from bertcli.records import Result
 from bertcli.sinks import REMARKS, Layout
-from bertcli.sinks.arrow import MISFITS, as_arrow, fits, inferred, keeps, may_lose
+from bertcli.sinks.arrow import MISFITS, as_arrow, fits, inferred, is_lossless, may_lose
 from bertcli.sinks.numbers import Numbers
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class ParquetSink:
 
         values = [as_arrow(row.get(name), kind) for row in self._rows]
         try:
-            if not may_lose(kind) or all(keeps(value, kind) for value in values):
+            if not may_lose(kind) or all(is_lossless(value, kind) for value in values):
                 return pa.array(values, type=kind)
         except MISFITS:
             pass  # found out below, with the record that is to blame

@@ -73,8 +73,8 @@ class Answer:
         self._threshold = threshold
         length = long.max_length or checkpoint.max_length
         if long.overlap is None:
-            room = max(0, length - len(self._frame))
-            long = replace(long, overlap=min(max(length // 8, longest), room // 2))
+            capacity = max(0, length - len(self._frame))
+            long = replace(long, overlap=min(max(length // 8, longest), capacity // 2))
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
 
     def prepare(self, engine: Engine) -> None:
@@ -112,7 +112,7 @@ class Answer:
 
     def _slices(self, question: int, context: int) -> tuple[list[Slice], bool]:
         """How a context of so many tokens is cut beside a question, and whether some of it is lost."""
-        if question + context <= self._windowing.pair_room:
+        if question + context <= self._windowing.pair_capacity:
             return [(0, context, 0)], False
         return self._windowing.slices(context, self._windowing.pair_space(question))
 

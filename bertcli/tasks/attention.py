@@ -118,7 +118,7 @@ class Attention:
         if second is not None:
             counts = list(self._windowing.pair_stays(*counts))
         elif len(window) < counts[0] + len(self._tokenizer.frame(False)):
-            counts[0] = self._windowing.room
+            counts[0] = self._windowing.capacity
         frame = self._tokenizer.frame(second is not None)
         starts = [len(frame.before), len(frame.before) + counts[0] + len(frame.between)]
         described: list[dict[str, Any]] = [

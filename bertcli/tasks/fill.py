@@ -95,7 +95,7 @@ class Fill:
             self._lexicon = self._words(proposed) if words_only else self._pieces(proposed)
             self._growth = 0
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
-        if self._growth >= self._windowing.room:
+        if self._growth >= self._windowing.capacity:
             raise UsageError("a target is longer than a window", hint="raise --max-length")
 
     def prepare(self, engine: Engine) -> None:
@@ -113,13 +113,13 @@ class Fill:
         if len(masks) != len(spans):
             raise RecordError("no-mask", f"the model's tokenizer reads {len(masks)} of {len(spans)} masks")
         glued = [start == 0 or not text[start - 1].isspace() for start, _ in spans]
-        room = self._windowing.room - self._growth * len(masks)
-        if len(ids) > room and self._windowing.mode == "truncate":
-            return self._truncated(ids, masks, glued, spans, room)
-        if len(ids) <= room:
+        capacity = self._windowing.capacity - self._growth * len(masks)
+        if len(ids) > capacity and self._windowing.mode == "truncate":
+            return self._truncated(ids, masks, glued, spans, capacity)
+        if len(ids) <= capacity:
             return Encoded([self._window(ids, (0, len(ids)), masks, glued)], notes=spans)
         if self._windowing.mode == "error":
-            raise self._windowing.too_long(len(ids), room)
+            raise self._windowing.too_long(len(ids), capacity)
         groups = list(self._groups(masks))
         rest = iter(glued)
         windows = [
@@ -188,9 +188,9 @@ class Fill:
         masks: Sequence[int],
         glued: Sequence[bool],
         spans: Sequence[MaskSpan],
-        room: int,
+        capacity: int,
     ) -> Encoded:
-        stays = self._windowing.stays(len(ids), room)
+        stays = self._windowing.stays(len(ids), capacity)
         lost = sum(not stays.start <= mask < stays.stop for mask in masks)
         if lost:
             raise RecordError(
@@ -204,7 +204,7 @@ class Fill:
         group = [masks[0]]
         for mask in masks[1:]:
             span = mask - group[0] + 1 + self._growth * (len(group) + 1)
-            if span > self._windowing.room // 2:
+            if span > self._windowing.capacity // 2:
                 yield group
                 group = []
             group.append(mask)
@@ -212,10 +212,10 @@ class Fill:
 
     def _around(self, group: Sequence[int], count: int) -> MaskSpan:
         """The slice of `count` tokens that has a group of masks in its middle."""
-        room = self._windowing.room - self._growth * len(group)
-        start = (group[0] + group[-1] + 1 - room) // 2
-        start = max(0, min(start, count - room))
-        return start, min(start + room, count)
+        capacity = self._windowing.capacity - self._growth * len(group)
+        start = (group[0] + group[-1] + 1 - capacity) // 2
+        start = max(0, min(start, count - capacity))
+        return start, min(start + capacity, count)
 
     def _pieces(self, proposed: Sequence[int]) -> Vocabulary:
         ids = np.array(proposed)

@@ -91,7 +91,7 @@ class TextVector:
         most = checkpoint.position_limit
         length = min(most, own.role_lengths.get(role or "", checkpoint.embed_max_length))
         self._windowing = Windowing(tokenizer, long, length=length, most=most)
-        self._require_room()
+        self._require_capacity()
 
     def encode(self, text: str, *, offsets: bool = False) -> Encoded:
         """The windows of a text. `offsets` are into prompt + text."""
@@ -104,12 +104,12 @@ class TextVector:
             encoded = replace(encoded, windows=list(_counted(encoded.windows)))
         return encoded
 
-    def _require_room(self) -> None:
+    def _require_capacity(self) -> None:
         """Raise UsageError for a prompt that leaves a window no token of the text."""
         taken = len(self._tokenizer.encode(self.prompt)) if self.prompt else 0
-        if taken >= self._windowing.room:
+        if taken >= self._windowing.capacity:
             raise UsageError(
-                f"the prompt has {taken} tokens, and a window of the model {self._windowing.room}",
+                f"the prompt has {taken} tokens, and a window of the model {self._windowing.capacity}",
                 hint="give a shorter one with --prompt, or one of the model's with --prompt-name",
             )
 

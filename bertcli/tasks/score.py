@@ -137,7 +137,7 @@ class Score:
     def _copies(self, text: str) -> Copies:
         tokens = self._tokenizer.encode(text)
         words = self._all_tokens(text, tokens)
-        slices, truncated = self._windowing.slices(len(tokens), self._windowing.room)
+        slices, truncated = self._windowing.slices(len(tokens), self._windowing.capacity)
         windows = list(self._hidden(tokens, words, slices))
         kept = list(within(words, slices[0][0], slices[-1][1]))
         return Copies(windows, kept, len(slices), truncated)

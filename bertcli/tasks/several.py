@@ -81,7 +81,7 @@ class Several:
         for (prefix, head), found in zip(self._heads.items(), answers, strict=False):
             scores = head.combine(encoded.windows, found)
             for what in self._emit:
-                values |= {prefix + name: value for name, value in _told(head, what, scores).items()}
+                values |= {prefix + name: value for name, value in _emitted(head, what, scores).items()}
         if self._vector is not None:
             vector = self._vector.combine(encoded.windows, answers[-1])[: self._vector.dim]
             values["embedding"] = unit(vector) if self._vector.normalize else vector
@@ -136,13 +136,13 @@ class EmittingZeroShot:
         scores = self._task.scores(encoded, outputs)
         values: dict[str, Any] = {}
         for what in self._emit:
-            values |= _told(self.choice, what, scores)
+            values |= _emitted(self.choice, what, scores)
         if "embedding" in self._emit and self._nearness is not None:
             values["embedding"] = self._nearness.embedding(encoded, outputs)
         return values
 
 
-def _told(head: Label | Choice, what: Emitted, scores: Array) -> Mapping[str, Any]:
+def _emitted(head: Label | Choice, what: Emitted, scores: Array) -> Mapping[str, Any]:
     """The fields that one head, or a choice of labels, adds for one thing asked of it."""
     match what:
         case "label":

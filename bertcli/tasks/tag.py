@@ -90,7 +90,7 @@ class Tag:
 
     def encode(self, record: Record) -> Encoded:
         tokens = self._tokenizer.encode(record.text or "")
-        slices, truncated = self._windowing.slices(len(tokens), self._windowing.room)
+        slices, truncated = self._windowing.slices(len(tokens), self._windowing.capacity)
         windows = [self._windowing.window(tokens.ids, cut) for cut in slices]
         return Encoded(windows, truncated, TagNotes(tokens, slices))
 

@@ -19,7 +19,7 @@ position of the one long sequence `[CLS] text [SEP]` exactly once. A record of o
 whole, special tokens included (so a mean over it is the mean that sentence-transformers takes); of several
 windows the first brings its leading special tokens and the last its closing ones.
 
-A pair of texts shares the room. The longer one is cut into windows and the other stands whole in each of
+A pair of texts shares a window. The longer one is cut into windows and the other is whole in each of
 them; fresh are then the positions of the text that is cut. Cutting a pair (`truncate`) shortens the longer
 text first, as transformers' `longest_first` does.
 """
@@ -62,9 +62,9 @@ class Windowing:
         specials = len(self._alone)
         self.leading = len(self._alone.before)
         self.length = length if long.max_length is None else _length(long.max_length, most, specials)
-        self.room = self.length - specials
-        self.pair_room = self.length - len(self._paired)
-        self.overlap = _overlap(long.overlap, self.length, self.room)
+        self.capacity = self.length - specials
+        self.pair_capacity = self.length - len(self._paired)
+        self.overlap = _overlap(long.overlap, self.length, self.capacity)
         self._cuts_left = tokenizer.cuts_left
 
     @classmethod
@@ -75,16 +75,16 @@ class Windowing:
     def single(self, tokens: Tokens, *, offsets: bool = False) -> Encoded:
         """The windows of one text. Raises RecordError `too-long` under `--long error`."""
         ids, spread = tokens.ids, tokens.offsets if offsets else None
-        slices, truncated = self.slices(len(ids), self.room)
+        slices, truncated = self.slices(len(ids), self.capacity)
         return Encoded([self.window(ids, cut, spread) for cut in slices], truncated)
 
     def pair(self, first: Tokens, second: Tokens) -> Encoded:
         """The windows of a pair. Raises RecordError `too-long` when the shorter text alone leaves no room."""
         a, b = first.ids, second.ids
-        if len(a) + len(b) <= self.pair_room:
+        if len(a) + len(b) <= self.pair_capacity:
             return Encoded([self._whole_pair(a, b)])
-        if self.mode == "error" or self.pair_room < 2:
-            raise self.too_long(len(a) + len(b), self.pair_room)
+        if self.mode == "error" or self.pair_capacity < 2:
+            raise self.too_long(len(a) + len(b), self.pair_capacity)
         if self.mode == "truncate":
             a_stays, b_stays = self.pair_stays(len(a), len(b))
             a, b = a[self.stays(len(a), a_stays)], b[self.stays(len(b), b_stays)]
@@ -95,17 +95,17 @@ class Windowing:
             return Encoded([self.pair_window(a, b, cut) for cut in slices])
         return Encoded([self.second_window(a, b, cut) for cut in slices])
 
-    def stays(self, count: int, room: int) -> slice:
+    def stays(self, count: int, capacity: int) -> slice:
         """Which of `count` tokens `--long truncate` keeps where there is room for `room`."""
-        return slice(max(0, count - room), count) if self._cuts_left else slice(0, min(room, count))
+        return slice(max(0, count - capacity), count) if self._cuts_left else slice(0, min(capacity, count))
 
     def pair_stays(self, a: int, b: int) -> tuple[int, int]:
         """How many tokens of each text of a pair `--long truncate` keeps."""
-        return (a, b) if a + b <= self.pair_room else _longest_first(a, b, self.pair_room)
+        return (a, b) if a + b <= self.pair_capacity else _longest_first(a, b, self.pair_capacity)
 
     def pair_space(self, kept: int) -> int:
         """The tokens a window has for one text of a pair while the other stays whole with `kept` tokens."""
-        space = self.pair_room - kept
+        space = self.pair_capacity - kept
         if space < max(1, self.length // LEAST_SHARE):
             hint = "" if self.mode == "truncate" else " or use --long truncate"
             raise RecordError(
@@ -115,17 +115,17 @@ class Windowing:
             )
         return space
 
-    def slices(self, count: int, room: int) -> tuple[list[Slice], bool]:
+    def slices(self, count: int, capacity: int) -> tuple[list[Slice], bool]:
         """How `count` tokens are cut into `room` at a time, and whether the rest is lost."""
-        if count <= room:
+        if count <= capacity:
             return [(0, count, 0)], False
         if self.mode == "truncate":
-            stays = self.stays(count, room)
+            stays = self.stays(count, capacity)
             return [(stays.start, stays.stop, stays.start)], True
         if self.mode == "error":
-            raise self.too_long(count, room)
-        overlap = self.overlap if room == self.room else min(self.overlap, room // 2)
-        return list(_overlapping(count, room, overlap)), False
+            raise self.too_long(count, capacity)
+        overlap = self.overlap if capacity == self.capacity else min(self.overlap, capacity // 2)
+        return list(_overlapping(count, capacity, overlap)), False
 
     def window(
         self, ids: Sequence[int], cut: Slice, offsets: Sequence[tuple[int, int]] | None = None
@@ -167,10 +167,10 @@ class Windowing:
         built, types, _, _ = self._paired.build(a, b)
         return Window(built, types, (0, len(built)))
 
-    def too_long(self, count: int, room: int) -> RecordError:
+    def too_long(self, count: int, capacity: int) -> RecordError:
         """The error of a record that `--long error` does not cut."""
         return RecordError(
-            "too-long", f"{count} tokens, and the limit is {max(0, room)} beside the special tokens"
+            "too-long", f"{count} tokens, and the limit is {max(0, capacity)} beside the special tokens"
         )
 
 
@@ -217,31 +217,31 @@ def _length(asked: int, most: int, specials: int) -> int:
     return asked
 
 
-def _overlap(asked: int | None, length: int, room: int) -> int:
+def _overlap(asked: int | None, length: int, capacity: int) -> int:
     if asked is None:
-        return min(length // 8, room // 2)
-    if not 0 <= asked < room:
+        return min(length // 8, capacity // 2)
+    if not 0 <= asked < capacity:
         raise UsageError(
-            f"--overlap {asked} does not fit windows of {room} tokens",
-            hint=f"give a number from 0 to {room - 1}",
+            f"--overlap {asked} does not fit windows of {capacity} tokens",
+            hint=f"give a number from 0 to {capacity - 1}",
         )
     return asked
 
 
-def _overlapping(count: int, room: int, overlap: int) -> Iterator[Slice]:
+def _overlapping(count: int, capacity: int, overlap: int) -> Iterator[Slice]:
     start = fresh = 0
     while fresh < count:
-        stop = min(start + room, count)
+        stop = min(start + capacity, count)
         yield start, stop, fresh
         fresh = stop
         start = stop - overlap
 
 
-def _longest_first(a: int, b: int, room: int) -> tuple[int, int]:
+def _longest_first(a: int, b: int, capacity: int) -> tuple[int, int]:
     """Lengths after taking tokens from the longer text until both fit (an odd one goes to the longer)."""
     shorter, longer = min(a, b), max(a, b)
-    if shorter <= room // 2:
-        longer = room - shorter
+    if shorter <= capacity // 2:
+        longer = capacity - shorter
     else:
-        shorter, longer = room // 2, room - room // 2
+        shorter, longer = capacity // 2, capacity - capacity // 2
     return (longer, shorter) if a > b else (shorter, longer)

@@ -128,7 +128,7 @@ class ByEntailment:
         self.choice = choice
         self._hypotheses = [tokenizer.encode(sentence).ids for sentence in sentences]
         self._several = multi_label
-        self._space = self._room_beside(max(map(len, self._hypotheses)))
+        self._space = self._capacity_beside(max(map(len, self._hypotheses)))
 
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
@@ -159,7 +159,7 @@ class ByEntailment:
         average: Array = np.average(scores, axis=0, weights=weights)
         return average
 
-    def _room_beside(self, kept: int) -> int:
+    def _capacity_beside(self, kept: int) -> int:
         try:
             return self._windowing.pair_space(kept)
         except RecordError as error:

@@ -74,13 +74,13 @@ def _described(result: Result) -> dict[str, Any]:
     """What the page's script reads of a result."""
     record, values = result.record, result.values
     text = record.text or ""
-    told = {"text": text if record.pair is None else f"{text} / {record.pair}"}
+    about = {"text": text if record.pair is None else f"{text} / {record.pair}"}
     if result.problem is not None:
-        return told | {"error": result.problem.message}
+        return about | {"error": result.problem.message}
     if record.blank:
-        return told | {"error": "The text is blank."}
+        return about | {"error": "The text is blank."}
     layers, heads, _, _ = values["attention"].shape
-    return told | {
+    return about | {
         "model": values["model"],
         "tokens": [token["token"] for token in values["tokens"]],
         "seconds": [token["part"] == 2 for token in values["tokens"]],

@@ -45,6 +45,6 @@ class AnswerView:
             return [(shown(text, self._page.width), "")]
         before, found = shown(text[:start], None), shown(text[start:end], None)
         if self._page.width is not None:
-            room = self._page.width - sum(measured(part) for part, _ in lead)
-            before = last_cells(before, max(8, room - measured(found) - room // 4))
+            space = self._page.width - sum(measured(part) for part, _ in lead)
+            before = last_cells(before, max(8, space - measured(found) - space // 4))
         return [(before, ""), (found, ANSWER), (shown(text[end:], self._page.width), "")]

@@ -45,9 +45,9 @@ def last_cells(text: str, cells: int) -> str:
     text = text[-LONGEST_CHARACTER * (cells + 1) :]
     if measured(text) <= cells:
         return text
-    start, room = len(text), cells - 1
-    while start > 0 and (size := _cells(text[start - 1])) <= room:
-        start, room = start - 1, room - size
+    start, space = len(text), cells - 1
+    while start > 0 and (size := _cells(text[start - 1])) <= space:
+        start, space = start - 1, space - size
     return "…" + text[start:].lstrip()
 
 
@@ -55,13 +55,13 @@ def folded(line: Line, first: int, others: int) -> list[Line]:
     """The line as several: one of at most `first` cells, then of `others`, truncated_to behind blanks (those that may
     be truncated_to at). A word is truncated_to only where it is longer than a line."""
     lines: list[Line] = [[]]
-    room = first
+    space = first
     for part in _parts(line, others):
-        if _solid(part) > room and (lines[-1] or room < others):
+        if _solid(part) > space and (lines[-1] or space < others):
             lines.append([])
-            room = others
+            space = others
         lines[-1] += part
-        room -= sum(measured(text) for text, _ in part)
+        space -= sum(measured(text) for text, _ in part)
     return lines
 
 
@@ -106,21 +106,21 @@ def _cut_line(line: Line, cells: int) -> Line:
     if sum(measured(text) for text, _ in line) <= cells:
         return line
     kept: Line = []
-    room = cells
+    space = cells
     for text, style in line:
         size = measured(text)
-        if size >= room:
-            return [*kept, (_begun(text, room), style)]
+        if size >= space:
+            return [*kept, (_begun(text, space), style)]
         kept.append((text, style))
-        room -= size
+        space -= size
     return kept
 
 
 def _begun(text: str, cells: int) -> str:
     """As much of the text as leaves room for the … that ends it."""
-    end, room = 0, cells - 1
-    while end < len(text) and (size := _cells(text[end])) <= room:
-        end, room = end + 1, room - size
+    end, space = 0, cells - 1
+    while end < len(text) and (size := _cells(text[end])) <= space:
+        end, space = end + 1, space - size
     return text[:end].rstrip() + "…"
 
 

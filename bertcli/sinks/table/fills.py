@@ -46,15 +46,15 @@ class FillsView:
         words = [place for place, (_, is_word) in enumerate(parts) if is_word]
         if self._page.width is None or not words:
             return spans
-        room = self._page.width - self._page.score_cells
-        if sum(measured(text) for text, _ in spans) <= room:
+        space = self._page.width - self._page.score_cells
+        if sum(measured(text) for text, _ in spans) <= space:
             return spans
-        room -= room // 4 + sum(measured(spans[place][0]) for place in words)
+        space -= space // 4 + sum(measured(spans[place][0]) for place in words)
         gaps = [place for place in range(words[-1]) if place not in words]
         for left, place in zip(range(len(gaps), 0, -1), gaps, strict=True):
-            text = _shortened(spans[place][0], max(LEAST_GAP, room // left), at_start=place == 0)
+            text = _shortened(spans[place][0], max(LEAST_GAP, space // left), at_start=place == 0)
             spans[place] = (text, "")
-            room -= measured(text)
+            space -= measured(text)
         return spans
 
 

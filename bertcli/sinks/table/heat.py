@@ -71,8 +71,8 @@ class HeatView:
         """(cells of a column, columns): two cells where they fit, else one, else fewer columns."""
         if self._page.width is None:
             return 2, tokens
-        room = max(8, self._page.width - TOKEN_CELLS - FAVOURITE_CELLS)
-        return (2, tokens) if 2 * tokens <= room else (1, min(tokens, room))
+        space = max(8, self._page.width - TOKEN_CELLS - FAVOURITE_CELLS)
+        return (2, tokens) if 2 * tokens <= space else (1, min(tokens, space))
 
     def _top(self, row: Sequence[float], names: Sequence[str]) -> Line:
         """What the token looks at most."""

@@ -95,8 +95,8 @@ class Page:
         """The lines of a record without an answer; empty for a record that has one."""
         place = f"{result.record.where}: " if result.record.where else ""
         if result.problem is not None:
-            told = shown(f"error  {place}{result.problem.message}", None)
-            return self.folded(self.id(result), [(told, TROUBLE)])
+            message = shown(f"error  {place}{result.problem.message}", None)
+            return self.folded(self.id(result), [(message, TROUBLE)])
         if result.status == "blank":
             return [[*self.id(result), (shown(f"blank  {place}".rstrip(": "), None), DIM)]]
         return []

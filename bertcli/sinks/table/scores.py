@@ -58,9 +58,9 @@ class ScoreView:
 
     def _numbers(self, values: Any, prefix: str) -> Line:
         score, perplexity = values[prefix + "score"], values[prefix + "perplexity"]
-        told = "-" if score is None else f"{score:.{self._page.decimals}f}"
+        number = "-" if score is None else f"{score:.{self._page.decimals}f}"
         return [
-            (f"{told:>{CELLS}}  ", ""),
+            (f"{number:>{CELLS}}  ", ""),
             (f"{_short(perplexity):>{CELLS}}  ", DIM),
         ]
 

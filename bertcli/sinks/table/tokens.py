@@ -19,9 +19,9 @@ class TokensView:
 
     separate = True
 
-    def __init__(self, page: Page, told: Callable[[Mapping[str, Any]], Line], *, most: int) -> None:
+    def __init__(self, page: Page, describe: Callable[[Mapping[str, Any]], Line], *, most: int) -> None:
         self._page = page
-        self._told = told
+        self._describe = describe
         self._most = most
 
     def header(self) -> list[Line]:
@@ -40,4 +40,4 @@ class TokensView:
     def _token(self, token: Mapping[str, Any]) -> Line:
         word = padded(shown(token["token"], None), TOKEN_CELLS)
         place = f"{token['start']}-{token['end']}"
-        return [(INDENT, ""), (word, BOLD), (f"{place:>9}  ", DIM), *self._told(token)]
+        return [(INDENT, ""), (word, BOLD), (f"{place:>9}  ", DIM), *self._describe(token)]
