@@ -24,7 +24,7 @@ class WholeRun:
 def run_watched(
     command: Sequence[str], environment: Mapping[str, str], most_seconds: float
 ) -> WholeRun | None:
-    """Run a command and run_watched it; None if it fails, or is ended because it takes longer than `most_seconds`.
+    """Run a command and watch it; None if it fails, or is ended because it takes longer than `most_seconds`.
     Its output goes nowhere.
 
     The memory is the process's own high-water mark, as Linux keeps it: what a parent is told of a child that

@@ -1,4 +1,4 @@
-"""What `bench` does: read a sample, try choices on it, run_watched a whole run, and tell.
+"""What `bench` does: read a sample, try choices on it, watch a whole run, and report.
 
 options → source, checkpoint, task → sample → search → whole run → verdict
 """

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bertcli.sinks import LastingSink
 
 FOR_PERSONS = ("table", "html")  # forms that are short, or whose layout depends on all that came before
-BEGIN_ANEW = "--overwrite without --resume begins anew"
+BEGIN_ANEW = "--overwrite without --resume starts again"
 Facts = dict[str, Any]
 
 
@@ -42,7 +42,7 @@ def keeps_journal(outputs: OutputOptions) -> bool:
     """Whether results go to a file of its own. Raises UsageError for a --resume that cannot be."""
     lasting = outputs.output is not None and not is_stdout(outputs.output) and is_regular(outputs.output)
     if outputs.resume and not lasting:
-        raise UsageError("--resume goes on with a file, and there is none", hint="name it by -o FILE")
+        raise UsageError("--resume continues a file, and there is none", hint="name it by -o FILE")
     if outputs.resume and (form := choose_format(outputs, Terminal())[0]) in FOR_PERSONS:
         raise UsageError(f"--resume: {form} cannot be resumed", hint="write .jsonl, or another form")
     return lasting
@@ -205,7 +205,7 @@ class Ledger:
             if journal_of(path).stat().st_size > 0:
                 raise damaged_journal(path)
             raise OutputError(
-                "has no journal, so nobody can tell where to go on", where=f"{path}.part", hint=BEGIN_ANEW
+                "has no journal, so it cannot be resumed", where=f"{path}.part", hint=BEGIN_ANEW
             )
         try:
             found = differences(journal.begun, {**journal.begun, **self._facts})

@@ -1,7 +1,7 @@
 """What is on disk, and what of it can be resumed.
 
 outputs    files that are written whole or not at all, and the other places results go to
-points     places from which an interrupted run can go on
+points     positions from which an interrupted run can be resumed
 journal    how far a run has come, beside its output
 """
 

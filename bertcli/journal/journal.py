@@ -1,9 +1,8 @@
 """The journal of an output: what a run depends on, and how far it has come.
 
-`NAME.journal` stands beside `NAME.part` as long as a run has not come to its end. It is a JSON object a line.
-The first line says what the run depends on, each further one is a Point. A line is written only when all that
-it vouches for is on the disk, and is itself on the disk before the next; of a torn last line nothing is
-believed. While a run lasts it holds a lock on the file, which ends with the process, however it ends.
+`NAME.journal` is beside `NAME.part` until the run is complete. It has one JSON object per line: first what the
+run depends on, then one Point per line. A line is written after everything it describes has been synced to disk,
+and is synced before the next. A torn last line is ignored. A run locks the file until the process ends.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ SHARE = 20  # and that many times as long as writing it took, so that slow disks
 class Journal:
     """Raises OutputError where it cannot be written, and when another run is writing the same output.
 
-    `begun` is the first line of what an interrupted run left, None without one; `point` the last place it can
-    go on from.
+    `begun` is the first line of what an interrupted run left, None without one; `point` the last position
+    it can be resumed from.
     """
 
     def __init__(self, output: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,29 +57,27 @@ class Journal:
         self._read()
 
     def begin(self, facts: Mapping[str, Any]) -> None:
-        """Begin anew: from here on the journal is that of a run that depends on `facts`."""
+        """Start the journal of a new run, which depends on `facts`."""
         self.begun, self.point, self._end = dict(facts), None, 0
         self._write_line({"journal": FORMAT, **facts})
         sync_directory(self._path.parent)
 
     def keep(self, point: Point, sync: Callable[[], None]) -> None:
-        """Remember a place to go on from. Now and then it is written, after `sync` has brought all that was
-        written to the output onto the disk."""
+        """Set the position to resume from. It is written at intervals, after `sync` has synced the output to
+        disk."""
         self._added += point.mark.added
         self._latest = point
         if self._clock() >= self._due:
             self._write_latest(sync)
 
     def catch_up(self, sync: Callable[[], None]) -> None:
-        """Write the last place to go on from, if it is not written yet. A disk that takes no more has been
-        reported before."""
+        """Write the last position if it is not written yet. A full disk has been reported before."""
         if self._latest is not None:
             with contextlib.suppress(OSError, OutputError):
                 self._write_latest(sync)
 
     def close(self) -> None:
-        """Let go of the output. The journal stays as long as there is a `NAME.part` to go on with, unless it
-        says nothing."""
+        """Release the lock, and remove a journal that is empty or has no `NAME.part`."""
         if self._descriptor < 0:
             return
         with contextlib.suppress(OSError):
@@ -108,7 +105,7 @@ class Journal:
         self._due = now + max(REST, SHARE * (now - began))
 
     def _write_line(self, line: Mapping[str, Any]) -> None:
-        """Put a line behind the last whole one, and what may stand there."""
+        """Write a line behind the last whole one, over a torn one."""
         data = sealed(line)
         try:
             os.ftruncate(self._descriptor, self._end)
@@ -117,13 +114,13 @@ class Journal:
                 written += os.pwrite(self._descriptor, data[written:], self._end + written)
             os.fsync(self._descriptor)
         except OSError as error:
-            hint = FileOutput.full_hint if is_full(error) else "--resume goes on with what is finished"
+            hint = FileOutput.full_hint if is_full(error) else "--resume continues from there"
             message = f"cannot write: {reason_of(error)}"
             raise OutputError(message, where=f"{self._given}.journal", hint=hint) from error
         self._end += len(data)
 
     def _lock(self) -> int:
-        """Open the file and take its lock. The one who held it may have removed the file meanwhile."""
+        """Open the file and lock it. The previous owner of the lock may have removed it meanwhile."""
         while True:
             try:
                 descriptor = os.open(
@@ -147,7 +144,7 @@ class Journal:
             os.close(descriptor)
 
     def _refuse_strange(self, descriptor: int) -> None:
-        """Raise OutputError for a file of this name that is no journal: it is somebody's own."""
+        """Raise OutputError for a file of this name that is not a journal."""
         begin = (
             os.pread(descriptor, len(JOURNAL_BEGINS), 0)
             if stat.S_ISREG(os.fstat(descriptor).st_mode)
@@ -155,7 +152,7 @@ class Journal:
         )
         if begin and not JOURNAL_BEGINS.startswith(begin):
             os.close(descriptor)
-            raise self._strange("is no journal of bertcli's, so it is never replaced")
+            raise self._strange("is not a journal of bertcli, so it is not replaced")
 
     def _strange(self, message: str) -> OutputError:
         return OutputError(
@@ -164,7 +161,7 @@ class Journal:
 
     def _read(self) -> None:
         data = _contents(self._descriptor)
-        lines = data.split(b"\n")[:-1]  # what is behind the last end is torn
+        lines = data.split(b"\n")[:-1]  # the rest is torn
         added: list[Any] = []
         for number, line in enumerate(lines):
             try:
@@ -175,7 +172,7 @@ class Journal:
                     added += read["added"]
                     self.point = _point(read, tuple(added))
             except (ValueError, KeyError, TypeError, RecursionError):
-                break  # damage: what is before it holds
+                break  # damage: the lines before it are used
             self._end += len(line) + 1
 
 
@@ -209,7 +206,7 @@ def _contents(descriptor: int) -> bytes:
 
 def _first(line: Any) -> dict[str, Any]:
     if not isinstance(line, dict) or line.pop("journal") != FORMAT:
-        raise ValueError("another version's, or nobody's")
+        raise ValueError("not a journal of this version")
     facts: dict[str, Any] = line
     return facts
 

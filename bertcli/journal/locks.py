@@ -1,4 +1,4 @@
-"""A lock on an open file, which ends with the process that holds it, however it ends."""
+"""A lock on an open file, released when the process ends."""
 
 from __future__ import annotations
 

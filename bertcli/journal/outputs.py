@@ -1,13 +1,12 @@
 """Outputs that are written whole or not at all.
 
-A file is written as `NAME.part`, and takes its name when it is complete. What an interrupted run leaves is a
-`NAME.part` with everything that was finished; when nothing was, there is none. Both names are guarded alike:
-a `NAME` or a `NAME.part` that exists is replaced with `--overwrite` only, so that hours of work are never lost
-to a second try. (An empty `NAME.part` holds no work and is replaced.) A run that is resumed takes the
-`NAME.part` as far as its journal vouches for it. A `NAME.part` that no journal vouches for may be somebody's own file:
-it is never replaced. Files beside `NAME` are created exclusively, and never through a symbolic link.
+A file is written as `NAME.part`, and renamed when it is complete. An interrupted run leaves a `NAME.part` with the
+finished results, or none if there are none. An existing `NAME` or `NAME.part` is replaced with `--overwrite` only
+(or if `NAME.part` is empty). A resumed run continues `NAME.part` at the position in its journal. A `NAME.part`
+without a journal may not be bertcli's and is never replaced. Files beside `NAME` are created exclusively, and
+never through a symbolic link.
 
-Pipes, devices and standard output have no name to take and are written straight through.
+Pipes, devices and standard output are written directly.
 """
 
 from __future__ import annotations
@@ -104,11 +103,11 @@ def _identity(file: str | Path | BinaryIO) -> tuple[int, int] | None:
 
 
 class Output:
-    """Bytes on their way to a pipe, a device or a terminal. Raises OutputError, and BrokenPipeError when the
-    reader has gone."""
+    """A pipe, a device or a terminal that is written to. Raises OutputError, and BrokenPipeError when the reader
+    has closed it."""
 
     regular = False
-    full_hint = "make room, or write to another disk"
+    full_hint = "free some space, or write to another disk"
 
     def __init__(self, file: BinaryIO, name: str, *, eager: bool = False, owned: bool = False) -> None:
         self.name = name
@@ -119,7 +118,7 @@ class Output:
 
     @property
     def closed(self) -> bool:
-        """Part of what pyarrow asks of a file, as `tell` is."""
+        """pyarrow needs this and `tell` of a file."""
         return self._file.closed
 
     def tell(self) -> int:
@@ -127,11 +126,11 @@ class Output:
         return self._size
 
     def mark(self) -> Mark:
-        """Where a file could be resumed: behind the last byte."""
+        """The position to resume from: behind the last byte."""
         return Mark({"size": self._size})
 
     def sync(self) -> None:
-        """Make everything written so far last, where that can be had."""
+        """Sync everything written so far to disk, where that is possible."""
         self.flush()
 
     def write(self, data: bytes) -> int:
@@ -152,7 +151,7 @@ class Output:
             raise self._failed(error) from error
 
     def close(self, complete: bool, rest: bytes = b"") -> None:
-        """Write the `rest` and finish. When the run is not `complete`, failing to write is no news."""
+        """Write the `rest` and finish. Errors are ignored when the run is not `complete`."""
         try:
             if not self.closed:
                 self.write(rest)
@@ -187,18 +186,18 @@ class Output:
 
 
 class FileOutput(Output):
-    """A file that gets its name when it is complete. A symbolic link stays, its target is replaced.
+    """A file that is renamed when it is complete. A symbolic link stays, its target is replaced.
 
-    `mark` is where to go on with what an interrupted run left: bytes behind it are cut off.
+    `mark` is where an interrupted run is resumed: bytes behind it are cut off.
     """
 
     regular = True
-    full_hint = "make room, then go on with --resume"
+    full_hint = "free some space, then continue with --resume"
 
     def __init__(
         self, path: str, *, overwrite: bool, mark: Mark | None = None, owner: str | None = None
     ) -> None:
-        """`owner` is the output whose journal vouches for the part, where it is not this one."""
+        """`owner` is the output that the journal belongs to, where it is not this one."""
         self._overwrite = overwrite
         self._rewritten: Path | None = None
         self._owner = owner or path
@@ -211,7 +210,7 @@ class FileOutput(Output):
         self._size = 0 if mark is None else mark.state["size"]
 
     def written(self) -> Iterator[bytes]:
-        """What is there before anything is written: the part of an interrupted run that is resumed."""
+        """The bytes of the interrupted run that is resumed."""
         left = self._size
         try:
             self._file.seek(0)
@@ -236,8 +235,8 @@ class FileOutput(Output):
             raise self._failed(error) from error
 
     def sync(self) -> None:
-        """Make everything written so far last, also through a loss of power. Raises OutputError when the file
-        is no longer where it was made: what went on into it would be lost."""
+        """Sync everything written so far to disk. Raises OutputError when the file is no longer where it was
+        created: further results would be lost."""
         if self.closed:
             return
         self.flush()
@@ -248,7 +247,7 @@ class FileOutput(Output):
         self._refuse_vanished()
 
     def close(self, complete: bool, rest: bytes = b"") -> None:
-        """Give the file its name when `complete`, else leave what there is as `NAME.part`."""
+        """Rename the file when `complete`, else leave `NAME.part`."""
         if self.closed:
             return
         try:
@@ -263,8 +262,8 @@ class FileOutput(Output):
             self._leave_part()
 
     def rewrite(self, write: Callable[[Path, Path], None]) -> None:
-        """Have `write` make the file that gets the name, at the second path, from what was written, at the first.
-        The part stays as it is until then: an interrupted run is resumed from it."""
+        """Call `write(part, target)` to make the final file `target` from what was written. The part stays as it is
+        until then, so that an interrupted run can be resumed from it."""
         self.sync()
         try:
             descriptor, name = tempfile.mkstemp(prefix=f".{self._target.name}.", dir=self._target.parent)
@@ -276,7 +275,7 @@ class FileOutput(Output):
             raise self._failed(error) from error
 
     def _commit(self, rest: bytes) -> None:
-        self._refuse_existing(part=False)  # somebody else may have written it meanwhile
+        self._refuse_existing(part=False)  # another program may have written it meanwhile
         self.write(rest)
         self.sync()
         try:
@@ -302,15 +301,15 @@ class FileOutput(Output):
             return
         if not has_journal(self._owner):
             raise OutputError(
-                "has no journal, so it may be somebody's own file, which is never replaced",
+                "has no journal, so it may not be bertcli's, and is not replaced",
                 where=f"{self._given}.part",
                 hint="move it away, or remove it if you know that an interrupted run left it",
             )
         if not self._overwrite:
             raise OutputError(
-                "holds what an interrupted run finished",
+                "has the finished records of an interrupted run",
                 where=f"{self._given}.part",
-                hint="--resume goes on with it, --overwrite begins anew",
+                hint="--resume continues it, --overwrite starts again",
             )
 
     def _refuse_vanished(self) -> None:
@@ -322,7 +321,7 @@ class FileOutput(Output):
         raise OutputError(
             "has disappeared while it was written",
             where=f"{self._given}.part",
-            hint="whoever moved its directory has it; put it back, then go on with --resume",
+            hint="its directory was moved; put it back, then continue with --resume",
         )
 
     def _open_part(self, mark: Mark | None) -> BinaryIO:
@@ -344,7 +343,7 @@ class FileOutput(Output):
             raise OutputError(
                 "is shorter than its journal says",
                 where=f"{self._given}.part",
-                hint="somebody else has changed it; --overwrite without --resume begins anew",
+                hint="another program has changed it; --overwrite without --resume starts again",
             )
         file.truncate(size)
         file.seek(0, os.SEEK_END)
@@ -358,37 +357,37 @@ class FileOutput(Output):
         return os.fdopen(descriptor, "w+b", buffering=BUFFER)
 
     def _leave_part(self) -> None:
-        """Tell of what has no name of its own, if there is anything in it."""
-        with contextlib.suppress(OSError):  # it has its name, or the directory has gone
+        """Report a `NAME.part` that remains, unless it is empty."""
+        with contextlib.suppress(OSError):  # it was renamed, or the directory is gone
             if self._part.stat().st_size == 0:
                 self._part.unlink()
             else:
-                console.say(f"{self._given}.part holds what was finished")
+                console.say(f"{self._given}.part has the finished records")
 
 
 def damaged_journal(path: str) -> OutputError:
-    """The error of a journal that does not say what a journal says."""
+    """The error for a damaged journal."""
     return OutputError(
         "is damaged, or another version's",
         where=f"{path}.journal",
-        hint="--overwrite without --resume begins anew",
+        hint="--overwrite without --resume starts again",
     )
 
 
 def part_of(path: str) -> Path:
-    """Where an output is until it is complete."""
+    """The path of an output until it is complete."""
     target = Path(os.path.realpath(path))
     return target.with_name(target.name + ".part")
 
 
 def journal_of(output: str) -> Path:
-    """Where the journal of an output stands."""
+    """The path of the journal of an output."""
     target = Path(os.path.realpath(output))
     return target.with_name(target.name + ".journal")
 
 
 def has_journal(output: str) -> bool:
-    """Whether the journal of an output is there, and one that bertcli wrote."""
+    """Whether the output has a journal that bertcli wrote."""
     try:
         descriptor = os.open(journal_of(output), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -398,7 +397,7 @@ def has_journal(output: str) -> bool:
 
 
 def sync_directory(folder: Path) -> None:
-    """Make a name given in this directory last. Some file systems know no such thing."""
+    """Sync a directory after a rename in it. Some file systems do not support it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -408,7 +407,7 @@ def sync_directory(folder: Path) -> None:
 
 
 def cannot_open(path: str, error: OSError) -> OutputError:
-    """The error of an output that cannot be, in our words."""
+    """The error for an output that cannot be opened."""
     if isinstance(error, FileNotFoundError):
         parent = os.path.dirname(path) or "."
         if os.path.isdir(parent):  # the path is a link that leads to where there is nothing
@@ -420,7 +419,7 @@ def cannot_open(path: str, error: OSError) -> OutputError:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether there is no room left, on the disk or in the quota."""
+    """Whether the disk or the quota is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

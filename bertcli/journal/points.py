@@ -1,4 +1,4 @@
-"""Places from which an interrupted run can go on."""
+"""Positions from which an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a sink must know to go on behind everything written so far.
+    """What a sink needs to resume behind everything written so far.
 
-    `state` is what holds now, and replaces that of earlier marks; `added` is what has come since the last
-    mark, and is put behind that of earlier ones. Both are JSON.
+    `state` replaces the state of earlier marks; `added` is appended to that of earlier marks. Both are JSON.
     """
 
     state: Mapping[str, Any]
@@ -21,7 +20,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The end of a block: `records` are answered and written, and nothing behind them.
+    """The end of a block: the first `records` are answered and written, and nothing else.
 
     `digest` is theirs, `counts` those of the receipt, `blocks` the number of full blocks they made (see
     `planning.Plan`), `mark` the sink's.

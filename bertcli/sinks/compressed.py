@@ -173,5 +173,5 @@ class CompressedOutput:
         return OutputError(
             "is not what this version of the compressor writes",
             where=f"{self.name}.part",
-            hint="go on with the installation it was begun with, or begin anew with --overwrite",
+            hint="resume with the installation that started it, or start again with --overwrite",
         )

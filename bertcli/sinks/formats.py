@@ -44,22 +44,22 @@ def open_in_format(
 def _open_in_format(
     options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal, mark: Mark | None
 ) -> LastingSink:
-    form, compression = choose_format(options, terminal)
-    if form in BINARY:
-        return _open_binary(form, options, layout, stdout, terminal, mark)
-    if form == "conll":
+    file_format, compression = choose_format(options, terminal)
+    if file_format in BINARY:
+        return _open_binary(file_format, options, layout, stdout, terminal, mark)
+    if file_format == "conll":
         from bertcli.sinks.conll import check_conll_layout
 
         check_conll_layout(layout)
-    if form == "plain":
+    if file_format == "plain":
         from bertcli.sinks.plain import answer_field
 
         answer_field(layout)
-    if form == "html":
+    if file_format == "html":
         from bertcli.sinks.page import check_page_layout
 
         check_page_layout(layout)
-        _refuse_terminal(form, options, terminal)
+        _refuse_terminal(file_format, options, terminal)
     to_stdout = is_stdout(options.output)
     codec = open_codec(compression) if compression else None  # may be missing: found out before the file is
     begun = mark is not None
@@ -67,34 +67,34 @@ def _open_in_format(
         options.output, stdout, overwrite=options.overwrite, eager=to_stdout and terminal.is_tty, mark=mark
     )
     output: ByteSink = CompressedOutput(plain, codec, mark) if codec else plain
-    if form == "table":
+    if file_format == "table":
         from bertcli.sinks.table import TableSink
 
         shown_on = terminal if to_stdout else Terminal(color=options.color == "always")
         return TableSink(output, layout, shown_on, options.digits)
-    if form == "jsonl":
+    if file_format == "jsonl":
         from bertcli.sinks.jsonl import JsonlSink
 
         return JsonlSink(output, layout, options.digits)
-    if form == "json":
+    if file_format == "json":
         from bertcli.sinks.json_array import JsonArraySink
 
         return JsonArraySink(output, layout, options.digits, begun=begun)
-    if form == "conll":
+    if file_format == "conll":
         from bertcli.sinks.conll import ConllSink
 
         return ConllSink(output)
-    if form == "plain":
+    if file_format == "plain":
         from bertcli.sinks.plain import PlainSink
 
         return PlainSink(output, layout, options.digits, shown=to_stdout and terminal.is_tty)
-    if form == "html":
+    if file_format == "html":
         from bertcli.sinks.page import PageSink
 
         return PageSink(output)
     from bertcli.sinks.delimited import DelimitedSink
 
-    delimiter = "\t" if form == "tsv" else ","
+    delimiter = "\t" if file_format == "tsv" else ","
     return DelimitedSink(
         output, layout, options.digits, delimiter=delimiter, safe=options.csv_safe, begun=begun
     )
@@ -106,18 +106,20 @@ def choose_format(options: OutputOptions, terminal: Terminal) -> tuple[str, str]
     if path is None or is_stdout(path):
         return options.format or ("table" if terminal.is_tty else "jsonl"), ""
     stem, compression = _split_compression(path)
-    form = options.format or SUFFIXES.get(os.path.splitext(stem)[1].lower())
-    if form is None and not is_regular(path):
-        form = "jsonl"  # a fifo or device: whatever reads it is a program
-    if form is None:
+    file_format = options.format or SUFFIXES.get(os.path.splitext(stem)[1].lower())
+    if file_format is None and not is_regular(path):
+        file_format = "jsonl"  # a fifo or device: whatever reads it is a program
+    if file_format is None:
         raise UsageError(
-            "the suffix names no form of output",
+            "the suffix names no output format",
             where=path,
-            hint=f"use one of {' '.join(SUFFIXES)} (text forms also with .gz or .zst), or -f FORM",
+            hint=f"use one of {' '.join(SUFFIXES)} (text formats also with .gz or .zst), or -f FORMAT",
         )
-    if compression and form in BINARY:
-        raise UsageError(f"{form} is not compressed as a whole", where=path, hint=f"leave out {compression}")
-    return form, compression
+    if compression and file_format in BINARY:
+        raise UsageError(
+            f"{file_format} is not compressed as a whole", where=path, hint=f"leave out {compression}"
+        )
+    return file_format, compression
 
 
 def files_written(options: OutputOptions) -> tuple[str, ...]:
@@ -139,15 +141,15 @@ def _split_compression(path: str) -> tuple[str, str]:
 
 
 def _open_binary(
-    form: str,
+    file_format: str,
     options: OutputOptions,
     layout: Layout,
     stdout: BinaryIO,
     terminal: Terminal,
     mark: Mark | None,
 ) -> LastingSink:
-    _refuse_terminal(form, options, terminal)
-    if form == "npy":
+    _refuse_terminal(file_format, options, terminal)
+    if file_format == "npy":
         from bertcli.sinks.npy import NpySink
 
         return NpySink.open(options.output, layout, overwrite=options.overwrite, mark=mark)
@@ -158,6 +160,8 @@ def _open_binary(
     )
 
 
-def _refuse_terminal(form: str, options: OutputOptions, terminal: Terminal) -> None:
+def _refuse_terminal(file_format: str, options: OutputOptions, terminal: Terminal) -> None:
     if is_stdout(options.output) and terminal.is_tty:
-        raise UsageError(f"{form} is not for a terminal", hint=f"write it to a file: -o NAME.{form}")
+        raise UsageError(
+            f"{file_format} is not for a terminal", hint=f"write it to a file: -o NAME.{file_format}"
+        )

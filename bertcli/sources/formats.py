@@ -79,17 +79,17 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
             encoding=encoding,
             most=options.max_record_bytes,
         )
-    form: str | None = "txt" if options.null else options.input_format
+    file_format: str | None = "txt" if options.null else options.input_format
     if source.prompt:
-        return _read(form or "txt", source.chunks(), options, encoding="utf-8", label=source.label)
-    if form is None and source.path.lower().endswith(".npy"):
+        return _read(file_format or "txt", source.chunks(), options, encoding="utf-8", label=source.label)
+    if file_format is None and source.path.lower().endswith(".npy"):
         hint = f"`bertcli search QUERY --embeddings {source.path}` searches among them"
         raise UsageError("holds vectors and no text", where=source.path, hint=hint)
     chunks = source.unpacked()
-    if form is None:
+    if file_format is None:
         head, chunks = look(chunks, _may_become_parquet)
-        form = "parquet" if head.startswith(PARQUET) else _format_of(source.path)
-    if form == "parquet":
+        file_format = "parquet" if head.startswith(PARQUET) else _format_of(source.path)
+    if file_format == "parquet":
         from bertcli.sources.parquet import read_parquet
 
         return read_parquet(source, chunks, most=options.max_record_bytes)
@@ -97,39 +97,39 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
         chunks = refuse_binary(chunks, source.label)
     encoding, chunks = sniff_encoding(chunks, options.encoding)
     chunks = to_utf8(chunks, encoding)
-    if form is None and (options.delimiter is not None or options.no_header):
-        form = "csv"
-    if form is None and source.regular is None:
+    if file_format is None and (options.delimiter is not None or options.no_header):
+        file_format = "csv"
+    if file_format is None and source.regular is None:
         head, chunks = look(chunks, _may_become_json)
-        form = "json" if JSON.match(head) else None
-    if form == "json" and options.input_format is None:
-        form, chunks = _lines_or_document(chunks)
-    if form in (None, "txt") and options.input_format is None and options.text_field is not None:
+        file_format = "json" if JSON.match(head) else None
+    if file_format == "json" and options.input_format is None:
+        file_format, chunks = _lines_or_document(chunks)
+    if file_format in (None, "txt") and options.input_format is None and options.text_field is not None:
         head, chunks = look(chunks, _may_become_line)
         _refuse_columns(head, options.text_field, source.path)
-    return _read(form or "txt", chunks, options, encoding=encoding, label=source.label)
+    return _read(file_format or "txt", chunks, options, encoding=encoding, label=source.label)
 
 
 def _read(
-    form: str, chunks: Iterator[bytes], options: InputOptions, *, encoding: str, label: str
+    file_format: str, chunks: Iterator[bytes], options: InputOptions, *, encoding: str, label: str
 ) -> Contents:
     """The contents of a form made of lines; `chunks` are UTF-8."""
     end, most = b"\0" if options.null else b"\n", options.max_record_bytes
-    if form == "json":
+    if file_format == "json":
         from bertcli.sources.json_document import read_json
 
         return read_json(chunks, field=options.text_field or "text", encoding=encoding, most=most)
     blocks = whole_lines(chunks, end, most=most)
-    if form == "jsonl":
+    if file_format == "jsonl":
         from bertcli.sources.jsonl import read_jsonl
 
         return read_jsonl(blocks, encoding=encoding)
-    if form in DELIMITERS:
+    if file_format in DELIMITERS:
         from bertcli.sources.delimited import read_delimited
 
         return read_delimited(
             blocks,
-            delimiter=options.delimiter or DELIMITERS[form],
+            delimiter=options.delimiter or DELIMITERS[file_format],
             encoding=encoding,
             most=most,
             label=label,
@@ -137,10 +137,10 @@ def _read(
             header=not options.no_header,
             given=options.delimiter is not None,
         )
-    if form in ("conll", "conllu"):
+    if file_format in ("conll", "conllu"):
         from bertcli.sources.conll import read_conll
 
-        return read_conll(blocks, universal=form == "conllu", encoding=encoding, most=most)
+        return read_conll(blocks, universal=file_format == "conllu", encoding=encoding, most=most)
     from bertcli.sources.text import read_lines
 
     return read_lines(blocks, field=options.text_field or "text", encoding=encoding, end=end)

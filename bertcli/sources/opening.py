@@ -73,7 +73,7 @@ class Input:
                 raise InputError(
                     f"ends after {grouped(self.position)} of {grouped(self.size)} bytes",
                     where=self.label,
-                    hint="somebody has cut it while it was read",
+                    hint="it was truncated while it was read",
                 )
         except OSError as error:
             raise InputError(

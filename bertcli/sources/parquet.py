@@ -20,7 +20,7 @@ BATCH_ROWS = 1024
 TIMES = 1 << 16  # looked at together
 BUFFER = 1 << 20
 MAGIC = b"PAR1"
-CONVERT = "if it is whole but of another form, name that with --from: txt, jsonl, csv …"
+CONVERT = "if it is complete but has another format, name it with --from: txt, jsonl, csv …"
 
 
 def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Contents:

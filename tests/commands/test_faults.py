@@ -86,11 +86,11 @@ def test_a_file_that_may_not_grow(texts: Path, whole: bytes, bertcli: Bertcli, t
 @pytest.mark.parametrize(
     ("call", "number", "hint"),
     [
-        ("pwrite", errno.ENOSPC, "make room, then go on with --resume"),
-        ("pwrite", errno.EDQUOT, "make room, then go on with --resume"),
-        ("pwrite", errno.EROFS, "--resume goes on with what is finished"),
-        ("fsync", errno.EIO, "--resume goes on with what is finished"),
-        ("ftruncate", errno.EIO, "--resume goes on with what is finished"),
+        ("pwrite", errno.ENOSPC, "free some space, then continue with --resume"),
+        ("pwrite", errno.EDQUOT, "free some space, then continue with --resume"),
+        ("pwrite", errno.EROFS, "--resume continues from there"),
+        ("fsync", errno.EIO, "--resume continues from there"),
+        ("ftruncate", errno.EIO, "--resume continues from there"),
     ],
 )
 def test_a_journal_that_cannot_be_written_on(
@@ -142,7 +142,7 @@ def test_a_full_disk(texts: Path, whole: bytes, small_disk: Path, bertcli: Bertc
     done = bertcli(texts, "-o", small_disk / "out.jsonl")
     assert done.returncode == 1
     assert f"{small_disk}/out.jsonl: cannot write: no space left on device\n" in done.stderr
-    assert "make room, then go on with --resume" in done.stderr
+    assert "free some space, then continue with --resume" in done.stderr
     subprocess.check_call(["mount", "-o", "remount,size=8m", str(small_disk)])
     assert_resumes(bertcli, small_disk / "out.jsonl", texts, whole=whole)
 

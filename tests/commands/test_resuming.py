@@ -239,7 +239,7 @@ def test_without_resume_nothing_of_it_is_lost(
 ) -> None:
     before = left(interrupted.parent)
     assert run("label", "-o", "out.jsonl") == 1
-    assert "--resume goes on with it, --overwrite begins anew" in capfd.readouterr().err
+    assert "--resume continues it, --overwrite starts again" in capfd.readouterr().err
     assert left(interrupted.parent) == before
     assert run("label", "-o", "out.jsonl", "--overwrite") == 3
     assert list(left(interrupted.parent)) == ["out.jsonl"]
@@ -271,7 +271,7 @@ def test_an_option_that_matters_is_refused_by_name(
     assert run("label", "-o", "out.jsonl", "--resume", *options) == 1
     said = capfd.readouterr().err
     assert f"out.jsonl: cannot be resumed: {words}" in said
-    assert "--overwrite without --resume begins anew" in said
+    assert "--overwrite without --resume starts again" in said
     assert Path("out.jsonl.journal").read_text() == before
     assert run("label", "-o", "out.jsonl", "--resume") == 3
 

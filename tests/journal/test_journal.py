@@ -108,7 +108,7 @@ def test_a_nonsense_line_ends_what_is_believed(line: str, tmp_path: Path) -> Non
         assert found.begun is None
         found.close()
     else:  # it may be somebody's own
-        with pytest.raises(OutputError, match="is no journal of bertcli's"):
+        with pytest.raises(OutputError, match="is not a journal of bertcli"):
             Journal(str(tmp_path / "a"))
         assert journal_of(str(tmp_path / "a")).read_bytes() == data
 
@@ -124,7 +124,7 @@ def test_what_is_no_journal_is_left_alone(kind: str, tmp_path: Path) -> None:
             place.symlink_to(tmp_path / "mine")
         case "fifo":
             os.mkfifo(place)
-    with pytest.raises(OutputError, match="symbolic link" if kind == "link" else "no journal"):
+    with pytest.raises(OutputError, match="symbolic link" if kind == "link" else "not a journal"):
         Journal(str(tmp_path / "a"))
     assert os.path.lexists(place)
     assert (tmp_path / "mine").read_text() == "mine"

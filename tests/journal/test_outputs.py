@@ -38,7 +38,7 @@ def test_an_interrupted_file_stays_part_and_says_so(
     output.close(complete=False)
     assert names(tmp_path) == ["a.txt.part"]
     assert (tmp_path / "a.txt.part").read_bytes() == b"one\n"
-    assert "a.txt.part holds what was finished" in capsys.readouterr().err
+    assert "a.txt.part has the finished records" in capsys.readouterr().err
 
 
 def test_when_nothing_was_finished_nothing_is_left(tmp_path: Path) -> None:

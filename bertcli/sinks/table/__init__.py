@@ -18,7 +18,7 @@ FITTED = 256  # results that a fitted view sees at once
 class TableSink:
     """The answer first, in columns, and the text it is for last, so that no width must be known beforehand.
 
-    On a terminal a line is truncated_to to its width; elsewhere it is as long as it must be. A table shows the id
+    On a terminal a line is cut to its width; elsewhere it is as long as it must be. A table shows the id
     field, the text and the answer; the other fields are for the forms that programs read.
     """
 

@@ -1,4 +1,4 @@
-"""Lines of styled text, measured and truncated_to in terminal cells: a CJK character or an emoji takes two."""
+"""Lines of styled text, measured and cut in terminal cells: a CJK character or an emoji takes two."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def truncated_to(text: str, cells: int) -> str:
 
 
 def padded(text: str, cells: int) -> str:
-    """The text truncated_to or filled up to exactly `cells`."""
+    """The text cut or filled up to exactly `cells`."""
     text = truncated_to(text, cells)
     return text + " " * (cells - measured(text))
 
@@ -52,8 +52,8 @@ def last_cells(text: str, cells: int) -> str:
 
 
 def folded(line: Line, first: int, others: int) -> list[Line]:
-    """The line as several: one of at most `first` cells, then of `others`, truncated_to behind blanks (those that may
-    be truncated_to at). A word is truncated_to only where it is longer than a line."""
+    """The line as several: one of at most `first` cells, then of `others`, cut behind blanks (those that may
+    be cut at). A word is cut only where it is longer than a line."""
     lines: list[Line] = [[]]
     space = first
     for part in _parts(line, others):
@@ -91,7 +91,7 @@ def _solid(word: Line) -> int:
 
 
 def rendered(line: Line, cells: int | None, *, color: bool) -> str:
-    """The line as a string, truncated_to to `cells`, with ANSI styles if `color`; no spaces at its end."""
+    """The line as a string, cut to `cells`, with ANSI styles if `color`; no spaces at its end."""
     spans = line
     while spans and not spans[-1][0].rstrip():
         spans = spans[:-1]

@@ -68,7 +68,7 @@ def _shortened(text: str, cells: int, *, at_start: bool) -> str:
 
 
 def filled_parts(asked: str, filled: str, words: Sequence[str]) -> list[Part]:
-    """The filled text truncated_to at its words, which never lie side by side; `asked` is the text with masks.
+    """The filled text cut at its words, which never lie side by side; `asked` is the text with masks.
 
     Exact where the masks have their usual spelling and nothing else of the text changed; else each word is
     looked for behind the one before it, from where the two texts part.

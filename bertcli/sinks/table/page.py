@@ -42,7 +42,7 @@ class Page:
         return [[(name.ljust(cells), DIM) for name, cells in titles]]
 
     def id(self, result: Result) -> Line:
-        """The id column, when there is one; truncated_to on a terminal only."""
+        """The id column, when there is one; cut on a terminal only."""
         if self.layout.id_field is None:
             return []
         value = result.record.fields.get(self.layout.id_field)
@@ -65,7 +65,7 @@ class Page:
 
     def folded(self, lead: Line, text: Line) -> list[Line]:
         """`lead` and `text` in as many lines as the width asks for, the later ones indented. Blanks that may
-        not be truncated_to at (NO_BREAK) become ordinary ones."""
+        not be cut at (NO_BREAK) become ordinary ones."""
         first, others = text, list[Line]()
         if self.width is not None:
             taken = sum(measured(part) for part, _ in lead)
