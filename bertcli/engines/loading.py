@@ -12,7 +12,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 # Read when huggingface_hub is first imported: nothing may be fetched.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Kind
 
-_CLASSES: dict[Kind | None, Any] = {
+_CLASSES: dict[Kind | Literal["translate"] | None, Any] = {
     None: transformers.AutoModel,
     "label": transformers.AutoModelForSequenceClassification,
     "tag": transformers.AutoModelForTokenClassification,
     "fill": transformers.AutoModelForMaskedLM,
     "answer": transformers.AutoModelForQuestionAnswering,
+    "translate": transformers.AutoModelForSeq2SeqLM,
 }
 
 PROBE_ALLOWED = 1e-3  # of the largest number
@@ -152,6 +153,11 @@ def load_whole(checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype) ->
     return _load_quietly(checkpoint, kind, dtype, "eager").eval()
 
 
+def load_generator(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
+    """An encoder-decoder as transformers makes it, on the CPU. Raises EngineError as `load` does."""
+    return _load_quietly(checkpoint, "translate", dtype, None).eval()
+
+
 def takes_types(encoder: Any) -> bool:
     """Whether token types change what an encoder of transformers gives: it asks for them and has several."""
     parameters = inspect.signature(type(encoder).forward).parameters
@@ -166,7 +172,7 @@ def as_configured(encoder: Any) -> None:
 
 
 def _load_quietly(
-    checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype, attention: str | None
+    checkpoint: Checkpoint, kind: Kind | Literal["translate"] | None, dtype: torch.dtype, attention: str | None
 ) -> Any:
     if checkpoint.weights.faults:  # transformers would follow an index that leads out of the directory
         raise EngineError(f"{checkpoint.name}: {checkpoint.weights.faults[0]}", hint="take another copy")
@@ -195,7 +201,7 @@ def _load_quietly(
     return model
 
 
-def _refuse_holes(checkpoint: Checkpoint, kind: Kind | None, report: dict[str, Iterable[Any]]) -> None:
+def _refuse_holes(checkpoint: Checkpoint, kind: Kind | Literal["translate"] | None, report: dict[str, Iterable[Any]]) -> None:
     """Weights that are missing or of the wrong shape have been drawn at random by now."""
     holes = sorted(str(name) for name in report["missing_keys"])
     if kind is None:  # the vector of a bare encoder's pooler is not among what an engine is asked for

@@ -1,0 +1,74 @@
+"""Encoder-decoder models: a window of source tokens goes in, hypotheses of target tokens come out.
+
+`architecture` describes what a checkpoint's model is made of, `model` computes it, `search` decodes, `rules` holds
+what generation_config.json demands, `translator` is the engine that puts them together. `reference` runs whatever has
+no description on transformers' own `generate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bertcli.records import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """A generated sequence: its token ids without the decoder's start token, the sum of their log-probabilities, and
+    whether it ends because the model ended it (else at the length limit).
+
+    `score` is the log-probability per token. A token that a rule forces counts with log-probability 0.
+    """
+
+    ids: tuple[int, ...]
+    log_prob: float
+    is_finished: bool
+
+    @property
+    def score(self) -> float:
+        return self.log_prob / max(1, len(self.ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How to decode; None takes what the checkpoint's generation_config.json says.
+
+    `beam` is the number of hypotheses that are followed, 1 for greedy search. `first_token` is generated first
+    whatever the model says (a language code), `start_token` the one the decoder starts from. `phrases` are sequences
+    of tokens that a window's hypotheses must contain, by the window's ids.
+    """
+
+    beam: int = 4
+    count: int = 1
+    max_new_tokens: int | None = None
+    length_penalty: float | None = None
+    first_token: int | None = None
+    start_token: int | None = None
+    extra_suppressed: tuple[int, ...] = field(default=())
+
+
+class Seq2SeqEngine(Protocol):
+    """An engine that generates. The attributes are those of `engines.Engine`."""
+
+    name: str
+    device: str
+    dtype: str
+    workers: int
+    pack_tokens: int
+    steady: bool
+
+    def generate(self, windows: Sequence[Window], how: Generation) -> list[list[Hypothesis]]:
+        """The `how.count` best hypotheses of each window, best first. May be called from several threads."""
+        ...
+
+    def align(
+        self, windows: Sequence[Window], targets: Sequence[Sequence[int]], how: Generation
+    ) -> list[NDArray[np.float32]]:
+        """Cross-attention of each window's target, the mean over heads: (layers, target tokens, source tokens)."""
+        ...

@@ -1,0 +1,211 @@
+"""Beam search over an encoder-decoder, all sequences of a batch at once.
+
+Each sequence follows `beam` hypotheses. Every step extends them all, and of the best continuations those that end
+become finished hypotheses, the others go on. A sequence is done when no hypothesis it follows can still beat its
+finished ones; it leaves the batch then. Scores are the sums of log-probabilities divided by length**length_penalty, and
+when a sequence is done is decided as transformers' `generate` decides it. Greedy search is a beam of one that stops at
+the first end.
+
+A hypothesis keeps its row of the cache when it goes on, and only a second continuation of the same hypothesis is copied
+to the row of one that ended or lost: that is why hypotheses of a sequence are in no order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bertcli.engines.seq2seq import Hypothesis
+
+if TYPE_CHECKING:
+    from bertcli.engines.seq2seq.model import Transformer
+    from bertcli.engines.seq2seq.rules import Rules
+
+IMPOSSIBLE = -1e9  # the score of a hypothesis that is not there
+LEAVE_AT = 0.125  # the part of a batch that must be done before it is made smaller
+
+
+@dataclass(slots=True)
+class _Finished:
+    """A finished hypothesis; `rank` is its log-probability over length**length_penalty."""
+
+    rank: float
+    hypothesis: Hypothesis
+
+
+class _Sequence:
+    """What is known of one source sequence: its finished hypotheses, at most `beam`, and whether it is done."""
+
+    def __init__(self, number: int, beam: int) -> None:
+        self.number = number
+        self.is_done = False
+        self._beam = beam
+        self.finished: list[_Finished] = []
+
+    def add(self, found: _Finished) -> None:
+        self.finished.append(found)
+        self.finished.sort(key=lambda each: each.rank, reverse=True)
+        del self.finished[self._beam :]
+
+    def close(self, best_running: float, length: int, rules: Rules) -> None:
+        """Mark the sequence done where the best hypothesis that goes on cannot beat the worst finished one."""
+        if len(self.finished) < self._beam:
+            return
+        if rules.early_stopping is True:
+            self.is_done = True
+            return
+        if rules.early_stopping == "never" and rules.length_penalty > 0:
+            length = rules.longest
+        self.is_done = not best_running / length**rules.length_penalty > self.finished[-1].rank
+
+
+def beam_search(
+    model: Transformer, sources: Sequence[Sequence[int]], rules: Rules, beam: int, count: int
+) -> list[list[Hypothesis]]:
+    """The `count` best hypotheses of each source sequence, best first; `beam` is at least `count`."""
+    if beam == 1:
+        rules = replace(rules, early_stopping=True)
+    search = _Search(model, sources, rules, beam)
+    while search.sequences:
+        search.advance()
+    return [[found.hypothesis for found in each.finished[:count]] for each in search.all]
+
+
+class _Search:
+    """A batch of sequences that is being decoded. Rows i·beam to (i+1)·beam belong to the i-th live sequence."""
+
+    def __init__(self, model: Transformer, sources: Sequence[Sequence[int]], rules: Rules, beam: int) -> None:
+        self._model, self._rules, self._beam = model, rules, beam
+        self._device = model.device
+        self.all = [_Sequence(number, beam) for number in range(len(sources))]
+        self.sequences = list(self.all)  # those that are in the batch
+        self._source = model.encode(sources)
+        rows = len(sources) * beam
+        self._cache = model.new_cache(rows)
+        self._tokens = torch.full((rows,), rules.start, device=self._device)
+        self._history = torch.empty((rows, 0), dtype=torch.long, device=self._device)
+        self._scores = torch.full((len(sources), beam), IMPOSSIBLE, device=self._device)
+        self._scores[:, 0] = 0.0  # all rows are equal at first
+        self._ends = torch.tensor(rules.ends, device=self._device)
+
+    def advance(self) -> None:
+        """One more token for every live hypothesis."""
+        length = self._history.shape[1] + 1
+        log_probs, tokens = self._continuations(length)
+        count, beam = len(self.sequences), self._beam
+        width = tokens.shape[1]
+        total = (log_probs.view(count, beam, width) + self._scores[:, :, None]).view(count, -1)
+        best, places = total.topk(min((1 + len(self._rules.ends)) * beam, total.shape[1]) if width > 1 else beam)
+        parents = places // width  # (S, K): which beam each continuation extends
+        chosen = tokens.view(count, -1).gather(1, places)
+        ended = torch.isin(chosen, self._ends)
+        if length == self._rules.longest:
+            ended = torch.ones_like(ended)
+        self._finish(best[:, :beam], parents[:, :beam], chosen[:, :beam], ended[:, :beam], length)
+        running, order = (best + ended * IMPOSSIBLE).topk(beam)
+        self._go_on(running, parents.gather(1, order), chosen.gather(1, order))
+        self._close(running, length)
+
+    def _continuations(self, length: int) -> tuple[Tensor, Tensor]:
+        """The likeliest next tokens of each row, enough of them: log-probabilities and tokens, (R, K)."""
+        rules = self._rules
+        states = self._model.step(self._tokens, self._cache, self._source)
+        forced: tuple[int, ...] = ()
+        if length == 1 and rules.first is not None:
+            forced = (rules.first,)
+        if length == rules.longest and rules.last:
+            forced = rules.last
+        if forced:
+            tokens = torch.tensor(forced, device=self._device).expand(len(states), -1)
+            return torch.zeros(tokens.shape, device=self._device), tokens
+        logits = self._model.logits(states)
+        normalizer = logits.logsumexp(-1, keepdim=True)
+        if rules.suppressed:
+            logits[:, list(rules.suppressed)] = -torch.inf
+        if rules.begin_suppressed and length == (1 if rules.first is None else 2):
+            logits[:, list(rules.begin_suppressed)] = -torch.inf
+        if length <= rules.minimum:
+            logits[:, self._ends] = -torch.inf
+        if rules.no_repeat and length > rules.no_repeat - 1:
+            self._forbid_repeats(logits, rules.no_repeat)
+        width = min((1 + len(rules.ends)) * self._beam, logits.shape[1])
+        best, tokens = logits.topk(width)
+        return best - normalizer, tokens
+
+    def _forbid_repeats(self, logits: Tensor, size: int) -> None:
+        """Suppress each token that would make an n-gram which is there already; the start token counts."""
+        start = torch.full((len(self._history), 1), self._rules.start, device=self._device)
+        history = torch.cat([start, self._history], 1).tolist()
+        for row, ids in enumerate(history):
+            last = ids[len(ids) - size + 1 :]
+            repeats = [
+                ids[place + size - 1] for place in range(len(ids) - size + 1) if ids[place : place + size - 1] == last
+            ]
+            if repeats:
+                logits[row, repeats] = -torch.inf
+
+    def _finish(self, best: Tensor, parents: Tensor, chosen: Tensor, ended: Tensor, length: int) -> None:
+        """Keep the continuations that have ended."""
+        rank = best / length**self._rules.length_penalty
+        for sequence, beam in ended.nonzero().tolist():
+            found = self.sequences[sequence]
+            if found.is_done or float(best[sequence, beam]) <= IMPOSSIBLE / 2:
+                continue
+            row = sequence * self._beam + int(parents[sequence, beam])
+            token = int(chosen[sequence, beam])
+            ids = (*self._history[row].tolist(), token)
+            hypothesis = Hypothesis(ids, float(best[sequence, beam]), token in self._rules.ends)
+            found.add(_Finished(float(rank[sequence, beam]), hypothesis))
+
+    def _go_on(self, scores: Tensor, parents: Tensor, chosen: Tensor) -> None:
+        """Give every continuation a row: the first of a parent its own, the others one that nobody goes on with."""
+        beam = self._beam
+        rows = torch.arange(len(self.sequences), device=self._device)[:, None] * beam
+        if beam > 1:
+            slots = _slots(parents)
+            place = torch.empty_like(slots).scatter_(1, slots, torch.arange(beam, device=self._device).expand_as(slots))
+            scores, parents, chosen = (each.gather(1, place) for each in (scores, parents, chosen))
+            moved = parents != torch.arange(beam, device=self._device)
+            target = (rows + torch.arange(beam, device=self._device))[moved]
+            if len(target):
+                source = (rows + parents)[moved]
+                self._cache.copy(source, target)
+                self._history[target] = self._history[source]
+        self._scores = scores
+        self._tokens = chosen.flatten()
+        self._history = torch.cat([self._history, self._tokens[:, None]], 1)
+
+    def _close(self, running: Tensor, length: int) -> None:
+        """Find the sequences that are done; let them leave the batch once there are enough."""
+        best = running.max(1).values.tolist()
+        for sequence, highest in zip(self.sequences, best, strict=True):
+            if not sequence.is_done:
+                sequence.is_done = length == self._rules.longest
+                sequence.close(highest, length, self._rules)
+        live = [place for place, sequence in enumerate(self.sequences) if not sequence.is_done]
+        if not live:
+            self.sequences = []
+        elif len(self.sequences) - len(live) >= LEAVE_AT * len(self.sequences):
+            self.sequences = [self.sequences[place] for place in live]
+            kept = torch.tensor(live, device=self._device)
+            rows = (kept[:, None] * self._beam + torch.arange(self._beam, device=self._device)).flatten()
+            self._source = self._source.select(kept)
+            self._cache.select(rows)
+            self._scores, self._tokens, self._history = self._scores[kept], self._tokens[rows], self._history[rows]
+
+
+def _slots(parents: Tensor) -> Tensor:
+    """A slot for each continuation, (S, B): that of its parent for the first of each parent, the free ones in order
+    for all others."""
+    beam = parents.shape[1]
+    same = parents[:, :, None] == parents[:, None, :]  # (S, B, B)
+    earlier = torch.ones((beam, beam), dtype=torch.bool, device=parents.device).tril(-1)
+    is_first = ~(same & earlier).any(-1)
+    taken = torch.zeros_like(parents, dtype=torch.bool).scatter_(1, parents, torch.ones_like(is_first))
+    free = taken.int().argsort(dim=1, stable=True)  # free slots first
+    extra = (~is_first).cumsum(1) - 1
+    return torch.where(is_first, parents, free.gather(1, extra.clamp(min=0)))

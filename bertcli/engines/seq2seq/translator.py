@@ -1,0 +1,122 @@
+"""The engine for encoder-decoders on torch: batches of source windows in, hypotheses out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bertcli.engines import available_cores
+from bertcli.engines.device import choose_device, choose_dtype, keep_freed_memory
+from bertcli.engines.seq2seq import Generation, Hypothesis
+from bertcli.engines.seq2seq.architecture import describe
+from bertcli.engines.seq2seq.model import Transformer
+from bertcli.engines.seq2seq.rules import Declared
+from bertcli.engines.seq2seq.search import beam_search
+from bertcli.errors import EngineError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bertcli.engines.seq2seq.rules import Rules
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.records import Window
+
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16_384, "mps": 4096}  # of the source, by kind of device
+UNEVEN = 1.25  # windows share a batch up to this ratio of their lengths, and
+SLACK = 4  # up to this many tokens of difference
+
+
+class Translator:
+    """Generates with our own encoder-decoder. Raises EngineError for a device, dtype or checkpoint it cannot use.
+
+    `threads` is the number of CPU cores to use, None for all that this process may run on; `pack_tokens` the number of
+    source tokens of a batch, None for what suits the device.
+    """
+
+    name = "packed"
+    steady = False  # the batch decides how sums are rounded
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: int | None = None,
+        pack_tokens: int | None = None,
+    ) -> None:
+        architecture = describe(checkpoint)
+        if architecture is None:
+            raise EngineError(f"{checkpoint.name}: a {checkpoint.model_type} model has no description here")
+        where = choose_device(device)
+        number_format = choose_dtype(dtype, where)
+        self._checkpoint = checkpoint
+        self._declared = Declared.of(checkpoint)
+        self._limit = architecture.position_limit
+        self.device = str(where)
+        self.dtype = str(number_format).removeprefix("torch.")
+        self._on_cpu = where.type == "cpu"
+        self.workers = (threads or available_cores()) if self._on_cpu else 1
+        self.pack_tokens = pack_tokens or BATCH_TOKENS[where.type]
+        keep_freed_memory()
+        self._model = Transformer(checkpoint.name, checkpoint.weights, architecture, number_format, where)
+
+    def generate(self, windows: Sequence[Window], how: Generation) -> list[list[Hypothesis]]:
+        """The `how.count` best hypotheses of each window, best first. May be called from several threads at once."""
+        rules = self._rules(how)
+        self._use_one_thread()
+        found: list[list[Hypothesis]] = [[] for _ in windows]
+        with torch.inference_mode():
+            for places in even_batches([len(window) for window in windows]):
+                sources = [list(windows[place].ids) for place in places]
+                beam = max(how.beam, how.count)
+                for place, best in zip(
+                    places, beam_search(self._model, sources, rules, beam, how.count), strict=True
+                ):
+                    found[place] = best
+        return found
+
+    def align(
+        self, windows: Sequence[Window], targets: Sequence[Sequence[int]], how: Generation
+    ) -> list[NDArray[np.float32]]:
+        """Cross-attention of each window's target, the mean over heads: (layers, target tokens, source tokens)."""
+        start = self._rules(how).start
+        self._use_one_thread()
+        with torch.inference_mode():
+            inputs = [[start, *target[:-1]] for target in targets]
+            found = self._model.cross_attention([list(window.ids) for window in windows], inputs)
+            return [each.numpy(force=True) for each in found]
+
+    def _rules(self, how: Generation) -> Rules:
+        return self._declared.rules(how, name=self._checkpoint.name, position_limit=self._limit)
+
+    def _use_one_thread(self) -> None:
+        if self._on_cpu and torch.get_num_threads() != 1:
+            torch.set_num_threads(1)  # workers with a core each are faster than all cores on one batch
+
+
+def even_batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The places of windows that are decoded together, longest first: of about the same length."""
+    order = sorted(range(len(lengths)), key=lambda place: lengths[place], reverse=True)
+    batch: list[int] = []
+    for place in order:
+        if batch and lengths[batch[0]] > UNEVEN * lengths[place] + SLACK:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def open_translator(checkpoint: Checkpoint, **options: Any) -> Translator:
+    """The engine for a checkpoint: ours where its architecture and all of its generation settings are known here, else
+    transformers' own `generate`."""
+    unknown = Declared.of(checkpoint).unknown
+    if describe(checkpoint) is not None and not unknown:
+        return Translator(checkpoint, **options)
+    from bertcli.engines.seq2seq.reference import Reference  # brings transformers
+
+    return Reference(checkpoint, **options)
