@@ -15,6 +15,7 @@ import click
 from bertcli import console
 from bertcli.command import Group
 from bertcli.commands.streaming import refuse_pairs
+from bertcli.commands.train_translate import train_translate
 from bertcli.errors import UsageError
 from bertcli.options import input_options, labelled_input_options, recipe_options, train_options
 from bertcli.requests import InputOptions, TrainOptions
@@ -95,6 +96,9 @@ def fill(*, inputs: InputOptions, training: TrainOptions) -> int:
     return _learn("fill", inputs, training, read_plain)
 
 
+train.add_command(train_translate)
+
+
 @train.command(examples="""
     $ bertcli train recipe.yaml -o ./several
     """)  # fmt: skip
@@ -105,8 +109,8 @@ def recipe(*, recipe: Path, training: TrainOptions) -> int:
 
     The recipe is YAML: a base, a schedule, and skills with their data and weights.
     """
-    _configure(training)
-    with _target(training) as target, console.StepBar() as bar:
+    configure(training)
+    with target_directory(training) as target, console.StepBar() as bar:
         console.say("loading torch and the data")
         from bertcli.training.recipes import Place, follow
 
@@ -128,14 +132,14 @@ def _learn(
     kind: Kind, inputs: InputOptions, training: TrainOptions, read: Callable[[InputOptions], list[Example]]
 ) -> int:
     """Read, hold out, train, write, and report how good the model is."""
-    _configure(training)
+    configure(training)
     if not inputs.files and not inputs.texts and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("there is nothing to learn from", hint="name a file, or pipe one in")
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
 
     checkpoint = open_checkpoint(resolve(training.model))
-    with _target(training) as target:
+    with target_directory(training) as target:
         console.say(f"reading {', '.join(map(console.visible, inputs.files)) or 'stdin'}")
         from bertcli.training.examples import hold_out, share_to_hold_out
 
@@ -171,7 +175,7 @@ def _learn(
     return _interrupted(training) if standing.interrupted else 0
 
 
-def _configure(training: TrainOptions) -> None:
+def configure(training: TrainOptions) -> None:
     console.configure(quiet=training.quiet, verbose=training.verbose)
     console.claim_stdout()
     console.quiet_libraries(verbose=False)
@@ -183,7 +187,7 @@ def _configure(training: TrainOptions) -> None:
 
 
 @contextmanager
-def _target(training: TrainOptions) -> Iterator[Target]:
+def target_directory(training: TrainOptions) -> Iterator[Target]:
     """The directory to make, which leaves no trace of a run that failed."""
     from bertcli.training.saving import Target
 
@@ -214,5 +218,10 @@ def _figures(figures: dict[str, float]) -> str:
 
 def _typed() -> list[str]:
     """The command line for the model card."""
+    return ["train", *typed_arguments()]
+
+
+def typed_arguments() -> list[str]:
+    """What was typed behind `train`."""
     typed: list[str] = click.get_current_context().meta[TYPED]
-    return ["train", *typed]
+    return typed

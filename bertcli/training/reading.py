@@ -93,6 +93,30 @@ def read_plain(options: InputOptions) -> list[Example]:
         return _collected(source, example, "no text", _listed(options))
 
 
+def read_pairs(options: InputOptions, target_field: str) -> list[tuple[str, str]]:
+    """The texts of some files with their translations, both without blanks around them; what lacks one of the two is
+    left out, with a warning.
+
+    Raises UsageError when the records have no field of that name, InputError when none is usable.
+    """
+
+    def example(record: Record) -> Example | None:
+        target = record.fields.get(target_field)
+        if record.blank or not isinstance(target, str) or not target.strip():
+            return None
+        return Example(str(record.text).strip(), None, target.strip())
+
+    with closing(open_source(options)) as source:
+        if target_field not in source.field_names:
+            raise UsageError(
+                f"the records have no field '{target_field}'",
+                hint=f"name the translation's with --target-field: {', '.join(source.field_names)}",
+                where=_listed(options),
+            )
+        examples = _collected(source, example, "no text or no translation", _listed(options))
+    return [(one.text, one.target) for one in examples]
+
+
 def _collected(
     records: Iterable[Record], convert: Callable[[Record], Example | None], lacking: str, where: str
 ) -> list[Example]:

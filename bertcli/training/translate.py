@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from bertcli import interrupts
+from bertcli import __version__, interrupts
 from bertcli.engines.device import choose_device
 from bertcli.engines.seq2seq.model import marian_positions
 from bertcli.errors import UsageError
@@ -342,3 +343,32 @@ def padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
 def checkpoints_in(folder: Path) -> list[Path]:
     """The checkpoints of a run, in the order they were made."""
     return sorted(folder.glob("*.safetensors"), key=lambda file: int(file.stem))
+
+
+def card_of(
+    trainer: TranslationTrainer, command: Sequence[str], files: Sequence[str], loss: float | None
+) -> str:
+    """The model card: Markdown with the front matter that Hugging Face reads."""
+    size, progress = trainer.size, trainer.progress
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: translation",
+        "---",
+        "",
+        "# A translation model trained by bertcli",
+        "",
+        f"A Transformer of {size.layers}+{size.layers} layers, width {size.width}, trained by bertcli {__version__} from"
+        f" nothing on {len(trainer.train)} pairs of texts ({', '.join(f'`{name}`' for name in files)}) in"
+        f" {progress.step} steps; {len(trainer.dev) or 'none'} were held out. Its weights are the average of the last"
+        f" {AVERAGED} epochs.",
+        "" if loss is None else f"\nLoss on the held-out pairs: {loss:.4f} nats per token.\n",
+        "```console",
+        f"$ bertcli {shlex.join(command)}",
+        '$ bertcli translate -m . -t "…"',
+        "```",
+        "",
+        "It knows the words and the kind of sentences of its training pairs, and nothing else.",
+        "",
+    ]
+    return "\n".join(lines)
