@@ -278,7 +278,9 @@ class Block:
             values = self.task.decode(record, work.encoded, work.outputs)
         except RecordError as error:
             return Result(record, problem=Problem(error.type, error.message))
-        return Result(record, values, None, work.encoded.slices, work.encoded.truncated)
+        truncated = work.encoded.truncated or values.get("truncated") is True
+        values = {name: value for name, value in values.items() if name != "truncated"}
+        return Result(record, values, None, work.encoded.slices, truncated)
 
 
 def _owned(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from bertcli import console
 from bertcli.command import command_line
@@ -55,7 +55,8 @@ class Job:
     `make_task` refuses a checkpoint that would answer wrongly before it makes the task. `keep` says of a
     result whether it is written (None: all are). `repeats` says that the task reads a text many times, so
     that its windows and not its letters tell how much there is to do, `tells_attention` that it asks for
-    attention weights, which not every engine keeps.
+    attention weights, which not every engine keeps. `open_engine` opens an engine that only this
+    command has, `open_tokenizer` a tokenizer, likewise.
     """
 
     name: str
@@ -67,6 +68,8 @@ class Job:
     keep: Callable[[Result], bool] | None = None
     repeats: bool = False
     tells_attention: bool = False
+    open_engine: Callable[[Checkpoint, ModelOptions], Engine] | None = None
+    open_tokenizer: Callable[[Checkpoint], Any] | None = None
 
 
 def stream(job: Job) -> int:
@@ -100,7 +103,7 @@ def _stream(job: Job, source: Source, stdout: BinaryIO) -> int:
     receipt = Receipt()
     feed = feed_of(source, patience=UNWATCHED if keeps_journal(job.outputs) else 0.0)
     checkpoint = open_checkpoint(resolve(job.model.model), allow_pickle=job.model.allow_pickle)
-    task = job.make_task(checkpoint, Tokenizer.of(checkpoint))
+    task = job.make_task(checkpoint, (job.open_tokenizer or Tokenizer.of)(checkpoint))
     ledger = Ledger(job.outputs, job.name, checkpoint, job.inputs)
     with Results(job, source, task, stdout, ledger) as results:
         if feed.first(wait=not source.live) is not PAUSE:
@@ -238,6 +241,8 @@ def warn_of_shortage(most_tokens: int) -> None:
 
 def _engine(job: Job, options: ModelOptions, checkpoint: Checkpoint, feed: Feed, task: Task) -> Engine:
     """The engine for a job's records."""
+    if job.open_engine is not None:
+        return job.open_engine(checkpoint, options)
     if not job.tells_attention:
         return engine_for(options, checkpoint, feed, weigher(task) if job.repeats else characters)
     from bertcli.engines.choosing import choose_telling

@@ -32,12 +32,21 @@ MOST_HELD_OUT = 1000  # pairs, without --dev
     help="tiny for some ten thousand pairs, small for some hundred thousand, base (the paper's) for millions.",
 )
 @click.option(
-    "--vocab-size", metavar="N", type=whole_number(300, 1 << 18), default=8000, help="Word pieces of both languages."
+    "--vocab-size",
+    metavar="N",
+    type=whole_number(300, 1 << 18),
+    default=8000,
+    help="Word pieces of both languages.",
 )
 @click.option(
-    "--dev", metavar="FILE", type=click.Path(), help="Pairs to measure with. Default: up to 1000 of the others."
+    "--dev",
+    metavar="FILE",
+    type=click.Path(),
+    help="Pairs to measure with. Default: up to 1000 of the others.",
 )
-@click.option("--epochs", metavar="N", type=whole_number(1), default=100, help="The most times each pair is seen.")
+@click.option(
+    "--epochs", metavar="N", type=whole_number(1), default=100, help="The most times each pair is seen."
+)
 @click.option(
     "--learning-rate",
     metavar="X",
@@ -46,7 +55,11 @@ MOST_HELD_OUT = 1000  # pairs, without --dev
     help="The highest learning rate.",
 )
 @click.option(
-    "--batch-tokens", metavar="N", type=whole_number(16), default=4096, help="Target tokens of a training step."
+    "--batch-tokens",
+    metavar="N",
+    type=whole_number(16),
+    default=4096,
+    help="Target tokens of a training step.",
 )
 @click.option("--seed", metavar="N", type=whole_number(0), default=7, help="Seed of everything random.")
 @labelled_input_options

@@ -172,7 +172,10 @@ def as_configured(encoder: Any) -> None:
 
 
 def _load_quietly(
-    checkpoint: Checkpoint, kind: Kind | Literal["translate"] | None, dtype: torch.dtype, attention: str | None
+    checkpoint: Checkpoint,
+    kind: Kind | Literal["translate"] | None,
+    dtype: torch.dtype,
+    attention: str | None,
 ) -> Any:
     if checkpoint.weights.faults:  # transformers would follow an index that leads out of the directory
         raise EngineError(f"{checkpoint.name}: {checkpoint.weights.faults[0]}", hint="take another copy")
@@ -201,7 +204,9 @@ def _load_quietly(
     return model
 
 
-def _refuse_holes(checkpoint: Checkpoint, kind: Kind | Literal["translate"] | None, report: dict[str, Iterable[Any]]) -> None:
+def _refuse_holes(
+    checkpoint: Checkpoint, kind: Kind | Literal["translate"] | None, report: dict[str, Iterable[Any]]
+) -> None:
     """Weights that are missing or of the wrong shape have been drawn at random by now."""
     holes = sorted(str(name) for name in report["missing_keys"])
     if kind is None:  # the vector of a bare encoder's pooler is not among what an engine is asked for

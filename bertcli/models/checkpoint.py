@@ -125,6 +125,17 @@ class Checkpoint:
         return self.model_type in _WRITING_TYPES and not classifies
 
     @property
+    def generation(self) -> Mapping[str, Any]:
+        """How the checkpoint wants text to be generated: generation_config.json, else what config.json says of it.
+        Ids of special tokens that the former lacks are those of the latter, as in transformers."""
+        settings = read_optional(self.path / "generation_config.json", dict)
+        if settings is None:
+            return self.config
+        tokens = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
+        missing = [key for key in tokens if settings.get(key) is None]
+        return settings | {key: self.config.get(key) for key in missing}
+
+    @property
     def word_embeddings(self) -> str:
         """The name of the table of word embeddings."""
         names = [self.encoder_prefix + table for table in _WORD_TABLES]

@@ -4,6 +4,7 @@
     fill    the text with its best filling
     score   the score
     answer  the answer
+    translate  the translation
 
 A record without an answer, blank or failed, is an empty line, so that line n belongs to record n. Line ends
 within an answer become spaces.
@@ -24,7 +25,13 @@ from bertcli.sinks.jsontext import to_json
 from bertcli.sinks.numbers import Numbers
 
 ANSWERS = MappingProxyType(
-    {"label": ("label", "score"), "fill": ("fills",), "score": ("score",), "answer": ("answer",)}
+    {
+        "label": ("label", "score"),
+        "fill": ("fills",),
+        "score": ("score",),
+        "answer": ("answer",),
+        "translate": ("translation",),
+    }
 )
 """The result fields that hold the answer of a task; the first that there is counts."""
 

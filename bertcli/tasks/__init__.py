@@ -58,5 +58,5 @@ class Task(Protocol):
 
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Any]) -> Mapping[str, Any]:
         """The record's result fields from the outputs of its windows. Scores are Python floats, vectors
-        NumPy arrays."""
+        NumPy arrays. `truncated: True` among them says that the answer was cut, as `Encoded.truncated` does of text."""
         ...

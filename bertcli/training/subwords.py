@@ -18,7 +18,11 @@ def train_subwords(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
     native = tokenizers.Tokenizer(models.BPE(unk_token=UNKNOWN))
     native.normalizer = normalizers.NFC()
     native.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(individual_digits=True)]
+        [
+            pre_tokenizers.Metaspace(),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.Digits(individual_digits=True),
+        ]
     )
     native.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(

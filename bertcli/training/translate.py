@@ -35,8 +35,6 @@ from bertcli.training.saving import STATE
 from bertcli.training.subwords import END, PAD, UNKNOWN, train_subwords, write_subwords
 
 if TYPE_CHECKING:
-    import tokenizers
-
     from bertcli.training.saving import Target
 
 SMOOTHING = 0.1
@@ -218,7 +216,9 @@ class TranslationTrainer:
         progress.history.append({"step": progress.step, "epoch": epoch + 1, "loss": held_out})
         if not self.dev or held_out < progress.best:
             progress.best, progress.best_epoch = held_out, len(progress.history) - 1
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.model.model.state_dict().items()}
+        weights = {
+            name: value.detach().cpu().contiguous() for name, value in self.model.model.state_dict().items()
+        }
         names = {"shared.weight"} | {name for name in weights if "embed_" not in name}
         folder = self.folder / CHECKPOINTS
         save_file({name: weights[name] for name in sorted(names)}, folder / f"{epoch + 1}.safetensors")
@@ -358,8 +358,8 @@ def card_of(
         "",
         "# A translation model trained by bertcli",
         "",
-        f"A Transformer of {size.layers}+{size.layers} layers, width {size.width}, trained by bertcli {__version__} from"
-        f" nothing on {len(trainer.train)} pairs of texts ({', '.join(f'`{name}`' for name in files)}) in"
+        f"A Transformer of {size.layers}+{size.layers} layers, width {size.width}, trained by bertcli {__version__}"
+        f" from nothing on {len(trainer.train)} pairs of texts ({', '.join(f'`{name}`' for name in files)}) in"
         f" {progress.step} steps; {len(trainer.dev) or 'none'} were held out. Its weights are the average of the last"
         f" {AVERAGED} epochs.",
         "" if loss is None else f"\nLoss on the held-out pairs: {loss:.4f} nats per token.\n",

@@ -133,7 +133,7 @@ def describe(checkpoint: Checkpoint) -> Architecture | None:
 
 def describe_config(config: Mapping[str, Any]) -> Architecture | None:
     """The architecture that config.json declares, None for one without a description here."""
-    kind = config.get("model_type")
+    kind = str(config.get("model_type"))
     try:
         if kind in _BART_LIKE:
             return _bart_like(kind, config)

@@ -49,7 +49,9 @@ class Encoded:
 class Cache:
     """Keys and values of the target so far, (layers, 2, R, H, T, d) with room for more positions."""
 
-    def __init__(self, layers: int, rows: int, heads: int, width: int, dtype: torch.dtype, device: torch.device):
+    def __init__(
+        self, layers: int, rows: int, heads: int, width: int, dtype: torch.dtype, device: torch.device
+    ):
         self._states = torch.empty((layers, 2, rows, heads, CACHE_STEP, width), dtype=dtype, device=device)
         self.length = 0
 
@@ -79,7 +81,12 @@ class Transformer:
     """
 
     def __init__(
-        self, name: str, weights: Weights, architecture: Architecture, dtype: torch.dtype, device: torch.device
+        self,
+        name: str,
+        weights: Weights,
+        architecture: Architecture,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
         self.architecture = architecture
         self.dtype, self.device = dtype, device
@@ -121,7 +128,9 @@ class Transformer:
         stack = architecture.decoder
         return Cache(stack.layers, rows, stack.heads, architecture.head_width, self.dtype, self.device)
 
-    def step(self, tokens: Tensor, cache: Cache, source: Encoded, trace: list[Tensor] | None = None) -> Tensor:
+    def step(
+        self, tokens: Tensor, cache: Cache, source: Encoded, trace: list[Tensor] | None = None
+    ) -> Tensor:
         """States (R, D) behind the next target tokens (R,), which join the cache; R is a multiple of the sequences.
 
         `trace` gets what each layer of the first row attends to in the source, the mean over heads: (L,).
@@ -146,7 +155,9 @@ class Transformer:
         found: Tensor = self._projection(states).float()
         return found if self.logits_bias is None else found.add_(self.logits_bias)
 
-    def cross_attention(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Tensor]:
+    def cross_attention(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    ) -> list[Tensor]:
         """For each pair what its target tokens attend to, mean over heads: (layers, target, source) in float32.
 
         `targets` are the decoder's inputs: position t has the weights with which the token behind it was chosen.
@@ -236,7 +247,10 @@ class _Side:
         distance = places - places[keys - queries :, None]
         architecture = self._architecture
         buckets = relative_buckets(
-            distance, architecture.relative_buckets, architecture.relative_distance, bidirectional=bidirectional
+            distance,
+            architecture.relative_buckets,
+            architecture.relative_distance,
+            bidirectional=bidirectional,
         )
         return functional.embedding(buckets, self._relative).permute(2, 0, 1)[None]
 
@@ -269,12 +283,12 @@ class _Layer:
             self._source_norm = _Norm(reader, architecture, prefix + names.cross_norm)
         below = prefix + names.feed_forward[side]
         (first,), second = names.feed_forward_parts
+        self._up = None
         if architecture.gated:
             self._gate = make(*reader.linear(f"{below}{first}_0", None, width), architecture.activation)
             self._up = make(*reader.linear(f"{below}{first}_1", None, width))
         else:
             self._gate = make(*reader.linear(below + first, None, width), architecture.activation)
-            self._up = None
         self._down = make(*reader.linear(below + second, width, None))
         self._feed_forward_norm = _Norm(reader, architecture, prefix + names.feed_forward_norm[side])
 
@@ -290,13 +304,17 @@ class _Layer:
         qkv = self._qkv(self._before(x, self._self_norm)).view(-1, 3, self._heads, 1, self._head_width)
         query, key, value = qkv.unbind(1)
         keys, values = cache.append(number, key, value)
-        found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=self._scale)
+        found = functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=bias, scale=self._scale
+        )
         return self._after(x, self._out(found.reshape(len(x), -1)), self._self_norm)
 
     def attend_source(self, x: Tensor, keys: Tensor, values: Tensor, real: Tensor | None) -> Tensor:
         """Attention to the source, which all beams of a sequence share: (R, D) -> (R, D)"""
         query = self._source_queries(x, len(keys))
-        found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=real, scale=self._scale)
+        found = functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=real, scale=self._scale
+        )
         joined = found.transpose(1, 2).reshape(len(x), -1)
         return self._after(x, self._source_out(joined), self._source_norm)
 
@@ -306,7 +324,7 @@ class _Layer:
         return (scores * self._scale).softmax(-1)
 
     def project_source(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the encoder's states: (N, D) -> 2 × (N, H, d)"""
+        """Keys and values of the encoder's states: (N, D) -> two of (N, H, d)"""
         key, value = self._source_kv(encoded).view(-1, 2, self._heads, self._head_width).unbind(1)
         return key, value
 
@@ -367,7 +385,9 @@ class _Reader:
         tensor = self.maybe(name)
         if tensor is None:
             raise lacking(self._name, [name])
-        fits = len(shape) == tensor.dim() and all(want in (None, have) for want, have in zip(shape, tensor.shape))
+        fits = len(shape) == tensor.dim() and all(
+            want in (None, have) for want, have in zip(shape, tensor.shape, strict=True)
+        )
         if not fits:
             raise EngineError(
                 f"{self._name}: {name} has the shape {tuple(tensor.shape)}, which contradicts config.json",
@@ -395,7 +415,9 @@ class _Reader:
 def _joined(parts: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
     """Linear layers of one input as one."""
     biases = [bias for _, bias in parts if bias is not None]
-    return torch.cat([weight for weight, _ in parts]), torch.cat(biases) if len(biases) == len(parts) else None
+    return torch.cat([weight for weight, _ in parts]), torch.cat(biases) if len(biases) == len(
+        parts
+    ) else None
 
 
 def _position_table(reader: _Reader, architecture: Architecture, side: Side) -> Tensor | None:
@@ -442,5 +464,8 @@ def relative_buckets(distance: Tensor, count: int, most: int, *, bidirectional: 
     else:
         distance = (-distance).clamp(min=0)
     exact = count // 2
-    wide = exact + (torch.log(distance.clamp(min=1).float() / exact) / math.log(most / exact) * (count - exact)).long()
+    wide = (
+        exact
+        + (torch.log(distance.clamp(min=1).float() / exact) / math.log(most / exact) * (count - exact)).long()
+    )
     return buckets + torch.where(distance < exact, distance, wide.clamp(max=count - 1))

@@ -10,7 +10,7 @@ import torch
 from bertcli.engines.device import choose_device, choose_dtype
 from bertcli.engines.loading import load_generator
 from bertcli.engines.seq2seq import Generation, Hypothesis
-from bertcli.engines.seq2seq.rules import Declared
+from bertcli.engines.seq2seq.rules import make_rules
 from bertcli.engines.seq2seq.translator import BATCH_TOKENS, even_batches
 from bertcli.errors import EngineError
 
@@ -46,7 +46,7 @@ class Reference:
         self.device, self.dtype = str(where), str(number_format).removeprefix("torch.")
         self.pack_tokens = pack_tokens or BATCH_TOKENS[where.type]
         self._name = checkpoint.name
-        self._declared = Declared.of(checkpoint)
+        self._settings = checkpoint.generation
         limit = checkpoint.config.get("max_position_embeddings")
         self._limit = limit if isinstance(limit, int) else None
         self._where = where
@@ -56,12 +56,14 @@ class Reference:
         """The `how.count` best hypotheses of each window, best first."""
         found: list[list[Hypothesis]] = [[] for _ in windows]
         for places in even_batches([len(window) for window in windows]):
-            for place, best in zip(places, self._batch([windows[place] for place in places], how), strict=True):
+            for place, best in zip(
+                places, self._batch([windows[place] for place in places], how), strict=True
+            ):
                 found[place] = best
         return found
 
     def _batch(self, windows: Sequence[Window], how: Generation) -> list[list[Hypothesis]]:
-        rules = self._declared.rules(how, name=self._name, position_limit=self._limit)
+        rules = make_rules(self._settings, how, name=self._name, position_limit=self._limit)
         longest, beam = max(map(len, windows)), max(how.beam, how.count)
         ids = torch.full((len(windows), longest), rules.pad)
         mask = torch.zeros_like(ids)
@@ -100,4 +102,6 @@ class Reference:
         self, windows: Sequence[Window], targets: Sequence[Sequence[int]], how: Generation
     ) -> list[NDArray[np.float32]]:
         """Raises EngineError: word alignments come from our own decoder alone."""
-        raise EngineError(f"{self._name} runs on transformers, which gives no alignment", hint="leave --align out")
+        raise EngineError(
+            f"{self._name} runs on transformers, which gives no alignment", hint="leave --align out"
+        )

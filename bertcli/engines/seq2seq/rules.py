@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.errors import EngineError
-from bertcli.models.jsonfile import read_optional
 
 if TYPE_CHECKING:
     from bertcli.engines.seq2seq import Generation
-    from bertcli.models.checkpoint import Checkpoint
 
 LONGEST = 512  # new tokens where a checkpoint declares no limit
 # Settings that change greedy or beam search and are not implemented here, with the value that changes nothing.
@@ -59,68 +57,62 @@ class Rules:
     early_stopping: bool | Literal["never"] = False
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """The generation settings of a checkpoint. `unknown` are those that only transformers' own code obeys."""
+def unknown_settings(settings: Mapping[str, Any]) -> list[str]:
+    """The settings of a checkpoint that only transformers' own code obeys."""
+    unknown = [
+        key
+        for key, neutral in _FOREIGN.items()
+        if settings.get(key) not in (None, neutral, float(neutral or 0))
+    ]
+    if any(len(words) != 1 for words in settings.get("bad_words_ids") or ()):
+        unknown.append("bad_words_ids of several tokens")
+    return unknown
 
-    settings: Mapping[str, Any]
-    unknown: tuple[str, ...]
 
-    @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Declared:
-        """generation_config.json, else what config.json says of generation."""
-        found = read_optional(checkpoint.path / "generation_config.json", dict)
-        tokens = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
-        settings = dict(checkpoint.config if found is None else found)
-        for key in tokens:  # transformers fills these from config.json
-            if settings.get(key) is None and checkpoint.config.get(key) is not None:
-                settings[key] = checkpoint.config[key]
-        unknown = [
-            key for key, neutral in _FOREIGN.items() if settings.get(key) not in (None, neutral, float(neutral or 0))
-        ]
-        if any(len(words) != 1 for words in settings.get("bad_words_ids") or ()):
-            unknown.append("bad_words_ids of several tokens")
-        return cls(settings, tuple(unknown))
+def make_rules(
+    settings: Mapping[str, Any], how: Generation, *, name: str, position_limit: int | None
+) -> Rules:
+    """The rules of a run, of a checkpoint with these settings.
 
-    def rules(self, how: Generation, *, name: str, position_limit: int | None) -> Rules:
-        """The rules of a run. Raises EngineError for a checkpoint that names no token to start from or to end with."""
-        settings = self.settings
-        start = how.start_token
-        if start is None:
-            start = _first(settings, "decoder_start_token_id", "bos_token_id")
-        ends = _tokens(settings.get("eos_token_id"))
-        if start is None or not ends:
-            missing = "decoder_start_token_id" if start is None else "eos_token_id"
-            raise EngineError(
-                f"{name} names no {missing}, without which it cannot generate text",
-                hint="add it to generation_config.json",
-            )
-        pad = settings.get("pad_token_id")
-        bad = [words[0] for words in settings.get("bad_words_ids") or () if words[0] not in ends]
-        penalty = settings.get("length_penalty") if how.length_penalty is None else how.length_penalty
-        first = how.first_token if how.first_token is not None else settings.get("forced_bos_token_id")
-        minimum = max((settings.get("min_length") or 0) - 1, settings.get("min_new_tokens") or 0)
-        return Rules(
-            start=start,
-            ends=ends,
-            pad=ends[0] if pad is None else pad,
-            longest=self._longest(how.max_new_tokens, position_limit),
-            minimum=minimum,
-            first=first,
-            last=_tokens(settings.get("forced_eos_token_id")),
-            suppressed=tuple(sorted({*bad, *(settings.get("suppress_tokens") or ()), *how.extra_suppressed})),
-            begin_suppressed=tuple(settings.get("begin_suppress_tokens") or ()),
-            no_repeat=settings.get("no_repeat_ngram_size") or 0,
-            length_penalty=1.0 if penalty is None else float(penalty),
-            early_stopping=settings.get("early_stopping") or False,
+    Raises EngineError for a checkpoint that names no token to start from or to end with.
+    """
+    start = how.start_token
+    if start is None:
+        start = _first(settings, "decoder_start_token_id", "bos_token_id")
+    ends = _tokens(settings.get("eos_token_id"))
+    if start is None or not ends:
+        missing = "decoder_start_token_id" if start is None else "eos_token_id"
+        raise EngineError(
+            f"{name} names no {missing}, without which it cannot generate text",
+            hint="add it to generation_config.json",
         )
+    pad = settings.get("pad_token_id")
+    bad = [words[0] for words in settings.get("bad_words_ids") or () if words[0] not in ends]
+    penalty = settings.get("length_penalty") if how.length_penalty is None else how.length_penalty
+    first = how.first_token if how.first_token is not None else settings.get("forced_bos_token_id")
+    minimum = max((settings.get("min_length") or 0) - 1, settings.get("min_new_tokens") or 0)
+    return Rules(
+        start=start,
+        ends=ends,
+        pad=ends[0] if pad is None else pad,
+        longest=_longest(settings, how.max_new_tokens, position_limit),
+        minimum=minimum,
+        first=first,
+        last=_tokens(settings.get("forced_eos_token_id")),
+        suppressed=tuple(sorted({*bad, *(settings.get("suppress_tokens") or ()), *how.extra_suppressed})),
+        begin_suppressed=tuple(settings.get("begin_suppress_tokens") or ()),
+        no_repeat=settings.get("no_repeat_ngram_size") or 0,
+        length_penalty=1.0 if penalty is None else float(penalty),
+        early_stopping=settings.get("early_stopping") or False,
+    )
 
-    def _longest(self, asked: int | None, position_limit: int | None) -> int:
-        declared = self.settings.get("max_new_tokens")
-        if declared is None and self.settings.get("max_length") is not None:
-            declared = self.settings["max_length"] - 1  # which counts the start token
-        wanted = asked or declared or LONGEST
-        return max(1, wanted if position_limit is None else min(wanted, position_limit))
+
+def _longest(settings: Mapping[str, Any], asked: int | None, position_limit: int | None) -> int:
+    declared = settings.get("max_new_tokens")
+    if declared is None and settings.get("max_length") is not None:
+        declared = settings["max_length"] - 1  # which counts the start token
+    wanted = asked or declared or LONGEST
+    return max(1, wanted if position_limit is None else min(wanted, position_limit))
 
 
 def _first(settings: Mapping[str, Any], *keys: str) -> int | None:

@@ -99,7 +99,9 @@ class _Search:
         count, beam = len(self.sequences), self._beam
         width = tokens.shape[1]
         total = (log_probs.view(count, beam, width) + self._scores[:, :, None]).view(count, -1)
-        best, places = total.topk(min((1 + len(self._rules.ends)) * beam, total.shape[1]) if width > 1 else beam)
+        best, places = total.topk(
+            min((1 + len(self._rules.ends)) * beam, total.shape[1]) if width > 1 else beam
+        )
         parents = places // width  # (S, K): which beam each continuation extends
         chosen = tokens.view(count, -1).gather(1, places)
         ended = torch.isin(chosen, self._ends)
@@ -143,7 +145,9 @@ class _Search:
         for row, ids in enumerate(history):
             last = ids[len(ids) - size + 1 :]
             repeats = [
-                ids[place + size - 1] for place in range(len(ids) - size + 1) if ids[place : place + size - 1] == last
+                ids[place + size - 1]
+                for place in range(len(ids) - size + 1)
+                if ids[place : place + size - 1] == last
             ]
             if repeats:
                 logits[row, repeats] = -torch.inf
@@ -158,7 +162,10 @@ class _Search:
             row = sequence * self._beam + int(parents[sequence, beam])
             token = int(chosen[sequence, beam])
             ids = (*self._history[row].tolist(), token)
-            hypothesis = Hypothesis(ids, float(best[sequence, beam]), token in self._rules.ends)
+            is_cut = length == self._rules.longest and (
+                token not in self._rules.ends or bool(self._rules.last)
+            )
+            hypothesis = Hypothesis(ids, float(best[sequence, beam]), not is_cut)
             found.add(_Finished(float(rank[sequence, beam]), hypothesis))
 
     def _go_on(self, scores: Tensor, parents: Tensor, chosen: Tensor) -> None:
@@ -167,7 +174,9 @@ class _Search:
         rows = torch.arange(len(self.sequences), device=self._device)[:, None] * beam
         if beam > 1:
             slots = _slots(parents)
-            place = torch.empty_like(slots).scatter_(1, slots, torch.arange(beam, device=self._device).expand_as(slots))
+            place = torch.empty_like(slots).scatter_(
+                1, slots, torch.arange(beam, device=self._device).expand_as(slots)
+            )
             scores, parents, chosen = (each.gather(1, place) for each in (scores, parents, chosen))
             moved = parents != torch.arange(beam, device=self._device)
             target = (rows + torch.arange(beam, device=self._device))[moved]
@@ -195,7 +204,11 @@ class _Search:
             rows = (kept[:, None] * self._beam + torch.arange(self._beam, device=self._device)).flatten()
             self._source = self._source.select(kept)
             self._cache.select(rows)
-            self._scores, self._tokens, self._history = self._scores[kept], self._tokens[rows], self._history[rows]
+            self._scores, self._tokens, self._history = (
+                self._scores[kept],
+                self._tokens[rows],
+                self._history[rows],
+            )
 
 
 def _slots(parents: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ import torch
 
 from bertcli.engines import available_cores
 from bertcli.engines.device import choose_device, choose_dtype, keep_freed_memory
-from bertcli.engines.seq2seq import Generation, Hypothesis
+from bertcli.engines.seq2seq import Generation, Hypothesis, Seq2SeqEngine
 from bertcli.engines.seq2seq.architecture import describe
 from bertcli.engines.seq2seq.model import Transformer
-from bertcli.engines.seq2seq.rules import Declared
+from bertcli.engines.seq2seq.rules import make_rules, unknown_settings
 from bertcli.engines.seq2seq.search import beam_search
 from bertcli.errors import EngineError
 
@@ -53,8 +53,8 @@ class Translator:
             raise EngineError(f"{checkpoint.name}: a {checkpoint.model_type} model has no description here")
         where = choose_device(device)
         number_format = choose_dtype(dtype, where)
-        self._checkpoint = checkpoint
-        self._declared = Declared.of(checkpoint)
+        self._name = checkpoint.name
+        self._settings = checkpoint.generation
         self._limit = architecture.position_limit
         self.device = str(where)
         self.dtype = str(number_format).removeprefix("torch.")
@@ -91,7 +91,7 @@ class Translator:
             return [each.numpy(force=True) for each in found]
 
     def _rules(self, how: Generation) -> Rules:
-        return self._declared.rules(how, name=self._checkpoint.name, position_limit=self._limit)
+        return make_rules(self._settings, how, name=self._name, position_limit=self._limit)
 
     def _use_one_thread(self) -> None:
         if self._on_cpu and torch.get_num_threads() != 1:
@@ -111,11 +111,10 @@ def even_batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def open_translator(checkpoint: Checkpoint, **options: Any) -> Translator:
+def open_translator(checkpoint: Checkpoint, **options: Any) -> Seq2SeqEngine:
     """The engine for a checkpoint: ours where its architecture and all of its generation settings are known here, else
     transformers' own `generate`."""
-    unknown = Declared.of(checkpoint).unknown
-    if describe(checkpoint) is not None and not unknown:
+    if describe(checkpoint) is not None and not unknown_settings(checkpoint.generation):
         return Translator(checkpoint, **options)
     from bertcli.engines.seq2seq.reference import Reference  # brings transformers
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 import transformers
 
-from bertcli.engines.seq2seq import Generation, Hypothesis
+from bertcli.engines.seq2seq import Generation
+from bertcli.engines.seq2seq.architecture import describe_config
 from bertcli.engines.seq2seq.translator import Translator, even_batches, open_translator
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.records import Window
@@ -24,7 +26,8 @@ BART_SIZES = {
 }  # fmt: skip
 T5_SIZES = {
     "vocab_size": VOCABULARY, "d_model": 32, "d_kv": 12, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 2,
-    "num_heads": 4, "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 2, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12,
+    "num_heads": 4, "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 2,
+    "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12,
 }  # fmt: skip
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "marian": ("Marian", BART_SIZES | {"decoder_start_token_id": 1, "scale_embedding": True,
@@ -37,84 +40,148 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "t5-gated": ("T5", T5_SIZES | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
     "mt5": ("MT5", T5_SIZES | {"tie_word_embeddings": False}),
 }  # fmt: skip
-SOURCES = [[5, 9, 44, 2], [17, 8, 61, 23, 96, 14, 30, 2], [3, 2], [70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 2]]
+SOURCES = [
+    [5, 9, 44, 2],
+    [17, 8, 61, 23, 96, 14, 30, 2],
+    [3, 2],
+    [70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 2],
+]
 SETTINGS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "early": {"early_stopping": True, "length_penalty": 0.6},
-    "never": {"early_stopping": "never", "length_penalty": 1.4},
-    "forced": {"forced_bos_token_id": 11, "forced_eos_token_id": 2},
-    "suppressed": {"bad_words_ids": [[7], [1]], "suppress_tokens": [13, 21], "begin_suppress_tokens": [30, 31]},
-    "lengths": {"min_length": 6, "no_repeat_ngram_size": 2},
-}
+    "plain": {"max_length": 16},
+    "early": {"max_length": 16, "early_stopping": True, "length_penalty": 0.6},
+    "never": {"max_length": 16, "early_stopping": "never", "length_penalty": 1.4},
+    "forced": {"max_length": 12, "forced_bos_token_id": 11, "forced_eos_token_id": 2},
+    "suppressed": {
+        "max_length": 12, "bad_words_ids": [[7], [1]], "suppress_tokens": [13, 21], "begin_suppress_tokens": [30, 31],
+    },
+    "lengths": {"max_length": 12, "min_length": 6, "no_repeat_ngram_size": 2},
+}  # fmt: skip
+ONE_OF_EACH = ["marian", "t5"]  # names and blocks; rules are the same for all
 
 
-@pytest.fixture(scope="session", params=MODELS)
-def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model of each architecture, whose decoder ends now and then."""
-    family, sizes = MODELS[request.param]
-    torch.manual_seed(3)
-    config = getattr(transformers, f"{family}Config")(**sizes)
-    name = "M2M100ForConditionalGeneration" if family == "M2M100" else f"{family}ForConditionalGeneration"
-    model = getattr(transformers, "MarianMTModel" if family == "Marian" else name)(config)
-    with torch.no_grad():
-        for key, weight in model.named_parameters():
-            if "embed_positions" in key:
-                continue
-            spread = 0.3 if weight.dim() > 1 else 0.2
-            weight.add_(torch.randn_like(weight) * spread)
-        if "final_logits_bias" in dict(model.named_buffers()):
-            model.final_logits_bias.normal_(0, 0.5)
-            model.final_logits_bias[0, 2] = 1.5
-    path: Path = tmp_path_factory.mktemp(request.param)
-    model.save_pretrained(path)
-    return path
+@pytest.fixture(scope="session")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A random model of each architecture, which ends its answers now and then."""
+
+    @cache
+    def make(name: str) -> Path:
+        family, sizes = MODELS[name]
+        torch.manual_seed(3)
+        config = getattr(transformers, f"{family}Config")(**sizes)
+        kind = "MarianMTModel" if family == "Marian" else f"{family}ForConditionalGeneration"
+        model = getattr(transformers, kind)(config)
+        with torch.no_grad():
+            for key, weight in model.named_parameters():
+                if "embed_positions" not in key:
+                    weight.add_(torch.randn_like(weight) * (0.3 if weight.dim() > 1 else 0.2))
+            if "final_logits_bias" in dict(model.named_buffers()):
+                model.final_logits_bias.normal_(0, 0.5)
+                model.final_logits_bias[0, 2] = 1.5
+        path = tmp_path_factory.mktemp(name)
+        model.save_pretrained(path)
+        return path
+
+    return make
 
 
-def expected(path: Path, sources: list[list[int]], **settings: Any) -> list[Hypothesis]:
-    """What transformers generates, one source at a time; `log_prob` is its score, over length**length_penalty."""
+def expected(path: Path, settings: dict[str, Any], beam: int) -> list[tuple[tuple[int, ...], float | None]]:
+    """What transformers generates for each source alone: its tokens and, of a beam, the score."""
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(path).eval()
+    if beam == 1:
+        settings = {
+            key: value for key, value in settings.items() if key not in ("early_stopping", "length_penalty")
+        }
     found = []
-    for ids in sources:
+    for ids in SOURCES:
         with torch.inference_mode():
             out = model.generate(
-                input_ids=torch.tensor([ids]), output_scores=True, return_dict_in_generate=True, do_sample=False,
-                **settings,
+                input_ids=torch.tensor([ids]), num_beams=beam, do_sample=False, output_scores=True,
+                return_dict_in_generate=True, **settings,
             )  # fmt: skip
-        sequence = out.sequences[0].tolist()[1:]
-        score = float(out.sequences_scores[0]) if settings["num_beams"] > 1 else 0.0
-        found.append(Hypothesis(tuple(sequence), score, 2 in sequence))
+        score = float(out.sequences_scores[0]) if beam > 1 else None
+        found.append((tuple(out.sequences[0].tolist()[1:]), score))
     return found
 
 
-def configure(path: Path, settings: dict[str, Any]) -> None:
-    config = json.loads((path / "generation_config.json").read_text())
-    (path / "generation_config.json").write_text(json.dumps(config | settings))
+def configured(path: Path, settings: dict[str, Any], copy: Path) -> Path:
+    """A copy of a model directory with other generation settings."""
+    copy.mkdir()
+    for file in path.iterdir():
+        (copy / file.name).symlink_to(file)
+    declared = json.loads((path / "generation_config.json").read_text())
+    (copy / "generation_config.json").unlink()
+    (copy / "generation_config.json").write_text(json.dumps(declared | settings))
+    return copy
+
+
+CASES = [(name, "plain") for name in MODELS] + [
+    (name, rule) for name in ONE_OF_EACH for rule in SETTINGS if rule != "plain"
+]
 
 
 @pytest.mark.parametrize("beam", [1, 4])
-@pytest.mark.parametrize("name", SETTINGS)
-def test_generates_what_transformers_does(directory: Path, tmp_path: Path, name: str, beam: int) -> None:
-    path = tmp_path / "model"
-    shutil.copytree(directory, path)
-    settings = SETTINGS[name] | {"max_length": 16}
-    if beam == 1:
-        settings = {key: value for key, value in settings.items() if key not in ("early_stopping", "length_penalty")}
-    configure(path, settings)
-    theirs = expected(path, SOURCES, num_beams=beam)
+@pytest.mark.parametrize(("name", "rule"), CASES)
+def test_generates_what_transformers_does(
+    directories: Callable[[str], Path], tmp_path: Path, name: str, rule: str, beam: int
+) -> None:
+    settings = SETTINGS[rule]
+    path = configured(directories(name), settings, tmp_path / "model")
     engine = open_translator(open_checkpoint(path), dtype="float32")
     assert type(engine) is Translator
     windows = [Window(ids) for ids in SOURCES]
     how = Generation(beam=beam)
     together = engine.generate(windows, how)
     alone = [engine.generate([window], how)[0] for window in windows]
-    for found, single, want in zip(together, alone, theirs, strict=True):
-        assert found[0].ids == single[0].ids == want.ids
-        assert found[0].is_finished == want.is_finished
-        if beam > 1:
-            rank = found[0].log_prob / len(found[0].ids) ** settings.get("length_penalty", 1.0)
-            assert rank == pytest.approx(want.log_prob, abs=1e-3)
+    for [found], [single], (ids, score) in zip(
+        together, alone, expected(directories(name), settings, beam), strict=True
+    ):
+        assert found.ids == single.ids == ids
+        if len(ids) < settings["max_length"] - 1:
+            assert found.is_finished
+        elif ids[-1] != 2 or rule == "forced":
+            assert not found.is_finished
+        if score is not None:
+            rank = found.log_prob / len(found.ids) ** settings.get("length_penalty", 1.0)
+            assert rank == pytest.approx(score, abs=1e-3)
+
+
+def test_the_best_of_several_hypotheses_come_first(directories: Callable[[str], Path]) -> None:
+    engine = open_translator(open_checkpoint(directories("bart")), dtype="float32")
+    [found] = engine.generate([Window(SOURCES[1])], Generation(beam=4, count=4, max_new_tokens=10))
+    assert len({hypothesis.ids for hypothesis in found}) == 4
+    assert [hypothesis.score for hypothesis in found] == sorted((each.score for each in found), reverse=True)
+
+
+def test_unknown_settings_run_on_transformers(directories: Callable[[str], Path], tmp_path: Path) -> None:
+    settings = {"repetition_penalty": 1.3, "max_length": 10}
+    path = configured(directories("marian"), settings, tmp_path / "model")
+    engine = open_translator(open_checkpoint(path), dtype="float32")
+    assert engine.name == "transformers"
+    found = engine.generate([Window(ids) for ids in SOURCES], Generation(beam=3))
+    theirs = expected(directories("marian"), settings, 3)
+    assert [each[0].ids for each in found] == [ids for ids, _ in theirs]
+
+
+def test_alignment_is_a_distribution_over_the_source(directories: Callable[[str], Path]) -> None:
+    engine = open_translator(open_checkpoint(directories("marian")), dtype="float32")
+    [weights] = engine.align([Window(SOURCES[1])], [[9, 8, 2]], Generation())
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(
+        directories("marian"), attn_implementation="eager"
+    )
+    with torch.inference_mode():
+        out = model(
+            input_ids=torch.tensor([SOURCES[1]]),
+            decoder_input_ids=torch.tensor([[1, 9, 8]]),
+            output_attentions=True,
+        )
+    theirs = torch.stack([layer[0].mean(0) for layer in out.cross_attentions])
+    torch.testing.assert_close(torch.from_numpy(weights), theirs, atol=1e-4, rtol=0)
 
 
 def test_batches_hold_windows_of_about_one_length() -> None:
-    batches = list(even_batches([3, 40, 4, 38, 9, 3]))
-    assert batches == [[1, 3], [4, 2], [0, 5]] or sorted(sum(batches, [])) == list(range(6))
+    assert list(even_batches([3, 40, 4, 38, 9, 3])) == [[1, 3], [4, 2], [0, 5]]
+
+
+def test_declines_what_it_does_not_describe() -> None:
+    assert describe_config({"model_type": "prophetnet"}) is None
+    assert describe_config({"model_type": "marian"}) is None

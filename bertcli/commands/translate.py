@@ -1,0 +1,177 @@
+"""`bertcli translate`: each text in another language."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from bertcli.command import command
+from bertcli.commands.streaming import Job, refuse_pairs, stream
+from bertcli.errors import UsageError
+from bertcli.options import (
+    InputOptions,
+    LongMode,
+    ModelOptions,
+    OutputOptions,
+    RunOptions,
+    input_options,
+    model_options,
+    output_options,
+    run_options,
+)
+from bertcli.parameters import whole_number
+
+if TYPE_CHECKING:
+    from bertcli.engines import Engine
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.seq2seq_tokenizer import Seq2SeqTokenizer
+    from bertcli.tasks.translate import Split, Translate
+
+
+@command(
+    examples="""
+    $ bertcli translate -m opus-mt-en-de -t "A dog runs."
+    $ bertcli translate reviews.csv --text-field body -m en-de -o reviews.de.csv
+    $ bertcli translate notes.md --whole-files -m en-fr -f plain
+    $ bertcli translate talk.txt -m nllb --source-lang eng_Latn --target-lang deu_Latn
+    """
+)
+@click.option(
+    "--beam", metavar="N", type=whole_number(1, 64), default=4, help="How many hypotheses to follow."
+)
+@click.option("--greedy", is_flag=True, help="Take the likeliest token each time: --beam 1.")
+@click.option("-k", "count", metavar="N", type=whole_number(1, 64), help="Give the N best translations.")
+@click.option("--source-lang", metavar="CODE", help="Language of the texts, for models of many languages.")
+@click.option("--target-lang", metavar="CODE", help="Language to translate into, likewise.")
+@click.option(
+    "--prefix-text",
+    metavar="TEXT",
+    default="",
+    show_default=False,
+    help="Put TEXT before each sentence: what T5 is to do.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["sentences", "none"]),
+    default="sentences",
+    help="Translate sentence by sentence, or each text as a whole.",
+)
+@click.option(
+    "--max-new-tokens",
+    metavar="N",
+    type=whole_number(1),
+    show_default="the model's own limit",
+    help="Tokens of a sentence's translation at most.",
+)
+@click.option(
+    "--length-penalty",
+    metavar="X",
+    type=click.FloatRange(-10, 10),
+    show_default="the model's own, else 1",
+    help="Above 0, beam search prefers longer translations.",
+)
+@click.option(
+    "--long",
+    "mode",
+    type=click.Choice(["window", "truncate", "error"]),
+    default="window",
+    help="What becomes of a sentence that is too long.",
+)
+@click.option(
+    "--max-length",
+    metavar="N",
+    type=whole_number(3),
+    show_default="the model's own limit",
+    help="Tokens of a window of a sentence.",
+)
+@input_options
+@output_options
+@model_options
+@run_options
+def translate(
+    *,
+    beam: int,
+    greedy: bool,
+    count: int | None,
+    source_lang: str | None,
+    target_lang: str | None,
+    prefix_text: str,
+    split: str,
+    max_new_tokens: int | None,
+    length_penalty: float | None,
+    mode: str,
+    max_length: int | None,
+    inputs: InputOptions,
+    outputs: OutputOptions,
+    model: ModelOptions,
+    run: RunOptions,
+) -> int:  # fmt: skip
+    """Translate each text with an encoder-decoder.
+
+    Adds `translation` and its `score`, the log-probability per token. Texts are translated sentence by sentence; line
+    ends, blanks, tabs and Markdown marks stay as they are. Where a translation reached the limit of tokens, the record
+    says `truncated`.
+    """
+    refuse_pairs(inputs.pair_field, "`translate`")
+    if model.engine == "instant":
+        raise UsageError("the instant engine does not translate", hint="leave --engine out")
+    if greedy and count is not None and count > 1:
+        raise UsageError("--greedy finds one translation, and -k asks for more", hint="leave one of them out")
+
+    def open_tokenizer(checkpoint: Checkpoint) -> Seq2SeqTokenizer:
+        from bertcli.models.seq2seq_tokenizer import Seq2SeqTokenizer
+        from bertcli.tasks.translate import check_model
+
+        check_model(checkpoint)
+        return Seq2SeqTokenizer.of(checkpoint)
+
+    def task(checkpoint: Checkpoint, tokenizer: Any) -> Translate:
+        from bertcli.engines.seq2seq import Generation
+        from bertcli.tasks.translate import Translate
+
+        known = checkpoint.generation.get("forced_bos_token_id") is not None
+        return Translate(
+            checkpoint,
+            tokenizer,
+            tokenizer.speak(source_lang, target_lang, is_target_known=known),
+            Generation(
+                beam=1 if greedy else beam, max_new_tokens=max_new_tokens, length_penalty=length_penalty
+            ),
+            top=count,
+            prefix=prefix_text,
+            split=cast("Split", split),
+            long=cast("LongMode", mode),
+            most=max_length,
+        )
+
+    def open_engine(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
+        from bertcli.engines.seq2seq.translator import open_translator
+
+        if options.dtype == "int8":
+            raise UsageError(
+                "--dtype int8: translations are computed in float32 or bfloat16", hint="leave it out"
+            )
+        return cast(
+            "Engine",
+            open_translator(
+                checkpoint,
+                device=options.device,
+                dtype=options.dtype,
+                threads=options.threads,
+                pack_tokens=options.batch_tokens,
+            ),
+        )
+
+    return stream(
+        Job(
+            "translate",
+            task,
+            inputs,
+            outputs,
+            model,
+            run,
+            open_engine=open_engine,
+            open_tokenizer=open_tokenizer,
+        )
+    )

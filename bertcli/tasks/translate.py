@@ -1,0 +1,210 @@
+"""translate: text to text with an encoder-decoder.
+
+    split      the text into sentences (see `sentences`); each is translated alone, as models are trained to
+    window     a sentence longer than the model is cut between words, without overlap: a translation has no place where
+               two could be joined
+    generate   the best target sequence of each window, by beam search
+    write      the translations in the places of their sentences, everything between them as it was
+
+The score is the log-probability per generated token, over all windows of a text.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from bertcli.engines.seq2seq import Generation
+from bertcli.errors import ModelError, RecordError, UsageError
+from bertcli.models.checkpoint import NO_LIMIT
+from bertcli.records import Window
+from bertcli.tasks import Encoded
+from bertcli.tasks.sentences import Sentence, split_sentences, whole_text
+
+if TYPE_CHECKING:
+    from bertcli.engines import Engine
+    from bertcli.engines.seq2seq import Hypothesis, Seq2SeqEngine
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.seq2seq_tokenizer import Languages, Seq2SeqTokenizer
+    from bertcli.options import LongMode
+    from bertcli.records import Record
+
+Split = Literal["sentences", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A window's part in its text: the sentence that it belongs to, and whether it is that sentence's first."""
+
+    sentence: Sentence
+    is_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A translation of a whole text: its parts, the sum of their log-probabilities, and the number of tokens."""
+
+    texts: tuple[str, ...]
+    log_prob: float
+    tokens: int
+    is_finished: bool
+
+    @property
+    def score(self) -> float | None:
+        """None where nothing was generated."""
+        return self.log_prob / self.tokens if self.tokens else None
+
+
+class Translate:
+    """Translates texts. `top` is how many translations a record gets, None for the best alone; `prefix` is put before
+    every sentence (T5); `most` the tokens of a window, None for what the model takes."""
+
+    optional: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: Seq2SeqTokenizer,
+        languages: Languages,
+        how: Generation,
+        *,
+        top: int | None = None,
+        prefix: str = "",
+        split: Split = "sentences",
+        long: LongMode = "window",
+        most: int | None = None,
+    ) -> None:
+        self.fields: tuple[str, ...] = ("translation", "score") + (
+            ("translations",) if top is not None else ()
+        )
+        self._tokenizer, self._languages = tokenizer, languages
+        self._how = replace(
+            how, count=top or 1, first_token=languages.first_token, start_token=languages.start_token
+        )
+        self._top = top
+        self._split = split_sentences if split == "sentences" else whole_text
+        self._long = long
+        self._prefix = list(tokenizer.encode(prefix)) if prefix else []
+        limit = position_limit(checkpoint)
+        around = len(languages.before) + len(languages.after) + len(self._prefix)
+        length = limit if most is None else most if limit is None else min(most, limit)
+        self._room = None if length is None else length - around
+        if self._room is not None and self._room < 1:
+            raise UsageError(
+                f"a window of {length} tokens has no room beside {around} special and prefix tokens",
+                hint="raise --max-length, or shorten --prefix-text",
+            )
+
+    def prepare(self, engine: Engine) -> None:
+        """Nothing is computed ahead of the records."""
+
+    def encode(self, record: Record) -> Encoded:
+        text = record.text or ""
+        windows: list[Window] = []
+        pieces: list[Piece] = []
+        truncated = False
+        for sentence in self._split(text):
+            ids = list(self._tokenizer.encode(text[sentence.start : sentence.stop]))
+            room = len(ids) if self._room is None else self._room
+            if len(ids) > room and self._long == "error":
+                raise RecordError(
+                    "too-long", f"a sentence has {len(ids)} tokens, the model takes {room}; use --long window"
+                )
+            if len(ids) > room and self._long == "truncate":
+                ids, truncated = ids[:room], True
+            for start, stop in self._slices(ids, max(1, room)):
+                pieces.append(Piece(sentence, start == 0))
+                windows.append(self._window(ids[start:stop]))
+        return Encoded(windows, truncated=truncated, notes=pieces)
+
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[list[Hypothesis]]:
+        return cast("Seq2SeqEngine", engine).generate(windows, self._how)
+
+    def decode(
+        self, record: Record, encoded: Encoded, outputs: Sequence[list[Hypothesis]]
+    ) -> Mapping[str, Any]:
+        pieces: list[Piece] = encoded.notes
+        found = self._candidates(outputs)
+        best = found[0]
+        values: dict[str, Any] = {
+            "translation": self._joined(record, pieces, best.texts),
+            "score": best.score,
+        }
+        if self._top is not None:
+            values["translations"] = [
+                {"text": self._joined(record, pieces, each.texts), "score": each.score} for each in found
+            ]
+        if not best.is_finished:
+            values["truncated"] = True
+        return values
+
+    def _candidates(self, outputs: Sequence[list[Hypothesis]]) -> list[Candidate]:
+        """The best translations of a text from those of its windows, the likeliest first."""
+        found = [Candidate((), 0.0, 0, True)]
+        for hypotheses in outputs:
+            texts = [self._tokenizer.decode(each.ids) for each in hypotheses]
+            longer = [
+                Candidate(
+                    (*before.texts, text),
+                    before.log_prob + each.log_prob,
+                    before.tokens + len(each.ids),
+                    before.is_finished and each.is_finished,
+                )
+                for before in found
+                for text, each in zip(texts, hypotheses, strict=True)
+            ]
+            found = heapq.nlargest(
+                self._how.count, longer, key=lambda each: each.log_prob / max(1, each.tokens)
+            )
+        return found
+
+    def _joined(self, record: Record, pieces: Sequence[Piece], texts: Sequence[str]) -> str:
+        """The text with translations in the places of its sentences."""
+        text, end, parts = record.text or "", 0, []
+        for piece, translation in zip(pieces, texts, strict=True):
+            if piece.is_first:
+                parts.append(text[end : piece.sentence.start])
+                end = piece.sentence.stop
+            else:
+                parts.append(" ")
+            parts.append(translation)
+        return "".join([*parts, text[end:]])
+
+    def _window(self, ids: Sequence[int]) -> Window:
+        whole = (*self._languages.before, *self._prefix, *ids, *self._languages.after)
+        return Window(whole, fresh=(0, len(whole)))
+
+    def _slices(self, ids: Sequence[int], room: int) -> list[tuple[int, int]]:
+        """Cuts of at most `room` tokens, before the last word that begins in the second half of each."""
+        slices, start = [], 0
+        while len(ids) - start > room:
+            middle = start + max(1, room // 2)
+            stop = next(
+                (cut for cut in range(start + room, middle, -1) if self._tokenizer.starts_word(ids[cut])),
+                start + room,
+            )
+            slices.append((start, stop))
+            start = stop
+        return [*slices, (start, len(ids))]
+
+
+def position_limit(checkpoint: Checkpoint) -> int | None:
+    """The tokens of a source that a checkpoint takes, None where positions are relative and the tokenizer names no
+    limit."""
+    limits = [
+        checkpoint.config.get("max_position_embeddings"),
+        checkpoint.tokenizer_config.get("model_max_length"),
+    ]
+    known = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < NO_LIMIT]
+    return min(known, default=None)
+
+
+def check_model(checkpoint: Checkpoint) -> None:
+    """Raise ModelError for a checkpoint that is no encoder-decoder."""
+    if not checkpoint.config.get("is_encoder_decoder"):
+        raise ModelError(
+            f"{checkpoint.name} is no encoder-decoder ({checkpoint.architecture or checkpoint.model_type})",
+            hint="use a translation model (Marian, T5, mBART, NLLB), or train one with `bertcli train translate`",
+        )

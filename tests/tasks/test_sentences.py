@@ -1,0 +1,48 @@
+"""Sentences: where they end, and that nothing between them is lost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertcli.tasks.sentences import split_sentences, whole_text
+
+
+def sentences(text: str) -> list[str]:
+    return [text[each.start : each.stop] for each in split_sentences(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A dog runs. It is fast!", ["A dog runs.", "It is fast!"]),
+        ("Mr. Smith met Dr. Jones at 3 p.m. today.", ["Mr. Smith met Dr. Jones at 3 p.m. today."]),
+        ("J. R. Tolkien wrote it. Really?", ["J. R. Tolkien wrote it.", "Really?"]),
+        ("Es gibt z.B. Äpfel. Und Birnen.", ["Es gibt z.B. Äpfel.", "Und Birnen."]),
+        ('He said "Go." Then he left.', ['He said "Go."', "Then he left."]),
+        ("It costs 3.50 euros … maybe. ok", ["It costs 3.50 euros … maybe. ok"]),
+        ("one line\nanother line\n", ["one line", "another line"]),
+        ("a cell\tanother", ["a cell", "another"]),
+        ("# Title\n\n- a point\n1. first\n> quoted", ["Title", "a point", "first", "quoted"]),
+        ("42\n---\n3.14", []),
+        ("今日は。元気です。はい", ["今日は。", "元気です。", "はい"]),
+    ],
+)
+def test_where_sentences_end(text: str, expected: list[str]) -> None:
+    assert sentences(text) == expected
+
+
+@given(st.text(alphabet="aB1 .!?\t\n#-\u3002\u2019\"'\x0b"))
+def test_no_letter_is_outside_and_none_is_twice(text: str) -> None:
+    found = split_sentences(text)
+    places = [place for each in found for place in range(each.start, each.stop)]
+    assert places == sorted(set(places))
+    outside = [letter for place, letter in enumerate(text) if place not in set(places)]
+    assert not any(map(str.isalpha, outside))
+    assert all(sentence == sentence.strip() for sentence in sentences(text))
+
+
+def test_the_whole_text_is_one() -> None:
+    [found] = whole_text("  a b. C d.\n")
+    assert (found.start, found.stop) == (2, 11)

@@ -1,0 +1,139 @@
+"""`train translate` and `translate`: from pairs to translations, and transformers on the same directory."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from bertcli.cli import main
+from bertcli.training.translate import Request, TranslationTrainer, schedule
+
+WORDS = {
+    "ein": "a",
+    "hund": "dog",
+    "rennt": "runs",
+    "zwei": "two",
+    "katzen": "cats",
+    "schlafen": "sleep",
+    "rot": "red",
+}
+
+
+def pairs(count: int) -> list[tuple[str, str]]:
+    """Sentences of a language whose translation is a word for a word."""
+    draw = random.Random(3)
+    sources = [draw.choices(list(WORDS), k=draw.randint(2, 6)) for _ in range(count)]
+    return [(" ".join(source) + ".", " ".join(WORDS[word] for word in source) + ".") for source in sources]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("translate")
+    rows = [json.dumps({"text": source, "target": target}) for source, target in pairs(60)]
+    (folder / "pairs.jsonl").write_text("\n".join(rows))
+    options = ["--vocab-size", "300", "--epochs", "2", "--batch-tokens", "128", "--threads", "1", "-q"]
+    assert (
+        main(["train", "translate", str(folder / "pairs.jsonl"), "-o", str(folder / "model"), *options]) == 0
+    )
+    return folder / "model"
+
+
+def translated(*arguments: str, out: Path) -> list[dict[str, Any]]:
+    assert main(["translate", *arguments, "-q", "--dtype", "float32", "-o", str(out), "--overwrite"]) == 0
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def test_transformers_opens_the_directory_and_answers_the_same(model: Path, tmp_path: Path) -> None:
+    text = "zwei katzen schlafen."
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    network = transformers.AutoModelForSeq2SeqLM.from_pretrained(model).eval()
+    with torch.inference_mode():
+        ids = network.generate(**tokenizer(text, return_tensors="pt"), num_beams=4, max_length=13)
+    [found] = translated("-m", str(model), "-t", text, "--max-new-tokens", "12", out=tmp_path / "o.jsonl")
+    assert found["translation"] == tokenizer.decode(ids[0], skip_special_tokens=True).strip()
+
+
+def test_everything_around_sentences_stays(model: Path, tmp_path: Path) -> None:
+    text = "# ein hund.\n\n\t- zwei katzen. Ein hund!  42\n"
+    (tmp_path / "notes.md").write_text(text)
+    options = ["-m", str(model), "--whole-files", "--max-new-tokens", "5"]
+    [found] = translated(*options, str(tmp_path / "notes.md"), out=tmp_path / "o.jsonl")
+    assert found["windows"] == 3
+    lines = found["translation"].split("\n")
+    assert len(lines) == 4
+    assert lines[0].startswith("# ")
+    assert lines[1] == lines[3] == ""
+    assert lines[2].startswith("\t- ")
+    assert lines[2].endswith("  42")
+
+
+def test_long_sentences(model: Path, tmp_path: Path) -> None:
+    long = " ".join(["hund"] * 40)
+    options = ["-m", str(model), "-t", long, "--max-length", "20", "--max-new-tokens", "4"]
+    [windowed] = translated(*options, out=tmp_path / "o.jsonl")
+    assert windowed["windows"] > 1
+    [cut] = translated(*options, "--long", "truncate", out=tmp_path / "o.jsonl")
+    assert "windows" not in cut
+    assert cut["truncated"] is True
+    assert main(["translate", *options, "--long", "error", "-o", str(tmp_path / "e.jsonl"), "-q"]) == 3
+    assert json.loads((tmp_path / "e.jsonl").read_text())["error"]["type"] == "too-long"
+
+
+def test_several_translations_begin_with_the_best(model: Path, tmp_path: Path) -> None:
+    options = ["-m", str(model), "-t", "ein hund. zwei katzen.", "--max-new-tokens", "6"]
+    [found] = translated(*options, "-k", "3", out=tmp_path / "o.jsonl")
+    assert len(found["translations"]) == 3
+    assert found["translations"][0] == {"text": found["translation"], "score": found["score"]}
+    scores = [each["score"] for each in found["translations"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_batches_do_not_change_translations(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("".join(f"{source}\n\n" for source, _ in pairs(30)))
+    options = [str(tmp_path / "in.txt"), "-m", str(model), "--max-new-tokens", "8"]
+    many = translated(*options, out=tmp_path / "a.jsonl")
+    few = translated(*options, "--batch-tokens", "1", out=tmp_path / "b.jsonl")
+    assert [row["text"] for row in many] == (tmp_path / "in.txt").read_text().splitlines()
+    assert [row["translation"] for row in many] == [row["translation"] for row in few]
+
+
+def test_an_encoder_is_refused(checkpoints: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["translate", "-t", "x", "-m", str(checkpoints("bert", "fill"))]) == 1
+    assert "is no encoder-decoder" in capsys.readouterr().err
+
+
+def test_a_resumed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
+    request = Request(vocabulary=300, epochs=3, batch_tokens=128, threads=1, device="cpu")
+    train, dev = pairs(40), pairs(50)[40:]
+
+    def trainer(folder: Path, stop_at: int | None = None) -> TranslationTrainer:
+        def report(step: int, steps: int, loss: float) -> None:
+            if step == stop_at:
+                made.save()
+                raise KeyboardInterrupt
+
+        folder.mkdir(exist_ok=True)
+        made = TranslationTrainer(request, train, dev, folder, report)
+        return made
+
+    whole = trainer(tmp_path / "whole")
+    progress = whole.run(resume=False)
+    cut = trainer(tmp_path / "cut", whole.epoch_steps + 2)
+    with pytest.raises(KeyboardInterrupt):
+        cut.run(resume=False)
+    again = trainer(tmp_path / "cut")
+    assert again.run(resume=True).history == progress.history
+    for name, weight in whole.model.state_dict().items():
+        torch.testing.assert_close(again.model.state_dict()[name], weight, atol=0, rtol=0)
+
+
+def test_the_rate_rises_and_falls_with_the_root() -> None:
+    assert schedule(50, 100) == 0.5
+    assert schedule(100, 100) == 1
+    assert schedule(400, 100) == 0.5
