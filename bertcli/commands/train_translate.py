@@ -21,7 +21,7 @@ MOST_HELD_OUT = 1000  # pairs, without --dev
     name="translate",
     examples="""
     $ bertcli train translate pairs.jsonl -o en-de
-    $ bertcli train translate train.csv --text-field de --target-field en --dev dev.csv --size small -o de-en
+    $ bertcli train translate a.csv --text-field de --target-field en -o de-en
     """,
 )
 @click.option("--target-field", metavar="NAME", default="target", help="Field that holds the translation.")

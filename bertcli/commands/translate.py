@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     $ bertcli translate -m opus-mt-en-de -t "A dog runs."
     $ bertcli translate reviews.csv --text-field body -m en-de -o reviews.de.csv
     $ bertcli translate notes.md --whole-files -m en-fr -f plain
-    $ bertcli translate talk.txt -m nllb --source-lang eng_Latn --target-lang deu_Latn
+    $ bertcli translate a.txt -m nllb --source-lang eng_Latn --target-lang deu_Latn
     """
 )
 @click.option(
