@@ -11,8 +11,9 @@ import click
 from bertcli import console
 from bertcli.command import command
 from bertcli.errors import UsageError
-from bertcli.options import InputOptions, TrainOptions, labelled_input_options, recipe_options
+from bertcli.options import labelled_input_options, recipe_options
 from bertcli.parameters import whole_number
+from bertcli.requests import InputOptions, TrainOptions
 
 MOST_HELD_OUT = 1000  # pairs, without --dev
 

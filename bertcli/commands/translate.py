@@ -9,18 +9,9 @@ import click
 from bertcli.command import command
 from bertcli.commands.streaming import Job, refuse_pairs, stream
 from bertcli.errors import UsageError
-from bertcli.options import (
-    InputOptions,
-    LongMode,
-    ModelOptions,
-    OutputOptions,
-    RunOptions,
-    input_options,
-    model_options,
-    output_options,
-    run_options,
-)
+from bertcli.options import input_options, model_options, output_options, run_options
 from bertcli.parameters import whole_number
+from bertcli.requests import InputOptions, LongMode, ModelOptions, OutputOptions, RunOptions
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
@@ -159,7 +150,7 @@ def translate(
                 device=options.device,
                 dtype=options.dtype,
                 threads=options.threads,
-                pack_tokens=options.batch_tokens,
+                batch_tokens=options.batch_tokens,
             ),
         )
 

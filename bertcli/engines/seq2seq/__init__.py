@@ -60,7 +60,7 @@ class Seq2SeqEngine(Protocol):
     device: str
     dtype: str
     workers: int
-    pack_tokens: int
+    batch_tokens: int
     steady: bool
 
     def generate(self, windows: Sequence[Window], how: Generation) -> list[list[Hypothesis]]:

@@ -336,7 +336,7 @@ class _Layer:
         return self._after(x, self._down(inner), self._feed_forward_norm)
 
     def _source_queries(self, x: Tensor, sequences: int) -> Tensor:
-        query = self._source_query(self._before(x, self._source_norm))
+        query: Tensor = self._source_query(self._before(x, self._source_norm))
         return query.view(sequences, -1, self._heads, self._head_width).transpose(1, 2)
 
     def _before(self, x: Tensor, norm: _Norm) -> Tensor:

@@ -37,14 +37,14 @@ class Reference:
         device: str = "auto",
         dtype: str = "auto",
         threads: int | None = None,
-        pack_tokens: int | None = None,
+        batch_tokens: int | None = None,
     ) -> None:
         where = choose_device(device)
         number_format = choose_dtype(dtype, where)
         if threads is not None:
             torch.set_num_threads(threads)
         self.device, self.dtype = str(where), str(number_format).removeprefix("torch.")
-        self.pack_tokens = pack_tokens or BATCH_TOKENS[where.type]
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[where.type]
         self._name = checkpoint.name
         self._settings = checkpoint.generation
         limit = checkpoint.config.get("max_position_embeddings")

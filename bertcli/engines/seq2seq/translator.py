@@ -32,7 +32,7 @@ SLACK = 4  # up to this many tokens of difference
 class Translator:
     """Generates with our own encoder-decoder. Raises EngineError for a device, dtype or checkpoint it cannot use.
 
-    `threads` is the number of CPU cores to use, None for all that this process may run on; `pack_tokens` the number of
+    `threads` is the number of CPU cores to use, None for all that this process may run on; `batch_tokens` the number of
     source tokens of a batch, None for what suits the device.
     """
 
@@ -46,7 +46,7 @@ class Translator:
         device: str = "auto",
         dtype: str = "auto",
         threads: int | None = None,
-        pack_tokens: int | None = None,
+        batch_tokens: int | None = None,
     ) -> None:
         architecture = describe(checkpoint)
         if architecture is None:
@@ -60,7 +60,7 @@ class Translator:
         self.dtype = str(number_format).removeprefix("torch.")
         self._on_cpu = where.type == "cpu"
         self.workers = (threads or available_cores()) if self._on_cpu else 1
-        self.pack_tokens = pack_tokens or BATCH_TOKENS[where.type]
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[where.type]
         keep_freed_memory()
         self._model = Transformer(checkpoint.name, checkpoint.weights, architecture, number_format, where)
 
