@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     $ bertcli translate -m opus-mt-en-de -t "A dog runs."
     $ bertcli translate reviews.csv --text-field body -m en-de -o reviews.de.csv
     $ bertcli translate notes.md --whole-files -m en-fr -f plain
-    $ bertcli translate a.txt -m nllb --source-lang eng_Latn --target-lang deu_Latn
+    $ bertcli translate a.txt -m m2m --source-lang en --target-lang de
     """
 )
 @click.option(

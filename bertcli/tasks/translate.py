@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from bertcli.engines.seq2seq import Hypothesis, Seq2SeqEngine
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.seq2seq_tokenizer import Languages, Seq2SeqTokenizer
-    from bertcli.requests import LongMode
     from bertcli.records import Record
+    from bertcli.requests import LongMode
 
 Split = Literal["sentences", "none"]
 
