@@ -62,6 +62,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "yaml": ("settings", "settings_file", "training.recipe"),
     "pyarrow": ("sources", "sinks", "search"),
     "zstandard": ("sources", "sinks"),
+    "sacrebleu": ("evaluation.translations",),
     "orjson": ("sources", "sinks", "models", "search"),
 }
 

@@ -12,6 +12,7 @@ from bertcli.feed import END, characters
 if TYPE_CHECKING:
     from bertcli import pipeline
     from bertcli.console.progress import Bar
+    from bertcli.engines import Engine
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.receipt import Receipt
     from bertcli.records import Record
@@ -33,16 +34,18 @@ def carry(
     counting: Callable[[Receipt, Bar], pipeline.ResultCounter] = Counter,
     records: Iterable[Record] | None = None,
     weigh: Callable[[Record], int] = characters,
+    open_engine: Callable[[Checkpoint, ModelOptions], Engine] | None = None,
 ) -> None:
     """Carry all records of `source`, or `records` that come from it, through the task to the sink.
 
-    `counting` makes what is told of each result; `weigh` says how much work a record is, in characters.
+    `counting` makes what is told of each result; `weigh` says how much work a record is, in characters. `open_engine`
+    opens an engine that only this task has.
     """
     from bertcli.pipeline import run as run_pipeline
     from bertcli.planning import Plan
 
     feed = feed_of(source, records)
-    engine = engine_for(model, checkpoint, feed, weigh)
+    engine = open_engine(checkpoint, model) if open_engine else engine_for(model, checkpoint, feed, weigh)
     receipt.ran_on(engine)
     task.prepare(engine)
     if feed.first() is not END:

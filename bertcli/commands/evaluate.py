@@ -10,6 +10,7 @@ import click
 
 from bertcli import console
 from bertcli.command import Command, Group
+from bertcli.commands.evaluate_translate import evaluate_translate
 from bertcli.commands.evaluating import Evaluation
 from bertcli.commands.evaluating import evaluate as run_evaluation
 from bertcli.commands.labelling import Labelling, judging_options, labels_options
@@ -60,6 +61,9 @@ def json_option(callback: F) -> F:
 @click.group(cls=Group, subcommand_metavar="COMMAND [ARGS]...")
 def evaluate() -> None:
     """Measure a model on a file that holds the right answers."""
+
+
+evaluate.add_command(evaluate_translate)
 
 
 @evaluate.command(cls=Command, examples="""

@@ -17,6 +17,7 @@ from bertcli.commands.streaming import weigher
 from bertcli.errors import InputError, StoppedEarlyError, UsageError
 
 if TYPE_CHECKING:
+    from bertcli.engines import Engine
     from bertcli.evaluation import Measurement
     from bertcli.evaluation.report import Report
     from bertcli.models.checkpoint import Checkpoint
@@ -33,7 +34,8 @@ class Evaluation:
     """One run of an evaluate command.
 
     `measure` refuses a checkpoint that would answer wrongly, and a source without gold answers, before it
-    makes the measurement. `finish` gets the report before it is shown.
+    makes the measurement. `finish` gets the report before it is shown. `open_tokenizer` and `open_engine`
+    open what only this task has.
     """
 
     measure: Callable[[Checkpoint, Tokenizer, Source], Measurement]
@@ -42,6 +44,8 @@ class Evaluation:
     run: RunOptions
     as_json: bool
     finish: Callable[[Report], None] = lambda report: None
+    open_tokenizer: Callable[[Checkpoint], Any] | None = None
+    open_engine: Callable[[Checkpoint, ModelOptions], Engine] | None = None
 
 
 def evaluate(evaluation: Evaluation) -> int:
@@ -74,7 +78,9 @@ def _measured(evaluation: Evaluation, source: Source, receipt: Receipt) -> Repor
 
     model = evaluation.model
     checkpoint = open_checkpoint(resolve(model.model), allow_pickle=model.allow_pickle)
-    measurement = evaluation.measure(checkpoint, Tokenizer.of(checkpoint), source)
+    measurement = evaluation.measure(
+        checkpoint, (evaluation.open_tokenizer or Tokenizer.of)(checkpoint), source
+    )
     _carry(evaluation, checkpoint, source, measurement, receipt)
     if receipt.interrupted:
         return None
@@ -102,6 +108,7 @@ def _carry(
             run=evaluation.run,
             records=measurement.watch(source),
             weigh=weigher(measurement.task),
+            open_engine=evaluation.open_engine,
         )
         receipt.finish()
     except KeyboardInterrupt:

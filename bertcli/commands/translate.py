@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -18,6 +19,22 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.seq2seq_tokenizer import Seq2SeqTokenizer
     from bertcli.tasks.translate import Split, Translate
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """What a user asks of a translation."""
+
+    beam: int = 4
+    count: int | None = None
+    max_new_tokens: int | None = None
+    length_penalty: float | None = None
+    source_lang: str | None = None
+    target_lang: str | None = None
+    prefix: str = ""
+    split: Split = "sentences"
+    long: LongMode = "window"
+    most: int | None = None
 
 
 @command(
@@ -105,54 +122,24 @@ def translate(
     says `truncated`.
     """
     refuse_pairs(inputs.pair_field, "`translate`")
-    if model.engine == "instant":
-        raise UsageError("the instant engine does not translate", hint="leave --engine out")
     if greedy and count is not None and count > 1:
         raise UsageError("--greedy finds one translation, and -k asks for more", hint="leave one of them out")
 
-    def open_tokenizer(checkpoint: Checkpoint) -> Seq2SeqTokenizer:
-        from bertcli.models.seq2seq_tokenizer import Seq2SeqTokenizer
-        from bertcli.tasks.translate import check_model
-
-        check_model(checkpoint)
-        return Seq2SeqTokenizer.of(checkpoint)
+    decoding = Decoding(
+        beam=1 if greedy else beam,
+        count=count,
+        max_new_tokens=max_new_tokens,
+        length_penalty=length_penalty,
+        source_lang=source_lang,
+        target_lang=target_lang,
+        prefix=prefix_text,
+        split=cast("Split", split),
+        long=cast("LongMode", mode),
+        most=max_length,
+    )
 
     def task(checkpoint: Checkpoint, tokenizer: Any) -> Translate:
-        from bertcli.engines.seq2seq import Generation
-        from bertcli.tasks.translate import Translate
-
-        known = checkpoint.generation.get("forced_bos_token_id") is not None
-        return Translate(
-            checkpoint,
-            tokenizer,
-            tokenizer.speak(source_lang, target_lang, is_target_known=known),
-            Generation(
-                beam=1 if greedy else beam, max_new_tokens=max_new_tokens, length_penalty=length_penalty
-            ),
-            top=count,
-            prefix=prefix_text,
-            split=cast("Split", split),
-            long=cast("LongMode", mode),
-            most=max_length,
-        )
-
-    def open_engine(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
-        from bertcli.engines.seq2seq.translator import open_translator
-
-        if options.dtype == "int8":
-            raise UsageError(
-                "--dtype int8: translations are computed in float32 or bfloat16", hint="leave it out"
-            )
-        return cast(
-            "Engine",
-            open_translator(
-                checkpoint,
-                device=options.device,
-                dtype=options.dtype,
-                threads=options.threads,
-                batch_tokens=options.batch_tokens,
-            ),
-        )
+        return make_task(checkpoint, tokenizer, decoding)
 
     return stream(
         Job(
@@ -166,3 +153,55 @@ def translate(
             open_tokenizer=open_tokenizer,
         )
     )
+
+
+def open_tokenizer(checkpoint: Checkpoint) -> Seq2SeqTokenizer:
+    """The tokenizer of an encoder-decoder. Raises ModelError for another model."""
+    from bertcli.models.seq2seq_tokenizer import Seq2SeqTokenizer
+    from bertcli.tasks.translate import check_model
+
+    check_model(checkpoint)
+    return Seq2SeqTokenizer.of(checkpoint)
+
+
+def make_task(checkpoint: Checkpoint, tokenizer: Seq2SeqTokenizer, decoding: Decoding) -> Translate:
+    """The task. Raises UsageError for languages that the model does not have."""
+    from bertcli.engines.seq2seq import Generation
+    from bertcli.tasks.translate import Translate
+
+    known = checkpoint.generation.get("forced_bos_token_id") is not None
+    return Translate(
+        checkpoint,
+        tokenizer,
+        tokenizer.speak(decoding.source_lang, decoding.target_lang, is_target_known=known),
+        Generation(
+            beam=decoding.beam,
+            max_new_tokens=decoding.max_new_tokens,
+            length_penalty=decoding.length_penalty,
+        ),
+        top=decoding.count,
+        prefix=decoding.prefix,
+        split=decoding.split,
+        long=decoding.long,
+        most=decoding.most,
+    )
+
+
+def open_engine(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
+    """The engine that generates. Raises UsageError for an engine or dtype that translations do not have."""
+    from bertcli.engines.seq2seq.translator import open_translator
+
+    if options.engine == "instant":
+        raise UsageError("the instant engine does not translate", hint="leave --engine out")
+    if options.dtype == "int8":
+        raise UsageError(
+            "--dtype int8: translations are computed in float32 or bfloat16", hint="leave it out"
+        )
+    translator = open_translator(
+        checkpoint,
+        device=options.device,
+        dtype=options.dtype,
+        threads=options.threads,
+        batch_tokens=options.batch_tokens,
+    )
+    return cast("Engine", translator)

@@ -137,3 +137,24 @@ def test_the_rate_rises_and_falls_with_the_root() -> None:
     assert schedule(50, 100) == 0.5
     assert schedule(100, 100) == 1
     assert schedule(400, 100) == 0.5
+
+
+def test_bleu_and_chrf_are_those_of_sacrebleu(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sacrebleu
+
+    rows = [{"text": source, "target": target} for source, target in pairs(12)]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = [
+        row["translation"]
+        for row in translated("-m", str(model), str(tmp_path / "test.jsonl"), out=tmp_path / "o.jsonl")
+    ]
+    capsys.readouterr()
+    options = ["-m", str(model), "--json", "-q", "--dtype", "float32"]
+    assert main(["evaluate", "translate", str(tmp_path / "test.jsonl"), *options]) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    references = [[row["target"] for row in rows]]
+    assert metrics["bleu"]["value"] == pytest.approx(sacrebleu.corpus_bleu(found, references).score, abs=1e-4)
+    assert metrics["chrf"]["value"] == pytest.approx(sacrebleu.corpus_chrf(found, references).score, abs=1e-4)
+    assert metrics["chrf"]["low"] <= metrics["chrf"]["value"] <= metrics["chrf"]["high"]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bertcli.records import Window
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16_384, "mps": 4096}  # of the source, by kind of device
-UNEVEN = 1.25  # windows share a batch up to this ratio of their lengths, and
-SLACK = 4  # up to this many tokens of difference
+UNEVEN = 2.0  # windows share a batch up to this ratio of their lengths, and
+SLACK = 8  # up to this many tokens of difference: matrix products like many rows, and padding costs in attention alone
 
 
 class Translator:
