@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-InputFormat = Literal["txt", "jsonl", "json", "csv", "tsv", "parquet", "conll", "conllu"]
-OutputFormat = Literal["table", "jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "html", "plain"]
+InputFormat = Literal["txt", "jsonl", "json", "csv", "tsv", "parquet", "conll", "conllu", "srt", "vtt"]
+OutputFormat = Literal[
+    "table", "jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "html", "plain", "srt", "vtt"
+]
 When = Literal["auto", "always", "never"]
 EngineName = Literal["auto", "instant", "packed"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]

@@ -25,6 +25,8 @@ SUFFIXES = {
     ".npy": "npy",
     ".conll": "conll",
     ".html": "html",
+    ".srt": "srt",
+    ".vtt": "vtt",
 }
 BINARY = ("parquet", "npy")
 
@@ -51,6 +53,10 @@ def _open_in_format(
         from bertcli.sinks.conll import check_conll_layout
 
         check_conll_layout(layout)
+    if file_format in ("srt", "vtt"):
+        from bertcli.sinks.subtitles import check_subtitle_layout
+
+        check_subtitle_layout(layout)
     if file_format == "plain":
         from bertcli.sinks.plain import answer_field
 
@@ -88,6 +94,10 @@ def _open_in_format(
         from bertcli.sinks.plain import PlainSink
 
         return PlainSink(output, layout, options.digits, shown=to_stdout and terminal.is_tty)
+    if file_format in ("srt", "vtt"):
+        from bertcli.sinks.subtitles import SubtitleSink
+
+        return SubtitleSink(output, layout, vtt=file_format == "vtt", begun=begun)
     if file_format == "html":
         from bertcli.sinks.page import PageSink
 

@@ -33,6 +33,8 @@ SUFFIXES = {
     ".iob": "conll",
     ".bio": "conll",
     ".conllu": "conllu",
+    ".srt": "srt",
+    ".vtt": "vtt",
 }
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 PARQUET = b"PAR1\x15"  # its magic bytes, and the first of the structure that follows
@@ -141,6 +143,12 @@ def _read(
         from bertcli.sources.conll import read_conll
 
         return read_conll(blocks, universal=file_format == "conllu", encoding=encoding, most=most)
+    if file_format in ("srt", "vtt"):
+        from bertcli.sources.subtitles import read_subtitles
+
+        return read_subtitles(
+            blocks, vtt=file_format == "vtt", field=options.text_field or "text", encoding=encoding, most=most
+        )
     from bertcli.sources.text import read_lines
 
     return read_lines(blocks, field=options.text_field or "text", encoding=encoding, end=end)

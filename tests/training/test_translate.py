@@ -158,3 +158,20 @@ def test_bleu_and_chrf_are_those_of_sacrebleu(
     assert metrics["bleu"]["value"] == pytest.approx(sacrebleu.corpus_bleu(found, references).score, abs=1e-4)
     assert metrics["chrf"]["value"] == pytest.approx(sacrebleu.corpus_chrf(found, references).score, abs=1e-4)
     assert metrics["chrf"]["low"] <= metrics["chrf"]["value"] <= metrics["chrf"]["high"]
+
+
+def test_subtitles_keep_their_times(model: Path, tmp_path: Path) -> None:
+    source = "1\n00:00:01,000 --> 00:00:02,000\nein hund\nrennt.\n\n7\n00:00:03,000 --> 00:00:04,000\n42\n\n"
+    (tmp_path / "in.srt").write_text(source)
+    options = [str(tmp_path / "in.srt"), "-m", str(model), "--max-new-tokens", "4", "-q"]
+    assert main(["translate", *options, "-o", str(tmp_path / "out.srt")]) == 0
+    lines = (tmp_path / "out.srt").read_text().split("\n")
+    assert lines[:2] == ["1", "00:00:01,000 --> 00:00:02,000"]
+    assert lines[-6:] == ["", "7", "00:00:03,000 --> 00:00:04,000", "42", "", ""]
+    assert main(["translate", *options, "-o", str(tmp_path / "out.vtt")]) == 0
+    assert (tmp_path / "out.vtt").read_text().startswith("WEBVTT\n\n1\n00:00:01.000 --> 00:00:02.000\n")
+    (tmp_path / "in.txt").write_text("ein hund\n")
+    assert (
+        main(["translate", str(tmp_path / "in.txt"), "-m", str(model), "-o", str(tmp_path / "x.srt"), "-q"])
+        == 2
+    )
