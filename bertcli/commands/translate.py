@@ -35,6 +35,7 @@ class Decoding:
     split: Split = "sentences"
     long: LongMode = "window"
     most: int | None = None
+    align: bool = False
 
 
 @command(
@@ -93,6 +94,9 @@ class Decoding:
     show_default="the model's own limit",
     help="Tokens of a window of a sentence.",
 )
+@click.option(
+    "--align", is_flag=True, help="Add the source word that each word of the translation comes from."
+)
 @input_options
 @output_options
 @model_options
@@ -110,6 +114,7 @@ def translate(
     length_penalty: float | None,
     mode: str,
     max_length: int | None,
+    align: bool,
     inputs: InputOptions,
     outputs: OutputOptions,
     model: ModelOptions,
@@ -136,6 +141,7 @@ def translate(
         split=cast("Split", split),
         long=cast("LongMode", mode),
         most=max_length,
+        align=align,
     )
 
     def task(checkpoint: Checkpoint, tokenizer: Any) -> Translate:
@@ -184,6 +190,7 @@ def make_task(checkpoint: Checkpoint, tokenizer: Seq2SeqTokenizer, decoding: Dec
         split=decoding.split,
         long=decoding.long,
         most=decoding.most,
+        align=decoding.align,
     )
 
 

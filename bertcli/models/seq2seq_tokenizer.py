@@ -38,6 +38,10 @@ class Codec(Protocol):
 
     def starts_word(self, token: int) -> bool: ...
 
+    def offsets(self, text: str) -> Sequence[tuple[int, int]]:
+        """(start, stop) of each token of `encode(text)` in characters of the text."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Languages:
@@ -65,6 +69,7 @@ class Seq2SeqTokenizer:
         self.encode = codec.encode
         self.decode = codec.decode
         self.starts_word = codec.starts_word
+        self.offsets = codec.offsets
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Seq2SeqTokenizer:
@@ -156,6 +161,9 @@ class _Native:
     def starts_word(self, token: int) -> bool:
         return self._tokenizer.starts_word(token)
 
+    def offsets(self, text: str) -> Sequence[tuple[int, int]]:
+        return self._tokenizer.encode(text).offsets
+
 
 class _Numbered:
     """SentencePiece models for source and target, whose pieces vocab.json numbers."""
@@ -184,6 +192,12 @@ class _Numbered:
 
     def starts_word(self, token: int) -> bool:
         return self._source_pieces.get(token, "").startswith(SPACE)
+
+    def offsets(self, text: str) -> Sequence[tuple[int, int]]:
+        places = self._source.encode(text, add_special_tokens=False).offsets
+        return [
+            (start + len(text[start:stop]) - len(text[start:stop].lstrip()), stop) for start, stop in places
+        ]
 
 
 def _marian(checkpoint: Checkpoint) -> Seq2SeqTokenizer:

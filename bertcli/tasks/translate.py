@@ -21,9 +21,13 @@ from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.models.checkpoint import NO_LIMIT
 from bertcli.records import Window
 from bertcli.tasks import Encoded
+from bertcli.tasks.alignment import align_words, shifted
 from bertcli.tasks.sentences import Sentence, split_sentences, whole_text
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bertcli.engines import Engine
     from bertcli.engines.seq2seq import Hypothesis, Seq2SeqEngine
     from bertcli.models.checkpoint import Checkpoint
@@ -31,15 +35,17 @@ if TYPE_CHECKING:
     from bertcli.records import Record
     from bertcli.requests import LongMode
 
+Output = tuple["list[Hypothesis]", "NDArray[np.float32] | None"]
 Split = Literal["sentences", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A window's part in its text: the sentence that it belongs to, and whether it is that sentence's first."""
+    """A window's part in its text: the sentence that it belongs to, and which of the sentence's tokens it has."""
 
     sentence: Sentence
-    is_first: bool
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,8 @@ class Candidate:
 
 class Translate:
     """Translates texts. `top` is how many translations a record gets, None for the best alone; `prefix` is put before
-    every sentence (T5); `most` the tokens of a window, None for what the model takes."""
+    every sentence (T5); `most` the tokens of a window, None for what the model takes;
+    `align` adds where each word of the best translation comes from."""
 
     optional: tuple[str, ...] = ()
 
@@ -75,10 +82,12 @@ class Translate:
         split: Split = "sentences",
         long: LongMode = "window",
         most: int | None = None,
+        align: bool = False,
     ) -> None:
-        self.fields: tuple[str, ...] = ("translation", "score") + (
-            ("translations",) if top is not None else ()
-        )
+        self.fields: tuple[str, ...] = ("translation", "score")
+        self.fields += ("translations",) if top is not None else ()
+        self.fields += ("alignment",) if align else ()
+        self._align = align
         self._tokenizer, self._languages = tokenizer, languages
         self._how = replace(
             how, count=top or 1, first_token=languages.first_token, start_token=languages.start_token
@@ -115,18 +124,21 @@ class Translate:
             if len(ids) > room and self._long == "truncate":
                 ids, truncated = ids[:room], True
             for start, stop in self._slices(ids, max(1, room)):
-                pieces.append(Piece(sentence, start == 0))
+                pieces.append(Piece(sentence, start, stop))
                 windows.append(self._window(ids[start:stop]))
         return Encoded(windows, truncated=truncated, notes=pieces)
 
-    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[list[Hypothesis]]:
-        return cast("Seq2SeqEngine", engine).generate(windows, self._how)
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Output]:
+        generator = cast("Seq2SeqEngine", engine)
+        found = generator.generate(windows, self._how)
+        if not self._align:
+            return [(hypotheses, None) for hypotheses in found]
+        weights = generator.align(windows, [hypotheses[0].ids for hypotheses in found], self._how)
+        return list(zip(found, weights, strict=True))
 
-    def decode(
-        self, record: Record, encoded: Encoded, outputs: Sequence[list[Hypothesis]]
-    ) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Output]) -> Mapping[str, Any]:
         pieces: list[Piece] = encoded.notes
-        found = self._candidates(outputs)
+        found = self._candidates([hypotheses for hypotheses, _ in outputs])
         best = found[0]
         values: dict[str, Any] = {
             "translation": self._joined(record, pieces, best.texts),
@@ -136,6 +148,8 @@ class Translate:
             values["translations"] = [
                 {"text": self._joined(record, pieces, each.texts), "score": each.score} for each in found
             ]
+        if self._align:
+            values["alignment"] = self._alignment(record, pieces, outputs)
         if not best.is_finished:
             values["truncated"] = True
         return values
@@ -164,13 +178,35 @@ class Translate:
         """The text with translations in the places of its sentences."""
         text, end, parts = record.text or "", 0, []
         for piece, translation in zip(pieces, texts, strict=True):
-            if piece.is_first:
+            if piece.start == 0:
                 parts.append(text[end : piece.sentence.start])
                 end = piece.sentence.stop
             else:
                 parts.append(" ")
             parts.append(translation)
         return "".join([*parts, text[end:]])
+
+    def _alignment(
+        self, record: Record, pieces: Sequence[Piece], outputs: Sequence[Output]
+    ) -> list[dict[str, Any]]:
+        """Where each word of the best translation comes from."""
+        text, decode = record.text or "", self._tokenizer.decode
+        before = len(self._languages.before) + len(self._prefix)
+        entries: list[dict[str, Any]] = []
+        end = written = 0
+        for piece, (hypotheses, weights) in zip(pieces, outputs, strict=True):
+            sentence = text[piece.sentence.start : piece.sentence.stop]
+            written += (
+                piece.sentence.start - end if piece.start == 0 else 1
+            )  # the blank between parts of a sentence
+            end = piece.sentence.stop
+            places = list(self._tokenizer.offsets(sentence))[piece.start : piece.stop]
+            tokens = [*[None] * before, *places, *[None] * len(self._languages.after)]
+            if weights is not None:
+                found = align_words(sentence, tokens, hypotheses[0], decode, weights)
+                entries += shifted(found, piece.sentence.start, written)
+            written += len(decode(hypotheses[0].ids))
+        return entries
 
     def _window(self, ids: Sequence[int]) -> Window:
         whole = (*self._languages.before, *self._prefix, *ids, *self._languages.after)

@@ -175,3 +175,16 @@ def test_subtitles_keep_their_times(model: Path, tmp_path: Path) -> None:
         main(["translate", str(tmp_path / "in.txt"), "-m", str(model), "-o", str(tmp_path / "x.srt"), "-q"])
         == 2
     )
+
+
+def test_alignment_names_words_by_their_places(model: Path, tmp_path: Path) -> None:
+    text = "ein hund.  \n  zwei katzen schlafen."
+    options = ["-m", str(model), "-t", text, "--align", "--max-new-tokens", "6"]
+    [found] = translated(*options, out=tmp_path / "o.jsonl")
+    entries = found["alignment"]
+    assert entries
+    for entry in entries:
+        assert text[entry["source_start"] : entry["source_end"]] == entry["source"]
+        assert found["translation"][entry["target_start"] : entry["target_end"]] == entry["target"]
+        assert 0 < entry["weight"] <= 1
+    assert " ".join(entry["target"] for entry in entries) == " ".join(found["translation"].split())
