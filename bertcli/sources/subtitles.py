@@ -84,8 +84,8 @@ def _paragraphs(blocks: Iterator[bytes]) -> Iterator[tuple[int, list[bytes]]]:
 
 def _between(blocks: list[str]) -> str | None:
     """Blocks that are no cues, without the header where it says nothing else."""
-    told = [block for block in blocks if block.strip() != "WEBVTT"]
-    return "\n\n".join(told) or None
+    kept = [block for block in blocks if block.strip() != "WEBVTT"]
+    return "\n\n".join(kept) or None
 
 
 def _joined(lines: list[str]) -> str:

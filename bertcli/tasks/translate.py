@@ -49,7 +49,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class TextTranslation:
     """A translation of a whole text: its parts, the sum of their log-probabilities, and the number of tokens."""
 
     texts: tuple[str, ...]
@@ -99,8 +99,8 @@ class Translate:
         limit = position_limit(checkpoint)
         around = len(languages.before) + len(languages.after) + len(self._prefix)
         length = limit if most is None else most if limit is None else min(most, limit)
-        self._room = None if length is None else length - around
-        if self._room is not None and self._room < 1:
+        self._capacity = None if length is None else length - around
+        if self._capacity is not None and self._capacity < 1:
             raise UsageError(
                 f"a window of {length} tokens has no room beside {around} special and prefix tokens",
                 hint="raise --max-length, or shorten --prefix-text",
@@ -116,14 +116,15 @@ class Translate:
         truncated = False
         for sentence in self._split(text):
             ids = list(self._tokenizer.encode(text[sentence.start : sentence.stop]))
-            room = len(ids) if self._room is None else self._room
-            if len(ids) > room and self._long == "error":
+            capacity = len(ids) if self._capacity is None else self._capacity
+            if len(ids) > capacity and self._long == "error":
                 raise RecordError(
-                    "too-long", f"a sentence has {len(ids)} tokens, the model takes {room}; use --long window"
+                    "too-long",
+                    f"a sentence has {len(ids)} tokens, the model takes {capacity}; use --long window",
                 )
-            if len(ids) > room and self._long == "truncate":
-                ids, truncated = ids[:room], True
-            for start, stop in self._slices(ids, max(1, room)):
+            if len(ids) > capacity and self._long == "truncate":
+                ids, truncated = ids[:capacity], True
+            for start, stop in self._slices(ids, max(1, capacity)):
                 pieces.append(Piece(sentence, start, stop))
                 windows.append(self._window(ids[start:stop]))
         return Encoded(windows, truncated=truncated, notes=pieces)
@@ -154,13 +155,13 @@ class Translate:
             values["truncated"] = True
         return values
 
-    def _candidates(self, outputs: Sequence[list[Hypothesis]]) -> list[Candidate]:
+    def _candidates(self, outputs: Sequence[list[Hypothesis]]) -> list[TextTranslation]:
         """The best translations of a text from those of its windows, the likeliest first."""
-        found = [Candidate((), 0.0, 0, True)]
+        found = [TextTranslation((), 0.0, 0, True)]
         for hypotheses in outputs:
             texts = [self._tokenizer.decode(each.ids) for each in hypotheses]
             longer = [
-                Candidate(
+                TextTranslation(
                     (*before.texts, text),
                     before.log_prob + each.log_prob,
                     before.tokens + len(each.ids),
@@ -212,14 +213,14 @@ class Translate:
         whole = (*self._languages.before, *self._prefix, *ids, *self._languages.after)
         return Window(whole, fresh=(0, len(whole)))
 
-    def _slices(self, ids: Sequence[int], room: int) -> list[tuple[int, int]]:
-        """Cuts of at most `room` tokens, before the last word that begins in the second half of each."""
+    def _slices(self, ids: Sequence[int], capacity: int) -> list[tuple[int, int]]:
+        """Cuts of at most `capacity` tokens, before the last word that begins in the second half of each."""
         slices, start = [], 0
-        while len(ids) - start > room:
-            middle = start + max(1, room // 2)
+        while len(ids) - start > capacity:
+            middle = start + max(1, capacity // 2)
             stop = next(
-                (cut for cut in range(start + room, middle, -1) if self._tokenizer.starts_word(ids[cut])),
-                start + room,
+                (cut for cut in range(start + capacity, middle, -1) if self._tokenizer.starts_word(ids[cut])),
+                start + capacity,
             )
             slices.append((start, stop))
             start = stop
