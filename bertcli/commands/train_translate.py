@@ -122,8 +122,8 @@ def train_translate(
             loss = trainer.measure() if held_out else None
         names = [Path(name).name for name in inputs.files]
         trainer.write(target, card_of(trainer, ["train", *typed_arguments()], names, loss))
-    told = "" if loss is None else f": held-out loss {loss:.4g} nats per token"
-    console.say(f"{training.output}: {progress.step} steps{told}")
+    measured = "" if loss is None else f": held-out loss {loss:.4g} nats per token"
+    console.say(f"{training.output}: {progress.step} steps{measured}")
     if progress.interrupted:
         console.say(f"interrupted: --resume continues from {training.output}.part")
         return INTERRUPTED
