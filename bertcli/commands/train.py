@@ -110,12 +110,16 @@ def recipe(*, recipe: Path, training: TrainOptions) -> int:
     The recipe is YAML: a base, a schedule, and skills with their data and weights.
     """
     configure(training)
+    from bertcli.training.recipe import open_base, read_recipe
+
+    plan = read_recipe(recipe)
+    base = open_base(plan, recipe)
     with target_directory(training) as target, console.StepBar() as bar:
         console.say("loading torch and the data")
         from bertcli.training.recipes import Place, follow
 
         place = Place(training.device, training.dtype, training.threads)
-        trainer = follow(recipe, target, place, _typed(), resume=training.resume, told=bar.tell)
+        trainer = follow(plan, base, recipe, target, place, _typed(), resume=training.resume, told=bar.tell)
     for line in trainer.history:
         console.note(_figures(line))
     watched = {

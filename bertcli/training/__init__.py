@@ -26,6 +26,6 @@ Several skills on one encoder (`train RECIPE.yaml`):
     buckets, streams      batches by number
     heads        the encoder with its named heads
     skills/      a kind of skill a file: what is learnt from, the loss, how it is measured
-    loop, progress, graph    the loop, where it stands, its compiled graphs
+    loop, progress    the loop, where it stands
     recipes      from a recipe to a directory
 """

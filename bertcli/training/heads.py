@@ -97,8 +97,7 @@ class SkillModel(nn.Module):
         """
         bias = None
         if mask is not None:
-            # Additive, ready-made [rows, 1, 1, length]: transformers' own mask building looks at the values,
-            # which breaks the compiled graph.
+            # Additive [rows, 1, 1, length], as transformers would make it.
             bias = (1.0 - mask[:, None, None, :].to(torch.float32)) * -1e4
         states: Tensor = self.masked_lm.bert(
             input_ids=ids, attention_mask=bias, token_type_ids=types
@@ -124,10 +123,7 @@ def drawing(seed: int, device: torch.device) -> Generator:
 
 
 def drop(values: Tensor, share: float, noise: Generator | None) -> Tensor:
-    """Dropout (Srivastava et al. 2014) from a generator of its own; without one nothing is dropped.
-
-    torch's own draws from one generator for all threads, so that a run with two workers would not repeat.
-    """
+    """Dropout (Srivastava et al. 2014) from a generator of its own; without one nothing is dropped."""
     if noise is None or share == 0.0:
         return values
     kept = torch.rand(values.shape, generator=noise, device=values.device) >= share

@@ -4,10 +4,8 @@ Each optimiser step sums a few micro-batches. Which skill a micro-batch comes fr
 skill earns its weight each time and the richest pays one, so shares are exact over any stretch and nothing is
 left to chance.
 
-The schedule lives on `progress`, which goes from 0 to 1: warm-up over the first steps, then the learning rate
-falls linearly to zero. A file COOLDOWN in the run's folder (its content: whole minutes, 10 when empty) makes
-progress reach 1 in that time. The state that measured best is kept. Ctrl-C leaves `state.pt`, from which
-`resume` continues as if nothing had happened.
+The learning rate rises linearly over the warm-up, then falls linearly to zero. The state that measured best is
+kept. Ctrl-C leaves `state.pt`, from which `resume` continues as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,6 @@ from transformers import BertForMaskedLM
 from bertcli import interrupts
 from bertcli.errors import UsageError
 from bertcli.models.checkpoint import Checkpoint
-from bertcli.training.graph import Graphs
 from bertcli.training.heads import SkillModel
 from bertcli.training.lessons import Machine, load_base
 from bertcli.training.progress import Best, Progress, rate
@@ -40,11 +36,6 @@ from bertcli.training.skills import PreparedSkill
 from bertcli.training.streams import Batch
 
 METRICS = "metrics.jsonl"
-COOLDOWN = "COOLDOWN"
-COOLDOWN_MINUTES = 10
-
-Gradients = tuple[float, list[Tensor | None]]
-"""Of a micro-batch: its loss, and the gradient for each parameter."""
 
 
 class Trainer:
@@ -65,29 +56,17 @@ class Trainer:
         self.key = hashlib.sha256(repr((base.fingerprint(), recipe.seed, recipe.skills)).encode()).hexdigest()
         torch.manual_seed(recipe.seed)
         self.model = build_model(base, skills).to(machine.device)
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(self.model, recipe.schedule, machine)
         self.progress, self.best = Progress(), Best()
         self.history: list[dict[str, float]] = []
         self.interrupted = False
         self.step_seconds: deque[float] = deque(maxlen=31)
         self.losses: dict[str, deque[float]] = {name: deque(maxlen=50) for name in self.skills}
-        workers = recipe.schedule.workers if machine.device.type == "cpu" else 1
-        self.pool = None
-        if workers > 1:
-            # This thread too: sums are rounded by the number of threads.
-            torch.set_num_threads(1)
-            self.pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-        self.graphs = Graphs(self.model, compiled=recipe.schedule.compile)
 
     def train(self) -> None:
         """Run to the end of the schedule, until nothing gets better, or to a Ctrl-C."""
-        try:
-            with interrupts.deferred() as asked:
-                self._train(asked)
-        finally:
-            if self.pool is not None:
-                self.pool.shutdown()
+        with interrupts.deferred() as asked:
+            self._train(asked)
 
     def _train(self, asked: Callable[[], bool]) -> None:
         schedule, progress = self.recipe.schedule, self.progress
@@ -96,7 +75,7 @@ class Trainer:
             began = time.monotonic()
             self.step()
             self.step_seconds.append(time.monotonic() - began)
-            self.advance(time.monotonic() - began)
+            progress.seconds += self.step_seconds[-1]
             self.told(
                 progress.step, schedule.steps, statistics.fmean(v[-1] for v in self.losses.values() if v)
             )
@@ -110,7 +89,7 @@ class Trainer:
         """Whether the schedule is over, nothing has got better for as long as it has patience, or somebody
         has interrupted. What is to be measured before that is known is measured."""
         schedule, progress = self.recipe.schedule, self.progress
-        is_over = progress.fraction >= 1.0
+        is_over = progress.step >= schedule.steps
         is_due = is_over or (progress.step > 0 and progress.step % schedule.evaluate_steps == 0)
         is_done = bool(self.history) and self.history[-1]["step"] == progress.step
         if is_due and not is_done and not self.interrupted:
@@ -125,17 +104,13 @@ class Trainer:
         schedule, progress = self.recipe.schedule, self.progress
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate(schedule, progress)
-        draws = [self.draw() for _ in range(schedule.micro_batches)]
-        results = self.gradients_of_all(draws)
-        for parameter, *parts in zip(self.parameters, *(gradients for _, gradients in results), strict=True):
-            given = [part for part in parts if part is not None]
-            # Summed in the order of the draws, whichever worker was first: a run repeats to the bit.
-            for part in given[1:]:
-                given[0].add_(part)
-            parameter.grad = given[0] if given else None
-        for (name, _), (loss, _) in zip(draws, results, strict=True):
-            self.losses[name].append(loss)
+            group["lr"] = rate(schedule, progress.step)
+        for _ in range(schedule.micro_batches):
+            name, batch = self.draw()
+            with self.machine.products():
+                loss = self.loss(name, batch)
+            (loss * (self.skills[name].skill.loss_weight / schedule.micro_batches)).backward()
+            self.losses[name].append(float(loss.detach()))
         nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -152,28 +127,14 @@ class Trainer:
         self.progress.tokens += batch.ids.numel() if batch.mask is None else int(batch.mask.sum())
         return name, batch.to(self.machine.device)
 
-    def gradients_of_all(self, draws: list[tuple[str, Batch]]) -> list[Gradients]:
-        """The gradients of each micro-batch, in order, the workers sharing the work."""
-        return list((self.pool.map if self.pool is not None else map)(self.gradients, draws))
-
-    def gradients(self, drawn: tuple[str, Batch]) -> Gradients:
-        """Loss and weighted gradients of one micro-batch (None where a parameter plays no part).
-
-        Runs in a worker: it only reads the model.
-        """
-        name, batch = drawn
-        one = self.skills[name]
-        with self.machine.products():
-            if batch.positions is not None:
-                loss = self.graphs.fill(batch.ids, batch.mask, batch.types, batch.positions, batch.targets)
-            else:
-                loss = one.loss(self.model, self.graphs.encode(batch.ids, batch.mask, batch.types), batch)
-        weighted = loss * (one.skill.loss_weight / self.recipe.schedule.micro_batches)
-        return float(loss.detach()), list(torch.autograd.grad(weighted, self.parameters, allow_unused=True))
+    def loss(self, name: str, batch: Batch) -> Tensor:
+        """The mean loss of a micro-batch of a skill."""
+        states = self.model.encode(batch.ids, batch.mask, batch.types)
+        return self.skills[name].loss(self.model, states, batch)
 
     def next_skill(self) -> str:
         """The skill with the most credit; every skill earns its share first."""
-        credit, fraction = self.progress.credit, self.progress.fraction
+        credit, fraction = self.progress.credit, self.progress.step / self.recipe.schedule.steps
         weights = {
             name: one.skill.weight[0] + (one.skill.weight[1] - one.skill.weight[0]) * fraction
             for name, one in self.skills.items()
@@ -185,37 +146,14 @@ class Trainer:
         credit[richest] -= 1.0
         return richest
 
-    def advance(self, seconds: float) -> None:
-        """Move the schedule on by one step that took `seconds`."""
-        progress = self.progress
-        progress.seconds += seconds
-        flag = self.run / COOLDOWN
-        if progress.cooldown_left is None and flag.exists():
-            minutes = flag.read_text(encoding="utf-8").strip()
-            progress.cooldown_left = 60.0 * int(minutes if minutes.isdecimal() else COOLDOWN_MINUTES)
-        if progress.cooldown_left is None:
-            progress.fraction += 1 / self.recipe.schedule.steps
-        else:
-            progress.cooldown_left -= seconds
-            # A median, since a run that was stopped for a while has steps of minutes.
-            steps_left = max(1.0, progress.cooldown_left / statistics.median(self.step_seconds))
-            progress.fraction += (1.0 - progress.fraction) / steps_left
-        if progress.fraction > 1.0 - 1e-9:
-            progress.fraction = 1.0
-
     def measure(self) -> None:
         """Measure every skill on what is held out for it, append a line to metrics.jsonl, and keep the state
         if it is the best."""
         progress = self.progress
         self.model.eval()
         began = time.monotonic()
-        threads = torch.get_num_threads()
-        torch.set_num_threads(max(threads, self.recipe.schedule.workers))
-        try:
-            with torch.inference_mode(), self.machine.products():
-                found = {name: one.examine(self.model) for name, one in self.skills.items() if one.examine}
-        finally:
-            torch.set_num_threads(threads)
+        with torch.inference_mode(), self.machine.products():
+            found = {name: one.examine(self.model) for name, one in self.skills.items() if one.examine}
         figures = {name: examination.figures() for name, examination in found.items()}
         if found and self.best.is_beaten_by(found):
             self.best = Best.of(found, progress.step, self.weights())
@@ -242,18 +180,15 @@ class Trainer:
         """Step, progress, rate, speed and what is left, in steps per second and minutes."""
         progress = self.progress
         pace = statistics.median(self.step_seconds) if self.step_seconds else 0.0
-        left = (1 - progress.fraction) * self.recipe.schedule.steps * pace
         return {
             "time": time.strftime("%H:%M:%S"),
             "step": progress.step,
-            "progress": round(progress.fraction, 4),
-            "rate": round(rate(self.recipe.schedule, progress), 7),
+            "progress": round(progress.step / self.recipe.schedule.steps, 4),
+            "rate": round(rate(self.recipe.schedule, progress.step), 7),
             "steps_a_second": round(1 / pace, 3) if pace else None,
             "tokens": progress.tokens,
             "tokens_a_second": round(progress.tokens / max(1.0, progress.seconds)),
-            "minutes_left": round(
-                (left if progress.cooldown_left is None else progress.cooldown_left) / 60, 1
-            ),
+            "minutes_left": round((self.recipe.schedule.steps - progress.step) * pace / 60, 1),
         }
 
     def save(self) -> None:

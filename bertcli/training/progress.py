@@ -19,13 +19,10 @@ class Progress:
     """Where a run stands; all of it is saved, so that a resumed run goes on in the same place."""
 
     step: int = 0
-    fraction: float = 0.0
     drawn: dict[str, int] = field(default_factory=dict)
     credit: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     seconds: float = 0.0
-    cooldown_left: float | None = None
-    """Seconds until the end since COOLDOWN was seen, else None."""
 
 
 @dataclass
@@ -67,10 +64,8 @@ def score_of(found: Mapping[str, Examination]) -> float:
     return statistics.fmean(0.0 if math.isnan(value) else value for value in watched)
 
 
-def rate(schedule: Schedule, progress: Progress) -> float:
-    """The learning rate: linear from 0 over the warm-up, then linear to 0 at progress 1."""
+def rate(schedule: Schedule, step: int) -> float:
+    """The learning rate: linear from 0 over the warm-up, then linear to 0 at the last step."""
     return (
-        schedule.peak_rate
-        * min(1.0, (progress.step + 1) / max(1, schedule.warm_up))
-        * (1.0 - progress.fraction)
+        schedule.peak_rate * min(1.0, (step + 1) / max(1, schedule.warm_up)) * (1.0 - step / schedule.steps)
     )

@@ -13,7 +13,9 @@ from typing import Literal
 
 import yaml
 
-from bertcli.errors import one_line
+from bertcli.errors import ModelError, one_line
+from bertcli.models.checkpoint import Checkpoint, open_checkpoint
+from bertcli.models.library import resolve
 from bertcli.training.conversion import Converter, ModelName, RecipeError
 
 
@@ -21,9 +23,7 @@ from bertcli.training.conversion import Converter, ModelName, RecipeError
 class Schedule:
     """How long, how fast and how often: steps, learning rate, batches, checkpoints.
 
-    `patience` is the number of measurements without a better one that ends the run, 0 for none. `workers` are
-    threads that compute a micro-batch each, on CPU. `compile` makes a graph of every shape of batch, which
-    takes minutes and pays after thousands of steps; it needs one worker.
+    `patience` is the number of measurements without a better one that ends the run, 0 for none.
     """
 
     steps: int
@@ -34,8 +34,6 @@ class Schedule:
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    workers: int = 1
-    compile: bool = False
     buckets: tuple[int, ...] = (16, 24, 32, 48, 64, 96, 128)
     checkpoint_minutes: float = 10.0
     evaluate_steps: int = 300
@@ -174,6 +172,21 @@ def read_recipe(path: Path) -> Recipe:
     return recipe
 
 
+def open_base(recipe: Recipe, path: Path) -> Checkpoint:
+    """The base of the recipe at `path`. Raises ModelError for one that is not a BERT, RecipeError for texts longer
+    than it takes."""
+    base = open_checkpoint(resolve(recipe.model))
+    if base.model_type != "bert":
+        raise ModelError(f"a recipe needs a BERT, and {base.name} is a {base.model_type}", where=str(path))
+    for number, skill in enumerate(recipe.skills):
+        if skill.max_length > base.position_limit:
+            raise RecipeError(
+                f"{path}: skills[{number}].max_length: {skill.max_length} tokens are more than the"
+                f" {base.position_limit} the base takes"
+            )
+    return base
+
+
 def _problems(recipe: Recipe) -> Iterator[str]:
     """What no single value is to blame for, and numbers that make no sense."""
     if not recipe.skills:
@@ -188,15 +201,12 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         if isinstance(skill, EmbedSkill) and bool(skill.pairs) == (skill.teacher is not None):
             yield f"{where}: a `teacher` with `data` is needed, or scored `pairs`"
         yield from (f"{where}.{problem}" for problem in _wrong_numbers(skill))
-    if recipe.schedule.compile and recipe.schedule.workers > 1:
-        yield "schedule.workers: must be 1 with `compile`; threads that compile at once lock each other out"
     yield from (f"schedule.{problem}" for problem in _wrong_numbers(recipe.schedule))
 
 
 LEAST = {
     "steps": 1,
     "micro_batches": 1,
-    "workers": 1,
     "evaluate_steps": 1,
     "batch_tokens": 8,
     "max_length": 8,

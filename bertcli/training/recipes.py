@@ -8,16 +8,14 @@ from pathlib import Path
 
 import torch
 
-from bertcli.errors import ModelError
-from bertcli.models.checkpoint import Checkpoint, open_checkpoint
-from bertcli.models.library import resolve
+from bertcli.models.checkpoint import Checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.training.card import write_skill_card
 from bertcli.training.conversion import RecipeError
 from bertcli.training.export import export
 from bertcli.training.lessons import Machine
 from bertcli.training.loop import Trainer
-from bertcli.training.recipe import FillSkill, read_recipe
+from bertcli.training.recipe import FillSkill, Recipe
 from bertcli.training.saving import Target
 from bertcli.training.skills import PreparedSkill, Workshop, prepare
 
@@ -32,6 +30,8 @@ class Place:
 
 
 def follow(
+    recipe: Recipe,
+    base: Checkpoint,
     path: Path,
     target: Target,
     place: Place,
@@ -40,14 +40,10 @@ def follow(
     resume: bool,
     told: Callable[[int, int, float], None],
 ) -> Trainer:
-    """Train the skills of a recipe and write the best state as a directory.
+    """Train the skills of the recipe at `path` and write the best state as a directory.
 
     Raises RecipeError, and UsageError when the run to continue had another recipe.
     """
-    recipe = read_recipe(path)
-    base = open_checkpoint(resolve(recipe.model))
-    if base.model_type != "bert":
-        raise ModelError(f"a recipe needs a BERT, and {base.name} is a {base.model_type}", where=str(path))
     if place.threads is not None:
         torch.set_num_threads(place.threads)
     tokenizer = Tokenizer.of(base)

@@ -14,9 +14,7 @@ from bertcli.errors import OutputError
 from bertcli.journal.locks import try_lock
 
 STATE = "state.pt"
-OWN = frozenset(
-    [STATE, f"{STATE}.part", "checkpoints", "whole", "old", "growing", "cache", "metrics.jsonl", "COOLDOWN"]
-)
+OWN = frozenset([STATE, f"{STATE}.part", "checkpoints", "whole", "old", "growing", "cache", "metrics.jsonl"])
 """What a run makes in its directory; one that holds anything else is somebody's own."""
 
 

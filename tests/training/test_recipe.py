@@ -65,10 +65,6 @@ def test_a_model_is_a_folder_beside_the_recipe_or_a_name(tmp_path: Path) -> None
         (MINIMAL | {"schedule": {}}, "schedule.steps: missing"),
         (MINIMAL | {"schedule": {"steps": "many"}}, "schedule.steps: 'many' is not a whole number"),
         (MINIMAL | {"schedule": {"steps": 0}}, "schedule.steps: 0 is less than 1"),
-        (
-            MINIMAL | {"schedule": {"steps": 9, "workers": 2, "compile": True}},
-            "schedule.workers: must be 1 with `compile`",
-        ),
         (MINIMAL | {"skills": []}, "skills: there is none"),
         (MINIMAL | {"skills": MINIMAL["skills"] * 2}, "two skills are named 'mood'"),
         (changed(kind="lable"), "skills[0]: `kind` is needed, one of fill, embed, label, tag"),

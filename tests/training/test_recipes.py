@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +133,11 @@ def test_words_behind_one_without_a_piece_are_learnt(checkpoints: Make, data: Pa
     assert "| micro f1 | 1.0000 |" in (out / "README.md").read_text()
 
 
-def test_a_run_repeats_to_the_bit_with_any_number_of_workers(
-    checkpoints: Make, data: Path, tmp_path: Path
-) -> None:
+def test_a_run_repeats_to_the_bit(checkpoints: Make, data: Path, tmp_path: Path) -> None:
     skills = [MOOD, skill("fill", "blocks", data="corpus.txt", holdout_every=3)]
     base = checkpoints("bert", "fill")
     one = train(write(data, base, skills, micro_batches=3), tmp_path / "one")
-    two = train(write(data, base, skills, micro_batches=3, workers=2), tmp_path / "two")
+    two = train(write(data, base, skills, micro_batches=3), tmp_path / "two")
     assert equal(one, two)
 
 
@@ -230,24 +230,6 @@ def test_the_state_that_measures_best_is_kept_and_patience_ends(
     assert "state after 2 steps" in (out / "README.md").read_text()
 
 
-def test_a_cooldown_ends_the_schedule_early(checkpoints: Make, data: Path, tmp_path: Path) -> None:
-    recipe = write(data, checkpoints("bert", "fill"), [MOOD], steps=100_000, evaluate_steps=50_000)
-    honest = loop.Trainer.advance
-    steps = []
-
-    def advancing(self: loop.Trainer, seconds: float) -> None:
-        (self.run / loop.COOLDOWN).write_text("1")
-        self.step_seconds.append(20.0)
-        honest(self, 20.0)
-        steps.append(self.progress.fraction)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Trainer, "advance", advancing)
-        train(recipe, tmp_path / "m")
-    assert 3 <= len(steps) <= 6
-    assert steps == sorted(steps)
-
-
 def test_a_base_with_skills_gives_its_encoder_and_not_its_heads(
     checkpoints: Make, data: Path, tmp_path: Path
 ) -> None:
@@ -268,10 +250,6 @@ def test_a_fill_head_that_never_learnt_is_left_out(checkpoints: Make, data: Path
 @pytest.mark.parametrize(
     ("skills", "told"),
     [
-        (
-            [MOOD | {"max_length": 100}],
-            "skills[0].max_length: 100 tokens are more than the 64 the base takes",
-        ),
         ([skill("fill", "f", data="words.tsv", max_length=60)], "fills a block of 60 tokens"),
         ([skill("label", "l", data="words.tsv")], "no field labels or label or score"),
         ([skill("tag", "t", data="words.tsv")], "no field tags or spans with the right answer"),
@@ -283,6 +261,26 @@ def test_data_that_does_not_fit_is_told(
     recipe = write(data, checkpoints("bert", "fill"), skills)
     assert main(["train", str(recipe), "-o", str(tmp_path / "m")]) in (1, 2)
     assert told in capsys.readouterr().err
+    assert not (tmp_path / "m.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"wieght": 1}, "skills[0].wieght: unknown key, did you mean weight?"),
+        ({"data": "none.jsonl"}, "none.jsonl does not exist"),
+        ({"max_length": 100}, "skills[0].max_length: 100 tokens are more than the 64 the base takes"),
+    ],
+)
+def test_a_recipe_with_an_error_is_refused_before_torch_is_loaded(
+    change: dict[str, Any], message: str, checkpoints: Make, data: Path, tmp_path: Path
+) -> None:
+    recipe = write(data, checkpoints("bert", "fill"), [MOOD | change])
+    command = [sys.executable, "-X", "importtime", "-m", "bertcli", "train", str(recipe)]
+    done = subprocess.run([*command, "-o", str(tmp_path / "m")], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "| torch" not in done.stderr
     assert not (tmp_path / "m.part").exists()
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bertcli.training.batches import encode
 from bertcli.training.buckets import BucketedOrder
-from bertcli.training.conversion import RecipeError
 from bertcli.training.examination import Examination
 from bertcli.training.heads import HeadSpec, SkillModel
 from bertcli.training.lessons import Machine
@@ -66,17 +65,12 @@ class Workshop:
 
 
 def prepare(recipe: Recipe, workshop: Workshop) -> list[PreparedSkill]:
-    """Read, tokenise and bucket the data of every skill. Raises RecipeError for what does not fit the base,
-    and whatever reading the data raises."""
+    """Read, tokenise and bucket the data of every skill. Raises RecipeError and whatever reading the data
+    raises."""
     from bertcli.training.skills import embed, fill, label, tag
 
     prepared = []
     for number, skill in enumerate(recipe.skills):
-        if skill.max_length > workshop.longest:
-            raise RecipeError(
-                f"skills[{number}].max_length: {skill.max_length} tokens are more than the {workshop.longest}"
-                " the base takes"
-            )
         seed = recipe.seed * 1000 + number
         match skill:
             case FillSkill():
