@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from bertcli.options import input_options, labelled_input_options, recipe_option
 from bertcli.requests import InputOptions, TrainOptions
 
 if TYPE_CHECKING:
-    from bertcli.training.examples import Example
+    from bertcli.training.dataset import Example
     from bertcli.training.run import Kind
     from bertcli.training.saving import Target
 
@@ -116,20 +116,17 @@ def recipe(*, recipe: Path, training: TrainOptions) -> int:
     base = open_base(plan, recipe)
     with target_directory(training) as target, console.StepBar() as bar:
         console.say("loading torch and the data")
-        from bertcli.training.recipes import Place, follow
+        from bertcli.training.run import Place, train_recipe
 
         place = Place(training.device, training.dtype, training.threads)
-        trainer = follow(plan, base, recipe, target, place, _typed(), resume=training.resume, told=bar.tell)
-    for line in trainer.history:
+        outcome = train_recipe(
+            plan, base, recipe, target, place, _typed(), resume=training.resume, report=bar.tell
+        )
+    for line in outcome.history:
         console.note(_figures(line))
-    watched = {
-        f"{skill} {name}": figure.value
-        for skill, found in trainer.best.estimates().items()
-        for name, figure in list(found.items())[:1]
-    }
-    told = [f"{training.output}: {trainer.progress.step} steps", _figures(watched)]
-    console.say(": ".join(filter(None, told)))
-    return _interrupted(training) if trainer.interrupted else 0
+    parts = [f"{training.output}: {outcome.step} steps", _figures(outcome.figures)]
+    console.say(": ".join(filter(None, parts)))
+    return _interrupted(training) if outcome.interrupted else 0
 
 
 def _learn(
@@ -145,15 +142,15 @@ def _learn(
     checkpoint = open_checkpoint(resolve(training.model))
     with target_directory(training) as target:
         console.say(f"reading {', '.join(map(console.visible, inputs.files)) or 'stdin'}")
-        from bertcli.training.examples import hold_out, share_to_hold_out
+        from bertcli.training.dataset import hold_out, share_to_hold_out
 
         dev = None if training.dev is None else read(replace(inputs, files=(training.dev,), texts=()))
         examples = read(inputs)
         share = share_to_hold_out(kind, checkpoint, len(examples), training.dev_fraction)
-        held = hold_out(examples, dev, share, training.seed)
-        console.say(f"{len(held.train)} examples to learn from, {len(held.dev) or 'none'} held out")
+        split = hold_out(examples, dev, share, training.seed)
+        console.say(f"{len(split.train)} examples to learn from, {len(split.dev) or 'none'} held out")
         console.say(f"loading torch and {checkpoint.name}")
-        from bertcli.training.run import Request, learn
+        from bertcli.training.run import Place, Request, train_objective
 
         request = Request(
             kind=kind,
@@ -164,19 +161,17 @@ def _learn(
             learning_rate=training.learning_rate,
             batch_tokens=training.batch_tokens,
             max_length=training.max_length,
-            device=training.device,
-            dtype=training.dtype,
-            threads=training.threads,
+            place=Place(training.device, training.dtype, training.threads),
         )
         with console.StepBar() as bar:
-            standing = learn(
-                request, checkpoint, held, target, resume=training.resume, told=bar.tell, phase=console.say
+            outcome = train_objective(
+                request, checkpoint, split, target, resume=training.resume, report=bar.tell, say=console.say
             )
-    for line in standing.history:
+    for line in outcome.history:
         console.note(_figures(line))
-    by = "" if held.dev else "each half answered from the other: "
-    console.say(f"{training.output}: {by}{_figures(standing.best)}")
-    return _interrupted(training) if standing.interrupted else 0
+    by = "" if split.dev else "cross-validated on halves: "
+    console.say(f"{training.output}: {by}{_figures(outcome.figures)}")
+    return _interrupted(training) if outcome.interrupted else 0
 
 
 def configure(training: TrainOptions) -> None:
@@ -216,7 +211,7 @@ def _interrupted(training: TrainOptions) -> int:
     return INTERRUPTED
 
 
-def _figures(figures: dict[str, float]) -> str:
+def _figures(figures: Mapping[str, float]) -> str:
     return " · ".join(f"{name.replace('_', ' ')} {value:.6g}" for name, value in figures.items())
 
 

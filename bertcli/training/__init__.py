@@ -1,31 +1,17 @@
 """Training: a labelled file or a recipe in, a Hugging Face directory out.
 
-Both ways:
-
-    reading      files -> examples
-    examples     an example and what it should get; what is held out; which classes there are
-    batches      token ids -> padded tensors; shuffled batches of like length
-    masking      which tokens are hidden to be guessed
-    lessons      the machine that computes, a base loaded into it, and what `fit` teaches
-    examination  the held-out part, measured by the measures of `evaluation`
-    saving, export, card    the directory, what is in it, and the page that describes it
-
-One head on one encoder (`train label | tag | fill`):
-
-    label, tag, fill    a lesson each
-    linear       regularised linear heads, fitted before the encoder moves
-    pooled       mean pooling as one more BERT layer, so that plain transformers pools too
-    fit          the loop: best kept, early stop, resume
-    trial        whether to move the encoder at all, where labels are few
-    run          from a request to a directory
-
-Several skills on one encoder (`train RECIPE.yaml`):
-
-    recipe, conversion    YAML -> frozen dataclasses
-    materials, corpus     a recipe's sources -> examples, texts, tokens end to end
-    buckets, streams      batches by number
-    heads        the encoder with its named heads
-    skills/      a kind of skill a file: what is learnt from, the loss, how it is measured
-    loop, progress    the loop, where it stands
-    recipes      from a recipe to a directory
+reading, recipe_data    files -> examples
+dataset      examples and their targets, the split into training and held-out ones, the classes
+recipe, conversion      YAML -> frozen dataclasses
+corpus       long texts as tokens end to end, and blocks of them
+masking      which tokens are masked to be predicted
+batches      token ids -> padded tensors; shuffled batches of similar length
+machine      the device and the dtype that compute
+network      a model of transformers, with named heads or its own
+objectives/  one file each for label, tag, fill and embed: batches, loss, validation
+probe, mean_layer, few_examples    linear probes, from which label heads start
+validation   figures on held-out examples
+trainer, state          the loop, and what an interrupted run continues from
+run          from a request or a recipe to a directory
+saving, export, card    the directory, what is in it, and the page that describes it
 """

@@ -1,4 +1,4 @@
-"""Token ids -> padded tensors, and shuffled batches of texts of like length."""
+"""Batches: windows of token ids as padded tensors, and the order in which examples are drawn."""
 
 from __future__ import annotations
 
@@ -10,115 +10,148 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bertcli.errors import InputError
+from bertcli.requests import LongOptions
+from bertcli.tasks.windowing import Windowing
 from bertcli.tasks.word_alignment import given_words, places_of
 
 if TYPE_CHECKING:
+    from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer
+    from bertcli.records import Window
 
-MOST_ROWS = 32  # of a batch: short texts would else make too few steps
-FEWEST_BATCHES = 12  # an epoch should have, where there are examples for it
-LEAST_ROWS = 4
+MIN_BATCHES = 12  # an epoch should have, where there are enough examples
+MIN_ROWS = 4
 POOL = 16  # batches sorted by length together
 IGNORED = -100
-"""The target of a token that carries no tag (torch's cross_entropy leaves it out)."""
+"""The target of a token without a tag (cross_entropy of torch ignores it)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ids:
-    """A text or pair as the model reads it, special tokens included."""
+@dataclass(frozen=True)
+class Batch:
+    """`inputs` are the arguments of an encoder, each [rows, length]. The targets depend on the objective:
 
-    ids: Sequence[int]
-    types: Sequence[int] | None
+    fill: token ids [masked] at the flat `positions` [masked];
+    label: classes [rows] int64, or [rows, labels] float32, or numbers [rows] float32;
+    tag: [rows, length], IGNORED at all but the first word pieces of words;
+    answer: the first and the last token of the answer [rows, 2], 0 where the window has none;
+    embed: the teacher's embeddings [rows, hidden], or of scored pairs the wanted cosines [rows / 2], where the first
+    half of the rows are the first texts and the second half their partners.
+    """
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    inputs: dict[str, Tensor]
+    targets: Tensor
+    positions: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            {name: value.to(device) for name, value in self.inputs.items()},
+            self.targets.to(device),
+            None if self.positions is None else self.positions.to(device),
+        )
 
 
 class Sentence(NamedTuple):
-    """A sentence as the model reads it, the numbers of the words that have a piece there, and the place of
-    the first piece of each. Other words (a joiner alone, or behind the limit) have no tag to learn or get."""
+    """The window of a sentence, the numbers of the words that have a word piece in it, and the position of the first
+    piece of each. Other words (a joiner alone, or truncated) have no tag to learn or predict."""
 
-    ids: Ids
+    window: Window
     words: list[int]
-    places: list[int]
+    positions: list[int]
 
 
-def encode(tokenizer: Tokenizer, text: str, pair: str | None, length: int) -> Ids:
-    """A text (or pair) with its special tokens, cut to `length` tokens: of a pair, the longer one first."""
-    a = tokenizer.encode(text).ids
-    b = None if pair is None else tokenizer.encode(pair).ids
-    frame = tokenizer.frame(pair is not None)
-    room = length - len(frame)
-    if b is None:
-        a = a[:room]
-    elif len(a) + len(b) > room:
-        short = min(len(a), len(b), room // 2)
-        a, b = (a[: room - short], b[:short]) if len(a) > len(b) else (a[:short], b[: room - short])
-    ids, types, _, _ = frame.build(a, b)
-    return Ids(ids, types)
+def truncation(checkpoint: Checkpoint, tokenizer: Tokenizer, max_length: int) -> Windowing:
+    """Cuts texts to `max_length` tokens as inference does with `--long truncate`."""
+    return Windowing.of(checkpoint, tokenizer, LongOptions(long="truncate", max_length=max_length))
 
 
-def encode_words(tokenizer: Tokenizer, words: Sequence[str], length: int) -> Sentence:
-    """A sentence of words, cut to `length` tokens with the special ones: a word's first piece is the one that
-    answers for it too."""
+def encode(tokenizer: Tokenizer, windowing: Windowing, text: str, pair: str | None) -> Window:
+    """The first window of a text or a pair."""
+    tokens = tokenizer.encode(text)
+    encoded = windowing.single(tokens) if pair is None else windowing.pair(tokens, tokenizer.encode(pair))
+    return encoded.windows[0]
+
+
+def encode_words(tokenizer: Tokenizer, windowing: Windowing, words: Sequence[str]) -> Sentence:
+    """A sentence of words; the first word piece of a word is the one that predicts its tag."""
     text = " ".join(words)
     tokens = tokenizer.encode(text)
-    frame = tokenizer.frame(False)
-    room = length - len(frame)
-    ids, types, first, _ = frame.build(tokens.ids[:room])
+    start, stop, _ = cut = windowing.slices(len(tokens.ids), windowing.capacity)[0][0]
     places = list(places_of(words))
-    numbers = {start: number for number, (start, end) in enumerate(places) if start < end}
-    found = [word for word in given_words(text, tokens, tokenizer, places) if word.first < room]
+    numbers = {begin: number for number, (begin, end) in enumerate(places) if begin < end}
+    found = [word for word in given_words(text, tokens, tokenizer, places) if start <= word.first < stop]
+    shift = windowing.leading - start
     return Sentence(
-        Ids(ids, types), [numbers[word.start] for word in found], [first + word.first for word in found]
+        windowing.window(tokens.ids, cut),
+        [numbers[word.start] for word in found],
+        [word.first + shift for word in found],
     )
 
 
-def pad(
-    chosen: Sequence[Ids], pad_id: int, device: torch.device, length: int | None = None
-) -> dict[str, Tensor]:
-    """The keyword arguments of a model, each [rows, length]; the length is that of the longest text where
-    none is given."""
-    length = length or max(len(one) for one in chosen)
-    ids = np.full((len(chosen), length), pad_id, np.int64)
+def pad(windows: Sequence[Window], pad_id: int) -> dict[str, Tensor]:
+    """The arguments of an encoder, each [rows, length]; the length is that of the longest window."""
+    ids = np.full((len(windows), max(map(len, windows))), pad_id, np.int64)
     mask, types = np.zeros_like(ids), np.zeros_like(ids)
-    for row, one in enumerate(chosen):
-        ids[row, : len(one)], mask[row, : len(one)] = one.ids, 1
-        if one.types is not None:
-            types[row, : len(one)] = one.types
+    for row, window in enumerate(windows):
+        ids[row, : len(window)], mask[row, : len(window)] = window.ids, 1
+        if window.types is not None:
+            types[row, : len(window)] = window.types
     arrays = {"input_ids": ids, "attention_mask": mask}
-    if chosen[0].types is not None:
+    if windows[0].types is not None:
         arrays["token_type_ids"] = types
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def shuffled(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> list[list[int]]:
-    """The batches of an epoch: indices of texts of like length, at most `budget` tokens with their padding.
+class ShuffledBatches:
+    """Batches of examples of similar length, by number: a function of the number and the seed alone, so that a resumed
+    run draws what an uninterrupted one would have drawn.
 
-    The same for the same seed and epoch.
+    A batch has at most `batch_tokens` tokens, padding included, and at most `max_rows` examples.
     """
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(lengths))
-    rows = max(LEAST_ROWS, min(MOST_ROWS, len(lengths) // FEWEST_BATCHES))
-    batches: list[list[int]] = []
-    for start in range(0, len(order), rows * POOL):
-        batches += cut(
-            sorted(order[start : start + rows * POOL], key=lambda i: lengths[i]), lengths, budget, rows
-        )
-    return [batches[i] for i in rng.permutation(len(batches))]
+
+    def __init__(
+        self, lengths: Sequence[int], batch_tokens: int, seed: int, max_rows: int | None = None
+    ) -> None:
+        """Raises InputError where there are no examples."""
+        if not len(lengths):
+            raise InputError("there are no examples to learn from")
+        self._lengths, self._batch_tokens, self._seed = lengths, batch_tokens, seed
+        rows = max(MIN_ROWS, len(lengths) // MIN_BATCHES)
+        self._rows = rows if max_rows is None else min(rows, max_rows)
+        self._epoch = (0, self._batches(0))
+        self.batches_per_epoch = len(self._epoch[1])
+
+    def __call__(self, number: int) -> list[int]:
+        """The examples of batch `number`."""
+        epoch, index = divmod(number, self.batches_per_epoch)
+        if self._epoch[0] != epoch:
+            # Epochs differ by a batch or two, because lengths meet differently; a schedule needs one number.
+            self._epoch = (epoch, (self._batches(epoch) * 2)[: self.batches_per_epoch])
+        return self._epoch[1][index]
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(len(self._lengths))
+        pool = min(self._rows, self._batch_tokens) * POOL
+        batches: list[list[int]] = []
+        for start in range(0, len(order), pool):
+            chunk = sorted(order[start : start + pool], key=lambda i: self._lengths[i])
+            batches += cut(chunk, self._lengths, self._batch_tokens, self._rows)
+        return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """All texts once, short ones first, in batches of at most `budget` tokens."""
-    return cut(sorted(range(len(lengths)), key=lambda i: lengths[i]), lengths, budget, budget)
+def by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """All examples once, short ones first, in batches of at most `batch_tokens` tokens."""
+    return cut(sorted(range(len(lengths)), key=lambda i: lengths[i]), lengths, batch_tokens, batch_tokens)
 
 
-def cut(order: Sequence[int], lengths: Sequence[int], budget: int, rows: int) -> list[list[int]]:
+def cut(order: Sequence[int], lengths: Sequence[int], batch_tokens: int, rows: int) -> list[list[int]]:
     """`order`, which goes from short to long, in batches."""
     batches: list[list[int]] = []
     for index in order:
         last = batches[-1] if batches else None
-        if last is None or len(last) == rows or (len(last) + 1) * lengths[index] > budget:
+        if last is None or len(last) == rows or (len(last) + 1) * lengths[index] > batch_tokens:
             batches.append([])
         batches[-1].append(int(index))
     return batches

@@ -1,4 +1,4 @@
-"""The model card: what was learnt from what, how well, and by which command."""
+"""The model card: what was trained on what data, how well, and by which command."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from bertcli import __version__
 from bertcli.evaluation.bootstrap import Estimate
 from bertcli.evaluation.report import LabelFigures
-from bertcli.training.skills import PreparedSkill
+from bertcli.training.objectives import Objective
 
 MOST_CLASSES = 40  # listed
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a card tells. `classes` are names with the number of training examples; `figures` and `labels` are
-    those of the held-out part, or where `crossed` of models learnt from halves."""
+    """What a card says. `classes` are names with the number of training examples; `figures` and `labels` are
+    those of the held-out examples, or where `crossed` of models trained on halves."""
 
     kind: str
     base: str
@@ -73,30 +73,30 @@ def _held(account: Account) -> str:
 
 
 def _crossed(account: Account) -> str:
-    done = f"{account.steps} steps of the encoder" if account.steps else "its encoder left as it was"
+    done = f"{account.steps} steps of fine-tuning" if account.steps else "a probe, without fine-tuning"
     return (
-        "Each half of the examples was answered by a model learnt from the other half, as a linear head on"
-        " the base's encoder and after tuning it; these are the figures of the better way. This model was"
-        f" learnt in that way from all examples ({done}), and is usually better."
+        "Each half of the examples was answered by a model trained on the other half, as a linear probe on the"
+        " encoder of the base and after fine-tuning it; these are the figures of the better way. This model was"
+        f" trained in that way on all examples ({done}), and is usually better."
     )
 
 
-def write_skill_card(
+def write_recipe_card(
     base: str,
     command: Sequence[str],
-    skills: Sequence[PreparedSkill],
+    objectives: Sequence[Objective],
     figures: Mapping[str, Mapping[str, Estimate]],
     *,
     steps: int,
     finished: bool,
 ) -> str:
-    """The card of a model with several skills; `figures` are by skill and name."""
+    """The card of a model of a recipe; `figures` are by objective and name."""
     lines = [
         "---",
         "library_name: transformers",
         "---",
         "",
-        "# A model with several skills, trained by bertcli",
+        "# A model with several heads, trained by bertcli",
         "",
         f"Trained by bertcli {__version__} from `{base}`, as `recipe.yaml` beside this page says; this is the"
         f" state after {steps} steps.",
@@ -109,18 +109,18 @@ def write_skill_card(
         " chose nothing may be a little lower.",
         "",
     ]
-    for one in skills:
-        lines += [f"## {one.skill.name}", "", *_skill_facts(one), ""]
-        if one.skill.name in figures:
-            lines += [*_figure_table(figures[one.skill.name]), ""]
+    for one in objectives:
+        lines += [f"## {one.settings.name}", "", *_facts(one), ""]
+        if one.settings.name in figures:
+            lines += [*_figure_table(figures[one.settings.name]), ""]
     return "\n".join([*lines, *LIMITS, ""])
 
 
-def _skill_facts(one: PreparedSkill) -> list[str]:
-    kind = type(one.skill).__name__.removesuffix("Skill").lower()
-    data = [source.path.name for name in ("data", "pairs") for source in getattr(one.skill, name, ())]
+def _facts(one: Objective) -> list[str]:
+    kind = type(one.settings).__name__.removesuffix("Settings").lower()
+    data = [source.path.name for name in ("data", "pairs") for source in getattr(one.settings, name, ())]
     files = ", ".join(f"`{name}`" for name in data)
-    facts = [f"`{kind}`, learnt from {one.learnt} examples ({files}); {one.held} held out."]
+    facts = [f"`{kind}`, trained on {one.train_size} examples ({files}); {one.dev_size} held out."]
     if one.head is not None:
         shown = [_cell(label) for label in one.head.labels[:MOST_CLASSES]]
         more = (
@@ -140,8 +140,8 @@ def _figure_table(figures: Mapping[str, Estimate]) -> list[str]:
 
 
 def _class_table(classes: Mapping[str, int], labels: Sequence[LabelFigures]) -> list[str]:
-    """Each class: how often it was learnt from, and how well it is found. Of tags, the latter is of entities,
-    which have other names."""
+    """Each class: its training examples, and how well it is found. Of tags, the latter is of entities, which have other
+    names."""
     found = {figures.label: figures for figures in labels}
     names = list(dict.fromkeys([*classes, *found]))
     lines = [
@@ -163,8 +163,8 @@ INTERRUPTED = "The run was interrupted: this is the best state until then."
 LIMITS = (
     "## Limits",
     "",
-    "The model knows what its base and these examples say, with their biases. Texts of another kind than the"
-    " examples may be answered badly and with confidence.",
+    "The model reflects its base and these examples, with their biases. Texts of another kind than the"
+    " examples may be answered wrongly and with confidence.",
 )
 PIPELINES = {"label": "text-classification", "tag": "token-classification", "fill": "fill-mask"}
 

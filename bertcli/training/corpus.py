@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bertcli.training.materials import records_of
-from bertcli.training.recipe import Source
+from bertcli.records import Window
+from bertcli.training.recipe_data import records_of
 
 if TYPE_CHECKING:
-    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.models.tokenizer import Frame, Tokenizer
+    from bertcli.training.recipe import Source
 
 Ints = NDArray[np.int64]
 
@@ -31,8 +32,8 @@ class TokenFile:
 
 
 def tokenise(source: Source, tokenizer: Tokenizer, cache: Path) -> TokenFile:
-    """The tokens of each record of a source, without special tokens; kept under `cache`, which is of one
-    tokenizer, for a run that is continued."""
+    """The tokens of each record of a source, without special tokens; cached in `cache`, which is for one
+    tokenizer, for a run that is resumed."""
     stat = source.path.stat()
     identity = f"{source} {stat.st_size} {stat.st_mtime_ns}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -68,3 +69,27 @@ def blocks(files: Sequence[TokenFile], size: int, wanted: Callable[[int], bool])
                 tiles = np.append(tiles, end - size)
             places.append(np.stack([np.full_like(tiles, number), tiles]))
     return np.concatenate(places, axis=1)
+
+
+class Blocks(Sequence[Window]):
+    """Blocks of `size` tokens between special tokens, read from token files when they are asked for.
+
+    `starts` [2, blocks] are those of `blocks`.
+    """
+
+    def __init__(self, files: Sequence[TokenFile], starts: Ints, size: int, frame: Frame) -> None:
+        self._files, self._starts, self._size, self._frame = files, starts, size, frame
+
+    def __len__(self) -> int:
+        return int(self._starts.shape[1])
+
+    def __getitem__(self, index: int) -> Window:  # type: ignore[override]
+        file, start = self._starts[:, index]
+        tokens = self._files[file].tokens[start : start + self._size].tolist()
+        ids, types, _, _ = self._frame.build(tokens)
+        return Window(ids, types)
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """The tokens of each block, special ones included."""
+        return [self._size + len(self._frame)] * len(self)

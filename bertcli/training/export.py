@@ -20,9 +20,9 @@ from transformers import AutoTokenizer
 
 from bertcli.models.checkpoint import Checkpoint
 from bertcli.models.cross_encoder import DECLARED
-from bertcli.training.heads import HeadSpec
+from bertcli.training.network import HeadSpec
 
-ENCODER = "masked_lm."
+MODEL = "model."
 TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 FILL = "cls.predictions."
 HEADS = "heads."
@@ -35,7 +35,7 @@ MAX_LENGTH = 256  # tokens, of an embedding
 def export(
     weights: dict[str, Tensor], specs: Mapping[str, HeadSpec], base: Checkpoint, target: Path, *, fill: bool
 ) -> None:
-    """Write the weights of a SkillModel as the directory `target`; config and tokenizer come from `base`.
+    """Write the weights of a Network as the directory `target`; config and tokenizer come from `base`.
 
     `fill` says whether its masked-LM head has learnt anything, or else is left out.
     """
@@ -50,6 +50,12 @@ def export(
     write_pooling(target, base.hidden_size, min(MAX_LENGTH, base.max_length))
 
 
+def export_one_head(model: Any, base: Path, target: Path) -> None:
+    """Write a model of transformers with its one head, and the tokenizer of its base."""
+    model.save_pretrained(target)
+    write_tokenizer(base, target)
+
+
 def write_tokenizer(base: Path, target: Path) -> None:
     """The tokenizer of a base, without the padding and the limit some have in tokenizer.json: whoever opens
     the file should choose these."""
@@ -62,11 +68,11 @@ def write_tokenizer(base: Path, target: Path) -> None:
 
 
 def checkpoint_tensors(parameters: dict[str, Tensor], *, fill: bool) -> dict[str, Tensor]:
-    """A SkillModel's state under its names on disk, tied tensors once: the encoder in float16, heads in
+    """The state of a Network under its names on disk, tied tensors once: the encoder in float16, heads in
     float32, as they compute (the bias of a regression may be 1950.4)."""
     tensors = {}
     for name, value in parameters.items():
-        on_disk = name.removeprefix(ENCODER)
+        on_disk = name.removeprefix(MODEL)
         if on_disk.startswith(FILL) and not fill:
             continue
         if on_disk not in TIED and value.is_floating_point():

@@ -1,4 +1,4 @@
-"""Which tokens are hidden for a model to guess (Devlin et al. 2018)."""
+"""Which tokens are masked for a model to predict (Devlin et al. 2018)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
-    """`ids` [rows, length] with tokens hidden, their flat `positions` [hidden], row by row, and the `targets`
-    [hidden] that were there."""
+class Masked:
+    """`ids` [rows, length] with tokens masked, their flat `positions` [masked], row by row, and the `targets`
+    [masked] that were there."""
 
     ids: Ints
     positions: Ints
@@ -29,8 +29,8 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """How large a share of the tokens to guess (`rate`), and how many of these stay as they are (`keep`) or
-    become a random token (`swap`), so that every position is worth a thought when no text has masks."""
+    """The share of the tokens to predict (`rate`), and of these the shares that stay as they are (`keep`) or become a
+    random token (`swap`), because texts at inference have no masks."""
 
     rate: float
     keep: float
@@ -46,13 +46,13 @@ class Masking:
         return cls(rate, keep, swap, tokenizer.mask_id, len(tokenizer))
 
     def counts(self, maskable: Flags) -> Ints:
-        """How many of the maskable tokens [rows, length] of each row to hide: its share, at least one."""
+        """How many of the maskable tokens [rows, length] of each row to mask: its share, at least one."""
         there = maskable.sum(1)
         counts: Ints = np.minimum(np.maximum(1, np.round(self.rate * there)), there).astype(np.int64)
         return counts
 
-    def hide(self, ids: Ints, maskable: Flags, counts: Ints, rng: np.random.Generator) -> Hidden:
-        """Hide as many maskable tokens of each row of ids [rows, length] as `counts` [rows] says, of which
+    def mask_tokens(self, ids: Ints, maskable: Flags, counts: Ints, rng: np.random.Generator) -> Masked:
+        """Mask as many maskable tokens of each row of ids [rows, length] as `counts` [rows] says, of which
         there must be so many."""
         order = np.where(maskable, rng.random(ids.shape), 2.0).argsort(1).argsort(1)  # its rank in the row
         positions = np.flatnonzero(order < counts[:, None])
@@ -61,9 +61,9 @@ class Masking:
         shown = np.where(fate < self.keep, targets, self.mask)
         swapped = (fate >= self.keep) & (fate < self.keep + self.swap)
         shown[swapped] = rng.integers(0, self.vocabulary, int(swapped.sum()))
-        hidden = ids.copy()
-        hidden.ravel()[positions] = shown
-        return Hidden(hidden, positions, targets)
+        masked = ids.copy()
+        masked.ravel()[positions] = shown
+        return Masked(masked, positions, targets)
 
 
 def inside(lengths: Ints, width: int, frame: Frame) -> Flags:

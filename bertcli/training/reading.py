@@ -20,7 +20,7 @@ from bertcli.evaluation.gold import (
 )
 from bertcli.sources import open_source
 from bertcli.tasks.tagset import Tagset
-from bertcli.training.examples import Example, number_of
+from bertcli.training.dataset import Example, number_of
 
 if TYPE_CHECKING:
     from bertcli.records import Record

@@ -1,6 +1,6 @@
-"""A YAML recipe: a base model, a schedule, and the skills to learn on it (docs/training.md).
+"""A YAML recipe: a base model, a schedule, and objectives, which it calls skills (docs/training.md).
 
-Each skill has a kind (fill, embed, label, tag), its data, and a weight: the share of micro-batches it gets. A
+Each has a kind (fill, embed, label, tag), its data, and a weight: the share of micro-batches it gets. A
 weight may be a pair `[at the start, at the end]` of the schedule.
 """
 
@@ -34,7 +34,6 @@ class Schedule:
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    buckets: tuple[int, ...] = (16, 24, 32, 48, 64, 96, 128)
     checkpoint_minutes: float = 10.0
     evaluate_steps: int = 300
     evaluate_limit: int = 600
@@ -57,8 +56,8 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Skill:
-    """What every skill has.
+class ObjectiveSettings:
+    """What every objective has.
 
     `weight` is its share of micro-batches at the start and at the end of the schedule, relative to the
     others.
@@ -72,7 +71,7 @@ class Skill:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FillSkill(Skill):
+class FillSettings(ObjectiveSettings):
     """Masked language modelling.
 
     `unit: block` cuts full blocks from texts; `text` and `sentence` take each by itself. Every
@@ -88,7 +87,7 @@ class FillSkill(Skill):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedSkill(Skill):
+class EmbedSettings(ObjectiveSettings):
     """Sentence embeddings.
 
     Distilled from `teacher` over the texts of `data`, or learnt from scored `pairs`: one of the two.
@@ -105,7 +104,7 @@ class EmbedSkill(Skill):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSkill(Skill):
+class LabelSettings(ObjectiveSettings):
     """A class for each text, or pair of texts.
 
     Without `dev`, a seeded `dev_fraction` of the data is held out. Without `problem_type` the labels say what
@@ -124,7 +123,7 @@ class LabelSkill(Skill):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagSkill(Skill):
+class TagSettings(ObjectiveSettings):
     """A tag for each word; the first word piece of a word carries it.
 
     `join` reads half of the sentences in groups of up to so many, so that long texts are seen too.
@@ -137,7 +136,12 @@ class TagSkill(Skill):
     join: int = 1
 
 
-KINDS: dict[str, type[Skill]] = {"fill": FillSkill, "embed": EmbedSkill, "label": LabelSkill, "tag": TagSkill}
+KINDS: dict[str, type[ObjectiveSettings]] = {
+    "fill": FillSettings,
+    "embed": EmbedSettings,
+    "label": LabelSettings,
+    "tag": TagSettings,
+}
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class Recipe:
     """Everything a run depends on besides the files it names. Without `model` the base is the bundled one."""
 
     schedule: Schedule
-    skills: tuple[Skill, ...]
+    skills: tuple[ObjectiveSettings, ...]
     model: ModelName | None = None
     seed: int = 7
 
@@ -163,7 +167,7 @@ def read_recipe(path: Path) -> Recipe:
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: is not YAML: {one_line(error)}") from error
     try:
-        recipe = Converter(path.parent, {Skill: KINDS}, {Source: "path"}).mapping(tree, Recipe)
+        recipe = Converter(path.parent, {ObjectiveSettings: KINDS}, {Source: "path"}).mapping(tree, Recipe)
         problem = next(_problems(recipe), None)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
@@ -198,7 +202,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
             yield f"{where}.name: two skills are named {skill.name!r}; names must differ"
         if not skill.name or "." in skill.name:
             yield f"{where}.name: {skill.name!r} is empty or has a dot; tensor names are split at dots"
-        if isinstance(skill, EmbedSkill) and bool(skill.pairs) == (skill.teacher is not None):
+        if isinstance(skill, EmbedSettings) and bool(skill.pairs) == (skill.teacher is not None):
             yield f"{where}: a `teacher` with `data` is needed, or scored `pairs`"
         yield from (f"{where}.{problem}" for problem in _wrong_numbers(skill))
     yield from (f"schedule.{problem}" for problem in _wrong_numbers(recipe.schedule))
@@ -214,7 +218,7 @@ LEAST = {
 SHARES = ("mask_rate", "keep_rate", "random_rate", "dev_fraction", "dropout")
 
 
-def _wrong_numbers(part: Schedule | Skill) -> Iterator[str]:
+def _wrong_numbers(part: Schedule | ObjectiveSettings) -> Iterator[str]:
     for name, value in vars(part).items():
         if name in LEAST and value < LEAST[name]:
             yield f"{name}: {value} is less than {LEAST[name]}"

@@ -1,8 +1,9 @@
-"""`train label | tag | fill` from examples to a directory."""
+"""Training runs, from a request or a recipe to a directory."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,37 +13,67 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import transformers
 
+from bertcli.errors import InputError
 from bertcli.models.tokenizer import Tokenizer
-from bertcli.training.card import Account, write_card
-from bertcli.training.examples import FEW, Held, spread
-from bertcli.training.fill import FillLesson
-from bertcli.training.fit import Fit, Pace, Standing
-from bertcli.training.label import LabelLesson
-from bertcli.training.lessons import Machine
-from bertcli.training.tag import TagLesson
-from bertcli.training.trial import try_halves
+from bertcli.training.card import Account, write_card, write_recipe_card
+from bertcli.training.conversion import RecipeError
+from bertcli.training.dataset import FEW, REGRESSION, Split, spread, starts_from_probe
+from bertcli.training.export import export, export_one_head
+from bertcli.training.few_examples import Comparison, compare_on_halves
+from bertcli.training.machine import Machine
+from bertcli.training.mean_layer import append_mean_layer
+from bertcli.training.network import HeadSpec, Network, load_base, one_head_network
+from bertcli.training.objectives import Context, Objective
+from bertcli.training.objectives.embed import EmbedObjective
+from bertcli.training.objectives.fill import FillObjective
+from bertcli.training.objectives.label import LabelObjective
+from bertcli.training.objectives.tag import TagObjective
+from bertcli.training.recipe import (
+    EmbedSettings,
+    FillSettings,
+    LabelSettings,
+    ObjectiveSettings,
+    Recipe,
+    Schedule,
+    TagSettings,
+)
+from bertcli.training.recipe_data import labelled, tagged
+from bertcli.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.training.saving import Target
+    from bertcli.training.validation import Validation
 
 Kind = Literal["label", "tag", "fill"]
 
-LESSONS: Mapping[Kind, type[LabelLesson] | type[TagLesson] | type[FillLesson]] = {
-    "label": LabelLesson,
-    "tag": TagLesson,
-    "fill": FillLesson,
-}
 RATES: Mapping[Kind, float] = {"label": 1e-4, "tag": 3e-4, "fill": 2e-4}
-FEWEST_STEPS = 400  # worth making, if the epochs for it are not too many
-MOST_EPOCHS, FEWEST_EPOCHS = 12, 3
+FEW_RATE = 5e-5  # for few labelled examples, which a higher one overfits
+MIN_STEPS = 400  # worth making, if it does not take too many epochs
+MAX_EPOCHS, MIN_EPOCHS = 12, 3
+WARM_UP = 0.1  # of all steps
+EVALUATE_STEPS = 400  # a validation at least so often
+PATIENCE = 4  # validations without a better one
 BATCH_TOKENS = 2048
-GENTLE = 5e-5  # the rate for few labels, which a faster one learns by heart
+MAX_ROWS = 32  # of a batch: short texts would make too few steps
+FREEZE_EMBEDDINGS = 2000  # fewer labelled examples are too few to learn words from, and steps are cheaper
+
+Report = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to train, as options say it; a `dtype` "auto" leaves it to the recipe."""
+
+    device: str
+    dtype: str
+    threads: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a user asked for; None where the defaults decide. `command` is what they typed."""
+    """One objective; None where the defaults decide. `command` is what the user typed, `data` the names of the
+    files."""
 
     kind: Kind
     command: Sequence[str]
@@ -52,112 +83,288 @@ class Request:
     learning_rate: float | None
     batch_tokens: int | None
     max_length: int
-    device: str
-    dtype: str
-    threads: int | None
+    place: Place
 
 
-def learn(
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`figures` are those of the state that was written, `history` those of each validation."""
+
+    figures: Mapping[str, float]
+    history: Sequence[Mapping[str, float]]
+    step: int
+    interrupted: bool
+
+
+def train_objective(
     request: Request,
     checkpoint: Checkpoint,
-    held: Held,
+    split: Split,
     target: Target,
     *,
     resume: bool,
-    told: Callable[[int, int, float], None],
-    phase: Callable[[str], None],
-) -> Standing:
-    """Train the base on the examples, and write the best state as a directory. `phase` is called with what begins,
-    `told(step, steps, loss)` after each step; its steps are those of all phases together."""
-    if request.threads is not None:
-        torch.set_num_threads(request.threads)
+    report: Report,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Train one objective on the base, and write the best state as a directory with one head. `say` is called with
+    what begins, `report(step, steps, loss)` after each step; its steps are those of all phases together."""
+    context = _context(checkpoint, target, request.place, "auto", 0, request.seed, MAX_ROWS)
     transformers.set_seed(request.seed)  # a new head is drawn at random
-    tokenizer = Tokenizer.of(checkpoint)
-    machine = Machine.choose(request.device, request.dtype, tokenizer.pad_id)
-    length = min(request.max_length, checkpoint.max_length)
-    lesson = LESSONS[request.kind](checkpoint, tokenizer, held, machine, length)
-    pace = _pace(request, len(lesson.lengths))
-    if isinstance(lesson, LabelLesson) and not held.dev:
-        phase("trying on each half whether a linear head or a tuned encoder answers the other half better")
-        total = TotalSteps(told)
-        with TemporaryDirectory() as folder:
-            trial = try_halves(
-                lesson,
-                held,
-                lambda half: LabelLesson(checkpoint, tokenizer, half, machine, length, like=lesson),
-                lambda one: total.add(
-                    Fit(one, _pace(request, len(one.train)), machine, Path(folder), "", total.tell), of=4
-                ),
-            )
-        told = total.tell
-        lesson.examined = trial.examination
-        pace = pace if trial.tuned else replace(pace, epochs=0)
-    identity = repr((request.kind, checkpoint.fingerprint(), held.fingerprint(), pace, length, machine))
-    key = hashlib.sha256(identity.encode()).hexdigest()
-    fit = Fit(lesson, pace, machine, target.part, key, told)
-    if pace.epochs:
-        phase(f"tuning the encoder: at most {fit.steps} steps")
+    objective = _objective(request, split, context)
+    if split.dev and not objective.dev_size:
+        raise InputError(
+            "the held-out texts are too short to validate with", hint="give longer ones as --dev"
+        )
+    few = request.kind == "label" and len(split.train) < FEW
+    schedule = _schedule(request, objective, few=few)
+    network = _network(request.kind, objective, checkpoint)
+    has_probe = isinstance(objective, LabelObjective) and starts_from_probe(checkpoint)
+    validation: Validation | None = None
+    if isinstance(objective, LabelObjective) and has_probe and not split.dev:
+        say("comparing a linear probe with a fine-tuned encoder, each half of the examples held out once")
+        comparison, report = _compare(request, objective, context, report)
+        validation = comparison.validation
+        schedule = schedule if comparison.tuned else replace(schedule, steps=0)
+    identity = (checkpoint.fingerprint(), split.fingerprint(), objective.settings, schedule, context.machine)
+    trainer = Trainer(
+        network, [objective], schedule, context.machine, target.part, _key(identity), request.seed, report
+    )
+    if schedule.steps:
+        say(f"fine-tuning the encoder: at most {schedule.steps} steps")
     else:
-        phase("fitting a linear head: it was no worse than a tuned encoder")
-    standing = fit.run(resume=resume)
-    card = write_card(_account(request, checkpoint, held, lesson, fit))
-    target.write(lesson.model, checkpoint.path, card, keep_state=standing.interrupted)
-    return standing
-
-
-class TotalSteps:
-    """Counts the steps of several fits as those of one, so that there is one estimate of the time left."""
-
-    def __init__(self, told: Callable[[int, int, float], None]) -> None:
-        self._told = told
-        self._before = self._total = self._step = 0
-
-    def add(self, fit: Fit, *, of: int) -> Fit:
-        """Another fit begins; the first of them is taken for one of `of` equal ones."""
-        self._before += self._step
-        self._step = 0
-        self._total = self._total or of * fit.steps
-        return fit
-
-    def tell(self, step: int, steps: int, loss: float) -> None:
-        if step < self._step:  # the last fit, which was not added
-            self._before += self._step
-        self._step = step
-        done = self._before + step
-        self._told(done, max(self._total, done + steps - step), loss)
-
-
-def _pace(request: Request, examples: int) -> Pace:
-    """Few examples are seen more often than many."""
-    wanted = FEWEST_STEPS * 16 // max(1, examples)
-    epochs = request.epochs or max(FEWEST_EPOCHS, min(MOST_EPOCHS, wanted))
-    usual = GENTLE if request.kind == "label" and examples < FEW else RATES[request.kind]
-    rate = request.learning_rate or usual
-    return Pace(epochs, rate, request.batch_tokens or BATCH_TOKENS, request.seed)
-
-
-def _account(
-    request: Request,
-    checkpoint: Checkpoint,
-    held: Held,
-    lesson: LabelLesson | TagLesson | FillLesson,
-    fit: Fit,
-) -> Account:
+        say("fitting a linear probe: it was no worse than a fine-tuned encoder")
+    if resume:
+        trainer.resume()
+    elif isinstance(objective, LabelObjective) and has_probe:
+        objective.fit_probe(network)
+    trainer.train()
+    validation = validation or _validation(trainer, objective)
+    if isinstance(objective, LabelObjective) and has_probe and trainer.best.weights and not trainer.best.step:
+        objective.fit_probe(network, with_dev=True)  # the probe is the best: it need not hold anything out
+    step = trainer.best.step if trainer.best.weights else trainer.progress.step
     classes: Mapping[str, int] = {}
-    if isinstance(lesson, TagLesson) or (isinstance(lesson, LabelLesson) and lesson.problem != "regression"):
-        classes = spread(held.train, lesson.classes)
-    examination = fit.examine()
-    return Account(
+    if objective.head is not None and objective.head.problem_type != REGRESSION:
+        classes = spread(split.train, objective.head.labels)
+    account = Account(
         kind=request.kind,
         base=checkpoint.name,
         command=request.command,
         data=request.data,
-        train=len(held.train),
-        dev=len(held.dev),
+        train=len(split.train),
+        dev=len(split.dev),
         classes=classes,
-        figures=examination.estimates(),
-        labels=examination.labels,
-        crossed=not held.dev,
-        steps=fit.standing.best_step,
-        finished=not fit.standing.interrupted,
+        figures=validation.estimates(),
+        labels=validation.labels,
+        crossed=not split.dev,
+        steps=step,
+        finished=not trainer.interrupted,
     )
+    with target.writing(keep_state=trainer.interrupted) as folder:
+        export_one_head(network.model, checkpoint.path, folder)
+        (folder / "README.md").write_text(write_card(account), encoding="utf-8")
+    return Outcome(validation.figures(), trainer.history, step, trainer.interrupted)
+
+
+def train_recipe(
+    recipe: Recipe,
+    checkpoint: Checkpoint,
+    path: Path,
+    target: Target,
+    place: Place,
+    command: Sequence[str],
+    *,
+    resume: bool,
+    report: Report,
+) -> Outcome:
+    """Train the objectives of the recipe at `path`, and write the best state, or without validation the last one, as a
+    directory with named heads.
+
+    Raises RecipeError, and UsageError when the run to resume had another recipe.
+    """
+    schedule = recipe.schedule
+    context = _context(checkpoint, target, place, schedule.precision, schedule.evaluate_limit, recipe.seed)
+    try:
+        objectives = [
+            _of_recipe(settings, context, recipe.seed * 1000 + number)
+            for number, settings in enumerate(recipe.skills)
+        ]
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}", hint=error.hint) from None
+    torch.manual_seed(recipe.seed)  # new heads are drawn at random
+    heads = {one.settings.name: one.head for one in objectives if one.head is not None}
+    model = load_base(
+        transformers.AutoModelForMaskedLM,
+        checkpoint,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    network = Network(model, heads, {s.name: getattr(s, "dropout", 0.0) for s in recipe.skills})
+    network.to(context.machine.device)
+    key = _key((checkpoint.fingerprint(), recipe.seed, recipe.skills))
+    trainer = Trainer(network, objectives, schedule, context.machine, target.part, key, recipe.seed, report)
+    if resume:
+        trainer.resume()
+    trainer.train()
+    step = trainer.best.step if trainer.best.weights else trainer.progress.step
+    estimates = trainer.best.estimates()
+    card = write_recipe_card(
+        checkpoint.name, command, objectives, estimates, steps=step, finished=not trainer.interrupted
+    )
+    fill = "fill" in checkpoint.heads and not checkpoint.heads["fill"].missing
+    fill = fill or any(isinstance(settings, FillSettings) for settings in recipe.skills)
+    with target.writing(keep_state=trainer.interrupted) as folder:
+        export(network.weights(), heads, checkpoint, folder, fill=fill)
+        (folder / "recipe.yaml").write_bytes(path.read_bytes())
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    figures = {
+        f"{objective} {name}": figure.value
+        for objective, found in estimates.items()
+        for name, figure in list(found.items())[:1]
+    }
+    return Outcome(figures, trainer.history, trainer.progress.step, trainer.interrupted)
+
+
+def _context(
+    checkpoint: Checkpoint,
+    target: Target,
+    place: Place,
+    dtype: str,
+    validation_limit: int,
+    seed: int,
+    max_rows: int | None = None,
+) -> Context:
+    if place.threads is not None:
+        torch.set_num_threads(place.threads)
+    tokenizer = Tokenizer.of(checkpoint)
+    machine = Machine.choose(place.device, dtype if place.dtype == "auto" else place.dtype, tokenizer.pad_id)
+    return Context(checkpoint, tokenizer, machine, target.part / "cache", validation_limit, seed, max_rows)
+
+
+def _key(identity: object) -> str:
+    return hashlib.sha256(repr(identity).encode()).hexdigest()
+
+
+def _of_recipe(settings: ObjectiveSettings, context: Context, seed: int) -> Objective:
+    """Read and tokenise the data of an objective. Raises RecipeError, and whatever reading the data raises."""
+    match settings:
+        case FillSettings():
+            return FillObjective.of_recipe(settings, context, seed)
+        case EmbedSettings():
+            return EmbedObjective(settings, context, seed)
+        case LabelSettings():
+            return LabelObjective(settings, labelled(settings, context.seed), context, seed)
+        case TagSettings():
+            return TagObjective(settings, tagged(settings, context.seed), context, seed)
+        case _:
+            raise TypeError(f"no objective for {type(settings).__name__}")
+
+
+def _objective(
+    request: Request, split: Split, context: Context, head: HeadSpec | None = None
+) -> LabelObjective | TagObjective | FillObjective:
+    """The objective of a request, on the examples of a split."""
+    length = min(request.max_length, context.checkpoint.max_length)
+    tokens = request.batch_tokens or BATCH_TOKENS
+    if request.kind == "label":
+        label = LabelSettings(name="label", data=(), max_length=length, batch_tokens=tokens)
+        return LabelObjective(label, split, context, request.seed, head)
+    if request.kind == "tag":
+        tag = TagSettings(name="tag", data=(), max_length=length, batch_tokens=tokens)
+        return TagObjective(tag, split, context, request.seed, head)
+    fill = FillSettings(
+        name="fill",
+        data=(),
+        unit="text",
+        keep_rate=0.1,
+        random_rate=0.1,
+        max_length=length,
+        batch_tokens=tokens,
+    )
+    train, dev = ([e.text for e in part] for part in (split.train, split.dev))
+    return FillObjective.of_texts(fill, train, dev, context, request.seed)
+
+
+def _network(kind: Kind, objective: Objective, checkpoint: Checkpoint) -> Network:
+    """A network with one head, which is the model of transformers."""
+    network = one_head_network(kind, objective.head, checkpoint)
+    if kind == "label":
+        if starts_from_probe(checkpoint):
+            append_mean_layer(network.model)
+        if objective.train_size < FREEZE_EMBEDDINGS:
+            network.model.base_model.embeddings.requires_grad_(False)
+    return network
+
+
+def _schedule(request: Request, objective: Objective, *, few: bool) -> Schedule:
+    """Few examples are seen more often than many."""
+    wanted = MIN_STEPS * 16 // max(1, objective.train_size)
+    epochs = request.epochs or max(MIN_EPOCHS, min(MAX_EPOCHS, wanted))
+    steps = objective.batches_per_epoch * epochs
+    return Schedule(
+        steps=steps,
+        peak_rate=request.learning_rate or (FEW_RATE if few else RATES[request.kind]),
+        warm_up=math.ceil(steps * WARM_UP),
+        micro_batches=1,
+        betas=(0.9, 0.999),
+        checkpoint_minutes=2,
+        evaluate_steps=min(objective.batches_per_epoch, EVALUATE_STEPS),
+        patience=PATIENCE,
+    )
+
+
+def _compare(
+    request: Request, objective: LabelObjective, context: Context, report: Report
+) -> tuple[Comparison, Report]:
+    """Whether fine-tuning does better than a probe on halves of the examples, and a report that goes on from the steps
+    of this comparison. Raises KeyboardInterrupt at an interrupt."""
+    total = TotalSteps(report)
+    with TemporaryDirectory() as folder:
+
+        def probe_of(half: Split) -> tuple[Network, LabelObjective]:
+            part = _objective(request, half, context, objective.head)
+            assert isinstance(part, LabelObjective)
+            network = _network("label", part, context.checkpoint).to(context.machine.device)
+            part.fit_probe(network)
+            return network, part
+
+        def fine_tune(network: Network, part: LabelObjective) -> None:
+            schedule = _schedule(request, part, few=True)
+            total.begin(schedule.steps, phases=4)
+            trainer = Trainer(
+                network, [part], schedule, context.machine, Path(folder), "", request.seed, total.report
+            )
+            trainer.train()
+            if trainer.interrupted:
+                raise KeyboardInterrupt
+
+        return compare_on_halves(objective, probe_of, fine_tune), total.report
+
+
+class TotalSteps:
+    """Counts the steps of several trainings as those of one, so that there is one estimate of the time left."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._before = self._total = self._step = 0
+
+    def begin(self, steps: int, *, phases: int) -> None:
+        """Another training begins; the first of them is taken for one of `phases` equal ones."""
+        self._before += self._step
+        self._step = 0
+        self._total = self._total or phases * steps
+
+    def report(self, step: int, steps: int, loss: float) -> None:
+        if step < self._step:  # the last training, which did not begin here
+            self._before += self._step
+        self._step = step
+        done = self._before + step
+        self._report(done, max(self._total, done + steps - step), loss)
+
+
+def _validation(trainer: Trainer, objective: Objective) -> Validation:
+    """The figures of the network as it is."""
+    trainer.network.eval()
+    with torch.no_grad(), trainer.machine.autocast():
+        validation = objective.validate(trainer.network)
+    assert validation is not None
+    return validation

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from bertcli import console, interrupts
 from bertcli.errors import OutputError
@@ -100,15 +99,6 @@ class Target:
     def holds_state(self) -> bool:
         """Whether there is something that --resume continues from."""
         return (self.part / STATE).is_file()
-
-    def write(self, model: Any, base: Path, card: str, *, keep_state: bool) -> None:
-        """Write model, tokenizer and card as the directory; `keep_state` leaves the state for --resume."""
-        from bertcli.training.export import write_tokenizer  # brings torch
-
-        with self.writing(keep_state=keep_state) as folder:
-            model.save_pretrained(folder)
-            write_tokenizer(base, folder)
-            (folder / "README.md").write_text(card, encoding="utf-8")
 
     @contextmanager
     def writing(self, *, keep_state: bool) -> Iterator[Path]:

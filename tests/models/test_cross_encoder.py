@@ -113,7 +113,7 @@ def test_an_activation_that_is_not_computed_is_refused_by_name(
 
 
 def test_a_fine_tuned_cross_encoder_forgets_the_activation_of_its_base(checkpoint_copy: Make) -> None:
-    from bertcli.training.lessons import load_base  # imports torch
+    from bertcli.training.network import load_base  # imports torch
 
     path = checkpoint_copy("bert", "label", labels=["LABEL_0"])
     edit_json(path / "config.json", sentence_transformers={"activation_fn": SIGMOID})

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bertcli.training.lessons import Ids, Machine
+from bertcli.records import Window
+from bertcli.training.machine import Machine
 
 
 def interrupt_in_measurement(number: int, patch: pytest.MonkeyPatch) -> None:
@@ -17,9 +18,9 @@ def interrupt_in_measurement(number: int, patch: pytest.MonkeyPatch) -> None:
     count = itertools.count(1)
     original = Machine.sweep
 
-    def sweep(self: Machine, encoded: Sequence[Ids]) -> Iterator[Any]:
+    def sweep(self: Machine, windows: Sequence[Window]) -> Iterator[Any]:
         if next(count) == number:
             signal.raise_signal(signal.SIGINT)
-        yield from original(self, encoded)
+        yield from original(self, windows)
 
     patch.setattr(Machine, "sweep", sweep)

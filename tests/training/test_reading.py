@@ -12,7 +12,7 @@ import pytest
 from bertcli import console
 from bertcli.errors import InputError
 from bertcli.requests import InputOptions
-from bertcli.training.examples import Example
+from bertcli.training.dataset import Example
 from bertcli.training.reading import read_labelled, read_plain, read_tagged
 
 Read = Callable[[InputOptions], list[Example]]

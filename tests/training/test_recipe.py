@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bertcli.training.conversion import RecipeError
-from bertcli.training.recipe import KINDS, FillSkill, LabelSkill, Recipe, Schedule, Source, read_recipe
+from bertcli.training.recipe import KINDS, FillSettings, LabelSettings, Recipe, Schedule, Source, read_recipe
 
 MINIMAL: dict[str, Any] = {
     "schedule": {"steps": 3},
@@ -32,7 +32,7 @@ def changed(**skill: Any) -> dict[str, Any]:
 
 def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path) -> None:
     (skill,) = read_recipe(write(tmp_path, MINIMAL)).skills
-    assert isinstance(skill, LabelSkill)
+    assert isinstance(skill, LabelSettings)
     assert skill.data[0].path == tmp_path / "mood.jsonl"
 
 
@@ -46,7 +46,7 @@ def test_a_number_with_an_exponent_is_a_number(tmp_path: Path) -> None:
     text = "schedule: {steps: 3, peak_rate: 4e-4}\nskills: [{name: f, kind: fill, data: mood.jsonl}]"
     recipe = read_recipe(write(tmp_path, text))
     assert recipe.schedule.peak_rate == 4e-4
-    assert isinstance(recipe.skills[0], FillSkill)
+    assert isinstance(recipe.skills[0], FillSettings)
 
 
 def test_a_model_is_a_folder_beside_the_recipe_or_a_name(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from bertcli.cli import main
 from bertcli.interrupts import ENDING
 from bertcli.models.checkpoint import open_checkpoint
-from bertcli.training import loop, progress
+from bertcli.training import state, trainer
 from tests.checkpoints import TEXTS
 from tests.conftest import Make
 from tests.training.interrupting import interrupt_in_measurement
@@ -59,7 +59,7 @@ def skill(kind: str, name: str, **settings: Any) -> dict[str, Any]:
 
 
 def write(data: Path, base: Path, skills: list[dict[str, Any]], **schedule: Any) -> Path:
-    quick = {"steps": 4, "warm_up": 1, "precision": "float32", "evaluate_limit": 0, "buckets": [8, 16]}
+    quick = {"steps": 4, "warm_up": 1, "precision": "float32", "evaluate_limit": 0}
     path = data / "recipe.yaml"
     path.write_text(yaml.safe_dump({"model": str(base), "schedule": quick | schedule, "skills": skills}))
     return path
@@ -155,14 +155,14 @@ def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
     recipe = write(data, checkpoints("bert", "fill"), [MOOD], steps=6, evaluate_steps=2)
     whole = train(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        honest = loop.Trainer.step
+        original = trainer.Trainer.step
 
-        def stepping(self: loop.Trainer) -> None:
-            honest(self)
+        def step_and_signal(self: trainer.Trainer) -> None:
+            original(self)
             if self.progress.step == step:
                 signal.raise_signal(by)
 
-        patch.setattr(loop.Trainer, "step", stepping)
+        patch.setattr(trainer.Trainer, "step", step_and_signal)
         out = train(recipe, tmp_path / "m", code=130)
     assert "interrupted" in (out / "README.md").read_text()
     train(recipe, out, code=1)
@@ -191,10 +191,10 @@ def test_another_recipe_cannot_be_resumed(
     checkpoints: Make, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     base = checkpoints("bert", "fill")
-    monkeypatch.setattr(loop.interrupts, "deferred", _at_once)
+    monkeypatch.setattr(trainer.interrupts, "deferred", _at_once)
     train(write(data, base, [MOOD]), tmp_path / "m", code=130)
     train(write(data, base, [MOOD | {"max_length": 12}]), tmp_path / "m", "--resume", code=2)
-    assert "had other skills" in capsys.readouterr().err
+    assert "had other data" in capsys.readouterr().err
 
 
 class _at_once:  # noqa: N801
@@ -213,21 +213,21 @@ def test_the_state_that_measures_best_is_kept_and_patience_ends(
     base = checkpoints("bert", "fill")
     seen: list[dict[str, torch.Tensor]] = []
     scores = iter([0.2, 0.7, 0.6, 0.7, 0.9])
-    honest = loop.Trainer.measure
+    original = trainer.Trainer.validate
 
-    def measuring(self: loop.Trainer) -> None:
-        seen.append(self.weights())
-        score = next(scores)
-        monkeypatch.setattr(progress, "score_of", lambda found: score)
-        honest(self)
+    def validate(self: trainer.Trainer) -> None:
+        seen.append(self.network.weights())
+        score = {"score": next(scores)}
+        monkeypatch.setattr(state, "score_of", lambda found: score)
+        original(self)
 
-    monkeypatch.setattr(loop.Trainer, "measure", measuring)
+    monkeypatch.setattr(trainer.Trainer, "validate", validate)
     out = train(write(data, base, [MOOD], steps=9, evaluate_steps=1, patience=2), tmp_path / "m")
     assert len(seen) == 4  # the second was best, two were not better, and 0.9 was never reached
-    weights = {name.removeprefix("masked_lm."): value for name, value in seen[1].items()}
+    weights = {name.removeprefix("model."): value for name, value in seen[1].items()}
     kept = tensors(out)
     assert all(torch.equal(value, weights[name].to(value.dtype)) for name, value in kept.items())
-    assert "state after 2 steps" in (out / "README.md").read_text()
+    assert "state after 1 steps" in (out / "README.md").read_text()
 
 
 def test_a_base_with_skills_gives_its_encoder_and_not_its_heads(

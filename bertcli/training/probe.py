@@ -1,8 +1,8 @@
-"""Regularised linear heads on fixed features: a good model from a handful of examples a class.
+"""Linear probes: regularised linear heads on fixed features, a good model from a handful of examples a class.
 
 Multinomial logistic regression, its binary form where several classes may hold, and ridge regression for
 numbers, all as the minimum of mean loss + l2/2 · |W|², found by L-BFGS. How much to regularise is chosen by
-cross-validation on the training part, so that the held-out part stays what it is.
+cross-validation on the training part, so that the held-out part plays no part in it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bertcli.training.examples import MULTI, REGRESSION
+from bertcli.training.dataset import MULTI, REGRESSION
 
 if TYPE_CHECKING:
     from bertcli.models.heads import ProblemType
@@ -33,10 +33,10 @@ def loss_of(logits: Tensor, targets: Tensor, problem: ProblemType) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, targets)
 
 
-def fit_head(features: Tensor, targets: Tensor, classes: int, problem: ProblemType) -> tuple[Tensor, Tensor]:
-    """(weights [classes, hidden], bias [classes]) from features [n, hidden], which are centred within."""
+def fit_probe(features: Tensor, targets: Tensor, classes: int, problem: ProblemType) -> tuple[Tensor, Tensor]:
+    """(weights [classes, hidden], bias [classes]) from features [n, hidden]."""
     strength = choose_strength(features[:MOST_EXAMPLES], targets[:MOST_EXAMPLES], classes, problem)
-    return minimum(features, targets, classes, problem, strength)
+    return fit(features, targets, classes, problem, strength)
 
 
 def choose_strength(features: Tensor, targets: Tensor, classes: int, problem: ProblemType) -> float:
@@ -47,13 +47,13 @@ def choose_strength(features: Tensor, targets: Tensor, classes: int, problem: Pr
     for fold in range(min(FOLDS, len(features) // 2)):
         inside, outside = order[folds != fold], order[folds == fold]
         for strength in STRENGTHS:
-            weights, bias = minimum(features[inside], targets[inside], classes, problem, strength)
+            weights, bias = fit(features[inside], targets[inside], classes, problem, strength)
             logits = features[outside] @ weights.T + bias
             losses[strength] += float(loss_of(logits, targets[outside], problem))
     return min(STRENGTHS, key=lambda strength: losses[strength])
 
 
-def minimum(
+def fit(
     features: Tensor, targets: Tensor, classes: int, problem: ProblemType, l2: float
 ) -> tuple[Tensor, Tensor]:
     """The head that minimises the regularised loss."""

@@ -1,4 +1,4 @@
-"""What is measured of the held-out part while a skill is learnt, and which figure decides.
+"""Validation: figures of answers for held-out examples, and which of two states is better.
 
 The measures are those of `evaluation`, so that a model card and `bertcli evaluate` mean the same by a name.
 """
@@ -32,10 +32,10 @@ Figures = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
-    """Answers for `records` held-out examples, measured.
+class Validation:
+    """Figures of answers for `records` held-out examples.
 
-    `names` are the figures of `measure` that are told; the first of them is watched, greater is better.
+    `names` are the figures of `measure` that are reported; the first of them decides, greater is better.
     `loss` is the mean loss, None where it was not computed; `labels` are the figures of each label.
     """
 
@@ -46,60 +46,60 @@ class Examination:
     labels: Sequence[LabelFigures] = ()
 
     def figures(self) -> dict[str, float]:
-        """The figures by name, the watched one first and the loss last."""
+        """The figures by name, the one that decides first and the loss last."""
         found = self.measure(np.ones(self.records))
         loss = {} if self.loss is None else {"loss": self.loss}
         return {name: found[name] for name in self.names} | loss
 
     def estimates(self) -> dict[str, Estimate]:
-        """The figures with their 95 % intervals, the watched one first."""
-        return estimates(self._told, self.records)
+        """The figures with their 95 % intervals, the one that decides first."""
+        return estimates(self._reported, self.records)
 
-    def _told(self, weights: Numbers) -> Figures:
+    def _reported(self, weights: Numbers) -> Figures:
         found = self.measure(weights)
         return {name: found[name] for name in self.names}
 
 
 def of_one_label(
     answers: NDArray[np.intp], gold: NDArray[np.intp], names: Sequence[str], loss: float | None = None
-) -> Examination:
+) -> Validation:
     """One of the labels `names` a text: their places (texts,)."""
     counts = counts_of_confusion(confusion(gold, answers, len(names), np.ones(len(gold))))
-    told = ("macro_f1", "balanced_accuracy", "accuracy")
+    reported = ("macro_f1", "balanced_accuracy", "accuracy")
     measure = one_of_many(gold, answers, len(names))
-    return Examination(measure, len(gold), told, loss, label_figures(names, counts))
+    return Validation(measure, len(gold), reported, loss, label_figures(names, counts))
 
 
 def of_several_labels(
     answers: NDArray[np.bool_], gold: NDArray[np.bool_], names: Sequence[str], loss: float | None = None
-) -> Examination:
+) -> Validation:
     """Any of the labels `names` a text: (texts, labels)."""
     counts = counts_of_flags(gold, answers, np.ones(len(gold)))
-    told = ("micro_f1", "macro_f1", "accuracy")
-    return Examination(any_of_many(gold, answers), len(gold), told, loss, label_figures(names, counts))
+    reported = ("micro_f1", "macro_f1", "accuracy")
+    return Validation(any_of_many(gold, answers), len(gold), reported, loss, label_figures(names, counts))
 
 
-def of_numbers(answers: NDArray[Any], gold: NDArray[Any], loss: float | None = None) -> Examination:
+def of_numbers(answers: NDArray[Any], gold: NDArray[Any], loss: float | None = None) -> Validation:
     """A number a text (texts,), of the same kind as the file's."""
     measure = number_measure(gold.astype(np.float64), answers.astype(np.float64), errors=True)
-    return Examination(measure, len(gold), ("r2", "spearman", "mean_absolute_error"), loss)
+    return Validation(measure, len(gold), ("r2", "spearman", "mean_absolute_error"), loss)
 
 
-def of_pairs(cosines: NDArray[Any], scores: NDArray[Any]) -> Examination:
+def of_pairs(cosines: NDArray[Any], scores: NDArray[Any]) -> Validation:
     """A cosine a pair (pairs,), and scores that are in the same order if all is well."""
     measure = number_measure(scores.astype(np.float64), cosines.astype(np.float64), errors=False)
-    return Examination(measure, len(scores), ("spearman", "pearson"))
+    return Validation(measure, len(scores), ("spearman", "pearson"))
 
 
 def of_tags(
     answers: Sentences, gold: Sentences, tags: Sequence[str], loss: float | None = None
-) -> Examination:
+) -> Validation:
     """A tag a word: whole entities and words, or words alone where every word has a tag of its own."""
     words = WordCounts(tags, gold, answers)
     of_words = words.measure()
     if Tagset(tags).per_word:
         labels = label_figures(words.tags, counts_of_confusion(words.table()))
-        return Examination(of_words, len(gold), ("accuracy", "macro_f1"), loss, labels)
+        return Validation(of_words, len(gold), ("accuracy", "macro_f1"), loss, labels)
     entities = EntityCounts(gold, answers, tags)
     of_entities = entities.measure()
 
@@ -107,13 +107,13 @@ def of_tags(
         return {**of_entities(weights), "accuracy": of_words(weights)["accuracy"]}
 
     labels = label_figures(entities.types, entities.counts(np.ones(len(gold))))
-    told = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "accuracy")
-    return Examination(measure, len(gold), told, loss, labels)
+    reported = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "accuracy")
+    return Validation(measure, len(gold), reported, loss, labels)
 
 
-def of_pieces(sums: Sequence[Sums], loss: float | None = None) -> Examination:
+def of_pieces(sums: Sequence[Sums], loss: float | None = None) -> Validation:
     """Hidden pieces, summed over each text."""
-    return Examination(piece_measure(sums), len(sums), ("accuracy", "top_5_accuracy", "perplexity"), loss)
+    return Validation(piece_measure(sums), len(sums), ("accuracy", "top_5_accuracy", "perplexity"), loss)
 
 
 def better(one: Figures, other: Figures) -> bool:

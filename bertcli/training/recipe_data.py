@@ -1,4 +1,4 @@
-"""What a recipe's skills learn from: its sources, of any form bertcli reads, as examples or bare texts."""
+"""The data of a recipe: its sources, of any format bertcli reads, as examples or texts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bertcli.evaluation.gold import NUMBER_FIELDS
 from bertcli.records import Record
 from bertcli.requests import InputOptions
 from bertcli.sources import open_source
-from bertcli.training.examples import Example, Held, hold_out, number_of
+from bertcli.training.dataset import Example, Split, hold_out, number_of
 from bertcli.training.reading import read_labelled, read_tagged
-from bertcli.training.recipe import LabelSkill, Source, TagSkill
+from bertcli.training.recipe import LabelSettings, Source, TagSettings
 
 PAIR_FIELD = "text_pair"
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]? +(?=[\"'(]?[A-Z])")
@@ -25,28 +25,30 @@ SHORTEST, LONGEST = 25, 260  # characters of a sentence
 T = TypeVar("T")
 
 
-def labelled(skill: LabelSkill, seed: int) -> Held:
-    """The examples of a label skill: the dev files are held out, or else a seeded share of the data."""
+def labelled(settings: LabelSettings, seed: int) -> Split:
+    """The examples of a label settings: the dev files are held out, or else a seeded share of the data."""
 
     def read(source: Source) -> list[Example]:
         return read_labelled(options_of(source), source.label_field)
 
-    return _held(skill, seed, read)
+    return _split(settings, seed, read)
 
 
-def tagged(skill: TagSkill, seed: int) -> Held:
-    """The sentences of a tag skill, held out in the same way."""
-    return _held(skill, seed, lambda source: read_tagged(options_of(source)))
+def tagged(settings: TagSettings, seed: int) -> Split:
+    """The sentences of a tag objective, held out in the same way."""
+    return _split(settings, seed, lambda source: read_tagged(options_of(source)))
 
 
-def _held(skill: LabelSkill | TagSkill, seed: int, read: Callable[[Source], list[Example]]) -> Held:
+def _split(
+    settings: LabelSettings | TagSettings, seed: int, read: Callable[[Source], list[Example]]
+) -> Split:
     def all_of(sources: Sequence[Source]) -> list[Example]:
         return [example for source in sources for example in drawn(read(source), source.limit, seed)]
 
-    examples = all_of(skill.data)
-    if skill.dev or not skill.dev_fraction:
-        return hold_out(examples, all_of(skill.dev), 0.0, seed)
-    return hold_out(examples, None, skill.dev_fraction, seed)
+    examples = all_of(settings.data)
+    if settings.dev or not settings.dev_fraction:
+        return hold_out(examples, all_of(settings.dev), 0.0, seed)
+    return hold_out(examples, None, settings.dev_fraction, seed)
 
 
 def scored_pairs(sources: Sequence[Source], seed: int) -> list[Example]:
@@ -92,7 +94,7 @@ def texts_of(source: Source, unit: str, seed: int, holdout_every: int) -> tuple[
 
 
 def is_held_out(index: int, every: int) -> bool:
-    """Whether the record of this number, from 0, is kept for measuring."""
+    """Whether the record of this number, from 0, is held out."""
     return every > 0 and index % every == 0
 
 
@@ -116,8 +118,8 @@ def drawn(items: Iterable[T], limit: int | None, seed: int) -> list[T]:
     return sample.items()
 
 
-def spread_out(items: Sequence[T], limit: int) -> list[T]:
-    """At most `limit` of the items, evenly spread over them; all of them when `limit` is 0."""
+def evenly_spaced(items: Sequence[T], limit: int) -> list[T]:
+    """At most `limit` of the items, evenly spaced; all of them when `limit` is 0."""
     if not limit or len(items) <= limit:
         return list(items)
     return [items[place * len(items) // limit] for place in range(limit)]

@@ -1,4 +1,4 @@
-"""Examples and what they should get: which classes there are, which problem it is, what is held out."""
+"""Examples with their targets: which classes there are, which problem it is, which examples are held out."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SINGLE: ProblemType = "single_label_classification"
 MULTI: ProblemType = "multi_label_classification"
 REGRESSION: ProblemType = "regression"
 FEW_NUMBERS = 20  # whole numbers of at most so many values are names of classes
-TENTH = 0.1
-FEW = 300  # labels: too few to hold some out
+DEV_FRACTION = 0.1
+FEW = 300  # labelled examples: too few to hold some out
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A text, or a pair of texts, and what it should get: a class, a tuple of classes, a number, or tags."""
+    """A text, or a pair of texts, and its target: a class, a tuple of classes, a number, or tags."""
 
     text: str
     pair: str | None
@@ -37,8 +37,8 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What is learnt from, and what is held out to measure with."""
+class Split:
+    """The examples to learn from, and those that are held out to validate with."""
 
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
@@ -48,14 +48,14 @@ class Held:
         return hashlib.sha256(repr((self.train, self.dev)).encode()).hexdigest()[:16]
 
 
-def hold_out(examples: Sequence[Example], dev: Sequence[Example] | None, fraction: float, seed: int) -> Held:
+def hold_out(examples: Sequence[Example], dev: Sequence[Example] | None, fraction: float, seed: int) -> Split:
     """The examples with those of `dev` held out, or without `dev` a seeded `fraction` of each class, which
     may be 0.
 
-    Equal texts go to the same side, so that nothing measured with was learnt from.
+    Equal texts go to the same side, so that no example of the one is in the other.
     """
     if dev is not None or not fraction:
-        return Held(tuple(examples), tuple(dev or ()))
+        return Split(tuple(examples), tuple(dev or ()))
     groups: dict[str, list[tuple[str, str | None]]] = {}
     for key, target in {(e.text, e.pair): e.target for e in examples}.items():
         groups.setdefault(target if isinstance(target, str) else "", []).append(key)
@@ -68,14 +68,14 @@ def hold_out(examples: Sequence[Example], dev: Sequence[Example] | None, fractio
         count = min(int(owed + 0.5), len(groups[name]) - 1)
         owed -= count
         held.update(groups[name][i] for i in rng.permutation(len(groups[name]))[:count])
-    parts = Held(
+    parts = Split(
         tuple(e for e in examples if (e.text, e.pair) not in held),
         tuple(e for e in examples if (e.text, e.pair) in held),
     )
     if not parts.train or not parts.dev:
         raise InputError(
             f"{len(examples)} examples are too few to hold out {fraction:g} of them",
-            hint="give more examples, a larger --dev-fraction, or a file to measure with as --dev",
+            hint="give more examples, a larger --dev-fraction, or a file to validate with as --dev",
         )
     return parts
 
@@ -130,7 +130,7 @@ def classes_of(examples: Iterable[Example], problem: ProblemType) -> tuple[str, 
 def targets_of(
     examples: Sequence[Example], classes: Sequence[str], problem: ProblemType
 ) -> np.ndarray[Any, Any]:
-    """The targets as the losses want them: int64 [n] of classes, float32 [n, classes] of 0 and 1 where many
+    """The targets as arrays: int64 [n] of classes, float32 [n, classes] of 0 and 1 where many
     may hold, float32 [n] for a regression. Raises InputError for a class that is not among `classes`."""
     if problem == REGRESSION:
         return np.array([_as_number(example.target) for example in examples], np.float32)
@@ -184,18 +184,18 @@ def _as_number(target: Any) -> float:
 
 
 def share_to_hold_out(kind: str, checkpoint: Checkpoint, examples: int, asked: float | None) -> float:
-    """The share of the examples to measure with: as asked, else a tenth, but none of a few labels.
+    """The share of the examples to validate with: as asked, else a tenth, but none of a few labels.
 
-    A tenth of so few could not tell one state from another, and they are worth more to learn from; what is
-    tried on halves tells how good label heads are that begin as linear ones.
+    A tenth of so few could not distinguish one state from another, and they are worth more to learn from; label heads
+    that start from a probe are validated by cross-validation.
     """
     if asked is not None:
         return asked
-    return 0.0 if kind == "label" and begins_linear(checkpoint) and examples < FEW else TENTH
+    return 0.0 if kind == "label" and starts_from_probe(checkpoint) and examples < FEW else DEV_FRACTION
 
 
-def begins_linear(checkpoint: Checkpoint) -> bool:
-    """Whether a new head begins as a linear one on the mean of the encoder's states: of a BERT, unless it was
-    a classifier already, which reads its labels from [CLS], pooler and all."""
+def starts_from_probe(checkpoint: Checkpoint) -> bool:
+    """Whether a new head is initialised by a linear probe on the mean of the encoder's states: of a BERT, unless it
+    was a classifier already, which reads its labels from [CLS] through the pooler."""
     ready = "label" in checkpoint.heads and not checkpoint.heads["label"].missing
     return checkpoint.model_type == "bert" and not ready

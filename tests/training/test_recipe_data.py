@@ -1,4 +1,4 @@
-"""What skills learn from: any form of file, samples, sentences, what is held out."""
+"""The data of a recipe: any format, samples, sentences, held-out examples."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.errors import UsageError
-from bertcli.training.examples import Example, joined
-from bertcli.training.materials import drawn, labelled, scored_pairs, spread_out, tagged, texts_of
-from bertcli.training.recipe import LabelSkill, Source, TagSkill
+from bertcli.training.dataset import Example, joined
+from bertcli.training.recipe import LabelSettings, Source, TagSettings
+from bertcli.training.recipe_data import drawn, evenly_spaced, labelled, scored_pairs, tagged, texts_of
 
 ROWS = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(20)]
 
@@ -24,8 +24,8 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def skill(*paths: Path, **settings: Any) -> LabelSkill:
-    return LabelSkill(name="s", data=tuple(Source(path) for path in paths), **settings)
+def settings_of(*paths: Path, **settings: Any) -> LabelSettings:
+    return LabelSettings(name="s", data=tuple(Source(path) for path in paths), **settings)
 
 
 def test_every_form_gives_the_same_examples(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_every_form_gives_the_same_examples(tmp_path: Path) -> None:
     forms[1].write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in ROWS))
     forms[2].write_bytes(gzip.compress(forms[0].read_bytes()))
     parquet.write_table(pyarrow.Table.from_pylist(ROWS), forms[3])
-    found = [labelled(skill(path), seed=1) for path in forms]
+    found = [labelled(settings_of(path), seed=1) for path in forms]
     assert all(held == found[0] for held in found)
     assert len(found[0].train) == 18
     assert len(found[0].dev) == 2
@@ -50,14 +50,14 @@ def test_every_form_gives_the_same_examples(tmp_path: Path) -> None:
 def test_fields_can_be_named(tmp_path: Path) -> None:
     rows = [{"body": row["text"], "more": "b", "team": row["label"]} for row in ROWS]
     source = Source(jsonl(tmp_path / "a.jsonl", rows), None, "body", "more", "team")
-    held = labelled(LabelSkill(name="s", data=(source,), dev_fraction=0.0), seed=1)
+    held = labelled(LabelSettings(name="s", data=(source,), dev_fraction=0.0), seed=1)
     assert held.train[3] == Example("text 3", "b", "b")
     assert not held.dev
 
 
 def test_dev_files_are_what_is_held_out(tmp_path: Path) -> None:
     train, dev = jsonl(tmp_path / "a.jsonl", ROWS[:15]), jsonl(tmp_path / "b.jsonl", ROWS[15:])
-    held = labelled(skill(train, dev=(Source(dev),)), seed=1)
+    held = labelled(settings_of(train, dev=(Source(dev),)), seed=1)
     assert [e.text for e in held.dev] == [row["text"] for row in ROWS[15:]]
 
 
@@ -78,7 +78,7 @@ def test_scored_pairs_need_two_texts_and_a_number(tmp_path: Path) -> None:
 def test_conll_becomes_sentences(tmp_path: Path) -> None:
     path = tmp_path / "a.conll"
     path.write_text("Ann\tB-PER\nruns\tO\n\nBob\tB-PER\n")
-    held = tagged(TagSkill(name="t", data=(Source(path),), dev_fraction=0.0), seed=1)
+    held = tagged(TagSettings(name="t", data=(Source(path),), dev_fraction=0.0), seed=1)
     assert [e.words for e in held.train] == [("Ann", "runs"), ("Bob",)]
     assert held.train[0].target == ("B-PER", "O")
 
@@ -116,8 +116,8 @@ def test_a_sample_is_of_everywhere() -> None:
 
 
 @given(count=st.integers(0, 50), limit=st.integers(0, 60))
-def test_what_is_spread_out_is_no_more_than_the_limit(count: int, limit: int) -> None:
-    found = spread_out(range(count), limit)
+def test_what_is_evenly_spaced_is_no_more_than_the_limit(count: int, limit: int) -> None:
+    found = evenly_spaced(range(count), limit)
     assert found == sorted(set(found))
     assert len(found) == (min(count, limit) if limit else count)
 

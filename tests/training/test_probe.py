@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from bertcli.training.examples import SINGLE
-from bertcli.training.linear import FOLDS, folds_of, minimum
+from bertcli.training.dataset import SINGLE
+from bertcli.training.probe import FOLDS, fit, folds_of
 
 ROWS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), min_size=1, max_size=40)
 
@@ -29,7 +29,7 @@ def test_a_head_is_the_logistic_regression_of_scikit_learn() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(60, 5, generator=generator)
     targets = (features[:, 0] + torch.randn(60, generator=generator) > 0).long()
-    weights, bias = minimum(features, targets, 2, SINGLE, 0.1)
+    weights, bias = fit(features, targets, 2, SINGLE, 0.1)
     theirs = LogisticRegression(C=1 / (0.1 * 60 / 2), tol=1e-8).fit(features.numpy(), targets.numpy())
     # Two opposite rows of weights say what one row says, with half the penalty.
     found = (weights[1] - weights[0]).numpy()

@@ -20,7 +20,7 @@ from bertcli.models import library
 from bertcli.models.check import full_check
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.temperature import store_temperature
-from bertcli.training import fit
+from bertcli.training import trainer
 from tests.conftest import Make
 from tests.training.interrupting import interrupt_in_measurement
 
@@ -125,15 +125,15 @@ def test_few_labels_are_all_learnt_from(
     assert main(["train", "label", labelled, "-m", str(base), "-o", str(out), "--epochs", "2"]) == 0
     told = capsys.readouterr().err
     assert "36 examples to learn from, none held out\n" in told
-    assert "trying on each half" in told
-    assert f"{out}: each half answered from the other: macro f1" in told
+    assert "comparing a linear probe with a fine-tuned encoder" in told
+    assert f"{out}: cross-validated on halves: macro f1" in told
     assert "Each half of the examples was answered" in (out / "README.md").read_text()
     train("label", labelled, "--dev-fraction", "0.25", "--epochs", "1", "--overwrite", base=base, out=out)
     assert "On the 9 held-out examples" in (out / "README.md").read_text()
 
 
 @pytest.mark.parametrize("family", ["roberta", "distilbert"])
-def test_heads_that_do_not_begin_linear_hold_out_a_tenth(
+def test_heads_that_do_not_start_from_a_probe_hold_out_a_tenth(
     family: str, checkpoints: Make, labelled: str, tmp_path: Path
 ) -> None:
     base = checkpoints(family, "fill")
@@ -166,7 +166,7 @@ def test_the_card_tells_what_evaluate_measures(
 
 
 def test_the_added_layer_gives_the_mean_of_the_encoders_states(checkpoints: Make) -> None:
-    from bertcli.training.pooled import SLOPE, append_mean_layer
+    from bertcli.training.mean_layer import SLOPE, append_mean_layer
 
     path = checkpoints("bert", "label")
     plain = transformers.AutoModel.from_pretrained(path).eval()
@@ -209,14 +209,14 @@ def test_a_run_repeats_to_the_bit(checkpoints: Make, labelled: str, tmp_path: Pa
 
 
 def interrupt_in_step(number: int, patch: pytest.MonkeyPatch, by: signal.Signals) -> None:
-    honest = fit.Fit._step
+    original = trainer.Trainer.step
 
-    def stepping(self: fit.Fit) -> float:
-        if self.standing.step == number:
+    def step(self: trainer.Trainer) -> None:
+        if self.progress.step == number:
             signal.raise_signal(by)
-        return honest(self)
+        original(self)
 
-    patch.setattr(fit.Fit, "_step", stepping)
+    patch.setattr(trainer.Trainer, "step", step)
 
 
 @pytest.mark.parametrize("by", ENDING)

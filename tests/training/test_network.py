@@ -6,22 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
-from bertcli.training.batches import encode
+from bertcli.training.batches import encode, truncation
 from bertcli.training.export import checkpoint_tensors
-from bertcli.training.heads import HeadSpec, SkillModel
-from bertcli.training.lessons import Machine, load_base
+from bertcli.training.machine import Machine
+from bertcli.training.network import FAMILIES as AUTO
+from bertcli.training.network import HeadSpec, Network, load_base
 from tests.checkpoints import FAMILIES, TEXTS
 from tests.conftest import Make
-
-AUTO = {
-    "label": transformers.AutoModelForSequenceClassification,
-    "tag": transformers.AutoModelForTokenClassification,
-    "fill": transformers.AutoModelForMaskedLM,
-}
 
 
 def opened(path: Any, kind: str) -> tuple[Any, Machine, dict[str, torch.Tensor]]:
@@ -29,7 +23,8 @@ def opened(path: Any, kind: str) -> tuple[Any, Machine, dict[str, torch.Tensor]]
     tokenizer = Tokenizer.of(checkpoint)
     machine = Machine.choose("cpu", "bfloat16", tokenizer.pad_id)
     texts = [f"{number} {text}" for number, text in enumerate(TEXTS * 3)]
-    batch = machine.batch([encode(tokenizer, text, None, 40) for text in texts])
+    windowing = truncation(checkpoint, tokenizer, 40)
+    batch = machine.inputs([encode(tokenizer, windowing, text, None) for text in texts])
     return load_base(AUTO[kind], checkpoint).eval(), machine, batch
 
 
@@ -43,7 +38,7 @@ def test_a_regression_keeps_its_digits_in_validation(checkpoints: Make, family: 
         last.weight *= 30
         last.bias.fill_(1950)
         expected = model(**batch).logits[:, 0]
-        with machine.products():
+        with machine.autocast():
             answers = model(**batch).logits[:, 0]
     assert answers.dtype == torch.float32
     assert len(set(answers.tolist())) == len(set(expected.tolist())) == len(answers)
@@ -53,7 +48,7 @@ def test_a_regression_keeps_its_digits_in_validation(checkpoints: Make, family: 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_float32(checkpoints: Make, family: str, kind: str) -> None:
     model, machine, batch = opened(checkpoints(family, kind), kind)
-    with torch.no_grad(), machine.products():
+    with torch.no_grad(), machine.autocast():
         logits = model(**batch).logits
     assert logits.dtype == torch.float32
     assert (logits != logits.bfloat16().float()).any()
@@ -65,11 +60,10 @@ def test_named_heads_compute_in_float32(checkpoints: Make) -> None:
         "year": HeadSpec("label", ("year",), "regression", "cls", dense=True),
         "tags": HeadSpec("tag", ("O", "B-X", "I-X")),
     }
-    model = SkillModel(masked_lm, specs).eval()
-    with torch.no_grad(), machine.products():
-        states = model.encode(batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
-        for head in model.heads.values():
-            logits = head(states, batch["attention_mask"])
+    network = Network(masked_lm, specs).eval()
+    with torch.no_grad(), machine.autocast():
+        for head in network.heads.values():
+            logits = head(network.states(batch), batch["attention_mask"])
             assert logits.dtype == torch.float32
             assert (logits != logits.bfloat16().float()).any()
 
@@ -77,8 +71,8 @@ def test_named_heads_compute_in_float32(checkpoints: Make) -> None:
 def test_heads_are_saved_in_float32() -> None:
     """A bias of 1950.4 is not a number of float16, and 70000 is beyond it."""
     weights = {
-        "masked_lm.bert.encoder.x.weight": torch.tensor([0.1]),
-        "masked_lm.bert.encoder.y.weight": torch.tensor([70000.0]),
+        "model.bert.encoder.x.weight": torch.tensor([0.1]),
+        "model.bert.encoder.y.weight": torch.tensor([70000.0]),
         "heads.year.classifier.bias": torch.tensor([1950.4]),
     }
     saved = checkpoint_tensors(weights, fill=False)

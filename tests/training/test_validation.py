@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertcli.training.examination import better, of_numbers, of_one_label, of_pieces, of_tags
+from bertcli.training.validation import better, of_numbers, of_one_label, of_pieces, of_tags
 
 FIGURE = st.floats(0, 1) | st.just(math.nan)
 
@@ -38,9 +38,9 @@ def test_the_watched_figure_stands_first_and_the_loss_last() -> None:
 def test_figures_lie_within_their_intervals() -> None:
     rng = np.random.default_rng(0)
     gold = rng.normal(size=50)
-    examination = of_numbers(gold + rng.normal(size=50) / 3, gold)
-    assert all(e.low <= e.value <= e.high for e in examination.estimates().values())
-    assert examination.figures() == {name: e.value for name, e in examination.estimates().items()}
+    validation = of_numbers(gold + rng.normal(size=50) / 3, gold)
+    assert all(e.low <= e.value <= e.high for e in validation.estimates().values())
+    assert validation.figures() == {name: e.value for name, e in validation.estimates().items()}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_ranks_of_training_are_those_of_evaluation() -> None:
     import torch
 
     from bertcli.evaluation.masked_words import _found
-    from bertcli.training.fill import ranks_and_log_p
+    from bertcli.training.objectives.fill import ranks_and_log_p
 
     logits = np.random.default_rng(0).normal(size=(20, 9)).astype(np.float32) * 4
     words = np.random.default_rng(1).integers(9, size=20)

@@ -1,0 +1,241 @@
+"""The trainer: one or more objectives, mixed by weight, on one network.
+
+Each step of the optimiser sums a few micro-batches. Credit decides which objective a micro-batch comes from: every
+objective earns its weight each time and the one with the most pays one, so shares are exact over any stretch and
+nothing is left to chance.
+
+The learning rate rises linearly over the warm-up, then falls linearly to zero. The network is validated before the
+first step and every `evaluate_steps`, and the weights that validated best are kept. An interrupt leaves `state.pt`,
+from which `resume` continues to the same bits: batches are functions of their number, and the states of the random
+generators are saved.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bertcli import interrupts
+from bertcli.errors import UsageError
+from bertcli.training.batches import Batch
+from bertcli.training.machine import Machine
+from bertcli.training.network import Network
+from bertcli.training.objectives import Objective
+from bertcli.training.recipe import Schedule
+from bertcli.training.saving import STATE
+from bertcli.training.state import Best, Progress
+
+METRICS = "metrics.jsonl"
+
+
+class Trainer:
+    """A run in the directory `run`. `key` changes with whatever a resumed run must have in common with its beginning;
+    `report(step, steps, loss)` is called after every step."""
+
+    def __init__(
+        self,
+        network: Network,
+        objectives: Sequence[Objective],
+        schedule: Schedule,
+        machine: Machine,
+        run: Path,
+        key: str,
+        seed: int,
+        report: Callable[[int, int, float], None],
+    ) -> None:
+        self.network, self.schedule, self.machine = network, schedule, machine
+        self.objectives = {one.settings.name: one for one in objectives}
+        self.run, self.key, self.report = run, key, report
+        self.optimizer = _optimizer(network, schedule, machine)
+        self.progress, self.best = Progress(), Best()
+        self.history: list[dict[str, float]] = []
+        """The figures of each validation."""
+        self.interrupted = False
+        self.step_seconds: deque[float] = deque(maxlen=31)
+        self.losses: dict[str, deque[float]] = {name: deque(maxlen=50) for name in self.objectives}
+        torch.manual_seed(seed)
+
+    def train(self) -> None:
+        """Train to the end of the schedule, until nothing gets better, or to an interrupt; the network then has its
+        best weights, or without validation the last ones."""
+        with interrupts.deferred() as asked:
+            self._train(asked)
+        if self.best.weights:
+            self.network.load_state_dict(self.best.weights)
+
+    def _train(self, asked: Callable[[], bool]) -> None:
+        schedule, progress = self.schedule, self.progress
+        saved = time.monotonic()
+        while not self.has_ended(asked):
+            began = time.monotonic()
+            self.step()
+            self.step_seconds.append(time.monotonic() - began)
+            progress.seconds += self.step_seconds[-1]
+            loss = statistics.fmean(values[-1] for values in self.losses.values() if values)
+            self.report(progress.step, schedule.steps, loss)
+            if time.monotonic() - saved > schedule.checkpoint_minutes * 60:
+                self.save()
+                saved = time.monotonic()
+        if self.interrupted:
+            self.save()
+
+    def has_ended(self, asked: Callable[[], bool]) -> bool:
+        """Whether the schedule is over, nothing has got better for as long as its patience, or somebody has
+        interrupted. A validation that is due comes before."""
+        schedule, step = self.schedule, self.progress.step
+        self.interrupted = asked()
+        is_over = step >= schedule.steps
+        is_due = is_over or step % schedule.evaluate_steps == 0
+        is_done = bool(self.history) and self.history[-1]["step"] == step
+        if is_due and not is_done and not self.interrupted:
+            try:
+                self.validate()
+            except interrupts.Deferred:  # the resumed run validates this step
+                self.interrupted = True
+        return is_over or self.interrupted or 0 < schedule.patience <= self.best.stale
+
+    def step(self) -> None:
+        """A few micro-batches forward and backward, one step of the optimiser."""
+        schedule, progress = self.schedule, self.progress
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(schedule, progress.step)
+        for _ in range(schedule.micro_batches):
+            name, batch = self.draw()
+            with self.machine.autocast():
+                loss = self.objectives[name].loss(self.network, batch)
+            (loss * (self.objectives[name].settings.loss_weight / schedule.micro_batches)).backward()
+            self.losses[name].append(float(loss.detach()))
+        nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        progress.step += 1
+
+    def draw(self) -> tuple[str, Batch]:
+        """The next micro-batch, with the name of its objective."""
+        name = self.next_objective()
+        number = self.progress.batches.get(name, 0)
+        self.progress.batches[name] = number + 1
+        batch = self.objectives[name].batch(number)
+        self.progress.tokens += int(batch.inputs["attention_mask"].sum())
+        return name, batch.to(self.machine.device)
+
+    def next_objective(self) -> str:
+        """The objective with the most credit; every one earns its share first."""
+        credit, done = self.progress.credit, self.progress.step / self.schedule.steps
+        weights = {}
+        for name, one in self.objectives.items():
+            first, last = one.settings.weight
+            weights[name] = first + (last - first) * done
+        total = sum(weights.values())
+        for name, weight in weights.items():
+            credit[name] = credit.get(name, 0.0) + weight / total
+        chosen = max(credit, key=lambda name: credit[name])
+        credit[chosen] -= 1.0
+        return chosen
+
+    def validate(self) -> None:
+        """Validate every objective on its held-out examples, append a line to metrics.jsonl, and keep the weights if
+        they are the best."""
+        progress = self.progress
+        began = time.monotonic()
+        generators = self.machine.generators()
+        self.network.eval()
+        with torch.no_grad(), self.machine.autocast():
+            found = {
+                name: validation
+                for name, one in self.objectives.items()
+                if (validation := one.validate(self.network)) is not None
+            }
+        self.machine.set_generators(generators)
+        figures = {name: validation.figures() for name, validation in found.items()}
+        if found and self.best.is_beaten_by(found):
+            self.best = Best.of(found, progress.step, self.network.weights())
+        elif found:
+            self.best.stale += 1
+        if len(figures) == 1:
+            self.history.append({"step": progress.step, **next(iter(figures.values()))})
+        else:
+            first = {f"{name} {next(iter(one))}": next(iter(one.values())) for name, one in figures.items()}
+            self.history.append({"step": progress.step, **first})
+        losses = {name: round(statistics.fmean(values), 4) for name, values in self.losses.items() if values}
+        rounded = {name: {key: round(v, 4) for key, v in one.items()} for name, one in figures.items()}
+        line = self.status() | {
+            "seconds": round(time.monotonic() - began, 1),
+            "losses": losses,
+            "dev": rounded,
+        }
+        with (self.run / METRICS).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def status(self) -> dict[str, Any]:
+        """Step, learning rate, speed, and the minutes left."""
+        progress, steps = self.progress, self.schedule.steps
+        pace = statistics.median(self.step_seconds) if self.step_seconds else 0.0
+        return {
+            "time": time.strftime("%H:%M:%S"),
+            "step": progress.step,
+            "rate": round(learning_rate(self.schedule, progress.step), 7),
+            "steps_a_second": round(1 / pace, 3) if pace else None,
+            "tokens": progress.tokens,
+            "tokens_a_second": round(progress.tokens / max(1.0, progress.seconds)),
+            "minutes_left": round((steps - progress.step) * pace / 60, 1),
+        }
+
+    def save(self) -> None:
+        """Write state.pt whole or not at all."""
+        temporary = self.run / f"{STATE}.part"
+        torch.save(
+            {
+                "key": self.key,
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "progress": vars(self.progress),
+                "best": vars(self.best),
+                "history": self.history,
+                "generators": self.machine.generators(),
+            },
+            temporary,
+        )
+        temporary.replace(self.run / STATE)
+
+    def resume(self) -> None:
+        """Continue from state.pt. Raises UsageError when it belongs to another run."""
+        state = torch.load(self.run / STATE, weights_only=True, map_location="cpu")
+        if state.get("key") != self.key:
+            raise UsageError(
+                "the interrupted run had other data, another base or other options",
+                hint="give the same ones as before, or begin anew with --overwrite",
+                where=str(self.run),
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress, self.best = Progress(**state["progress"]), Best(**state["best"])
+        self.history = state["history"]
+        self.machine.set_generators(state["generators"])
+
+
+def learning_rate(schedule: Schedule, step: int) -> float:
+    """Linear from 0 over the warm-up, then linear to 0 at the last step."""
+    warm_up = max(1, schedule.warm_up)
+    falling = (schedule.steps - step) / max(1, schedule.steps - warm_up + 1)
+    return schedule.peak_rate * max(0.0, min((step + 1) / warm_up, falling, 1.0))
+
+
+def _optimizer(network: nn.Module, schedule: Schedule, machine: Machine) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019), fused; biases and norms are not decayed."""
+    parameters: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    fused = machine.device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(groups, lr=schedule.peak_rate, betas=schedule.betas, fused=fused)
