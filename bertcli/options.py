@@ -78,6 +78,11 @@ def question_input_options(callback: F) -> F:
                   _reading_options, _cutting_options)  # fmt: skip
 
 
+def labelled_question_input_options(callback: F) -> F:
+    """The same for records that bring their answers, which bare texts cannot."""
+    return _stack(callback, _files_argument, _question_field_options, _naming_options, _reading_options)
+
+
 def labelled_input_options(callback: F) -> F:
     """The same for records that bring an answer beside the text, which bare texts cannot."""
     return _stack(callback, _files_argument, _field_options, _naming_options, _reading_options)
@@ -355,7 +360,7 @@ def train_options(callback: F) -> F:
                       help="The most times each example is seen."),
         bundle.option("learning_rate", "--learning-rate", metavar="X", 
                       type=click.FloatRange(0, min_open=True),
-                      unset="1e-4 for label (5e-5 of few), 3e-4 for tag, 2e-4 for fill",
+                      unset="1e-4 for label (5e-5 of few) and answer, 3e-4 for tag, 2e-4 for fill",
                       help="The highest learning rate."),
         bundle.option("max_length", "--max-length", metavar="N", type=whole_number(8),
                       help="Tokens of a text to learn from; longer ones are cut."),

@@ -17,7 +17,13 @@ from bertcli.command import Group
 from bertcli.commands.streaming import refuse_pairs
 from bertcli.commands.train_translate import train_translate
 from bertcli.errors import UsageError
-from bertcli.options import input_options, labelled_input_options, recipe_options, train_options
+from bertcli.options import (
+    input_options,
+    labelled_input_options,
+    labelled_question_input_options,
+    recipe_options,
+    train_options,
+)
 from bertcli.requests import InputOptions, TrainOptions
 
 if TYPE_CHECKING:
@@ -42,6 +48,13 @@ class TrainGroup(Group):
         return super().resolve_command(ctx, args)
 
 
+head_option = click.option(
+    "--head",
+    metavar="NAME",
+    help="Start from this head of the base, which must have all labels of the data.",
+)
+
+
 @click.group(cls=TrainGroup, subcommand_metavar="COMMAND [ARGS]...")
 def train() -> None:
     """Train a model of your own, from a file or from a recipe.
@@ -56,9 +69,10 @@ def train() -> None:
     $ bertcli train label pairs.jsonl --pair-field other -o pairs --dev dev.jsonl
     """)  # fmt: skip
 @click.option("--label-field", metavar="NAME", help="Field that holds the label, the labels or the number.")
+@head_option
 @labelled_input_options
 @train_options
-def label(*, label_field: str | None, inputs: InputOptions, training: TrainOptions) -> int:
+def label(*, label_field: str | None, head: str | None, inputs: InputOptions, training: TrainOptions) -> int:
     """Learn to label texts.
 
     The classes are those of the file; lists of labels make a model where several may hold, numbers a
@@ -67,20 +81,21 @@ def label(*, label_field: str | None, inputs: InputOptions, training: TrainOptio
     from bertcli.training.reading import read_labelled
 
     inputs = replace(inputs, bare_texts=False)
-    return _learn("label", inputs, training, lambda files: read_labelled(files, label_field))
+    return _learn("label", inputs, training, lambda files: read_labelled(files, label_field), head)
 
 
 @train.command(examples="""
     $ bertcli train tag entities.conll -o ./entities
     """)  # fmt: skip
+@head_option
 @labelled_input_options
 @train_options
-def tag(*, inputs: InputOptions, training: TrainOptions) -> int:
+def tag(*, head: str | None, inputs: InputOptions, training: TrainOptions) -> int:
     """Learn to tag words, from CoNLL columns or records with words and tags."""
     from bertcli.training.reading import read_tagged
 
     refuse_pairs(inputs.pair_field, "`train tag`")
-    return _learn("tag", replace(inputs, bare_texts=False), training, read_tagged)
+    return _learn("tag", replace(inputs, bare_texts=False), training, read_tagged, head)
 
 
 @train.command(examples="""
@@ -97,6 +112,22 @@ def fill(*, inputs: InputOptions, training: TrainOptions) -> int:
 
 
 train.add_command(train_translate)
+
+
+@train.command(examples="""
+    $ bertcli train answer squad.jsonl --context-field context -o ./answers
+    """)  # fmt: skip
+@labelled_question_input_options
+@train_options
+def answer(*, inputs: InputOptions, training: TrainOptions) -> int:
+    """Train a model that finds the answer to a question in a text.
+
+    Records are those of SQuAD: a context, a `question`, and `answers` with the lists `text` and `answer_start`, which
+    are empty where the context has no answer.
+    """
+    from bertcli.training.reading import read_questions
+
+    return _learn("answer", replace(inputs, bare_texts=False), training, read_questions)
 
 
 @train.command(examples="""
@@ -130,7 +161,11 @@ def recipe(*, recipe: Path, training: TrainOptions) -> int:
 
 
 def _learn(
-    kind: Kind, inputs: InputOptions, training: TrainOptions, read: Callable[[InputOptions], list[Example]]
+    kind: Kind,
+    inputs: InputOptions,
+    training: TrainOptions,
+    read: Callable[[InputOptions], list[Example]],
+    head: str | None = None,
 ) -> int:
     """Read, hold out, train, write, and report how good the model is."""
     configure(training)
@@ -142,11 +177,14 @@ def _learn(
     checkpoint = open_checkpoint(resolve(training.model))
     with target_directory(training) as target:
         console.say(f"reading {', '.join(map(console.visible, inputs.files)) or 'stdin'}")
-        from bertcli.training.dataset import hold_out, share_to_hold_out
+        from bertcli.training.dataset import check_labels, hold_out, share_to_hold_out, starts_from_probe
 
         dev = None if training.dev is None else read(replace(inputs, files=(training.dev,), texts=()))
         examples = read(inputs)
-        share = share_to_hold_out(kind, checkpoint, len(examples), training.dev_fraction)
+        if head is not None:
+            check_labels(checkpoint.head(kind, head), examples)
+        has_probe = kind == "label" and head is None and starts_from_probe(checkpoint)
+        share = share_to_hold_out(len(examples), training.dev_fraction, has_probe=has_probe)
         split = hold_out(examples, dev, share, training.seed)
         console.say(f"{len(split.train)} examples to learn from, {len(split.dev) or 'none'} held out")
         console.say(f"loading torch and {checkpoint.name}")
@@ -162,6 +200,7 @@ def _learn(
             batch_tokens=training.batch_tokens,
             max_length=training.max_length,
             place=Place(training.device, training.dtype, training.threads),
+            head=head,
         )
         with console.StepBar() as bar:
             outcome = train_objective(

@@ -8,7 +8,7 @@ masking      which tokens are masked to be predicted
 batches      token ids -> padded tensors; shuffled batches of similar length
 machine      the device and the dtype that compute
 network      a model of transformers, with named heads or its own
-objectives/  one file each for label, tag, fill and embed: batches, loss, validation
+objectives/  one file each for label, tag, fill, answer and embed: batches, loss, validation
 probe, mean_layer, few_examples    linear probes, from which label heads start
 validation   figures on held-out examples
 trainer, state          the loop, and what an interrupted run continues from

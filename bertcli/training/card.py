@@ -36,7 +36,8 @@ class Account:
 
 def write_card(account: Account) -> str:
     """Markdown with the front matter Hugging Face reads."""
-    used = '-m . -t "…"' if account.kind != "fill" else '-m . -t "… [MASK] …"'
+    usage = {"fill": '-m . -t "… [MASK] …"', "answer": '-m . --question "…" -t "…"'}
+    used = usage.get(account.kind, '-m . -t "…"')
     lines = [
         "---",
         "library_name: transformers",
@@ -166,7 +167,12 @@ LIMITS = (
     "The model reflects its base and these examples, with their biases. Texts of another kind than the"
     " examples may be answered wrongly and with confidence.",
 )
-PIPELINES = {"label": "text-classification", "tag": "token-classification", "fill": "fill-mask"}
+PIPELINES = {
+    "label": "text-classification",
+    "tag": "token-classification",
+    "fill": "fill-mask",
+    "answer": "question-answering",
+}
 
 
 def _shown(value: float) -> str:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli.errors import InputError
+from bertcli.errors import InputError, UsageError
 from bertcli.evaluation.gold import label_name
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.heads import ProblemType
+    from bertcli.models.heads import Head, ProblemType
 
 SINGLE: ProblemType = "single_label_classification"
 MULTI: ProblemType = "multi_label_classification"
@@ -183,7 +183,20 @@ def _as_number(target: Any) -> float:
     return number
 
 
-def share_to_hold_out(kind: str, checkpoint: Checkpoint, examples: int, asked: float | None) -> float:
+def check_labels(head: Head, examples: Iterable[Example]) -> None:
+    """Raise UsageError for a head that cannot be trained further on the examples."""
+    if head.kind == "label" and head.skill and head.pooling != "cls":
+        raise UsageError(f"--head {head.name}: only a head that reads [CLS] can be trained further")
+    targets = (example.target for example in examples)
+    names = {name for target in targets for name in _names(target)} if head.problem != REGRESSION else set()
+    if unknown := sorted(names - set(head.labels)):
+        raise UsageError(
+            f"--head {head.name}: the data has a label {unknown[0]!r} that the head does not have",
+            hint=f"the head has: {', '.join(head.labels)}; without --head a new head is trained",
+        )
+
+
+def share_to_hold_out(examples: int, asked: float | None, *, has_probe: bool) -> float:
     """The share of the examples to validate with: as asked, else a tenth, but none of a few labels.
 
     A tenth of so few could not distinguish one state from another, and they are worth more to learn from; label heads
@@ -191,7 +204,7 @@ def share_to_hold_out(kind: str, checkpoint: Checkpoint, examples: int, asked: f
     """
     if asked is not None:
         return asked
-    return 0.0 if kind == "label" and starts_from_probe(checkpoint) and examples < FEW else DEV_FRACTION
+    return 0.0 if has_probe and examples < FEW else DEV_FRACTION
 
 
 def starts_from_probe(checkpoint: Checkpoint) -> bool:

@@ -23,7 +23,7 @@ from bertcli.models.cross_encoder import DECLARED
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.heads import ProblemType
+    from bertcli.models.heads import Head, ProblemType
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -128,6 +128,26 @@ def one_head_network(kind: str, head: HeadSpec | None, checkpoint: Checkpoint) -
     if head is not None and head.problem_type is not None:
         settings["problem_type"] = head.problem_type
     return Network(load_base(FAMILIES[kind], checkpoint, **settings))
+
+
+def head_spec(head: Head) -> HeadSpec:
+    """What a head of a checkpoint predicts."""
+    assert head.kind in ("label", "tag")
+    return HeadSpec("label" if head.kind == "label" else "tag", head.labels, head.problem)
+
+
+def copy_head(checkpoint: Checkpoint, head: Head, network: Network) -> None:
+    """Give a network with one head the weights of a named head; the only head of a checkpoint is loaded already."""
+    if not head.skill:
+        return
+    modules = {"classifier": network.model.classifier}
+    if head.kind == "label":
+        modules["dense"] = network.model.bert.pooler.dense
+    with torch.no_grad():
+        for name, module in modules.items():
+            for part in ("weight", "bias"):
+                tensor = torch.from_numpy(checkpoint.weights.read(f"heads.{head.name}.{name}.{part}").copy())
+                getattr(module, part).copy_(tensor)
 
 
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:

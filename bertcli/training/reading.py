@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from bertcli.requests import InputOptions
 
 
+QUESTION_FIELD, ANSWERS_FIELD = "question", "answers"
+
+
 def read_labelled(options: InputOptions, label_field: str | None) -> list[Example]:
     """The labelled texts of some files; what has no text or no label is left out, with a warning.
 
@@ -81,6 +84,41 @@ def _without_prefixes(examples: list[Example]) -> list[Example]:
         replace(example, target=tuple(tag.removeprefix("B-") for tag in example.target))
         for example in examples
     ]
+
+
+def read_questions(options: InputOptions) -> list[Example]:
+    """The questions of some files in the form of SQuAD: a context, a question, and `answers` with the lists `text` and
+    `answer_start`, which are empty where the context has no answer. The target is a tuple of (text, start).
+
+    Raises UsageError when the records have no such fields, InputError when none is usable.
+    """
+    pair_field = options.pair_field or QUESTION_FIELD
+    with closing(open_source(replace(options, pair_field=pair_field))) as source:
+        if ANSWERS_FIELD not in source.field_names:
+            raise UsageError(
+                f"the records have no field {ANSWERS_FIELD}",
+                hint='it holds {"text": [...], "answer_start": [...]}, as in SQuAD',
+                where=_listed(options),
+            )
+
+        def example(record: Record) -> Example | None:
+            answers = record.fields.get(ANSWERS_FIELD)
+            if record.blank or not record.pair or not isinstance(answers, dict):
+                return None
+            texts, starts = answers.get("text"), answers.get("answer_start")
+            if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+                return None
+            context = str(record.text)
+            found = tuple(zip(texts, starts, strict=True))
+            if any(
+                type(start) is not int or context[start : start + len(text)] != text for text, start in found
+            ):
+                return None
+            return Example(context, record.pair, found)
+
+        return _collected(
+            source, example, "no question, or answers that are not in the context", _listed(options)
+        )
 
 
 def read_plain(options: InputOptions) -> list[Example]:

@@ -136,6 +136,11 @@ class TagSettings(ObjectiveSettings):
     join: int = 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class AnswerSettings(ObjectiveSettings):
+    """The span of a context that answers a question, or none."""
+
+
 KINDS: dict[str, type[ObjectiveSettings]] = {
     "fill": FillSettings,
     "embed": EmbedSettings,

@@ -22,13 +22,15 @@ from bertcli.training.export import export, export_one_head
 from bertcli.training.few_examples import Comparison, compare_on_halves
 from bertcli.training.machine import Machine
 from bertcli.training.mean_layer import append_mean_layer
-from bertcli.training.network import HeadSpec, Network, load_base, one_head_network
+from bertcli.training.network import HeadSpec, Network, copy_head, head_spec, load_base, one_head_network
 from bertcli.training.objectives import Context, Objective
+from bertcli.training.objectives.answer import AnswerObjective
 from bertcli.training.objectives.embed import EmbedObjective
 from bertcli.training.objectives.fill import FillObjective
 from bertcli.training.objectives.label import LabelObjective
 from bertcli.training.objectives.tag import TagObjective
 from bertcli.training.recipe import (
+    AnswerSettings,
     EmbedSettings,
     FillSettings,
     LabelSettings,
@@ -45,9 +47,9 @@ if TYPE_CHECKING:
     from bertcli.training.saving import Target
     from bertcli.training.validation import Validation
 
-Kind = Literal["label", "tag", "fill"]
+Kind = Literal["label", "tag", "fill", "answer"]
 
-RATES: Mapping[Kind, float] = {"label": 1e-4, "tag": 3e-4, "fill": 2e-4}
+RATES: Mapping[Kind, float] = {"label": 1e-4, "tag": 3e-4, "fill": 2e-4, "answer": 1e-4}
 FEW_RATE = 5e-5  # for few labelled examples, which a higher one overfits
 MIN_STEPS = 400  # worth making, if it does not take too many epochs
 MAX_EPOCHS, MIN_EPOCHS = 12, 3
@@ -73,7 +75,7 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Request:
     """One objective; None where the defaults decide. `command` is what the user typed, `data` the names of the
-    files."""
+    files, `head` the head of the base to start from."""
 
     kind: Kind
     command: Sequence[str]
@@ -84,6 +86,7 @@ class Request:
     batch_tokens: int | None
     max_length: int
     place: Place
+    head: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +113,32 @@ def train_objective(
     what begins, `report(step, steps, loss)` after each step; its steps are those of all phases together."""
     context = _context(checkpoint, target, request.place, "auto", 0, request.seed, MAX_ROWS)
     transformers.set_seed(request.seed)  # a new head is drawn at random
-    objective = _objective(request, split, context)
+    start = None if request.head is None else checkpoint.heads[request.head]
+    objective = _objective(request, split, context, None if start is None else head_spec(start))
     if split.dev and not objective.dev_size:
         raise InputError(
             "the held-out texts are too short to validate with", hint="give longer ones as --dev"
         )
     few = request.kind == "label" and len(split.train) < FEW
     schedule = _schedule(request, objective, few=few)
-    network = _network(request.kind, objective, checkpoint)
-    has_probe = isinstance(objective, LabelObjective) and starts_from_probe(checkpoint)
+    has_probe = isinstance(objective, LabelObjective) and start is None and starts_from_probe(checkpoint)
+    network = _network(request.kind, objective, checkpoint, has_probe=has_probe)
+    if start is not None:
+        copy_head(checkpoint, start, network)
     validation: Validation | None = None
     if isinstance(objective, LabelObjective) and has_probe and not split.dev:
         say("comparing a linear probe with a fine-tuned encoder, each half of the examples held out once")
         comparison, report = _compare(request, objective, context, report)
         validation = comparison.validation
         schedule = schedule if comparison.tuned else replace(schedule, steps=0)
-    identity = (checkpoint.fingerprint(), split.fingerprint(), objective.settings, schedule, context.machine)
+    identity = (
+        checkpoint.fingerprint(),
+        split.fingerprint(),
+        objective.settings,
+        schedule,
+        context.machine,
+        request.head,
+    )
     trainer = Trainer(
         network, [objective], schedule, context.machine, target.part, _key(identity), request.seed, report
     )
@@ -143,7 +156,7 @@ def train_objective(
         objective.fit_probe(network, with_dev=True)  # the probe is the best: it need not hold anything out
     step = trainer.best.step if trainer.best.weights else trainer.progress.step
     classes: Mapping[str, int] = {}
-    if objective.head is not None and objective.head.problem_type != REGRESSION:
+    if objective.head is not None and objective.head.labels and objective.head.problem_type != REGRESSION:
         classes = spread(split.train, objective.head.labels)
     account = Account(
         kind=request.kind,
@@ -261,7 +274,7 @@ def _of_recipe(settings: ObjectiveSettings, context: Context, seed: int) -> Obje
 
 def _objective(
     request: Request, split: Split, context: Context, head: HeadSpec | None = None
-) -> LabelObjective | TagObjective | FillObjective:
+) -> LabelObjective | TagObjective | FillObjective | AnswerObjective:
     """The objective of a request, on the examples of a split."""
     length = min(request.max_length, context.checkpoint.max_length)
     tokens = request.batch_tokens or BATCH_TOKENS
@@ -271,6 +284,9 @@ def _objective(
     if request.kind == "tag":
         tag = TagSettings(name="tag", data=(), max_length=length, batch_tokens=tokens)
         return TagObjective(tag, split, context, request.seed, head)
+    if request.kind == "answer":
+        answer = AnswerSettings(name="answer", max_length=length, batch_tokens=tokens)
+        return AnswerObjective(answer, split, context, request.seed)
     fill = FillSettings(
         name="fill",
         data=(),
@@ -284,11 +300,11 @@ def _objective(
     return FillObjective.of_texts(fill, train, dev, context, request.seed)
 
 
-def _network(kind: Kind, objective: Objective, checkpoint: Checkpoint) -> Network:
+def _network(kind: Kind, objective: Objective, checkpoint: Checkpoint, *, has_probe: bool) -> Network:
     """A network with one head, which is the model of transformers."""
     network = one_head_network(kind, objective.head, checkpoint)
     if kind == "label":
-        if starts_from_probe(checkpoint):
+        if has_probe:
             append_mean_layer(network.model)
         if objective.train_size < FREEZE_EMBEDDINGS:
             network.model.base_model.embeddings.requires_grad_(False)
@@ -323,7 +339,7 @@ def _compare(
         def probe_of(half: Split) -> tuple[Network, LabelObjective]:
             part = _objective(request, half, context, objective.head)
             assert isinstance(part, LabelObjective)
-            network = _network("label", part, context.checkpoint).to(context.machine.device)
+            network = _network("label", part, context.checkpoint, has_probe=True).to(context.machine.device)
             part.fit_probe(network)
             return network, part
 

@@ -116,6 +116,16 @@ def of_pieces(sums: Sequence[Sums], loss: float | None = None) -> Validation:
     return Validation(piece_measure(sums), len(sums), ("accuracy", "top_5_accuracy", "perplexity"), loss)
 
 
+def of_answers(matches: NDArray[np.float64], overlaps: NDArray[np.float64]) -> Validation:
+    """Whether each answer is a gold one, and the F1 of its words with the nearest gold one: (questions,) both."""
+
+    def measure(weights: Numbers) -> Figures:
+        total = weights.sum()
+        return {"f1": float(weights @ overlaps / total), "exact_match": float(weights @ matches / total)}
+
+    return Validation(measure, len(matches), ("f1", "exact_match"))
+
+
 def better(one: Figures, other: Figures) -> bool:
     """Whether the first figure is greater, or the same and the loss less. What is not a number is least."""
     mine, yours = (

@@ -375,3 +375,77 @@ def test_of_two_runs_into_one_directory_the_second_is_refused(labelled: str, tmp
         assert "interrupted before there was anything to keep" in first.stderr.read()
         assert first.wait() == 130
     assert not (tmp_path / "m.part").exists()
+
+
+def test_questions_are_learnt_and_answered_as_in_plain_transformers(
+    checkpoints: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = []
+    for n in range(24):
+        context = f"the dog {n} runs in the park and the cat {n} sleeps"
+        answers = {"text": ["park"], "answer_start": [context.index("park")]} if n % 3 else None
+        empty: dict[str, list[Any]] = {"text": [], "answer_start": []}
+        question = "where is the dog" if answers else "where is the bird"
+        rows.append({"context": context, "question": question, "answers": answers or empty})
+    data = write(tmp_path / "d.jsonl", rows)
+    fields = ("--context-field", "context")
+    few = ("--dev", data, "--epochs", "30", "--learning-rate", "1e-2")
+    out = train("answer", data, *fields, *few, base=checkpoints("bert", "fill"), out=tmp_path / "m")
+    assert "| exact match | 1.0000 |" in (out / "README.md").read_text()
+    network = transformers.AutoModelForQuestionAnswering.from_pretrained(out).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    inputs = tokenizer(rows[1]["question"], rows[1]["context"], return_tensors="pt")
+    with torch.no_grad():
+        output = network(**inputs)
+    first, last = int(output.start_logits.argmax()), int(output.end_logits.argmax())
+    assert tokenizer.decode(inputs["input_ids"][0, first : last + 1]) == "park"
+    assert main(["answer", data, *fields, "--question-field", "question", "-m", str(out), "-q"]) == 0
+    said = [json.loads(line)["answer"] for line in capsys.readouterr().out.splitlines()]
+    assert said == [None if n % 3 == 0 else "park" for n in range(24)]
+
+
+def test_answers_that_are_not_in_the_context_are_refused(
+    checkpoints: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = {"text": ["park"], "answer_start": [3]}
+    data = write(tmp_path / "d.jsonl", [{"context": "the dog", "question": "where", "answers": answers}])
+    base = checkpoints("bert", "fill")
+    train("answer", data, "--context-field", "context", base=base, out=tmp_path / "m", code=1)
+    assert "answers that are not in the context" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("head", ["sentiment", "entities"])
+def test_training_starts_from_a_head_of_the_base(
+    head: str, checkpoints: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a learning rate of almost 0, the result answers as the head did."""
+    base = checkpoints("skills", "base")
+    start = open_checkpoint(base).heads[head]
+    if start.kind == "label":
+        rows = [{"text": f"a dog {n}", "label": start.labels[n % 2]} for n in range(20)]
+        data = write(tmp_path / "d.jsonl", rows)
+        unknown = write(tmp_path / "u.jsonl", [*rows, {"text": "a cat", "label": "other"}])
+    else:
+        tags = "".join(f"dog{n}\t{start.labels[n % 2]}\nruns\t{start.labels[0]}\n\n" for n in range(20))
+        data, unknown = str(tmp_path / "d.conll"), str(tmp_path / "u.conll")
+        Path(data).write_text(tags)
+        Path(unknown).write_text(f"{tags}cat\tother\n")
+    tiny = ("--head", head, "--epochs", "1", "--learning-rate", "1e-12")
+    out = train(start.kind, data, *tiny, base=base, out=tmp_path / "m")
+    assert open_checkpoint(out).heads[start.kind].labels == start.labels
+    text = ["-t", "the quick dog runs", "-q", "--dtype", "float32", "--engine", "packed"]
+    assert main([start.kind, "-m", str(base), "--head", head, *text]) == 0
+    assert main([start.kind, "-m", str(out), *text]) == 0
+    before, after = map(json.loads, capsys.readouterr().out.splitlines())
+    assert before.keys() == after.keys()
+    if start.kind == "label":
+        assert after["label"] == before["label"]
+        assert after["score"] == pytest.approx(before["score"], abs=1e-3)
+    else:
+        for spans in (before["spans"], after["spans"]):
+            assert spans
+            for span in spans:
+                span.pop("score")
+        assert after == before
+    train(start.kind, unknown, *tiny, base=base, out=tmp_path / "u", code=2)
+    assert "the data has a label 'other' that the head does not have" in capsys.readouterr().err
