@@ -14,7 +14,7 @@ from bertcli.records import Result
 if TYPE_CHECKING:
     from bertcli.engines import Engine
 
-COUNTS = ("done", "left_out", "blank", "failed", "windowed", "truncated", "duplicates")
+COUNTS = ("done", "blank", "failed", "windowed", "truncated", "duplicates")
 BETWEEN = "\t"  # the result field and the label of a count
 
 
@@ -22,8 +22,7 @@ BETWEEN = "\t"  # the result field and the label of a count
 class Receipt:
     """Counts every result and formats the last line of a run.
 
-    read = done + left_out + blank + failed, where `left_out` are results that are done and filtered out
-    (`score --below`). `windowed`, `truncated` and `duplicates` count records that took more than one window, lost
+    read = done + blank + failed. `windowed`, `truncated` and `duplicates` count records that took more than one window, lost
     text, or had a text equal to an earlier one. `before` records were answered by the interrupted run that this
     one resumes. `labels` counts each (result field, label); the caller fills it. The clock starts with the
     receipt and stops with `finish`.
@@ -33,7 +32,6 @@ class Receipt:
     device: str = ""
     dtype: str = ""
     done: int = 0
-    left_out: int = 0
     blank: int = 0
     failed: int = 0
     windowed: int = 0
@@ -53,11 +51,10 @@ class Receipt:
         """Set the engine."""
         self.engine, self.device, self.dtype = engine.name, engine.device, engine.dtype
 
-    def add(self, result: Result, *, written: bool = True) -> None:
-        """Count a result that was written, or filtered out (`written` is False)."""
+    def add(self, result: Result) -> None:
+        """Count a result that has been written."""
         status = result.status
-        self.done += status == "done" and written
-        self.left_out += status == "done" and not written
+        self.done += status == "done"
         self.blank += status == "blank"
         self.failed += status == "failed"
         self.windowed += result.windows > 1
@@ -87,7 +84,7 @@ class Receipt:
     @property
     def read(self) -> int:
         """The number of records read."""
-        return self.done + self.left_out + self.blank + self.failed
+        return self.done + self.blank + self.failed
 
     @property
     def exit_code(self) -> int:
@@ -108,7 +105,6 @@ class Receipt:
         """
         counts = {
             "done": self.done,
-            "left out": self.left_out,
             "blank": self.blank,
             "failed": self.failed,
         }

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bertcli.receipt import Receipt
     from bertcli.records import Record, Result
     from bertcli.requests import InputOptions, ModelOptions, OutputOptions, RunOptions
-    from bertcli.sinks import LastingSink, Layout, Sink
+    from bertcli.sinks import LastingSink, Layout
     from bertcli.sources import Source
     from bertcli.tasks import Task
     from bertcli.tasks.choice import Choice
@@ -52,11 +52,9 @@ CHARACTERS_A_TOKEN = 4  # of English in word pieces, about
 class Job:
     """One run of a streaming command: its name, how its task is made, and the options it shares.
 
-    `make_task` refuses a checkpoint that would answer wrongly before it makes the task. `keep` says of a
-    result whether it is written (None: all are). `repeats` says that the task reads a text many times, so
-    that its windows and not its letters tell how much there is to do, `tells_attention` that it asks for
-    attention weights, which not every engine keeps. `open_engine` opens an engine that only this
-    command has, `open_tokenizer` a tokenizer, likewise.
+    `make_task` refuses a checkpoint that would answer wrongly before it makes the task. `repeats` says that the task
+    reads a text many times, so that its windows and not its letters tell how much there is to do,
+    `tells_attention` that it asks for attention weights, which not every engine keeps.
     """
 
     name: str
@@ -65,7 +63,6 @@ class Job:
     outputs: OutputOptions
     model: ModelOptions
     run: RunOptions
-    keep: Callable[[Result], bool] | None = None
     repeats: bool = False
     tells_attention: bool = False
     open_engine: Callable[[Checkpoint, ModelOptions], Engine] | None = None
@@ -267,13 +264,13 @@ def _carry(
     try:
         stdout = results.stdout if is_stdout(job.outputs.output) else None
         with console.progress(source, stdout, lambda: feed.taken) as bar:
-            counter = Counter(receipt, bar, job.keep, getattr(task, "choice", None))
+            counter = Counter(receipt, bar, getattr(task, "choice", None))
             run(
                 feed,
                 task=task,
                 engine=engine,
                 plan=plan,
-                sink=results.sink if job.keep is None else Sieve(results.sink, job.keep),
+                sink=results.sink,
                 receipt=counter,
                 max_errors=job.run.max_errors,
                 on_shortage=warn_of_shortage,
@@ -379,31 +376,12 @@ class Results:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Sieve:
-    """A sink that is written to only what `keep` keeps."""
-
-    sink: Sink
-    keep: Callable[[Result], bool]
-
-    def write(self, result: Result) -> None:
-        if self.keep(result):
-            self.sink.write(result)
-
-    def flush(self) -> None:
-        self.sink.flush()
-
-    def close(self, complete: bool) -> None:
-        self.sink.close(complete)
-
-
 @dataclass(slots=True)
 class Counter:
     """Counts for the receipt, and shows the count on the bar. `choice` is the task's, where it has one."""
 
     receipt: Receipt
     bar: Bar
-    keep: Callable[[Result], bool] | None = None
     choice: Choice | None = None
 
     @property
@@ -411,7 +389,7 @@ class Counter:
         return self.receipt.failed
 
     def add(self, result: Result) -> None:
-        self.receipt.add(result, written=self.keep is None or self.keep(result))
+        self.receipt.add(result)
         self.receipt.labels.update(given(result, self.choice))
         self.expect(0)
 
