@@ -13,9 +13,9 @@ from types import MappingProxyType
 import click
 
 from bertcli import __version__, console, interrupts, settings
-from bertcli.command import ARGUMENTS, Group
+from bertcli.command import Group, command_line
 from bertcli.commands.completion import VARIABLE
-from bertcli.errors import BertcliError, EngineError, UsageError, one_line
+from bertcli.errors import BertcliError, EngineError, FieldClashError, UsageError, one_line
 from bertcli.options import DEBUG, debug_option
 from bertcli.parameters import called
 
@@ -133,7 +133,6 @@ def _run(arguments: Sequence[str]) -> int:
         if instruction:
             return _complete(instruction)
         ctx = cli.make_context("bertcli", list(arguments))
-        ctx.meta[ARGUMENTS] = tuple(arguments)
         with ctx:
             code: int = cli.invoke(ctx) or 0
         if sys.stdout is not None:
@@ -153,6 +152,9 @@ def _run(arguments: Sequence[str]) -> int:
         if ctx is not None and ctx.meta.get(DEBUG):
             console.trace(error)
         problem = explained(error)
+        if isinstance(problem, FieldClashError) and problem.prefix:
+            whole = command_line(arguments, "--prefix", problem.prefix)
+            problem.hint = f"give the results other names: {whole}"
         console.error(problem)
         return problem.exit_code
 

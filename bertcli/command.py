@@ -1,11 +1,13 @@
 """The click command that every subcommand is: settings bound, options collapsed, help under headings.
 
-    @command(examples="$ bertcli label reviews.csv --text-field body")
+    @command(requests.Label, examples="$ bertcli label reviews.csv --text-field body")
+    @click.option("-k", …)
     @input_options
     @run_options
-    @click.option("-k", …)
-    def label(*, inputs: InputOptions, run: RunOptions, k: int) -> int:
+    def label(request: requests.Label) -> int:
         '''Label each text.'''
+
+Without a request, a command takes the dataclasses of `options` and its own options as keyword arguments.
 
 A command returns its exit code; None means 0.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -24,6 +26,7 @@ from bertcli import settings
 from bertcli.errors import UsageError
 from bertcli.options import BUNDLES
 from bertcli.parameters import SharedParameter, called
+from bertcli.requests import LabelOptions, Options
 
 HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
 """Headings of shared options in the order of the help page; a command's own options come before them."""
@@ -31,17 +34,13 @@ HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
 TERM_WIDTH = 25
 """Columns of the option names in a help page; longer ones get a line of their own."""
 
-GIVEN = "bertcli.given"
-"""Where the context's `meta` keeps the values of the parameters, before they are collapsed."""
-
-ARGUMENTS = "bertcli.arguments"
-"""Where the context's `meta` keeps the words of the command line."""
-
 STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
 
 class Command(click.Command):
-    """A command whose callback takes the dataclasses of `options` and its own options.
+    """A command whose callback takes a request: each parameter fills the field of its name, and an option without
+    a default of its own has that of the field. Where `request` is None, the callback takes the dataclasses of
+    `options` and its own options.
 
     `examples` are lines for the end of the help page, printed as they are. `bundles` make dataclasses that
     `options` does not know, by keyword argument.
@@ -50,6 +49,7 @@ class Command(click.Command):
     def __init__(
         self,
         *args: Any,
+        request: type[Options] | None = None,
         examples: str = "",
         bundles: dict[str, Callable[..., Any]] | None = None,
         **attributes: Any,
@@ -59,6 +59,7 @@ class Command(click.Command):
         self.help = self.help or _docstring(self.callback)
         self.examples = inspect.cleandoc(examples)
         self.bundles = BUNDLES | (bundles or {})
+        self.request = request
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
@@ -73,8 +74,10 @@ class Command(click.Command):
                 raise UsageError(f"{called(param)}: nan is not a number", hint="give a number")
             if param.type is click.STRING and isinstance(text := ctx.params.get(param.name or ""), str):
                 ctx.params[param.name or ""] = _decoded(text, param)
-        ctx.meta[GIVEN] = dict(ctx.params)
-        ctx.params = _collapsed(self.params, ctx.params, self.bundles)
+        if self.request is None:
+            ctx.params = _collapsed(self.params, ctx.params, self.bundles)
+        else:
+            ctx.params = {"request": self.request(**_fields(self.params, ctx.params))}
         return super().invoke(ctx)
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -142,21 +145,11 @@ class Group(click.Group):
         _write_examples(formatter, self.examples)
 
 
-def command(*, examples: str, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
+def command(
+    request: type[Options] | None = None, *, examples: str, **attributes: Any
+) -> Callable[[Callable[..., Any]], Command]:
     """Make a function a Command; its docstring is the help text."""
-    return click.command(cls=Command, examples=examples, **attributes)
-
-
-def values_that_matter() -> dict[str, tuple[click.Parameter, Any]]:
-    """The parameters of the running command that can change a result, with their values, by the flags that
-    users know them by."""
-    ctx = click.get_current_context()
-    values = ctx.meta[GIVEN]
-    return {
-        max(param.opts, key=len): (param, values[param.name])
-        for param in ctx.command.params
-        if param.name in values and getattr(param, "matters", True)
-    }
+    return click.command(cls=Command, request=request, examples=examples, **attributes)
 
 
 def typed() -> dict[str, click.Parameter]:
@@ -170,9 +163,17 @@ def typed() -> dict[str, click.Parameter]:
     }
 
 
-def command_line(*more: str) -> str:
-    """The running command as it was typed, with the words `more` among its options, quoted for a shell."""
-    words = [*click.get_current_context().meta.get(ARGUMENTS, ())]
+def refuse_options_for_own_labels(options: LabelOptions) -> None:
+    """Raise UsageError for options that would change nothing, where no labels are named. A setting that changes
+    nothing is ignored: it is for the runs it serves."""
+    if options.labels is None and options.labels_file is None:
+        for flag in ("--multi-label", "--template"):
+            if flag in typed():
+                raise UsageError(f"{flag} is for labels of your own", hint="name them with --labels")
+
+
+def command_line(words: Sequence[str], *more: str) -> str:
+    """The command line of `words`, with the words `more` among its options, quoted for a shell."""
     place = words.index("--") if "--" in words else len(words)  # all words behind it are files
     return " ".join(map(shell_quoted, ["bertcli", *words[:place], *more, *words[place:]]))
 
@@ -242,6 +243,19 @@ def _collapsed(
             for keyword, name in param.fills:
                 bundles.setdefault(keyword, {})[name] = value
     return own | {keyword: make[keyword](**fields) for keyword, fields in bundles.items()}
+
+
+def _fields(params: list[click.Parameter], values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request, by name."""
+    fields: dict[str, Any] = {}
+    for param in params:
+        if param.name not in values:
+            continue
+        names = [name for _, name in param.fills] if isinstance(param, SharedParameter) else [param.name]
+        fields |= dict.fromkeys(names, values[param.name])
+    if fields.pop("strict", False):
+        fields["max_errors"] = 1
+    return fields
 
 
 def _docstring(callback: Callable[..., Any] | None) -> str | None:

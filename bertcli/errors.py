@@ -57,7 +57,13 @@ class UsageError(BertcliError):
 
 
 class FieldClashError(UsageError):
-    """An input field has the name of a result field."""
+    """An input field has the name of a result field; `prefix` before the result fields would set them apart."""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, where: str | None = None, prefix: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, where=where)
+        self.prefix = prefix
 
 
 class InputError(BertcliError):

@@ -13,6 +13,7 @@
     @machine_options, @manner_options    → the same two, of the options that `bench` does not try itself
     @train_options, @recipe_options      → training: TrainOptions
     @prompt_options                      → prompting: PromptOptions
+    @labels_options, @judging_options    → labelling: LabelOptions
     @pooling_option, @prompt_name_option → pooling, prompt_name: as they are
 
 `command.Command` collapses the click parameters into the dataclasses, which also hold the defaults.
@@ -40,6 +41,7 @@ from bertcli.requests import (
     EngineName,
     InputFormat,
     InputOptions,
+    LabelOptions,
     LongMode,
     LongOptions,
     ModelOptions,
@@ -213,7 +215,7 @@ def prompt_options(callback: F) -> F:
 def output_options(callback: F) -> F:
     """Where results go: hands the command `outputs`, an OutputOptions."""
     bundle = Bundle("outputs", "Output", OutputOptions)
-    resume = bundle.flag("resume", "--resume", help="Go on with an interrupted -o FILE.", matters=False)
+    resume = bundle.flag("resume", "--resume", help="Go on with an interrupted -o FILE.")
     return late_output_options(resume(callback))
 
 
@@ -223,17 +225,16 @@ def late_output_options(callback: F) -> F:
     return _stack(
         callback,
         bundle.option("output", "-o", "--output", metavar="FILE", type=click.Path(readable=False),
-                      unset="stdout", help="File to write, whole or not at all.", matters=False),
+                      unset="stdout", help="File to write, whole or not at all."),
         bundle.choice("format", OutputFormat, "-f", "--format", metavar="FORM", about="Form of the output",
                       unset="by suffix, else a table on a terminal and jsonl in a pipe"),
-        bundle.flag("overwrite", "--overwrite", help="Replace an existing output file.",
-                    matters=False),
+        bundle.flag("overwrite", "--overwrite", help="Replace an existing output file."),
         bundle.option("digits", "--digits", metavar="N", type=whole_number(1, 17), help="Digits of numbers.",
                       unset="4 decimals in tables, 6 significant digits elsewhere"),
         bundle.option("prefix", "--prefix", metavar="STR", show_default=False,
                       help="Put STR before the name of each result field."),
         bundle.flag("csv_safe", "--csv-safe", help="CSV, TSV: put ' before texts that look like formulas."),
-        bundle.choice("color", When, "--color", metavar="WHEN", about="Colours", matters=False),
+        bundle.choice("color", When, "--color", metavar="WHEN", about="Colours"),
     )  # fmt: skip
 
 
@@ -244,7 +245,7 @@ def model_options(*, dtype: str) -> Callable[[F], F]: ...
 def model_options(callback: F | None = None, *, dtype: str = "--dtype") -> F | Callable[[F], F]:
     """What answers, and on what: hands the command `model`, a ModelOptions.
 
-    None of them `matters`: what comes of them, a model and an engine, is compared itself. `dtype` names the
+    `dtype` names the
     option for the dtype of the computation where the command's own `--dtype` says what is written; settings
     for all commands keep calling it `dtype`.
     """
@@ -272,15 +273,15 @@ def _engine_options(callback: F, dtype: str) -> F:
     bundle = Bundle("model", "Model", ModelOptions)
     return _stack(
         callback,
-        bundle.choice("engine", EngineName, "--engine", metavar="NAME", about="Engine", matters=False),
-        bundle.option("device", "--device", metavar="NAME", type=devices, matters=False,
+        bundle.choice("engine", EngineName, "--engine", metavar="NAME", about="Engine"),
+        bundle.option("device", "--device", metavar="NAME", type=devices,
                       help="Device: auto, cpu, cuda, cuda:N or mps; several GPUs as cuda:0,cuda:1."),
         bundle.choice("dtype", ComputeDtype, dtype, metavar="DTYPE", general="dtype",
-                      about="What the model computes in", matters=False),
+                      about="What the model computes in"),
         bundle.option("threads", "--threads", metavar="N", type=whole_number(1, 1024), help="CPU threads.",
-                      unset="all cores", matters=False),
+                      unset="all cores"),
         bundle.option("batch_tokens", "--batch-tokens", metavar="N", type=whole_number(1),
-                      help="Tokens that run together.", unset="by engine and device", matters=False),
+                      help="Tokens that run together.", unset="by engine and device"),
         *_trust_options(bundle),
     )  # fmt: skip
 
@@ -294,21 +295,18 @@ def machine_options(callback: F) -> F:
 def _model_option(bundle: Bundle) -> Callable[[F], F]:
     return bundle.option("model", "-m", "--model", metavar="MODEL", shell_complete=_directories,
                          type=click.Path(readable=False),
-                         help="A model directory, or a name in the local Hugging Face cache.",
-                         matters=False)  # fmt: skip
+                         help="A model directory, or a name in the local Hugging Face cache.")  # fmt: skip
 
 
 def _device_option(bundle: Bundle) -> Callable[[F], F]:
     return bundle.option("device", "--device", metavar="NAME", type=device,
-                         help="Device: auto, cpu, cuda, cuda:N or mps.", matters=False)  # fmt: skip
+                         help="Device: auto, cpu, cuda, cuda:N or mps.")  # fmt: skip
 
 
 def _trust_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
     return (
-        bundle.flag("allow_pickle", "--allow-pickle", help="Load pickle checkpoints (weights only).",
-                    matters=False),
-        bundle.flag("unsafe_model", "--unsafe-model", help="Use a model that the check refuses.",
-                    matters=False),
+        bundle.flag("allow_pickle", "--allow-pickle", help="Load pickle checkpoints (weights only)."),
+        bundle.flag("unsafe_model", "--unsafe-model", help="Use a model that the check refuses."),
     )  # fmt: skip
 
 
@@ -331,13 +329,12 @@ def run_options(callback: F) -> F:
     bundle = Bundle("run", "Run", RunOptions)
     return _stack(
         callback,
-        bundle.flag("strict", "--strict", rival="run_max_errors", help="Stop at the first failed record.",
-                    matters=False),
+        bundle.flag("strict", "--strict", rival="run_max_errors", help="Stop at the first failed record."),
         bundle.option("max_errors", "--max-errors", metavar="N", type=whole_number(1),
-                      help="Stop after N failed records.", matters=False),
+                      help="Stop after N failed records."),
         bundle.flag("quiet", "-q", "--quiet", rival="run_verbose",
-                    help="No progress, no receipt, no warnings.", matters=False),
-        bundle.flag("verbose", "-v", "--verbose", help="Explain what is done and why.", matters=False),
+                    help="No progress, no receipt, no warnings."),
+        bundle.flag("verbose", "-v", "--verbose", help="Explain what is done and why."),
         debug_option("Run"),
     )  # fmt: skip
 
@@ -416,6 +413,40 @@ def _manner_options(bundle: Bundle) -> tuple[Callable[[F], F], ...]:
     )  # fmt: skip
 
 
+def report_format_option(callback: F) -> F:
+    """-f/--format for the two formats of a report: hands the command `form`, None where the terminal decides."""
+    return click.option(
+        "-f", "--format", "form", type=click.Choice(["table", "jsonl"]), metavar="FORM",
+        help="table or jsonl.  [default: a table on a terminal, else jsonl]",
+    )(callback)  # fmt: skip
+
+
+LABEL = Bundle("labelling", "Label", LabelOptions)
+
+
+def labels_options(callback: F) -> F:
+    """Which labels: goes into LabelOptions."""
+    return _stack(
+        callback,
+        LABEL.option("labels", "--labels", metavar="A,B,…",
+                     help="Labels of your own (zero-shot), between commas."),
+        LABEL.option("labels_file", "--labels-file", metavar="FILE", type=click.Path(readable=False),
+                     help="Names for the model's classes, or labels of your own: one a line."),
+    )  # fmt: skip
+
+
+def judging_options(callback: F) -> F:
+    """When a label holds: goes into LabelOptions."""
+    return _stack(
+        callback,
+        LABEL.option("threshold", "--threshold", metavar="P", type=click.FloatRange(0, 1),
+                     help="Where several labels may hold: the least score of one that does."),
+        LABEL.flag("multi_label", "--multi-label", help="Labels of your own: several may hold."),
+        LABEL.option("template", "--template", metavar="TEXT",
+                     help="Labels of your own: the sentence that {} makes of a label."),
+    )  # fmt: skip
+
+
 DEBUG = "bertcli.debug"
 """Where the context's `meta` remembers that --debug was given."""
 
@@ -428,7 +459,7 @@ def debug_option(heading: str) -> Callable[[F], F]:
 
     return click.option(
         "--debug", cls=SharedOption, fills=(), heading=heading, is_flag=True, expose_value=False,
-        callback=remember, help="Show tracebacks.", matters=False,
+        callback=remember, help="Show tracebacks.",
     )  # fmt: skip
 
 
@@ -436,17 +467,12 @@ def _run(quiet: bool, verbose: bool, strict: bool = False, max_errors: int | Non
     return RunOptions(max_errors=1 if strict else max_errors, quiet=quiet, verbose=verbose)
 
 
-def _long(long: LongMode, max_length: int | None, overlap: int | None) -> LongOptions:
-    if max_length is not None and overlap is not None and overlap >= max_length:
-        raise click.UsageError(f"--overlap {overlap} must be smaller than --max-length {max_length}")
-    return LongOptions(long=long, max_length=max_length, overlap=overlap)
-
-
 BUNDLES: dict[str, Callable[..., Any]] = {
     "inputs": InputOptions,
     "outputs": OutputOptions,
     "model": ModelOptions,
-    "long": _long,
+    "labelling": LabelOptions,
+    "long": LongOptions,
     "run": _run,
     "training": TrainOptions,
 }

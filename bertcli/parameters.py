@@ -17,8 +17,7 @@ class SharedParameter(click.Parameter):
     `fills` are (keyword argument of the command, field) pairs. `heading` is where the help page lists it.
     `rival` is the parameter that cannot hold at the same time. `general` is the name by which settings for
     all commands reach the option, where a command's own option may have taken its usual name; `settable` is
-    False for what belongs to one run only and has no place in settings; `matters` is False for what cannot
-    change a result.
+    False for what belongs to one run only and has no place in settings.
     """
 
     fills: tuple[tuple[str, str], ...]
@@ -26,7 +25,6 @@ class SharedParameter(click.Parameter):
     rival: str | None
     general: str | None
     settable: bool
-    matters: bool
 
     def __init__(
         self,
@@ -36,12 +34,11 @@ class SharedParameter(click.Parameter):
         rival: str | None = None,
         general: str | None = None,
         settable: bool = True,
-        matters: bool = True,
         **attributes: Any,
     ) -> None:
         super().__init__(*decls, **attributes)
         self.fills, self.heading = fills, heading
-        self.rival, self.general, self.settable, self.matters = rival, general, settable, matters
+        self.rival, self.general, self.settable = rival, general, settable
 
 
 class SharedOption(SharedParameter, click.Option):
@@ -52,7 +49,7 @@ class SharedArgument(SharedParameter, click.Argument):
     """A positional argument of a dataclass; `about` is its line in the help page."""
 
     def __init__(self, *decls: Any, about: str, **attributes: Any) -> None:
-        super().__init__(*decls, settable=False, matters=False, **attributes)
+        super().__init__(*decls, settable=False, **attributes)
         self.about = about
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:

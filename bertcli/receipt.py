@@ -22,9 +22,9 @@ BETWEEN = "\t"  # the result field and the label of a count
 class Receipt:
     """Counts every result and formats the last line of a run.
 
-    read = done + blank + failed. `windowed`, `truncated` and `duplicates` count records that took more than one window, lost
-    text, or had a text equal to an earlier one. `before` records were answered by the interrupted run that this
-    one resumes. `labels` counts each (result field, label); the caller fills it. The clock starts with the
+    read = done + blank + failed. `windowed`, `truncated` and `duplicates` count records that took more than one
+    window, lost text, or had a text equal to an earlier one. `before` records were answered by the interrupted run
+    that this one resumes. `labels` counts each (result field, label); the caller fills it. The clock starts with the
     receipt and stops with `finish`.
     """
 

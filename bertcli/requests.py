@@ -7,13 +7,18 @@ fields are the long names of the options.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, Literal
+
+from bertcli.errors import UsageError
 
 InputFormat = Literal["txt", "jsonl", "json", "csv", "tsv", "parquet", "conll", "conllu", "srt", "vtt"]
 OutputFormat = Literal[
     "table", "jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "html", "plain", "srt", "vtt"
 ]
+ReportFormat = Literal["table", "jsonl"]
 When = Literal["auto", "always", "never"]
 EngineName = Literal["auto", "instant", "packed"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]
@@ -22,10 +27,31 @@ Quoting = Literal["auto", "csv", "none"]
 LongMode = Literal["window", "truncate", "error"]
 Emitted = Literal["label", "entropy", "margin", "embedding"]
 Role = Literal["query", "document"]
+Pooling = Literal["mean", "cls", "max", "weightedmean", "lasttoken"]
+WrittenDtype = Literal["float32", "float16", "int8", "binary"]
+Aggregation = Literal["first", "average", "max", "simple"]
+ScoreMethod = Literal["within-word", "plain"]
+Split = Literal["sentences", "none"]
+LayerOrHead = int | Literal["mean", "all"]
+TEMPLATE = "This text is about {}."
+
+
+class Options:
+    """What all parts of requests have in common: lists become tuples, and `check` refuses contradictions."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+        self.check()
+
+    def check(self) -> None:
+        """Raise UsageError for options that contradict each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputOptions:
+class InputOptions(Options):
     """`split_words`: words stand between blanks, and a text may also be a list of them. `bare_texts`: whether
     the command knows --text."""
 
@@ -49,7 +75,7 @@ class InputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
+class OutputOptions(Options):
     """`resume` goes on with what an interrupted run left."""
 
     output: str | None = None
@@ -63,7 +89,7 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(Options):
     """`unsafe_model` uses a model that the check refuses."""
 
     model: str | None = None
@@ -77,7 +103,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LongOptions:
+class LongOptions(Options):
     """`max_length` is in tokens, special tokens included; None means the model's own limit. `overlap` is the
     number of tokens two neighbouring windows share; None means an eighth of the window."""
 
@@ -85,9 +111,17 @@ class LongOptions:
     max_length: int | None = None
     overlap: int | None = None
 
+    def check(self) -> None:
+        super().check()
+        if self.max_length is not None and self.overlap is not None and self.overlap >= self.max_length:
+            raise UsageError(
+                f"--overlap {self.overlap} must be smaller than --max-length {self.max_length}",
+                hint="give a smaller overlap",
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
-class PromptOptions:
+class PromptOptions(Options):
     """What goes before each text: the model's prompt called `prompt_name`, else `prompt` itself,
     else the prompt of `role`, else the model's default."""
 
@@ -97,7 +131,7 @@ class PromptOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(Options):
     """`max_errors` is the number of failed records after which a run stops (1 for --strict)."""
 
     max_errors: int | None = None
@@ -106,7 +140,151 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class LabelOptions(Options):
+    """Which labels: those of the model's own head (`head`; several as in `a,b`), or `labels` between commas, or
+    those of `labels_file`, one a line. `template`, `multi_label`: for labels that the model does not have."""
+
+    labels: str | None = None
+    labels_file: str | None = None
+    threshold: float = 0.5
+    multi_label: bool = False
+    template: str = TEMPLATE
+    head: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamRequest(InputOptions, OutputOptions, ModelOptions, RunOptions):
+    """A request whose results are written one by one, as records are read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(StreamRequest, LongOptions, LabelOptions):
+    """Label each text. `k` also lists that many labels, `all` lists all of them."""
+
+    k: int | None = None
+    all: bool = False
+    emit: tuple[Emitted, ...] = ("label",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fill(StreamRequest, LongOptions):
+    """Predict the words behind masks: `k` fillings, of several masks the best of `beam`. `targets` are words
+    between commas."""
+
+    k: int = 5
+    beam: int = 10
+    targets: str | None = None
+    words_only: bool = False
+    mask: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed(StreamRequest, LongOptions, PromptOptions):
+    """Export the embeddings of texts or, with `tokens`, of their tokens. None follows the model's own files.
+    `output_dtype` is what is written."""
+
+    pooling: Pooling | None = None
+    normalize: bool | None = None
+    layer: int = -1
+    tokens: bool = False
+    dim: int | None = None
+    output_dtype: WrittenDtype = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tag(StreamRequest, LongOptions):
+    """Label the words of each text. `tokens` gives the tag of each token instead of spans."""
+
+    head: str | None = None
+    aggregation: Aggregation = "first"
+    tokens: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(StreamRequest, LongOptions):
+    """Score each text by its pseudo-log-likelihood; `words` adds that of each word."""
+
+    method: ScoreMethod = "within-word"
+    words: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention(StreamRequest):
+    """The attention weights of each text. Layers and heads count from 1, -1 is the last; a `head` of None is the
+    mean. A text beyond the model's limit fails, unless `truncate` cuts it."""
+
+    layer: LayerOrHead = -1
+    head: LayerOrHead | None = None
+    rollout: bool = False
+    show: Literal["weights", "qkv"] = "weights"
+    truncate: bool = False
+
+    def check(self) -> None:
+        super().check()
+        if self.rollout and self.head is not None:
+            raise UsageError(
+                "--rollout and --head cannot go together", hint="a rollout is of all heads at once"
+            )
+        if self.rollout and self.layer == "mean":
+            raise UsageError("--rollout has no mean over layers", hint="name the --layer that it goes up to")
+        if self.rollout and self.show == "qkv":
+            raise UsageError(
+                "a rollout has no queries, keys and values", hint="leave out --rollout or --show"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(StreamRequest, LongOptions):
+    """Find the answer to `question`, or to the question in `pair_field`, in each text."""
+
+    question: str | None = None
+    max_answer_tokens: int = 30
+    no_answer_threshold: float = 0.0
+
+    def check(self) -> None:
+        super().check()
+        if self.question is None and self.pair_field is None:
+            raise UsageError(
+                "there is no question", hint="give --question, or name its field by --question-field"
+            )
+        if self.question is not None and self.pair_field is not None:
+            raise UsageError(
+                "--question and --question-field cannot go together", hint="leave one of them out"
+            )
+        if self.question is not None and not self.question.strip():
+            raise UsageError("--question is blank", hint='ask something: --question "Who wrote it?"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translate(StreamRequest):
+    """Translate each text: the best of `beam` hypotheses, or the likeliest token each time (`greedy`). `k` gives
+    that many translations. Languages are codes that the model knows; `prefix_text` goes before each sentence.
+    `max_new_tokens` and `length_penalty` are the model's own where they are None. `long` and `max_length` are about
+    sentences. `align` adds the source word of each word."""
+
+    beam: int = 4
+    greedy: bool = False
+    k: int | None = None
+    source_lang: str | None = None
+    target_lang: str | None = None
+    prefix_text: str = ""
+    split: Split = "sentences"
+    max_new_tokens: int | None = None
+    length_penalty: float | None = None
+    long: LongMode = "window"
+    max_length: int | None = None
+    align: bool = False
+
+    def check(self) -> None:
+        super().check()
+        if self.greedy and self.k is not None and self.k > 1:
+            raise UsageError(
+                "--greedy finds one translation, and -k asks for more", hint="leave one of them out"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Options):
     """What all ways of training share; None where the defaults depend on the data."""
 
     output: str = ""
@@ -125,3 +303,34 @@ class TrainOptions:
     resume: bool = False
     quiet: bool = False
     verbose: bool = False
+
+
+FLAGS = MappingProxyType({"texts": "--text", "input_format": "--from", "output_dtype": "--dtype", "k": "-k"})
+"""The options whose long name is not that of the field they fill."""
+
+WITHOUT_EFFECT_ON_RESULTS = frozenset(
+    {
+        *("files", "bare_texts", "output", "overwrite", "resume", "color", "max_errors", "quiet", "verbose"),
+        # What they choose, a model and an engine, is compared itself when a run is resumed.
+        *("model", "engine", "device", "dtype", "threads", "batch_tokens", "allow_pickle", "unsafe_model"),
+    }
+)
+
+FILE_FIELDS = frozenset({"labels_file"})
+"""Fields that name a file whose content changes results."""
+
+
+def flag_of(field: str) -> str:
+    """The option that fills a field, as users know it."""
+    return FLAGS.get(field, "--" + field.replace("_", "-"))
+
+
+def options_that_change_results(request: Options) -> Mapping[str, Any]:
+    """The fields of a request that can change what a run writes, by name."""
+    names = [field.name for field in fields(request) if field.name not in WITHOUT_EFFECT_ON_RESULTS]  # type: ignore[arg-type]
+    return {name: getattr(request, name) for name in names}
+
+
+def options_of(*parts: Options) -> dict[str, Any]:
+    """The fields of `parts` by name, as keyword arguments for a request that is made of them."""
+    return {field.name: getattr(part, field.name) for part in parts for field in fields(part)}  # type: ignore[arg-type]

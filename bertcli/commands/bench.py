@@ -9,10 +9,9 @@ import click
 
 from bertcli import settings
 from bertcli.command import command
-from bertcli.commands.benchmarking import Bench, run_bench
-from bertcli.commands.showing import Form, form_option
-from bertcli.options import input_options, long_options, machine_options, manner_options
-from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions
+from bertcli.options import input_options, long_options, machine_options, manner_options, report_format_option
+from bertcli.requests import InputOptions, LongOptions, ModelOptions, ReportFormat, RunOptions
+from bertcli.runs.bench import Bench, run_bench
 
 
 @command(
@@ -40,7 +39,7 @@ from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions
     help="About how long to measure, the loading of models included.",
 )
 @click.option("--save", is_flag=True, help="Write the best settings into the settings file.")
-@form_option
+@report_format_option
 @input_options
 @machine_options
 @long_options
@@ -51,7 +50,7 @@ def bench(
     head: str | None,
     seconds: float,
     save: bool,
-    form: Form | None,
+    form: ReportFormat | None,
     inputs: InputOptions,
     model: ModelOptions,
     long: LongOptions,

@@ -7,12 +7,12 @@ from typing import Literal, get_args
 import click
 
 from bertcli.command import command, typed
-from bertcli.commands.comparing import Limits, Models, compare_files, compare_models
-from bertcli.commands.streaming import refuse_pairs
 from bertcli.errors import UsageError
 from bertcli.options import engine_options, input_options, long_options, run_options
 from bertcli.parameters import SharedParameter, whole_number
 from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions
+from bertcli.runs.compare import Limits, Models, compare_files, compare_models
+from bertcli.runs.preflight import refuse_pairs
 
 TaskName = Literal["label", "tag", "fill", "embed"]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import get_args
 
 import click
 
+from bertcli import requests
 from bertcli.command import command
-from bertcli.commands.streaming import Job, refuse_or_warn, refuse_pairs, stream
 from bertcli.options import (
     input_options,
     long_options,
@@ -18,42 +18,28 @@ from bertcli.options import (
     run_options,
 )
 from bertcli.parameters import whole_number
-from bertcli.requests import (
-    ComputeDtype,
-    InputOptions,
-    LongOptions,
-    ModelOptions,
-    OutputOptions,
-    PromptOptions,
-    RunOptions,
-)
-
-if TYPE_CHECKING:
-    from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.pooling import Mode
-    from bertcli.models.tokenizer import Tokenizer
-    from bertcli.tasks.embed import Embed
-
-WrittenDtype = Literal["float32", "float16", "int8", "binary"]
+from bertcli.runs.run import run
 
 
 def _written(name: str) -> str:
     """A click type: a dtype that vectors are written in, which is often taken for that of the computation."""
-    if name in get_args(WrittenDtype):
+    if name in get_args(requests.WrittenDtype):
         return name
-    listed = ", ".join(get_args(WrittenDtype))
-    other = "; what the model computes in is --compute-dtype" if name in get_args(ComputeDtype) else ""
+    listed = ", ".join(get_args(requests.WrittenDtype))
+    other = (
+        "; what the model computes in is --compute-dtype" if name in get_args(requests.ComputeDtype) else ""
+    )
     raise click.BadParameter(f"'{name}' is not one of {listed}{other}")
 
 
 @command(
+    requests.Embed,
     examples="""
     $ bertcli embed docs.jsonl.zst -m MODEL -o docs.parquet
     $ bertcli embed notes.txt -m MODEL -o notes.npy --dtype float16
     $ bertcli embed passages.jsonl -m MODEL --role document -o passages.npy
     $ bertcli embed -m MODEL -t "a single sentence" --tokens
     """,
-    bundles={"prompting": PromptOptions},
 )
 @pooling_option
 @click.option(
@@ -80,6 +66,7 @@ def _written(name: str) -> str:
 @prompt_options
 @click.option(
     "--dtype",
+    "output_dtype",
     metavar="DTYPE",
     type=_written,
     default="float32",
@@ -90,45 +77,10 @@ def _written(name: str) -> str:
 @model_options(dtype="--compute-dtype")
 @long_options
 @run_options
-def embed(
-    *,
-    pooling: Mode | None,
-    normalize: bool | None,
-    layer: int,
-    tokens: bool,
-    dim: int | None,
-    prompting: PromptOptions,
-    dtype: WrittenDtype,
-    inputs: InputOptions,
-    outputs: OutputOptions,
-    model: ModelOptions,
-    long: LongOptions,
-    run: RunOptions,
-) -> int:  # fmt: skip
+def embed(request: requests.Embed) -> int:
     """Export embeddings, of texts or of their tokens, from any layer.
 
     Adds `embedding` to each record; with --tokens `tokens`, each with its place in the text. Pooling,
     normalisation, prompts and the length limit come from the model's own sentence-transformers files.
     """
-    refuse_pairs(inputs.pair_field, "`embed`")
-
-    def task(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Embed:
-        from bertcli.tasks.embed import Embed
-
-        refuse_or_warn(checkpoint, "embed", unsafe=model.unsafe_model, pooling=pooling)
-        return Embed(
-            checkpoint,
-            tokenizer,
-            long,
-            pooling=pooling,
-            normalize=normalize,
-            layer=layer,
-            tokens=tokens,
-            dim=dim,
-            prompt_name=prompting.prompt_name,
-            prompt=prompting.prompt,
-            role=prompting.role,
-            dtype=dtype,
-        )
-
-    return stream(Job("embed", task, inputs, outputs, model, run))
+    return run(request).exit_code

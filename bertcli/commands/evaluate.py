@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bertcli import console
-from bertcli.command import Command, Group
+from bertcli.command import Command, Group, refuse_options_for_own_labels
 from bertcli.commands.evaluate_translate import evaluate_translate
-from bertcli.commands.evaluating import Evaluation
-from bertcli.commands.evaluating import evaluate as run_evaluation
-from bertcli.commands.labelling import Labelling, judging_options, labels_options
-from bertcli.commands.streaming import refuse_or_warn, refuse_pairs
-from bertcli.errors import OutputError, UsageError
 from bertcli.options import (
     input_options,
+    judging_options,
     labelled_input_options,
+    labels_options,
     long_options,
     model_options,
     pooling_option,
     prompt_name_option,
     run_options,
 )
-from bertcli.parameters import MOST, whole_number
-from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions
+from bertcli.parameters import whole_number
+from bertcli.requests import (
+    InputOptions,
+    Label,
+    LabelOptions,
+    LongOptions,
+    ModelOptions,
+    RunOptions,
+    options_of,
+)
+from bertcli.runs.evaluate import Evaluation, LabelEvaluation, first_input
+from bertcli.runs.evaluate import evaluate as run_evaluation
+from bertcli.runs.preflight import OpenModel, refuse_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bertcli.evaluation import Measurement
-    from bertcli.evaluation.calibration import Calibration
-    from bertcli.evaluation.report import Report
-    from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.heads import Head
     from bertcli.models.pooling import Mode
-    from bertcli.models.tokenizer import Tokenizer
     from bertcli.sources import Source
-    from bertcli.tasks import Task
     from bertcli.tasks.tag import Aggregation
 
 PAIR_FIELD = "text_pair"
@@ -72,7 +72,7 @@ evaluate.add_command(evaluate_translate)
     $ bertcli evaluate label dev.jsonl -m ./tickets-model --calibrate
     $ bertcli evaluate label dev.jsonl --json | jq .metrics.macro_f1.value
     $ bertcli evaluate label dev.jsonl --labels "praise,complaint"
-    """, bundles={"labelling": Labelling})  # fmt: skip
+    """)  # fmt: skip
 @click.option("--head", metavar="NAME", help="Which of a model's several label heads.")
 @click.option(
     "--label-field",
@@ -110,7 +110,7 @@ def label(
     plot: str | None,
     overwrite: bool,
     as_json: bool,
-    labelling: Labelling,
+    labelling: LabelOptions,
     inputs: InputOptions,
     model: ModelOptions,
     long: LongOptions,
@@ -121,17 +121,12 @@ def label(
     The file has the right answer in a field: `label`, a list `labels` where several may hold, or a number for
     a regression. Intervals are 95 % bootstrap intervals.
     """
-    request = replace(
-        labelling, top="all", head=head, long=long, unsafe=model.unsafe_model, pair_field=inputs.pair_field
-    )
-    examination = LabelExamination(
-        request, label_field, suspects, calibrate, plot, _where(inputs), overwrite, inputs.id_field
-    )
-    return run_evaluation(
-        Evaluation(
-            examination.measure, replace(inputs, bare_texts=False), model, run, as_json, examination.finish
-        )
-    )
+    refuse_options_for_own_labels(labelling)
+    inputs = replace(inputs, bare_texts=False)
+    labels = replace(labelling, head=head)
+    request = Label(**options_of(inputs, model, long, labels), all=True)
+    label = LabelEvaluation(request, label_field, suspects, calibrate, plot, overwrite)
+    return run_evaluation(Evaluation(label.measure, inputs, model, run, as_json, label.finish))
 
 
 @evaluate.command(cls=Command, examples="""
@@ -176,17 +171,19 @@ def tag(
     """
     refuse_pairs(inputs.pair_field, "`evaluate tag`")
 
-    def measure(checkpoint: Checkpoint, tokenizer: Tokenizer, source: Source) -> Measurement:
+    def measure(opened: OpenModel, source: Source) -> Measurement:
         from bertcli.evaluation.gold import TAG_FIELDS, gold_field
         from bertcli.evaluation.tags import TagAnswers
         from bertcli.tasks.tag import Tag
         from bertcli.tasks.tagset import Tagset
 
-        chosen = checkpoint.head("tag", head)
-        refuse_or_warn(checkpoint, "tag", unsafe=model.unsafe_model, head=chosen)
+        chosen = opened.checkpoint.head("tag", head)
+        opened.check("tag", chosen)
         fields = TAG_FIELDS if tag_field is None else ()
-        field = gold_field(source.field_names, tag_field, *fields, option="--tag-field", where=_where(inputs))
-        task = Tag(checkpoint, tokenizer, chosen, long, aggregation=aggregation, shape="words")
+        field = gold_field(
+            source.field_names, tag_field, *fields, option="--tag-field", where=first_input(inputs)
+        )
+        task = Tag(opened.checkpoint, opened.tokenizer, chosen, long, aggregation=aggregation, shape="words")
         return TagAnswers(task, Tagset(chosen.labels), field, facts={"head": chosen.name})
 
     inputs = replace(inputs, split_words=True, bare_texts=False)
@@ -229,12 +226,14 @@ def fill(
     """
     refuse_pairs(inputs.pair_field, "`evaluate fill`")
 
-    def measure(checkpoint: Checkpoint, tokenizer: Tokenizer, source: Source) -> Measurement:
+    def measure(opened: OpenModel, source: Source) -> Measurement:
         from bertcli.evaluation.masked_words import MaskedWordAnswers, MaskedWords
 
-        head = checkpoint.head("fill")
-        refuse_or_warn(checkpoint, "fill", unsafe=model.unsafe_model, head=head)
-        task = MaskedWords(checkpoint, tokenizer, head, long, share=share, together=together, seed=seed)
+        head = opened.checkpoint.head("fill")
+        opened.check("fill", head)
+        task = MaskedWords(
+            opened.checkpoint, opened.tokenizer, head, long, share=share, together=together, seed=seed
+        )
         masking = f"{share:.3g} of the pieces hidden {'together' if together else 'one at a time'}"
         return MaskedWordAnswers(task, facts={"masking": masking, "seed": seed})
 
@@ -270,131 +269,18 @@ def embed(
     cosine of their embeddings is compared with it, by Spearman's and Pearson's correlation.
     """
 
-    def measure(checkpoint: Checkpoint, tokenizer: Tokenizer, source: Source) -> Measurement:
+    def measure(opened: OpenModel, source: Source) -> Measurement:
         from bertcli.evaluation.gold import gold_field
         from bertcli.evaluation.numbers import NumberAnswers
         from bertcli.evaluation.similarity import SimilarityPairs
 
-        refuse_or_warn(checkpoint, "embed", unsafe=model.unsafe_model, pooling=pooling)
-        field = gold_field(source.field_names, score_field, option="--score-field", where=_where(inputs))
-        task = SimilarityPairs(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
-        facts = {"pooling": f"{pooling or checkpoint.pooling.mode} pooling"}
+        opened.check("embed", pooling=pooling)
+        field = gold_field(source.field_names, score_field, option="--score-field", where=first_input(inputs))
+        task = SimilarityPairs(
+            opened.checkpoint, opened.tokenizer, long, pooling=pooling, prompt_name=prompt_name
+        )
+        facts = {"pooling": f"{pooling or opened.checkpoint.pooling.mode} pooling"}
         return NumberAnswers(task, "cosine", field, errors=False, facts=facts)
 
     inputs = replace(inputs, pair_field=inputs.pair_field or PAIR_FIELD, bare_texts=False)
     return run_evaluation(Evaluation(measure, inputs, model, run, as_json))
-
-
-@dataclass(slots=True)
-class LabelExamination:
-    """What `evaluate label` asks for; remembers which head it was about."""
-
-    request: Labelling
-    label_field: str | None
-    suspects: int | str | None
-    calibrate: bool
-    plot: str | None
-    where: str
-    overwrite: bool
-    id_field: str | None
-    _checkpoint: Checkpoint | None = field(default=None, init=False)
-    _head: Head | None = field(default=None, init=False)
-
-    def measure(self, checkpoint: Checkpoint, tokenizer: Tokenizer, source: Source) -> Measurement:
-        from bertcli.evaluation.gold import LABEL_FIELDS, SEVERAL_FIELDS
-        from bertcli.evaluation.labels import AnyLabels, OneLabel
-        from bertcli.tasks.label import Label
-
-        task = self.request.task(checkpoint, tokenizer)
-        self._checkpoint, self._head = checkpoint, task.head if isinstance(task, Label) else None
-        if self._head is not None and self._head.problem == "regression":
-            return self._numbers(task, self._head, source)
-        self._refuse(checkpoint)
-        settings: dict[str, Any] = {
-            "field": self._gold_field(source, *(SEVERAL_FIELDS if task.choice.several else LABEL_FIELDS)),
-            "suspects": MOST if isinstance(self.suspects, str) else self.suspects or 0,
-            "id_field": self.id_field,
-            "temperature": self._head.temperature if self._head else 1.0,
-            "facts": {"head": self._head.name if self._head else "zero-shot"},
-        }
-        if task.choice.several:
-            return AnyLabels(task, task.choice.names, threshold=task.choice.threshold, **settings)
-        return OneLabel(task, task.choice.names, **settings)
-
-    def finish(self, report: Report) -> None:
-        """Draw, write and store what was asked for."""
-        if isinstance(self.suspects, str):
-            from bertcli.commands.suspects import write_suspects
-
-            write_suspects(self.suspects, report.suspects or (), overwrite=self.overwrite)
-        if self.plot is not None:
-            from bertcli.evaluation.html import document
-            from bertcli.journal import open_output
-
-            output = open_output(self.plot, console.claim_stdout(), overwrite=self.overwrite)
-            output.close(True, document(report).encode())
-        if self.calibrate and report.calibration is not None:
-            self._store(report.calibration)
-
-    def _store(self, calibration: Calibration) -> None:
-        from bertcli.models.temperature import store_temperature
-
-        assert self._checkpoint is not None  # measure has set both
-        assert self._head is not None
-        if calibration.is_at_limit:
-            console.warn(
-                "these answers fit no temperature, for they are all right or all chance: none is stored"
-            )
-            return
-        path = store_temperature(self._checkpoint, self._head.name, calibration.temperature)
-        console.say(f"the temperature {calibration.temperature:.4g} of {self._head.name} is stored in {path}")
-
-    def _refuse(self, checkpoint: Checkpoint) -> None:
-        """Refuse before the run what could not be finished after it."""
-        if self.plot is not None:
-            if not self.plot.lower().endswith(".html"):
-                raise UsageError("a report is an HTML page", where=self.plot, hint="name the file .html")
-            if os.path.exists(self.plot) and not self.overwrite:
-                raise OutputError("exists already", where=self.plot, hint="--overwrite replaces it")
-        if isinstance(self.suspects, str):
-            from bertcli.commands.suspects import check_suspects
-
-            check_suspects(self.suspects, overwrite=self.overwrite)
-        if self.calibrate:
-            from bertcli.models.temperature import refuse_shared
-
-            if self._head is None:
-                raise UsageError(
-                    "labels of your own have no temperature to store", hint="leave out --calibrate"
-                )
-            refuse_shared(checkpoint)
-
-    def _numbers(self, task: Task, head: Head, source: Source) -> Measurement:
-        from bertcli.evaluation.gold import NUMBER_FIELDS
-        from bertcli.evaluation.numbers import NumberAnswers
-
-        if len(head.labels) > 1:
-            raise UsageError(
-                f"{head.name} gives {len(head.labels)} numbers for a text, and one can be measured"
-            )
-        for option, value in {
-            "--calibrate": self.calibrate,
-            "--suspects": self.suspects,
-            "--plot": self.plot,
-        }.items():
-            if value:
-                raise UsageError(f"{option} is for labels, and {head.name} gives a number")
-        field = self._gold_field(source, *NUMBER_FIELDS)
-        return NumberAnswers(task, "score", field, errors=True, facts={"head": head.name})
-
-    def _gold_field(self, source: Source, *usual: str) -> str:
-        from bertcli.evaluation.gold import gold_field
-
-        return gold_field(
-            source.field_names, self.label_field, *usual, option="--label-field", where=self.where
-        )
-
-
-def _where(inputs: InputOptions) -> str:
-    """The first input, for messages about its fields."""
-    return inputs.files[0] if inputs.files else "-"

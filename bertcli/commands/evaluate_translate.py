@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from bertcli.command import command
-from bertcli.commands.evaluating import Evaluation
-from bertcli.commands.evaluating import evaluate as run_evaluation
-from bertcli.commands.streaming import refuse_pairs
-from bertcli.commands.translate import Decoding, make_task, open_engine, open_tokenizer
 from bertcli.options import labelled_input_options, model_options, run_options
 from bertcli.parameters import whole_number
-from bertcli.requests import InputOptions, ModelOptions, RunOptions
+from bertcli.requests import InputOptions, ModelOptions, RunOptions, Translate, options_of
+from bertcli.runs.evaluate import Evaluation
+from bertcli.runs.evaluate import evaluate as run_evaluation
+from bertcli.runs.preflight import OpenModel, refuse_pairs
+from bertcli.runs.translate import make_translation, open_tokenizer, open_translator
 
 if TYPE_CHECKING:
     from bertcli.evaluation import Measurement
-    from bertcli.models.checkpoint import Checkpoint
     from bertcli.sources import Source
 
 
@@ -64,18 +63,24 @@ def evaluate_translate(
     Each text is translated as `bertcli translate` does it, and compared with the translation in the file.
     """
     refuse_pairs(inputs.pair_field, "`evaluate translate`")
-    decoding = Decoding(beam=beam, source_lang=source_lang, target_lang=target_lang, prefix=prefix_text)
+    request = Translate(
+        **options_of(inputs, model),
+        beam=beam,
+        source_lang=source_lang,
+        target_lang=target_lang,
+        prefix_text=prefix_text,
+    )
 
-    def measure(checkpoint: Checkpoint, tokenizer: Any, source: Source) -> Measurement:
+    def measure(opened: OpenModel, source: Source) -> Measurement:
         from bertcli.evaluation.gold import gold_field
         from bertcli.evaluation.translations import Translations
 
         where = ", ".join(inputs.files) or "stdin"
         field = gold_field(source.field_names, target_field, where=where, option="--target-field")
-        return Translations(make_task(checkpoint, tokenizer, decoding), field, facts={"beam": beam})
+        return Translations(make_translation(request, opened), field, facts={"beam": beam})
 
     return run_evaluation(
         Evaluation(
-            measure, inputs, model, run, as_json, open_tokenizer=open_tokenizer, open_engine=open_engine
+            measure, inputs, model, run, as_json, open_tokenizer=open_tokenizer, open_engine=open_translator
         )
     )

@@ -10,10 +10,12 @@ import click
 
 from bertcli import console
 from bertcli.command import Command, Group
-from bertcli.commands.showing import Form, Line, columns, form_option, show
 from bertcli.console.drawing import BOLD, CYAN, DIM, RED, YELLOW, grouped
 from bertcli.errors import ModelError
+from bertcli.options import report_format_option
 from bertcli.parameters import device as device_name
+from bertcli.reports.lines import Line, columns, show
+from bertcli.requests import ReportFormat
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
@@ -55,8 +57,8 @@ def models() -> None:
     $ bertcli models list
     $ bertcli models list | jq -r 'select(.heads | contains(["label"])) | .name'
     """)  # fmt: skip
-@form_option
-def list_models(form: Form | None) -> None:
+@report_format_option
+def list_models(form: ReportFormat | None) -> None:
     """List the models on this machine.
 
     The bundled model and those of the local Hugging Face cache: what `-m NAME` finds.
@@ -75,8 +77,8 @@ def list_models(form: Form | None) -> None:
     $ bertcli models info all-MiniLM-L6-v2 | jq .max_length
     """)  # fmt: skip
 @model_argument
-@form_option
-def info(model: str | None, form: Form | None) -> None:
+@report_format_option
+def info(model: str | None, form: ReportFormat | None) -> None:
     """Describe a model: size, limits, heads, pooling.
 
     Without MODEL, the one that commands take without -m: that of BERTCLI_MODEL or the settings file, else the
@@ -100,8 +102,8 @@ def info(model: str | None, form: Form | None) -> None:
     default="auto",
     help="With --deep: auto, cpu, cuda, cuda:N or mps.",
 )
-@form_option
-def check(model: str | None, deep: bool, device: str, form: Form | None) -> int:
+@report_format_option
+def check(model: str | None, deep: bool, device: str, form: ReportFormat | None) -> int:
     """Tell whether a model can be trusted.
 
     Looks for what would make it answer wrongly without a word: files that are damaged, heads that were never
@@ -159,8 +161,8 @@ def _proved(checkpoint: Checkpoint, device: str) -> list[Finding]:
     """)  # fmt: skip
 @click.argument("name", cls=Described, about="The model's name on the hub, OWNER/NAME.")
 @click.option("--allow-pickle", is_flag=True, help="Take pickle weights where there are no others.")
-@form_option
-def pull(name: str, allow_pickle: bool, form: Form | None) -> None:
+@report_format_option
+def pull(name: str, allow_pickle: bool, form: ReportFormat | None) -> None:
     """Download a model from the Hugging Face hub.
 
     Takes weights in safetensors, configuration and tokenizer into the local cache. This is the only command

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli.command import command
-from bertcli.commands.searching import Request, run_search
-from bertcli.commands.streaming import read_text, refuse_pairs
 from bertcli.errors import UsageError
 from bertcli.options import (
     input_options,
@@ -22,6 +20,8 @@ from bertcli.options import (
 )
 from bertcli.parameters import whole_number
 from bertcli.requests import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
+from bertcli.runs.preflight import read_text, refuse_pairs
+from bertcli.runs.search import Request, run_search
 
 if TYPE_CHECKING:
     from bertcli.models.pooling import Mode

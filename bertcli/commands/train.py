@@ -14,7 +14,6 @@ import click
 
 from bertcli import console
 from bertcli.command import Group
-from bertcli.commands.streaming import refuse_pairs
 from bertcli.commands.train_translate import train_translate
 from bertcli.errors import UsageError
 from bertcli.options import (
@@ -25,6 +24,7 @@ from bertcli.options import (
     train_options,
 )
 from bertcli.requests import InputOptions, TrainOptions
+from bertcli.runs.preflight import refuse_pairs
 
 if TYPE_CHECKING:
     from bertcli.training.dataset import Example

@@ -83,8 +83,8 @@ def train_translate(
     Encoder, decoder, training and averaging are those of "Attention Is All You Need"; the vocabulary is made of the
     pairs. The result is a directory in Marian's layout: `bertcli translate -m DIR` and transformers read it.
     """
-    from bertcli.commands.streaming import refuse_pairs
     from bertcli.commands.train import INTERRUPTED, configure, target_directory, typed_arguments
+    from bertcli.runs.preflight import refuse_pairs
     from bertcli.training.reading import read_pairs
 
     refuse_pairs(inputs.pair_field, "`train translate`")

@@ -252,7 +252,7 @@ CHANGES: list[tuple[tuple[str, ...], str]] = [
     (("--limit", "7"), "--limit was not given, and is 7"),
     (
         ("--max-length", "9", "--prefix", "x_"),
-        "--prefix was not given, and is x_; --max-length was not given",
+        "--max-length was not given, and is 9; --prefix was not given, and is x_",
     ),
     (("--batch-tokens", "65"), "--batch-tokens was 64, and is 65"),
     (("--engine", "packed", "--dtype", "float32"), "--engine was instant, and is packed"),

@@ -385,7 +385,7 @@ def test_queries_may_come_through_a_pipe(
     with open("q.txt", "w+") as file:
         file.write(f"{QUERY}\nanother\n")
         file.flush()
-        monkeypatch.setattr("bertcli.commands.streaming.STDIN", file.fileno())
+        monkeypatch.setattr("bertcli.runs.preflight.STDIN", file.fileno())
         file.seek(0)
         piped = run("--queries", "-", *asked)
     assert piped == run("--queries", "q.txt", *asked)

@@ -1,35 +1,22 @@
-"""How commands that answer about bertcli itself show it: a page for a person, JSON lines for a program."""
+"""Lines of a report, and how they are shown: a page for a person, JSON lines for a program."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar
-
-import click
+from typing import Any
 
 from bertcli import console
+from bertcli.requests import ReportFormat
 
-Form = Literal["table", "jsonl"]
 Line = list[tuple[str, str]]  # pieces of text, each with its style (SGR parameters, empty for plain)
-F = TypeVar("F", bound=Callable[..., Any])
 
 GAP = "  "
 
 
-def form_option(callback: F) -> F:
-    """-f/--format for two forms: hands the command `form`, None where the terminal decides."""
-    return click.option(
-        "-f",
-        "--format",
-        "form",
-        type=click.Choice(["table", "jsonl"]),
-        metavar="FORM",
-        help="table or jsonl.  [default: a table on a terminal, else jsonl]",
-    )(callback)
-
-
-def show(rows: Iterable[Mapping[str, Any]], form: Form | None, page: Callable[[], Iterable[Line]]) -> None:
+def show(
+    rows: Iterable[Mapping[str, Any]], form: ReportFormat | None, page: Callable[[], Iterable[Line]]
+) -> None:
     """Write `rows` as JSON lines, or the lines of `page`, to stdout, each as soon as it is there. Only one
     of the two is made."""
     stdout = console.claim_stdout()

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bertcli.commands.showing import Line
 from bertcli.console.drawing import BOLD, CYAN, DIM, duration, grouped, meter
+from bertcli.reports.lines import Line
 
 if TYPE_CHECKING:
     from bertcli.benchmark.agreement import Agreement

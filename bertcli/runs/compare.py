@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
 from bertcli import console
-from bertcli.commands.carrying import carry
-from bertcli.commands.labelling import Labelling
-from bertcli.commands.showing import Line, show
-from bertcli.commands.streaming import choose_head, refuse_or_warn
-from bertcli.console.drawing import BOLD, CYAN, DIM, RED, grouped
 from bertcli.errors import InputError, UsageError
+from bertcli.reports.comparison import page
+from bertcli.reports.lines import show
+from bertcli.requests import Embed, Fill, Label, Tag, options_of
+from bertcli.runs.flow import run_into
+from bertcli.runs.preflight import open_model
+from bertcli.runs.tasks import make_task
 from bertcli.sinks import Silent
 
 if TYPE_CHECKING:
-    from bertcli.evaluation.comparison import Answered, Change, Comparison
+    from bertcli.evaluation.comparison import Answered, Comparison
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Result
-    from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions
+    from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions, StreamRequest
     from bertcli.sinks import Sink
     from bertcli.tasks import Task
-
-TEXT_CELLS = 76
-NAME_CELLS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +126,8 @@ def _rows(path: str, inputs: InputOptions) -> Generator[Answered]:
 
 def _opened(request: Models, name: str) -> tuple[Checkpoint, Task]:
     """One of the models, and what it does."""
-    from bertcli.models.checkpoint import open_checkpoint
-    from bertcli.models.library import resolve
-    from bertcli.models.tokenizer import Tokenizer
-
-    checkpoint = open_checkpoint(resolve(name), allow_pickle=request.model.allow_pickle)
-    return checkpoint, _task(request, checkpoint, Tokenizer.of(checkpoint))
+    model = open_model(replace(request.model, model=name))
+    return model.checkpoint, make_task(_request(request), model)
 
 
 def _answer(request: Models, checkpoint: Checkpoint, task: Task, sink: Sink) -> None:
@@ -146,43 +139,22 @@ def _answer(request: Models, checkpoint: Checkpoint, task: Task, sink: Sink) -> 
     with closing(open_source(request.inputs)) as source:
         if source.live:
             raise UsageError("--models reads its input twice, which no pipe allows", hint="name files")
-        carry(
-            source,
-            checkpoint,
-            task,
-            sink,
-            receipt,
-            model=request.model,
-            run=request.run,
-        )
+        run_into(sink, source, checkpoint, task, receipt, request.model, max_errors=request.run.max_errors)
     receipt.finish()
     console.say(f"{checkpoint.name}: {receipt.line()}")
 
 
-def _task(request: Models, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Task:
-    """What the models do, by its name."""
-    unsafe, long = request.model.unsafe_model, request.long
-    if request.task == "label":
-        labelling = Labelling(
-            head=request.head, long=long, unsafe=unsafe, pair_field=request.inputs.pair_field
-        )
-        return labelling.task(checkpoint, tokenizer)
-    if request.task == "embed":
-        from bertcli.tasks.embed import Embed
-
-        refuse_or_warn(checkpoint, "embed", unsafe=unsafe)
-        return Embed(checkpoint, tokenizer, long)
-    if request.task == "tag":
-        from bertcli.tasks.tag import Tag
-
-        head = choose_head(checkpoint, "tag", request.head)
-        refuse_or_warn(checkpoint, "tag", unsafe=unsafe, head=head)
-        return Tag(checkpoint, tokenizer, head, long)
-    from bertcli.tasks.fill import Fill
-
-    head = choose_head(checkpoint, "fill", request.head)
-    refuse_or_warn(checkpoint, "fill", unsafe=unsafe, head=head)
-    return Fill(checkpoint, tokenizer, head, long, top=1)
+def _request(request: Models) -> StreamRequest:
+    """What the models are asked."""
+    shared = options_of(request.inputs, request.model, request.long)
+    match request.task:
+        case "label":
+            return Label(**shared, head=request.head)
+        case "embed":
+            return Embed(**shared)
+        case "tag":
+            return Tag(**shared, head=request.head)
+    return Fill(**shared, k=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,67 +198,5 @@ def _description(comparison: Comparison, limits: Limits, names: tuple[str, str],
     limits.refuse_unjudged(comparison)
     kept = limits.kept(comparison)
     report = {"a": names[0], "b": names[1], **comparison.figures(), "kept": kept}
-    show([report], "jsonl" if as_json else "table", lambda: _page(comparison, names, kept))
+    show([report], "jsonl" if as_json else "table", lambda: page(comparison, names, kept))
     return 0 if kept else 1
-
-
-def _page(comparison: Comparison, names: tuple[str, str], kept: bool) -> Iterator[Line]:
-    """The report as a person reads it."""
-    figures = comparison.figures()
-    yield [("a  ", DIM), (names[0], CYAN)]
-    yield [("b  ", DIM), (names[1], CYAN)]
-    counts = f"{grouped(comparison.records)} records"
-    yield [(counts + (f" · {grouped(comparison.failed)} failed on both" if comparison.failed else ""), DIM)]
-    yield []
-    share = comparison.flipped / comparison.records
-    yield [("flipped   ", ""), (f"{grouped(comparison.flipped):>8}", BOLD), (f"   {share:.2%}", DIM)]
-    if comparison.flips.keys() - {"label"}:
-        for name, count in comparison.flips.most_common():
-            yield [(f"  {_cut(name, NAME_CELLS)} {grouped(count)}", DIM)]
-    if figures["drift"]:
-        drifts = {drift_name(name): spread for name, spread in figures["drift"].items()}
-        cells = max(map(len, drifts))
-        yield []
-        yield [(f"{'':{cells}}  {'mean':>8}  {'p99':>8}  {'max':>8}", DIM)]
-        for name, spread in drifts.items():
-            numbers = "".join(f"  {spread[one]:8.4f}" for one in ("mean", "p99", "max"))
-            yield [(f"{name:{cells}}", ""), (numbers, "")]
-    if comparison.worst:
-        yield []
-        yield [("what changed most", DIM)]
-        for change in comparison.worst:
-            yield from _change(change)
-    if not kept:
-        yield []
-        yield [("more than is allowed", RED)]
-
-
-def _change(change: Change) -> Iterator[Line]:
-    line: Line = [(change.row.where, CYAN)]
-    for name, (a, b) in change.flips.items():
-        line += [(f"  {name} ", DIM), (_spelled(a), ""), (" → ", DIM), (_spelled(b), BOLD)]
-    for name, drift in change.drifts.items():
-        line += [(f"  {drift_name(name)} ", DIM), (f"{drift:.4f}", "")]
-    yield line
-    text = next((value for value in change.row.inputs().values() if isinstance(value, str)), "")
-    yield [("  " + _cut(" ".join(text.split()), TEXT_CELLS), "")]
-
-
-def drift_name(field: str) -> str:
-    """What the drift of a field is: of a vector by its angle, of a number by its size."""
-    from bertcli.evaluation.comparison import VECTORS
-
-    return f"{field} 1 - cos" if field.rpartition("_")[2] in VECTORS else f"{field} ±"
-
-
-def _spelled(answer: Any) -> str:
-    if answer is None:
-        return "-"
-    if isinstance(answer, list):
-        parts = [" ".join(map(str, part)) if isinstance(part, list) else str(part) for part in answer]
-        return _cut(", ".join(parts) or "-", TEXT_CELLS // 2)
-    return _cut(str(answer), NAME_CELLS)
-
-
-def _cut(text: str, cells: int) -> str:
-    return text if len(text) <= cells else text[: cells - 1] + "…"

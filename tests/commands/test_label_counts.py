@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from bertcli.commands.tally import given, table
 from bertcli.receipt import Receipt
+from bertcli.runs.label_counts import given, table
 from bertcli.tasks.choice import Choice
 from tests.conftest import Make
 from tests.sinks.writing import failed, result

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bertcli import console
-from bertcli.commands.measured import page, rows
-from bertcli.commands.showing import Form, show
-from bertcli.commands.streaming import choose_head, refuse_or_warn, refuse_pairs
 from bertcli.errors import InputError, UsageError
+from bertcli.reports.benchmark import page, rows
+from bertcli.reports.lines import show
+from bertcli.requests import Embed, Fill, Label, options_of
+from bertcli.runs.preflight import OpenModel, open_model, refuse_pairs
+from bertcli.runs.tasks import make_task
 
 if TYPE_CHECKING:
     from bertcli.benchmark.sample import Sample, Timed
@@ -28,11 +30,19 @@ if TYPE_CHECKING:
     from bertcli.benchmark.trial import EngineSettings
     from bertcli.benchmark.verdict import Verdict
     from bertcli.benchmark.whole_run import WholeRun
-    from bertcli.commands.measured import Finding
     from bertcli.engines import Engine
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.records import Record
-    from bertcli.requests import ComputeDtype, EngineName, InputOptions, LongOptions, ModelOptions, RunOptions
+    from bertcli.reports.benchmark import Finding
+    from bertcli.requests import (
+        ComputeDtype,
+        EngineName,
+        InputOptions,
+        LongOptions,
+        ModelOptions,
+        ReportFormat,
+        RunOptions,
+    )
     from bertcli.sources import Source
     from bertcli.tasks import Task
 
@@ -51,7 +61,7 @@ class Bench:
     seconds: float
     save: bool
     settings: Path
-    form: Form | None
+    form: ReportFormat | None
     inputs: InputOptions
     model: ModelOptions
     long: LongOptions
@@ -64,17 +74,18 @@ def run_bench(bench: Bench) -> int:
     console.claim_stdout()
     console.quiet_libraries(verbose=bench.run.verbose)
 
-    from bertcli.models.checkpoint import open_checkpoint
-    from bertcli.models.library import resolve
     from bertcli.sources import open_source
 
     with closing(open_source(bench.inputs)) as source:
         if source.prompt:
             raise UsageError("there is nothing to measure", hint="name a file, or pipe one in")
-        path = resolve(bench.model.model)
-        checkpoint = open_checkpoint(path, allow_pickle=bench.model.allow_pickle)
-        measuring = Measuring(bench, path, checkpoint)
-        facts = {"task": measuring.name, "model": checkpoint.name, "files": list(bench.inputs.files) or ["-"]}
+        model = open_model(bench.model)
+        measuring = Measuring(bench, model)
+        facts = {
+            "task": measuring.name,
+            "model": model.checkpoint.name,
+            "files": list(bench.inputs.files) or ["-"],
+        }
         findings = measuring.findings(source)
         show(rows(findings, facts), bench.form, lambda: page(findings, facts))
     if bench.save:
@@ -87,15 +98,12 @@ class Measuring:
 
     verdict: Verdict
 
-    def __init__(self, bench: Bench, path: Path, checkpoint: Checkpoint) -> None:
-        from bertcli.models.tokenizer import Tokenizer
-
+    def __init__(self, bench: Bench, model: OpenModel) -> None:
         self._bench = bench
         self._end = time.monotonic() + bench.seconds
-        self._path = path
-        self._checkpoint = checkpoint
-        self._tokenizer = Tokenizer.of(checkpoint)
-        self.name: TaskName = bench.task or _task_of(checkpoint)
+        self._model = model
+        self._checkpoint, self._tokenizer = model.checkpoint, model.tokenizer
+        self.name: TaskName = bench.task or _task_of(model.checkpoint)
         self._task = self._make_task()
 
     def findings(self, source: Source) -> Iterator[Finding]:
@@ -133,24 +141,12 @@ class Measuring:
         console.say(f"wrote {self._bench.settings}: {self.name}: {written}")
 
     def _make_task(self) -> Task:
-        long, pair = self._bench.long, self._bench.inputs.pair_field
+        bench = self._bench
+        shared = options_of(bench.inputs, bench.model, bench.long)
         if self.name == "label":
-            from bertcli.tasks.label import Label
-
-            head = choose_head(self._checkpoint, "label", self._bench.head)
-            refuse_or_warn(self._checkpoint, "label", unsafe=self._bench.model.unsafe_model, head=head)
-            return Label(self._checkpoint, self._tokenizer, head, long, top="all")
-        refuse_pairs(pair, f"`bench` of {self.name}")
-        if self.name == "fill":
-            from bertcli.tasks.fill import Fill
-
-            head = self._checkpoint.head("fill")
-            refuse_or_warn(self._checkpoint, "fill", unsafe=self._bench.model.unsafe_model, head=head)
-            return Fill(self._checkpoint, self._tokenizer, head, long)
-        from bertcli.tasks.embed import Embed
-
-        refuse_or_warn(self._checkpoint, "embed", unsafe=self._bench.model.unsafe_model)
-        return Embed(self._checkpoint, self._tokenizer, long)
+            return make_task(Label(**shared, head=bench.head, all=True), self._model)
+        refuse_pairs(bench.inputs.pair_field, f"`bench` of {self.name}")
+        return make_task(Fill(**shared) if self.name == "fill" else Embed(**shared), self._model)
 
     def _sample(self, source: Source) -> Sample:
         from bertcli.benchmark.sample import take
@@ -203,7 +199,7 @@ class Measuring:
         """`bertcli TASK …` with the options of this bench and of a choice, and no settings."""
         bench, model = self._bench, self._bench.model
         command = [sys.executable, "-m", "bertcli", "--config", os.devnull, self.name]
-        command += ["-m", str(self._path), "--device", model.device, "--engine", choice.engine]
+        command += ["-m", str(self._checkpoint.path), "--device", model.device, "--engine", choice.engine]
         command += [f"--{self._key('dtype')}", choice.dtype, "--long", bench.long.long]
         command += ["--threads", str(choice.threads), "--batch-tokens", str(choice.batch_tokens)]
         numbers = {"--max-length": bench.long.max_length, "--overlap": bench.long.overlap}

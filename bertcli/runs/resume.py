@@ -1,8 +1,8 @@
-"""How a run with `-o FILE` is kept, and how an interrupted one is resumed.
+"""What a run with `-o FILE` writes down to be resumed, and where an interrupted one continues.
 
-What a run depends on (its facts) and how far it has come stand in the journal beside its output. Going on
-means to skip the records that are answered, and to begin behind them with the block that would have come
-next: so the same records share a batch, and the same bytes come out as if nothing had happened.
+The journal beside the output holds what the run depends on (its facts) and how far it has come. A resumed run
+skips the records that are answered and begins with the block that would have come next: the same records share a
+batch, so the output has the same bytes as that of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from bertcli import __version__, console
-from bertcli.command import values_that_matter
 from bertcli.console import Terminal
 from bertcli.console.drawing import grouped
 from bertcli.errors import InputError, OutputError, UsageError
 from bertcli.feed import END
 from bertcli.journal import Journal, Mark, Point, damaged_journal, is_regular, is_stdout, journal_of, part_of
 from bertcli.planning import SeenTexts
+from bertcli.requests import FILE_FIELDS, flag_of, options_that_change_results
 from bertcli.sinks.formats import choose_format
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from bertcli.planning import Block, Plan
     from bertcli.receipt import Receipt
     from bertcli.records import Record
-    from bertcli.requests import InputOptions, ModelOptions, OutputOptions
+    from bertcli.requests import ModelOptions, OutputOptions, StreamRequest
     from bertcli.sinks import LastingSink
 
 FOR_PERSONS = ("table", "html")  # forms that are short, or whose layout depends on all that came before
@@ -48,15 +46,15 @@ def keeps_journal(outputs: OutputOptions) -> bool:
     return lasting
 
 
-def is_finished(outputs: OutputOptions, inputs: InputOptions) -> bool:
+def is_finished(request: StreamRequest) -> bool:
     """Whether --resume finds the file complete; says so. Raises OutputError when an input is newer."""
-    path = outputs.output
-    if not outputs.resume or path is None or not os.path.isfile(path) or part_of(path).exists():
+    path = request.output
+    if not request.resume or path is None or not os.path.isfile(path) or part_of(path).exists():
         return False
     if journal_of(path).exists():
         Journal(path).close()  # of a run that was killed when all was done, or of one that is not done
     written = os.stat(path).st_mtime_ns
-    for file in inputs.files:
+    for file in request.files:
         if os.path.isfile(file) and os.stat(file).st_mtime_ns > written:
             raise OutputError(
                 f"is complete, but {console.visible(file)} has changed since", where=path, hint=BEGIN_ANEW
@@ -65,17 +63,17 @@ def is_finished(outputs: OutputOptions, inputs: InputOptions) -> bool:
     return True
 
 
-class Ledger:
-    """What a run keeps of how far it has come; nothing, without a file to go on with.
+class RunRecord:
+    """What a run writes down of how far it has come; nothing where it has no file of its own to write.
 
     `point` is where an interrupted run is resumed, None for a run that begins. Opening it takes the lock
     on the output. Raises OutputError when another run has it, and when what the interrupted run depended on
     has changed.
     """
 
-    def __init__(self, outputs: OutputOptions, command: str, checkpoint: Checkpoint, inputs: InputOptions):
-        self._outputs = outputs
-        self._journal = Journal(outputs.output) if keeps_journal(outputs) and outputs.output else None
+    def __init__(self, request: StreamRequest, command: str, checkpoint: Checkpoint) -> None:
+        self._request = request
+        self._journal = Journal(request.output) if keeps_journal(request) and request.output else None
         self._sink: LastingSink | None = None
         self._receipt: Receipt | None = None
         self._known = SeenTexts()
@@ -83,19 +81,19 @@ class Ledger:
         if self._journal is not None:
             self._digest = Digest()
             try:
-                self._facts = facts_of(command, checkpoint, inputs)
-                if outputs.resume:
+                self._facts = facts_of(request, command, checkpoint)
+                if request.resume:
                     self.point = self._find_point(self._journal)
             except BaseException:
                 self._journal.close()
                 raise
 
     @property
-    def outputs(self) -> OutputOptions:
+    def output_options(self) -> OutputOptions:
         """The options with leave to replace what the interrupted run has left, or had leave to replace."""
-        if self._journal is None or self._journal.begun is None or not self._outputs.resume:
-            return self._outputs
-        return replace(self._outputs, overwrite=self.point is None or self._journal.begun["overwrite"])
+        if self._journal is None or self._journal.begun is None or not self._request.resume:
+            return self._request
+        return replace(self._request, overwrite=self.point is None or self._journal.begun["overwrite"])
 
     @property
     def is_active(self) -> bool:
@@ -103,7 +101,7 @@ class Ledger:
         return self._journal is not None
 
     @property
-    def kept(self) -> int | None:
+    def resumable_records(self) -> int | None:
         """How many records --resume would not answer again; None where this run cannot be resumed."""
         if self._journal is None or self._journal.begun is None:
             return None
@@ -161,7 +159,7 @@ class Ledger:
         names = ("name", "device", "dtype", "batch_tokens")
         facts = {"engine": {name: getattr(engine, name) for name in names}}
         if self.point is None:
-            kept = {"workers": engine.workers, "overwrite": self._outputs.overwrite}
+            kept = {"workers": engine.workers, "overwrite": self._request.overwrite}
             self._journal.begin({**self._facts, **facts, **kept})
         elif found := differences(self._begun, {**self._begun, **facts}):
             raise self._refused(found)
@@ -178,7 +176,7 @@ class Ledger:
             point = Point(self._receipt.read, self._digest.value, block.filled, counts, mark)
             self._journal.keep(point, self._sink.sync)
 
-    def catch_up(self) -> None:
+    def write_latest(self) -> None:
         """Write down how far the run has come, before it ends."""
         if self._journal is not None and self._sink is not None:
             self._journal.catch_up(self._sink.sync)
@@ -196,7 +194,7 @@ class Ledger:
 
     def _find_point(self, journal: Journal) -> Point | None:
         """Where to go on; None when there is nothing to resume."""
-        path = self._outputs.output
+        path = self._request.output
         assert path is not None
         part = part_of(path)
         if not part.exists() or part.stat().st_size == 0:
@@ -217,7 +215,7 @@ class Ledger:
 
     def _refused(self, found: list[str]) -> OutputError:
         return OutputError(
-            f"cannot be resumed: {'; '.join(found)}", where=self._outputs.output, hint=BEGIN_ANEW
+            f"cannot be resumed: {'; '.join(found)}", where=self._request.output, hint=BEGIN_ANEW
         )
 
 
@@ -237,23 +235,23 @@ class Digest:
         return self._hash.hexdigest()
 
 
-def facts_of(command: str, checkpoint: Checkpoint, inputs: InputOptions) -> Facts:
-    """Everything that decides what comes out, but for the engine."""
+def facts_of(request: StreamRequest, command: str, checkpoint: Checkpoint) -> Facts:
+    """Everything that decides the output, except the engine."""
     from bertcli.sources.identity import identify
 
-    values = values_that_matter()
+    values = options_that_change_results(request)
     return {
         "version": __version__,
         "command": command,
         "model": {"name": checkpoint.name, "fingerprint": checkpoint.fingerprint()},
-        "options": {flag: _plain(param, value) for flag, (param, value) in values.items()},
-        "inputs": identify(inputs),
+        "options": {flag_of(name): _plain(name, value) for name, value in values.items()},
+        "inputs": identify(request),
     }
 
 
-def _plain(param: click.Parameter, value: Any) -> Any:
-    """A value as JSON has it; of a file its contents, which are what matters."""
-    if isinstance(param.type, click.Path) and isinstance(value, str):
+def _plain(name: str, value: Any) -> Any:
+    """The value of a field as JSON has it; of a file its size and a digest of its content."""
+    if name in FILE_FIELDS and isinstance(value, str):
         from bertcli.sources.identity import fingerprint
 
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bertcli.commands.showing import GAP, Line
 from bertcli.console.drawing import BOLD, CYAN, DIM, YELLOW, grouped
+from bertcli.reports.lines import GAP, Line
 
 if TYPE_CHECKING:
     from bertcli.evaluation.bootstrap import Estimate

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from bertcli import console
-from bertcli.commands.carrying import carry
-from bertcli.commands.streaming import engine_for, refuse_clash, refuse_or_warn
 from bertcli.console.drawing import duration, grouped
 from bertcli.errors import BertcliError, UsageError
 from bertcli.feed import Feed
 from bertcli.records import Record, Result
+from bertcli.runs.flow import choose_engine, run_into
+from bertcli.runs.preflight import open_model, refuse_clash
 
 if TYPE_CHECKING:
     from bertcli.console.progress import Bar
@@ -170,14 +170,14 @@ def _carry(
     request: Request, source: Source, checkpoint: Checkpoint, task: Task, sink: Sink, receipt: Receipt
 ) -> None:
     """Run the pipeline, and tell of records that failed."""
-    carry(
+    run_into(
+        sink,
         source,
         checkpoint,
         task,
-        sink,
         receipt,
-        model=request.model,
-        run=request.run,
+        request.model,
+        max_errors=request.run.max_errors,
         counting=Telling,
     )
     if receipt.failed > FAILURES_TOLD:
@@ -282,7 +282,7 @@ class _Model:
         self._request = request
         self._checkpoint, self._tokenizer = _opened(request)
         queries = [Record(number, {}, text) for number, text in enumerate(request.queries)]
-        self._engine = engine_for(request.model, self._checkpoint, Feed(queries))
+        self._engine = choose_engine(request.model, self._checkpoint, Feed(queries))
         self.similarity = similarity_of(self._checkpoint)
 
     def queries(self, vectors: Vectors) -> Array:
@@ -348,14 +348,9 @@ class _Model:
 
 
 def _opened(request: Request) -> tuple[Checkpoint, Tokenizer]:
-    from bertcli.models.checkpoint import open_checkpoint
-    from bertcli.models.library import resolve
-    from bertcli.models.tokenizer import Tokenizer
-
-    model = request.model
-    checkpoint = open_checkpoint(resolve(model.model), allow_pickle=model.allow_pickle)
-    refuse_or_warn(checkpoint, "embed", unsafe=model.unsafe_model, pooling=request.pooling)
-    return checkpoint, Tokenizer.of(checkpoint)
+    model = open_model(request.model)
+    model.check("embed", pooling=request.pooling)
+    return model.checkpoint, model.tokenizer
 
 
 def _queries(request: Request, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Queries:

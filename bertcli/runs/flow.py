@@ -1,0 +1,153 @@
+"""The parts of a run between an open source and a sink: the feed, the choice of the engine, counting; and
+`run_into`, a run whose results are not shown as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bertcli import console
+from bertcli.errors import RecordError
+from bertcli.feed import END, Feed, LiveFeed, PromptFeed, characters
+from bertcli.runs.label_counts import given
+
+if TYPE_CHECKING:
+    from bertcli import pipeline
+    from bertcli.console.progress import Bar
+    from bertcli.engines import Engine
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.receipt import Receipt
+    from bertcli.records import Record, Result
+    from bertcli.requests import ModelOptions
+    from bertcli.sinks import Sink
+    from bertcli.sources import Source
+    from bertcli.tasks import Task
+    from bertcli.tasks.choice import Choice
+
+PATIENCE = 0.3  # seconds to find out whether a pipe holds little (`echo …`) or may go on for ever (`tail -f`)
+CHARACTERS_PER_TOKEN = 4  # of English in word pieces, about
+
+
+def feed_of(source: Source, records: Iterable[Record] | None = None, *, patience: float = 0.0) -> Feed:
+    """What hands out the records of a source, or `records` that come from it. `patience` is how many seconds
+    of silence make a pause."""
+    records = source if records is None else records
+    if source.prompt:
+        return PromptFeed(records)
+    return LiveFeed(records, patience=patience) if source.live else Feed(records)
+
+
+def choose_engine(
+    options: ModelOptions,
+    checkpoint: Checkpoint,
+    feed: Feed,
+    weigh: Callable[[Record], int] = characters,
+) -> Engine:
+    """The engine that the options ask for, else the one for as much input as there is. `weigh` says how much
+    work a record is, in characters."""
+    from bertcli.engines.choosing import BREAK_EVEN_TOKENS, choose
+    from bertcli.engines.finite import Finite
+
+    amount = None
+    if options.engine == "auto":
+        amount = feed.measure(BREAK_EVEN_TOKENS * CHARACTERS_PER_TOKEN, PATIENCE, weigh)
+    tokens = None if amount is None else -(-amount // CHARACTERS_PER_TOKEN)
+    engine = choose(checkpoint, options, tokens_ahead=tokens)
+    size = "an input of unknown or large size" if tokens is None else f"some {tokens} tokens"
+    console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {size}")
+    return Finite(engine)
+
+
+def attention_engine(options: ModelOptions, checkpoint: Checkpoint) -> Engine:
+    """The engine for a task that asks for attention weights."""
+    from bertcli.engines.choosing import choose_telling
+    from bertcli.engines.finite import Finite
+
+    return Finite(choose_telling(checkpoint, options))
+
+
+def work_of(task: Task) -> Callable[[Record], int]:
+    """How many characters a record is worth in work, for a task that reads each text many times, each time with
+    another word masked."""
+
+    def weigh(record: Record) -> int:
+        if record.blank or record.problem is not None:
+            return 0
+        try:
+            windows = task.encode(record).windows
+        except RecordError:
+            return 0
+        return CHARACTERS_PER_TOKEN * sum(map(len, windows))
+
+    return weigh
+
+
+def warn_of_shortage(most_tokens: int) -> None:
+    """Say that memory ran out and how the run goes on."""
+    console.warn(
+        f"memory ran out; from here on at most {most_tokens} tokens run together"
+        f" (--batch-tokens {most_tokens} begins that way)"
+    )
+
+
+@dataclass(slots=True)
+class Counter:
+    """Counts for the receipt, and shows the count on the bar. `choice` is the task's, where it has one."""
+
+    receipt: Receipt
+    bar: Bar
+    choice: Choice | None = None
+
+    @property
+    def failed(self) -> int:
+        return self.receipt.failed
+
+    def add(self, result: Result) -> None:
+        self.receipt.add(result)
+        self.receipt.labels.update(given(result, self.choice))
+        self.expect(0)
+
+    def expect(self, more: int) -> None:
+        self.bar.show(self.receipt.read - self.receipt.before + more)
+
+
+def run_into(
+    sink: Sink,
+    source: Source,
+    checkpoint: Checkpoint,
+    task: Task,
+    receipt: Receipt,
+    options: ModelOptions,
+    *,
+    max_errors: int | None,
+    counting: Callable[[Receipt, Bar], pipeline.ResultCounter] = Counter,
+    records: Iterable[Record] | None = None,
+    weigh: Callable[[Record], int] = characters,
+    open_engine: Callable[[Checkpoint, ModelOptions], Engine] | None = None,
+) -> None:
+    """Run all records of `source`, or `records` that come from it, through the task into a sink that ranks,
+    measures or compares. `counting` makes what counts each result; `weigh` says how much work a record is, in
+    characters; `open_engine` opens an engine that only this task has."""
+    from bertcli.pipeline import run
+    from bertcli.planning import Plan
+
+    feed = feed_of(source, records)
+    engine = (
+        open_engine(checkpoint, options) if open_engine else choose_engine(options, checkpoint, feed, weigh)
+    )
+    receipt.ran_on(engine)
+    task.prepare(engine)
+    if feed.first() is not END:
+        console.release()
+    with console.progress(source, None, lambda: feed.taken) as bar:
+        run(
+            feed,
+            task=task,
+            engine=engine,
+            plan=Plan(engine.batch_tokens, engine.workers),
+            sink=sink,
+            receipt=counting(receipt, bar),
+            max_errors=max_errors,
+            on_shortage=warn_of_shortage,
+        )
