@@ -42,7 +42,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Bench:
             return Trial(choice, len(sample), rate(choice), rate(choice))
 
         monkeypatch.setattr(search, "timed", timed)
-        monkeypatch.setattr(whole_run, "watch", lambda *arguments: WholeRun(100.0, 5_000_000))
+        monkeypatch.setattr(whole_run, "run_watched", lambda *arguments: WholeRun(100.0, 5_000_000))
         command = ["bench", "texts.txt", *arguments]
         assert cli.main([*map(str, command)]) == code, capsys.readouterr().err
         seen = capsys.readouterr()
@@ -58,9 +58,9 @@ def rows(output: str) -> list[dict[str, Any]]:
 def test_a_real_run_measures_and_ends_in_a_whole_process(
     checkpoints: Make, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_watched = whole_run.watch  # on a busy machine there may be no time for it
+    run_watched = whole_run.run_watched  # on a busy machine there may be no time for it
     monkeypatch.setattr(
-        whole_run, "watch", lambda command, environment, most: run_watched(command, environment, 120)
+        whole_run, "run_watched", lambda command, environment, most: run_watched(command, environment, 120)
     )
     monkeypatch.setattr(bench_run.Measuring, "_texts_in_time", lambda self, search: 3)
     path = checkpoints("sentence", "base")
