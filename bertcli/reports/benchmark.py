@@ -36,7 +36,7 @@ def rows(findings: Iterable[Finding], facts: Mapping[str, Any]) -> Iterator[dict
                 yield {"what": "best", **_trial_row(finding.best), **_verdict_row(finding)}
 
 
-def page(findings: Iterable[Finding], facts: Mapping[str, Any]) -> Iterator[Line]:
+def benchmark_page(findings: Iterable[Finding], facts: Mapping[str, Any]) -> Iterator[Line]:
     """The same as lines."""
     from bertcli.benchmark.sample import Sample
     from bertcli.benchmark.trial import Trial

@@ -15,7 +15,7 @@ TEXT_CELLS = 76
 NAME_CELLS = 24
 
 
-def page(comparison: Comparison, names: tuple[str, str], kept: bool) -> Iterator[Line]:
+def comparison_page(comparison: Comparison, names: tuple[str, str], kept: bool) -> Iterator[Line]:
     """The report as a person reads it."""
     figures = comparison.figures()
     yield [("a  ", DIM), (names[0], CYAN)]

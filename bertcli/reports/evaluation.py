@@ -22,7 +22,7 @@ MOST_SUSPECTS = 100  # that are shown
 CONFUSIONS = 10  # that are listed where the whole table is too wide
 
 
-def page(report: Report) -> Iterator[Line]:
+def evaluation_page(report: Report) -> Iterator[Line]:
     """The lines of a report."""
     yield from _heading(report)
     yield from _metrics(report)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bertcli import console
 from bertcli.errors import InputError, UsageError
-from bertcli.reports.benchmark import page, rows
+from bertcli.reports.benchmark import benchmark_page, rows
 from bertcli.reports.lines import show
 from bertcli.requests import Embed, Fill, Label, options_of
 from bertcli.runs.preflight import OpenModel, open_model, refuse_pairs
@@ -87,7 +87,7 @@ def run_bench(bench: Bench) -> int:
             "files": list(bench.inputs.files) or ["-"],
         }
         findings = measuring.findings(source)
-        show(rows(findings, facts), bench.form, lambda: page(findings, facts))
+        show(rows(findings, facts), bench.form, lambda: benchmark_page(findings, facts))
     if bench.save:
         measuring.save()
     return 0

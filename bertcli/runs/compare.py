@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from bertcli import console
 from bertcli.errors import InputError, UsageError
-from bertcli.reports.comparison import page
+from bertcli.reports.comparison import comparison_page
 from bertcli.reports.lines import show
 from bertcli.requests import Embed, Fill, Label, Tag, options_of
 from bertcli.runs.flow import run_into
@@ -198,5 +198,5 @@ def _description(comparison: Comparison, limits: Limits, names: tuple[str, str],
     limits.refuse_unjudged(comparison)
     kept = limits.kept(comparison)
     report = {"a": names[0], "b": names[1], **comparison.figures(), "kept": kept}
-    show([report], "jsonl" if as_json else "table", lambda: page(comparison, names, kept))
+    show([report], "jsonl" if as_json else "table", lambda: comparison_page(comparison, names, kept))
     return 0 if kept else 1

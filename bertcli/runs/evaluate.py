@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertcli import console
 from bertcli.errors import InputError, OutputError, StoppedEarlyError, UsageError
-from bertcli.reports.evaluation import page
+from bertcli.reports.evaluation import evaluation_page
 from bertcli.reports.lines import show
 from bertcli.runs.flow import run_into, work_of
 from bertcli.runs.preflight import OpenModel, open_model
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bertcli.sources import Source
     from bertcli.tasks import Task
 
-FAILURES_TOLD = 5
+FAILURES_SHOWN = 5
 ALL = 10**15  # suspects, more than any file has
 
 
@@ -84,7 +84,7 @@ def _measured(evaluation: Evaluation, source: Source, receipt: Receipt) -> Repor
     _run(evaluation, model.checkpoint, source, measurement, receipt)
     if receipt.interrupted:
         return None
-    _tell_failures(measurement, receipt)
+    _warn_of_failures(measurement, receipt)
     report = measurement.report()
     return replace(report, facts=_facts(evaluation, model.checkpoint, measurement, receipt) | report.facts)
 
@@ -118,7 +118,7 @@ def _run(
         raise
 
 
-def _tell_failures(measurement: Measurement, receipt: Receipt) -> None:
+def _warn_of_failures(measurement: Measurement, receipt: Receipt) -> None:
     """Say which records are missing from the figures. Raises when all of them are."""
     failures = measurement.failures
     if not receipt.done and failures:
@@ -127,10 +127,10 @@ def _tell_failures(measurement: Measurement, receipt: Receipt) -> None:
         )
     if not receipt.done:
         raise InputError("there is no record to measure", hint="the input is empty or blank")
-    for failure in failures[:FAILURES_TOLD]:
+    for failure in failures[:FAILURES_SHOWN]:
         console.warn(f"{failure.where}: not measured: {failure.message}")
-    if receipt.failed > FAILURES_TOLD:
-        console.warn(f"{receipt.failed - FAILURES_TOLD} more records were not measured")
+    if receipt.failed > FAILURES_SHOWN:
+        console.warn(f"{receipt.failed - FAILURES_SHOWN} more records were not measured")
 
 
 def _facts(
@@ -155,7 +155,7 @@ def _facts(
 
 
 def _show(report: Report, *, as_json: bool) -> None:
-    show([report.row()], "jsonl" if as_json else "table", lambda: page(report))
+    show([report.row()], "jsonl" if as_json else "table", lambda: evaluation_page(report))
 
 
 @dataclass(slots=True)

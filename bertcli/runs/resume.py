@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from bertcli.sinks import LastingSink
 
 FOR_PERSONS = ("table", "html")  # forms that are short, or whose layout depends on all that came before
-BEGIN_ANEW = "--overwrite without --resume starts again"
+START_OVER = "--overwrite without --resume starts again"
 Facts = dict[str, Any]
 
 
-def keeps_journal(outputs: OutputOptions) -> bool:
+def is_resumable(outputs: OutputOptions) -> bool:
     """Whether results go to a file of its own. Raises UsageError for a --resume that cannot be."""
     lasting = outputs.output is not None and not is_stdout(outputs.output) and is_regular(outputs.output)
     if outputs.resume and not lasting:
@@ -57,7 +57,7 @@ def is_finished(request: StreamRequest) -> bool:
     for file in request.files:
         if os.path.isfile(file) and os.stat(file).st_mtime_ns > written:
             raise OutputError(
-                f"is complete, but {console.visible(file)} has changed since", where=path, hint=BEGIN_ANEW
+                f"is complete, but {console.visible(file)} has changed since", where=path, hint=START_OVER
             )
     console.say(f"{path} is complete: there is nothing to resume")
     return True
@@ -73,7 +73,7 @@ class RunRecord:
 
     def __init__(self, request: StreamRequest, command: str, checkpoint: Checkpoint) -> None:
         self._request = request
-        self._journal = Journal(request.output) if keeps_journal(request) and request.output else None
+        self._journal = Journal(request.output) if is_resumable(request) and request.output else None
         self._sink: LastingSink | None = None
         self._receipt: Receipt | None = None
         self._known = SeenTexts()
@@ -203,7 +203,7 @@ class RunRecord:
             if journal_of(path).stat().st_size > 0:
                 raise damaged_journal(path)
             raise OutputError(
-                "has no journal, so it cannot be resumed", where=f"{path}.part", hint=BEGIN_ANEW
+                "has no journal, so it cannot be resumed", where=f"{path}.part", hint=START_OVER
             )
         try:
             found = differences(journal.begun, {**journal.begun, **self._facts})
@@ -215,7 +215,7 @@ class RunRecord:
 
     def _refused(self, found: list[str]) -> OutputError:
         return OutputError(
-            f"cannot be resumed: {'; '.join(found)}", where=self._request.output, hint=BEGIN_ANEW
+            f"cannot be resumed: {'; '.join(found)}", where=self._request.output, hint=START_OVER
         )
 
 

@@ -67,12 +67,12 @@ def run(request: StreamRequest) -> Receipt:
 
 
 def _run(request: StreamRequest, source: Source, stdout: BinaryIO, receipt: Receipt) -> None:
-    from bertcli.runs.resume import RunRecord, keeps_journal
+    from bertcli.runs.resume import RunRecord, is_resumable
 
     entry = TASKS[task_name(request)]
     if request.resume and source.prompt:
         raise UsageError("--resume: what was typed cannot be read again", hint="name a file, or use a pipe")
-    feed = feed_of(source, patience=UNWATCHED if keeps_journal(request) else 0.0)
+    feed = feed_of(source, patience=UNWATCHED if is_resumable(request) else 0.0)
     model = open_model(request, entry.open_tokenizer)
     task = make_task(request, model)
     record = RunRecord(request, task_name(request), model.checkpoint)
@@ -113,10 +113,10 @@ def _run_pipeline(
     from bertcli import pipeline
     from bertcli.journal import is_stdout
     from bertcli.planning import Plan
-    from bertcli.runs.resume import keeps_journal
+    from bertcli.runs.resume import is_resumable
 
     # A resumed run starts with an empty cache of answers, and must end in the same bytes.
-    remembers = engine.steady or not keeps_journal(request)
+    remembers = engine.steady or not is_resumable(request)
     plan = Plan(engine.batch_tokens, engine.workers, reserved=results.layout.reserved, remembers=remembers)
     stdout = results.stdout if is_stdout(request.output) else None
     try:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bertcli.tasks import Task
     from bertcli.tasks.search import Queries
 
-FAILURES_TOLD = 5
+FAILURES_SHOWN = 5
 HIT_FIELDS = ("rank", "score", "where")
 PAIR_FIELDS = ("score", "first", "second")
 SAME_VECTOR = 0.95
@@ -180,8 +180,8 @@ def _carry(
         max_errors=request.run.max_errors,
         counting=Telling,
     )
-    if receipt.failed > FAILURES_TOLD:
-        console.warn(f"{receipt.failed - FAILURES_TOLD} more records could not be searched")
+    if receipt.failed > FAILURES_SHOWN:
+        console.warn(f"{receipt.failed - FAILURES_SHOWN} more records could not be searched")
 
 
 @dataclass(slots=True)
@@ -198,7 +198,7 @@ class Telling:
     def add(self, result: Result) -> None:
         self.receipt.add(result)
         self.expect(0)
-        if result.problem is not None and self.receipt.failed <= FAILURES_TOLD:
+        if result.problem is not None and self.receipt.failed <= FAILURES_SHOWN:
             console.warn(f"{result.record.where}: not searched: {result.problem.message}")
 
     def expect(self, more: int) -> None:
