@@ -13,7 +13,7 @@ from bertcli.requests import InputOptions, ModelOptions, RunOptions, Translate, 
 from bertcli.runs.evaluate import Evaluation
 from bertcli.runs.evaluate import evaluate as run_evaluation
 from bertcli.runs.preflight import OpenModel, refuse_pairs
-from bertcli.runs.translate import make_translation, open_tokenizer, open_translator
+from bertcli.runs.translate import make_translation, open_tokenizer, translation_engine
 
 if TYPE_CHECKING:
     from bertcli.evaluation import Measurement
@@ -81,6 +81,12 @@ def evaluate_translate(
 
     return run_evaluation(
         Evaluation(
-            measure, inputs, model, run, as_json, open_tokenizer=open_tokenizer, open_engine=open_translator
+            measure,
+            inputs,
+            model,
+            run,
+            as_json,
+            open_tokenizer=open_tokenizer,
+            open_engine=translation_engine,
         )
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bertcli import console, requests
 from bertcli.errors import UsageError
 from bertcli.runs.preflight import read_text, refuse_pairs
-from bertcli.runs.translate import make_translation, open_tokenizer, open_translator
+from bertcli.runs.translate import make_translation, open_tokenizer, translation_engine
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
@@ -282,6 +282,6 @@ TASKS = {
     "attention": TaskEntry(requests.Attention, _attention, reads_pairs=True, needs_attention=True),
     "answer": TaskEntry(requests.Answer, _answer, reads_pairs=True),
     "translate": TaskEntry(
-        requests.Translate, make_translation, open_tokenizer=open_tokenizer, open_engine=open_translator
+        requests.Translate, make_translation, open_tokenizer=open_tokenizer, open_engine=translation_engine
     ),
 }

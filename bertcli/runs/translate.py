@@ -50,7 +50,7 @@ def make_translation(request: requests.Translate, model: OpenModel) -> Translate
     )
 
 
-def open_translator(checkpoint: Checkpoint, options: requests.ModelOptions) -> Engine:
+def translation_engine(checkpoint: Checkpoint, options: requests.ModelOptions) -> Engine:
     """The engine that generates. Raises UsageError for an engine or dtype that translations do not have."""
     from bertcli.engines.seq2seq.translator import open_translator
 
