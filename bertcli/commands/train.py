@@ -1,4 +1,4 @@
-"""`bertcli train`: a model of one's own from labelled examples, or several skills at once from a recipe."""
+"""`bertcli train`: one head from labelled examples, or several at once from a recipe."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def train() -> None:
 @labelled_input_options
 @train_options
 def label(*, label_field: str | None, head: str | None, inputs: InputOptions, training: TrainOptions) -> int:
-    """Learn to label texts.
+    """Train a model that labels texts.
 
-    The classes are those of the file; lists of labels make a model where several may hold, numbers a
-    regression. A handful of examples a class is enough to begin with.
+    The classes are those of the file. Lists of labels train a multi-label model, numbers a regression. A handful
+    of examples a class is enough to begin with.
     """
     from bertcli.training.reading import read_labelled
 
@@ -91,7 +91,7 @@ def label(*, label_field: str | None, head: str | None, inputs: InputOptions, tr
 @labelled_input_options
 @train_options
 def tag(*, head: str | None, inputs: InputOptions, training: TrainOptions) -> int:
-    """Learn to tag words, from CoNLL columns or records with words and tags."""
+    """Train a model that tags words, from CoNLL columns or records with words and tags."""
     from bertcli.training.reading import read_tagged
 
     refuse_pairs(inputs.pair_field, "`train tag`")
@@ -104,7 +104,7 @@ def tag(*, head: str | None, inputs: InputOptions, training: TrainOptions) -> in
 @input_options
 @train_options
 def fill(*, inputs: InputOptions, training: TrainOptions) -> int:
-    """Learn the words of your own texts, by guessing masked ones."""
+    """Train masked-word prediction on your own texts."""
     from bertcli.training.reading import read_plain
 
     refuse_pairs(inputs.pair_field, "`train fill`")
@@ -136,9 +136,9 @@ def answer(*, inputs: InputOptions, training: TrainOptions) -> int:
 @click.argument("recipe", type=click.Path(path_type=Path))
 @recipe_options
 def recipe(*, recipe: Path, training: TrainOptions) -> int:
-    """Learn several skills on one encoder, as RECIPE says.
+    """Train several heads on one encoder, as RECIPE says.
 
-    The recipe is YAML: a base, a schedule, and skills with their data and weights.
+    The recipe is YAML: a base, a schedule, and heads (`skills`) with their data and weights.
     """
     configure(training)
     from bertcli.training.recipe import open_base, read_recipe
@@ -170,7 +170,7 @@ def _learn(
     """Read, hold out, train, write, and report how good the model is."""
     configure(training)
     if not inputs.files and not inputs.texts and sys.stdin is not None and sys.stdin.isatty():
-        raise UsageError("there is nothing to learn from", hint="name a file, or pipe one in")
+        raise UsageError("there is no input", hint="name a file, or pipe one in")
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
 
