@@ -3,7 +3,7 @@
     @input_options                       → inputs: InputOptions
     @question_input_options                (the text is a context, its pair a question)
     @labelled_input_options                (without what is for bare texts)
-    @split_words_option                    (one more of its fields)
+    @split_words_option, @shard_option     (one more of its fields)
     @output_options                      → outputs: OutputOptions
     @late_output_options                   (without what is for results that come one by one)
     @model_options                       → model: ModelOptions
@@ -34,6 +34,7 @@ from bertcli.parameters import (
     device,
     devices,
     encoding,
+    shard,
     whole_number,
 )
 from bertcli.requests import (
@@ -169,6 +170,15 @@ def _reading_options(callback: F) -> F:
         bundle.option("max_record_bytes", "--max-record-bytes", metavar="N", type=whole_number(1),
                       show_default=False, help="A larger record fails. Default: 64 MiB."),
     )  # fmt: skip
+
+
+def shard_option(callback: F) -> F:
+    """For commands whose output `merge` can join: which part of the records; goes into `inputs`."""
+    bundle = Bundle("inputs", "Input", InputOptions)
+    return bundle.option(
+        "shard", "--shard", metavar="I/N", type=shard, settable=False,
+        help="Read only part I of N; `bertcli merge` joins the outputs.",
+    )(callback)  # fmt: skip
 
 
 def split_words_option(callback: F) -> F:

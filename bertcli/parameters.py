@@ -115,6 +115,14 @@ def whole_number(least: int, most: int = MOST) -> Callable[[str | int], int]:
     return parse
 
 
+def shard(text: str) -> tuple[int, int]:
+    """A click type: `I/N`, part I of N, counted from 1."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count) <= MOST):
+        raise click.BadParameter(f"'{text}' is not I/N, with I from 1 to N")
+    return int(index), int(count)
+
+
 def one_or_more(values: Sequence[str]) -> Callable[[str | Sequence[str]], tuple[str, ...]]:
     """A click type: some of `values` between commas, each once, in the order given."""
 

@@ -53,7 +53,7 @@ class Options:
 @dataclass(frozen=True, kw_only=True)
 class InputOptions(Options):
     """`split_words`: words stand between blanks, and a text may also be a list of them. `bare_texts`: whether
-    the command knows --text."""
+    the command knows --text. `shard` is the part (I, N) of the records that is read, counted from 1."""
 
     files: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
@@ -69,6 +69,7 @@ class InputOptions(Options):
     null: bool = False
     skip: int = 0
     limit: int | None = None
+    shard: tuple[int, int] | None = None
     max_record_bytes: int = 1 << 26
     split_words: bool = False
     bare_texts: bool = True

@@ -19,6 +19,7 @@ from bertcli.options import (
     model_options,
     output_options,
     run_options,
+    shard_option,
     split_words_option,
 )
 
@@ -37,6 +38,7 @@ def fake_cli(monkeypatch: pytest.MonkeyPatch, act: Act) -> Callable[[list[str]],
 @command(examples="$ bertcli label reviews.csv")
 @input_options
 @split_words_option
+@shard_option
 @output_options
 @model_options
 @long_options

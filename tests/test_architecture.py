@@ -27,7 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"parameters", "runs"}),
     frozenset({"reports"}),
     frozenset({"benchmark"}),
-    frozenset({"pipeline", "search", "training"}),
+    frozenset({"distributed", "pipeline", "search", "training"}),
     frozenset({"planning", "workers", "receipt", "settings_file", "sinks", "evaluation"}),
     frozenset({"feed", "journal", "sources", "tasks"}),
     frozenset({"models"}),

@@ -6,7 +6,14 @@ import click
 
 from bertcli import requests
 from bertcli.command import command
-from bertcli.options import long_options, model_options, output_options, question_input_options, run_options
+from bertcli.options import (
+    long_options,
+    model_options,
+    output_options,
+    question_input_options,
+    run_options,
+    shard_option,
+)
 from bertcli.parameters import whole_number
 from bertcli.runs.run import run
 
@@ -36,6 +43,7 @@ from bertcli.runs.run import run
     help="How much likelier no answer must be (in logits) to be believed; inf always answers.",
 )
 @question_input_options
+@shard_option
 @output_options
 @model_options
 @long_options

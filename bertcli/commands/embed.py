@@ -16,6 +16,7 @@ from bertcli.options import (
     pooling_option,
     prompt_options,
     run_options,
+    shard_option,
 )
 from bertcli.parameters import whole_number
 from bertcli.runs.run import run
@@ -73,6 +74,7 @@ def _written(name: str) -> str:
     help="What is written: float32, float16, int8 or binary.",
 )
 @input_options
+@shard_option
 @output_options
 @model_options(dtype="--compute-dtype")
 @long_options

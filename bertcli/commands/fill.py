@@ -6,7 +6,14 @@ import click
 
 from bertcli import requests
 from bertcli.command import command
-from bertcli.options import input_options, long_options, model_options, output_options, run_options
+from bertcli.options import (
+    input_options,
+    long_options,
+    model_options,
+    output_options,
+    run_options,
+    shard_option,
+)
 from bertcli.parameters import whole_number
 from bertcli.runs.run import run
 
@@ -32,6 +39,7 @@ from bertcli.runs.run import run
 @click.option("--words-only", is_flag=True, help="No pieces of words, no punctuation.")
 @click.option("--mask", metavar="STR", help="Another spelling of the mask in the texts.")
 @input_options
+@shard_option
 @output_options
 @model_options
 @long_options

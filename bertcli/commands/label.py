@@ -16,6 +16,7 @@ from bertcli.options import (
     model_options,
     output_options,
     run_options,
+    shard_option,
 )
 from bertcli.parameters import one_or_more, whole_number
 from bertcli.runs.run import run
@@ -47,6 +48,7 @@ from bertcli.runs.run import run
     help="What to tell of each text in one pass: label, entropy, margin, embedding.",
 )
 @input_options
+@shard_option
 @output_options
 @model_options
 @long_options

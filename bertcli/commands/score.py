@@ -8,7 +8,14 @@ import click
 
 from bertcli import requests
 from bertcli.command import command
-from bertcli.options import input_options, long_options, model_options, output_options, run_options
+from bertcli.options import (
+    input_options,
+    long_options,
+    model_options,
+    output_options,
+    run_options,
+    shard_option,
+)
 from bertcli.runs.run import run
 
 
@@ -29,6 +36,7 @@ from bertcli.runs.run import run
 )
 @click.option("--words", is_flag=True, help="Also the log-probability of each word.")
 @input_options
+@shard_option
 @output_options
 @model_options
 @long_options

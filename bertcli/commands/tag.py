@@ -14,6 +14,7 @@ from bertcli.options import (
     model_options,
     output_options,
     run_options,
+    shard_option,
     split_words_option,
 )
 from bertcli.runs.run import run
@@ -41,6 +42,7 @@ from bertcli.runs.run import run
 @click.option("--tokens", is_flag=True, help="The tag of each token, instead of spans.")
 @input_options
 @split_words_option
+@shard_option
 @output_options
 @model_options
 @long_options

@@ -111,6 +111,11 @@ class RunRecord:
     def mark(self) -> Mark | None:
         return None if self.point is None else self.point.mark
 
+    @property
+    def facts(self) -> Facts:
+        """Everything that decides what the run's results are."""
+        return self._begun
+
     def model_options(self, options: ModelOptions) -> ModelOptions:
         """The options with the engine of the interrupted run where the user leaves it to bertcli."""
         if self.point is None:

@@ -6,13 +6,13 @@ names of the input fields are known.
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, BinaryIO
 
 from bertcli import console
 from bertcli.console.drawing import grouped, terminal_width
 from bertcli.errors import BertcliError, UsageError
-from bertcli.feed import END, PAUSE, characters
+from bertcli.feed import END, PAUSE, Feed, characters
 from bertcli.runs.flow import (
     Counter,
     attention_engine,
@@ -26,8 +26,8 @@ from bertcli.runs.preflight import open_model, refuse_clash
 from bertcli.runs.tasks import TASKS, make_task, refuse_unread_pairs, task_name
 
 if TYPE_CHECKING:
+    from bertcli.distributed.shards import Shard
     from bertcli.engines import Engine
-    from bertcli.feed import Feed
     from bertcli.receipt import Receipt
     from bertcli.requests import InputOptions, StreamRequest
     from bertcli.runs.resume import RunRecord
@@ -61,13 +61,22 @@ def run(request: StreamRequest) -> Receipt:
     if is_finished(request):
         receipt.finish()
         return receipt
-    with closing(open_source(request)) as source:
-        _run(request, source, stdout, receipt)
+    shard = None
+    if request.shard is not None:
+        from bertcli.distributed.shards import check_shard_options, shard_of
+
+        check_shard_options(request, request)
+        shard = shard_of(request)
+    with closing(open_source(shard.inputs if shard else request)) as source:
+        _run(request, shard, source, stdout, receipt)
     return receipt
 
 
-def _run(request: StreamRequest, source: Source, stdout: BinaryIO, receipt: Receipt) -> None:
+def _run(
+    request: StreamRequest, shard: Shard | None, source: Source, stdout: BinaryIO, receipt: Receipt
+) -> None:
     from bertcli.runs.resume import RunRecord, is_resumable
+    from bertcli.sources import open_source
 
     entry = TASKS[task_name(request)]
     if request.resume and source.prompt:
@@ -87,17 +96,25 @@ def _run(request: StreamRequest, source: Source, stdout: BinaryIO, receipt: Rece
             engine = attention_engine(options, model.checkpoint)
         else:
             weigh = work_of(task) if entry.reads_many_times else characters
-            engine = choose_engine(options, model.checkpoint, feed, weigh)
+            with closing(open_source(shard.whole)) if shard else nullcontext() as whole:
+                # all shards take the engine that a run over the whole input takes
+                measured = feed if whole is None else Feed(whole)
+                engine = choose_engine(options, model.checkpoint, measured, weigh)
         receipt.ran_on(engine)
         task.prepare(engine)
         is_empty = feed.first() is END
         results.open()
         record.begin(engine, results.sink, receipt)
         if is_empty and not receipt.read:
-            _say_why_empty(request)
+            if shard is None:
+                _say_why_empty(request)
         else:
             console.release()
         _run_pipeline(request, source, feed, task, engine, results, receipt)
+        if shard is not None and not receipt.interrupted:
+            from bertcli.distributed.shards import write_shard_receipt
+
+            write_shard_receipt(shard, request, record.facts, receipt)
 
 
 def _run_pipeline(

@@ -25,6 +25,7 @@ from bertcli.sinks.numbers import Numbers
 FORMULA = re.compile(
     r"[=+\-@\t\r]"
 )  # how one begins, says https://owasp.org/www-community/attacks/CSV_Injection
+SPECIAL = {delimiter: re.compile(f'["\r\n{delimiter}]') for delimiter in ",\t"}  # what is quoted
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -52,7 +53,6 @@ class DelimitedSink:
         self._remarks = [layout.prefix + name for name in REMARKS if name in layout.extras]
         self._numbers = Numbers(digits)
         self._delimiter = delimiter
-        self._special = re.compile(f'["\r\n{delimiter}]')
         self._safe = safe
         self._header_due = not begun
 
@@ -91,8 +91,8 @@ class DelimitedSink:
         def write(part: Path, target: Path) -> None:
             with target.open("w", encoding="utf-8", newline="") as file:
                 for row in rows(part):
-                    kept = [self._quoted(cell) for place, cell in enumerate(row) if place not in empty]
-                    file.write(self._joined(kept))
+                    kept = [cell for place, cell in enumerate(row) if place not in empty]
+                    file.write(joined_cells(kept, self._delimiter))
 
         output.sync()
         limit = csv.field_size_limit(sys.maxsize)  # one for the whole process
@@ -115,12 +115,7 @@ class DelimitedSink:
 
     def _line(self, values: Any) -> bytes:
         cells = [self._cell(value) for value in values]
-        return self._joined(cells).encode("utf-8", "backslashreplace")
-
-    def _joined(self, cells: list[str]) -> str:
-        if cells == [""]:
-            cells = ['""']  # an empty line would be read as no record
-        return self._delimiter.join(cells) + "\n"
+        return joined_cells(cells, self._delimiter).encode("utf-8", "backslashreplace")
 
     def _cell(self, value: Any) -> str:
         if isinstance(value, str):
@@ -131,11 +126,6 @@ class DelimitedSink:
                 return ""
             if text.startswith('"'):  # a date of a parquet file
                 text = text[1:-1]
-        return self._quoted(text)
-
-    def _quoted(self, text: str) -> str:
-        if self._special.search(text):
-            return '"' + text.replace('"', '""') + '"'
         return text
 
     def _unknown_field(self, row: dict[str, Any], result: Result) -> OutputError:
@@ -145,6 +135,19 @@ class DelimitedSink:
             where=result.record.where or None,
             hint="write .jsonl, where every record has fields of its own",
         )
+
+
+def joined_cells(cells: list[str], delimiter: str) -> str:
+    """A line of cells, quoted where they need it."""
+    if cells == [""]:
+        return '""\n'  # an empty line would be read as no record
+    special = SPECIAL[delimiter]
+    return (
+        delimiter.join(
+            '"' + cell.replace('"', '""') + '"' if special.search(cell) else cell for cell in cells
+        )
+        + "\n"
+    )
 
 
 def _is_formula(text: str) -> bool:

@@ -1,0 +1,208 @@
+"""Joins the outputs of all shards into the file that one run would have written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from bertcli.distributed.shards import ShardReceipt, blocks_of, read_shard_receipt
+from bertcli.errors import OutputError, UsageError
+from bertcli.journal import FileOutput, is_regular, is_stdout, part_of
+from bertcli.receipt import Receipt
+from bertcli.sinks import REMARKS
+from bertcli.sinks.compressed import SUFFIXES as COMPRESSIONS
+from bertcli.sinks.compressed import CompressedOutput, open_codec
+from bertcli.sinks.delimited import joined_cells
+from bertcli.sinks.formats import SUFFIXES
+
+if TYPE_CHECKING:
+    from bertcli.requests import OutputOptions
+
+Differences = Callable[[dict[str, Any], dict[str, Any]], list[str]]
+
+
+def read_receipts(outputs: Sequence[str], differences: Differences) -> list[ShardReceipt]:
+    """The receipts of the outputs in input order. Raises OutputError unless they are all the shards of one run:
+    the same model, options, input and engine, nothing missing and nothing double."""
+    receipts = sorted(map(read_shard_receipt, outputs), key=lambda receipt: receipt.shard)
+    first = receipts[0]
+    for other in receipts[1:]:
+        if other.shard[1] != first.shard[1]:
+            raise OutputError(
+                f"is one of {other.shard[1]} shards, and {first.output} is one of {first.shard[1]}",
+                where=other.output,
+                hint="merge the outputs of one run",
+            )
+        found = differences(first.facts, other.facts)
+        if found:
+            raise OutputError(
+                f"differs from {first.output}: {'; '.join(found)}",
+                where=other.output,
+                hint="run the shard again with the same model, options and input",
+            )
+    for before, after in pairwise(receipts):
+        if before.shard == after.shard:
+            raise OutputError(
+                f"is shard {after.shard[0]}, and so is {before.output}",
+                where=after.output,
+                hint="name each shard once",
+            )
+    missing = sorted(set(range(1, first.shard[1] + 1)) - {receipt.shard[0] for receipt in receipts})
+    if missing:
+        noun = "shard" if len(missing) == 1 else "shards"
+        verb = "is" if len(missing) == 1 else "are"
+        raise OutputError(
+            f"{noun} {', '.join(map(str, missing))} of {first.shard[1]} {verb} missing",
+            hint="name the outputs of all shards",
+        )
+    end = 0
+    for receipt in receipts:
+        if receipt.records[0] != end or receipt.records[2] != first.records[2]:
+            raise OutputError(
+                "does not begin where the shard before it ends",
+                where=receipt.output,
+                hint="the input has changed between the runs: run all shards again",
+            )
+        end = receipt.records[1]
+    return receipts
+
+
+def merge(receipts: Sequence[ShardReceipt], options: OutputOptions) -> Receipt:
+    """Write the joined file and return the sum of the receipts. Raises UsageError for an output of another
+    format, OutputError for one that cannot be written."""
+    path, first = options.output, receipts[0]
+    if path is None or is_stdout(path) or not is_regular(path):
+        raise UsageError("merge writes a file", hint="name it by -o FILE")
+    stem, compression = os.path.splitext(path)
+    if compression.lower() not in COMPRESSIONS:
+        stem, compression = path, ""
+    wanted = SUFFIXES.get(os.path.splitext(stem)[1].lower(), first.format)
+    if wanted != first.format and first.facts["options"].get("--format") is None:
+        raise UsageError(
+            f"the shards are {first.format}, and -o names {wanted}",
+            hint=f"give -o the suffix of the shards' outputs, as in merged.{first.format}",
+        )
+    codec = open_codec(compression.lower()) if compression else None
+    output = FileOutput(path, overwrite=options.overwrite)
+    sink = CompressedOutput(output, codec) if codec else output
+    try:
+        for data in _joined(receipts):
+            sink.write(data)
+        sink.close(True)
+    except BaseException:
+        part_of(path).unlink(missing_ok=True)  # a merge is run again, not resumed
+        output.close(False)
+        raise
+    return _sum(receipts)
+
+
+def _joined(receipts: Sequence[ShardReceipt]) -> Iterator[bytes]:
+    match receipts[0].format:
+        case "json":
+            yield from _joined_arrays(receipts)
+        case "csv":
+            yield from _joined_rows(receipts, ",")
+        case "tsv":
+            yield from _joined_rows(receipts, "\t")
+        case _:
+            for receipt in receipts:
+                yield from _text_of(receipt.output)
+
+
+def _joined_arrays(receipts: Sequence[ShardReceipt]) -> Iterator[bytes]:
+    """One JSON array, a record a line, of several."""
+    lead = b"[\n"
+    for receipt in receipts:
+        lines = _lines_of(receipt.output)
+        if next(lines) != b"[\n":
+            continue  # `[]`: no record
+        for line in lines:
+            if line != b"]\n":
+                yield lead + line.removesuffix(b"\n").removesuffix(b",")
+                lead = b",\n"
+    yield b"[]\n" if lead == b"[\n" else b"\n]\n"
+
+
+def _joined_rows(receipts: Sequence[ShardReceipt], delimiter: str) -> Iterator[bytes]:
+    """The rows below one header. A file leaves out the columns of remarks that stayed empty; the joined file has
+    those that any shard has."""
+    prefix = receipts[0].facts["options"].get("--prefix") or ""
+    remarks = [prefix + name for name in REMARKS]
+    limit = csv.field_size_limit(sys.maxsize)  # one for the whole process
+    try:
+        headers = [next(_rows_of(receipt.output, delimiter)) for receipt in receipts]
+        used = [name for name in remarks if any(name in header for header in headers)]
+        columns = [name for name in headers[0] if name not in remarks] + used
+        yield joined_cells(columns, delimiter).encode()
+        for receipt in receipts:
+            rows = _rows_of(receipt.output, delimiter)
+            header = next(rows)
+            places = [header.index(name) if name in header else None for name in columns]
+            for row in rows:
+                cells = ["" if place is None else row[place] for place in places]
+                yield joined_cells(cells, delimiter).encode()
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _rows_of(path: str, delimiter: str) -> Iterator[list[str]]:
+    text = io.TextIOWrapper(io.BufferedReader(_Text(path)), encoding="utf-8", newline="")
+    with text:
+        yield from csv.reader(text, delimiter=delimiter)
+
+
+def _lines_of(path: str) -> Iterator[bytes]:
+    with io.BufferedReader(_Text(path)) as file:
+        yield from file
+
+
+class _Text(io.RawIOBase):
+    """The uncompressed bytes of an output as a file."""
+
+    def __init__(self, path: str) -> None:
+        self._blocks = _text_of(path)
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            data = next(self._blocks, None)
+            if data is None:
+                return 0
+            self._rest = memoryview(data)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+
+def _text_of(path: str) -> Iterator[bytes]:
+    """The bytes of an output, uncompressed."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in COMPRESSIONS:
+        yield from blocks_of(path)
+        return
+    decompressor = open_codec(suffix).decompressor
+    for data in blocks_of(path):
+        yield decompressor.decompress(data)
+
+
+def _sum(receipts: Sequence[ShardReceipt]) -> Receipt:
+    """The receipts added up; the time is the sum of the shards' times."""
+    engine, device, dtype = receipts[0].engine
+    total = Receipt(engine, device, dtype)
+    counts: Counter[str] = Counter()
+    for receipt in receipts:
+        counts.update(receipt.counts)
+    total.resume(counts)
+    total.before = 0
+    total.elapsed = sum(receipt.seconds for receipt in receipts)
+    return total

@@ -1,0 +1,192 @@
+"""`--shard I/N`: a run over a part of its input, and the receipt that lets `merge` join the outputs.
+
+A shard is a range of consecutive records, so that joined outputs are in input order. The range needs the number of
+records, so each shard reads the input once to count them before it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from bertcli.console import Terminal
+from bertcli.errors import OutputError, UsageError
+from bertcli.journal import FileOutput
+from bertcli.sinks.formats import choose_format, files_written
+from bertcli.sources import open_source
+
+if TYPE_CHECKING:
+    from bertcli.receipt import Receipt
+    from bertcli.requests import InputOptions, ModelOptions, OutputOptions
+
+FORMATS = ("jsonl", "json", "csv", "tsv", "plain")
+RECEIPT_BEGINS = b'{"shard":'
+BLOCK = 1 << 20  # bytes read at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Records `first` to `last` (exclusive, from 0) of the `total` that `whole` reads: part `index` of `count`,
+    from 1."""
+
+    index: int
+    count: int
+    first: int
+    last: int
+    total: int
+    whole: InputOptions
+
+    @property
+    def inputs(self) -> InputOptions:
+        """The options that read this part alone."""
+        return replace(self.whole, skip=self.whole.skip + self.first, limit=self.last - self.first)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReceipt:
+    """What is known of a shard's output: `facts` that decide the results, the `counts` and `seconds` of its run,
+    and the `size` and `digest` of the `output` itself."""
+
+    output: str
+    shard: tuple[int, int]
+    records: tuple[int, int, int]
+    format: str
+    facts: dict[str, Any]
+    engine: tuple[str, str, str]
+    counts: dict[str, int]
+    seconds: float
+    size: int
+    digest: str
+
+
+def shard_of(inputs: InputOptions) -> Shard:
+    """The part of the input that `inputs.shard` names. Reads the input once. Raises UsageError for an input that
+    cannot be read twice."""
+    assert inputs.shard is not None
+    for path in inputs.files or (() if inputs.texts else ("-",)):
+        if path == "-" or (os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)):
+            raise UsageError(
+                "--shard reads its input twice, which a pipe does not allow", hint="name files as input"
+            )
+    index, count = inputs.shard
+    whole = replace(inputs, shard=None)
+    with closing(open_source(whole)) as source:
+        total = sum(1 for _ in source)
+    return Shard(index, count, total * (index - 1) // count, total * index // count, total, whole)
+
+
+def check_shard_options(outputs: OutputOptions, model: ModelOptions) -> None:
+    """Raise UsageError for options that do not go with --shard, OutputError for a receipt that exists."""
+    if not files_written(outputs) or outputs.output is None:
+        raise UsageError("--shard writes a file for `bertcli merge`", hint="name it by -o FILE")
+    file_format = choose_format(outputs, Terminal())[0]
+    if file_format not in FORMATS:
+        raise UsageError(
+            f"--shard: outputs in {file_format} cannot be merged", hint=f"write {', '.join(FORMATS)}"
+        )
+    if model.dtype == "int8":
+        raise UsageError(
+            "--shard: int8 is calibrated on the first texts of a run, which differ in each shard",
+            hint="use --dtype bfloat16 or float32",
+        )
+    path = receipt_path(outputs.output)
+    if not os.path.lexists(path):
+        return
+    if not outputs.overwrite and not outputs.resume:
+        raise OutputError("exists already", where=path, hint="--overwrite replaces it")
+    with open(path, "rb") as file:
+        if file.read(len(RECEIPT_BEGINS)) != RECEIPT_BEGINS:
+            raise OutputError("is no receipt of a shard, so it is never replaced", where=path,
+                              hint="move it, or name another -o")  # fmt: skip
+
+
+def receipt_path(output: str) -> str:
+    """The path of the receipt beside a shard's output."""
+    return f"{output}.receipt.json"
+
+
+def write_shard_receipt(
+    shard: Shard, outputs: OutputOptions, facts: Mapping[str, Any], receipt: Receipt
+) -> None:
+    """Write the receipt beside the complete output of a shard."""
+    path = outputs.output
+    assert path is not None
+    size, digest = digest_of(path)
+    content = {
+        "shard": [shard.index, shard.count],
+        "records": [shard.first, shard.last, shard.total],
+        "format": choose_format(outputs, Terminal())[0],
+        "facts": {**facts, "options": {k: v for k, v in facts["options"].items() if k != "--shard"}},
+        "engine": [receipt.engine, receipt.device, receipt.dtype],
+        "counts": receipt.counts(),
+        "seconds": receipt.elapsed,
+        "size": size,
+        "digest": digest,
+    }
+    file = FileOutput(receipt_path(path), overwrite=True)
+    file.close(True, json.dumps(content, separators=(",", ":")).encode() + b"\n")
+
+
+def read_shard_receipt(output: str) -> ShardReceipt:
+    """The receipt beside an output. Raises OutputError where it is missing or damaged, or the output is not the
+    one that it was written for."""
+    path = receipt_path(output)
+    try:
+        with open(path, "rb") as file:
+            content = json.load(file)
+        receipt = ShardReceipt(
+            output,
+            _integers(content["shard"], 2),
+            _integers(content["records"], 3),
+            content["format"],
+            content["facts"],
+            tuple(content["engine"]),
+            content["counts"],
+            content["seconds"],
+            content["size"],
+            content["digest"],
+        )
+    except OSError as error:
+        raise OutputError(
+            f"cannot be read: {error.strerror}",
+            where=path,
+            hint="a shard writes it when it is complete: run the shard again with --overwrite",
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError("is no receipt of a shard", where=path, hint="run the shard again") from error
+    try:
+        found = digest_of(output)
+    except OSError as error:
+        raise OutputError(f"cannot be read: {error.strerror}", where=output, hint="check the path") from error
+    if found != (receipt.size, receipt.digest):
+        raise OutputError("has changed since its run", where=output, hint="run the shard again")
+    return receipt
+
+
+def digest_of(path: str) -> tuple[int, str]:
+    """The size of a file and a hash of all its bytes."""
+    digest = blake2b(digest_size=16)
+    size = 0
+    for data in blocks_of(path):
+        size += len(data)
+        digest.update(data)
+    return size, digest.hexdigest()
+
+
+def blocks_of(path: str) -> Iterator[bytes]:
+    """The bytes of a file, block by block."""
+    with open(path, "rb", buffering=0) as file:
+        while data := file.read(BLOCK):
+            yield data
+
+
+def _integers(values: Any, count: int) -> Any:
+    if len(values) != count or not all(type(value) is int for value in values):
+        raise ValueError(values)
+    return tuple(values)
