@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,14 +69,28 @@ def run(
     """
     with Workers(task, engine, on_shortage) as workers:
         results = ResultWriter(workers, sink, receipt, max_errors, progress)
-        started: deque[tuple[Block, Running]] = deque()
-        for block in plan.blocks(feed, task):
-            if block is not None:
-                started.append((block, workers.start(block)))
-            while started and (block is None or len(started) >= BLOCKS_AHEAD):
-                results.write(*started.popleft())
-        while started:
-            results.write(*started.popleft())
+        for block, running in _running_blocks(feed, task, plan, workers):
+            results.write(block, running)
+
+
+def results(feed: Feed, *, task: Task, engine: Engine, plan: Plan) -> Iterator[Result]:
+    """The result of every record, in input order. Records are read a block at a time, as results are taken."""
+    with Workers(task, engine, lambda most_tokens: None) as workers:
+        for block, running in _running_blocks(feed, task, plan, workers):
+            for batch, future in running:
+                batch.settle(future.result())
+            yield from block.results()
+
+
+def _running_blocks(feed: Feed, task: Task, plan: Plan, workers: Workers) -> Iterator[tuple[Block, Running]]:
+    """Blocks in input order, each started before the one before it is handed out."""
+    started: deque[tuple[Block, Running]] = deque()
+    for block in plan.blocks(feed, task):
+        if block is not None:
+            started.append((block, workers.start(block)))
+        while started and (block is None or len(started) >= BLOCKS_AHEAD):
+            yield started.popleft()
+    yield from started
 
 
 @dataclass(frozen=True, slots=True)

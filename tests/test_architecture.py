@@ -24,6 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"commands"}),
     frozenset({"command"}),
     frozenset({"options", "settings"}),
+    frozenset({"model"}),
     frozenset({"parameters", "runs"}),
     frozenset({"reports"}),
     frozenset({"benchmark"}),

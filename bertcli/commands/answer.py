@@ -6,6 +6,7 @@ import click
 
 from bertcli import requests
 from bertcli.command import command
+from bertcli.commands import run_request
 from bertcli.options import (
     long_options,
     model_options,
@@ -15,7 +16,6 @@ from bertcli.options import (
     shard_option,
 )
 from bertcli.parameters import whole_number
-from bertcli.runs.run import run
 
 
 @command(
@@ -55,4 +55,4 @@ def answer(request: requests.Answer) -> int:
     score are null when the text does not hold an answer. Needs a model fine-tuned for extractive question
     answering, as on SQuAD; one trained with unanswerable questions knows best when there is none.
     """
-    return run(request).exit_code
+    return run_request(request)

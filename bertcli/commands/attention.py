@@ -6,8 +6,8 @@ import click
 
 from bertcli import requests
 from bertcli.command import command
+from bertcli.commands import run_request
 from bertcli.options import input_options, model_options, output_options, run_options
-from bertcli.runs.run import run
 
 
 def which(text: str | int) -> requests.LayerOrHead:
@@ -65,4 +65,4 @@ def attention(request: requests.Attention) -> int:
     for each it looks at, summing to 1. On a terminal it is a heat map; `-o page.html` makes a page with all
     layers and heads to choose from, which needs no network.
     """
-    return run(request).exit_code
+    return run_request(request)

@@ -8,6 +8,7 @@ import click
 
 from bertcli import requests
 from bertcli.command import command
+from bertcli.commands import run_request
 from bertcli.options import (
     input_options,
     long_options,
@@ -19,7 +20,6 @@ from bertcli.options import (
     shard_option,
 )
 from bertcli.parameters import whole_number
-from bertcli.runs.run import run
 
 
 def _written(name: str) -> str:
@@ -85,4 +85,4 @@ def embed(request: requests.Embed) -> int:
     Adds `embedding` to each record; with --tokens `tokens`, each with its place in the text. Pooling,
     normalisation, prompts and the length limit come from the model's own sentence-transformers files.
     """
-    return run(request).exit_code
+    return run_request(request)

@@ -6,6 +6,7 @@ import click
 
 from bertcli import requests
 from bertcli.command import command
+from bertcli.commands import run_request
 from bertcli.options import (
     input_options,
     long_options,
@@ -15,7 +16,6 @@ from bertcli.options import (
     shard_option,
 )
 from bertcli.parameters import whole_number
-from bertcli.runs.run import run
 
 
 @command(
@@ -50,4 +50,4 @@ def fill(request: requests.Fill) -> int:
     Adds `fills` to each record, best first: the words (one a mask), their joint score, and the text with the
     words in place. [MASK], <mask>, the model's own mask token and --mask are all understood.
     """
-    return run(request).exit_code
+    return run_request(request)

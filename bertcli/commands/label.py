@@ -8,6 +8,7 @@ import click
 
 from bertcli import requests
 from bertcli.command import command, refuse_options_for_own_labels
+from bertcli.commands import run_request
 from bertcli.options import (
     input_options,
     judging_options,
@@ -19,7 +20,6 @@ from bertcli.options import (
     shard_option,
 )
 from bertcli.parameters import one_or_more, whole_number
-from bertcli.runs.run import run
 
 
 @command(
@@ -61,4 +61,4 @@ def label(request: requests.Label) -> int:
     one pass, each with its name before its fields.
     """
     refuse_options_for_own_labels(request)
-    return run(request).exit_code
+    return run_request(request)

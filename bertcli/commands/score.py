@@ -8,6 +8,7 @@ import click
 
 from bertcli import requests
 from bertcli.command import command
+from bertcli.commands import run_request
 from bertcli.options import (
     input_options,
     long_options,
@@ -16,7 +17,6 @@ from bertcli.options import (
     run_options,
     shard_option,
 )
-from bertcli.runs.run import run
 
 
 @command(
@@ -48,4 +48,4 @@ def score(request: requests.Score) -> int:
     `perplexity`; with --words also `words`. With --pair-field both texts are scored, and `likelier` says
     which is the likelier one.
     """
-    return run(request).exit_code
+    return run_request(request)

@@ -8,6 +8,7 @@ import click
 
 from bertcli import requests
 from bertcli.command import command
+from bertcli.commands import run_request
 from bertcli.options import (
     input_options,
     long_options,
@@ -17,7 +18,6 @@ from bertcli.options import (
     shard_option,
     split_words_option,
 )
-from bertcli.runs.run import run
 
 
 @command(
@@ -53,4 +53,4 @@ def tag(request: requests.Tag) -> int:
     Adds `spans` to each record: label, start and end in characters of the text, the words, and a score. A
     model of parts of speech gives a span for every word. With --tokens it is `tokens`, with their raw tags.
     """
-    return run(request).exit_code
+    return run_request(request)

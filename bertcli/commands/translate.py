@@ -6,9 +6,9 @@ import click
 
 from bertcli import requests
 from bertcli.command import command
+from bertcli.commands import run_request
 from bertcli.options import input_options, model_options, output_options, run_options
 from bertcli.parameters import whole_number
-from bertcli.runs.run import run
 
 
 @command(
@@ -81,4 +81,4 @@ def translate(request: requests.Translate) -> int:
     ends, blanks, tabs and Markdown marks stay as they are. Where a translation reached the limit of tokens, the record
     says `truncated`.
     """
-    return run(request).exit_code
+    return run_request(request)

@@ -5,6 +5,7 @@
     hold, release                      a line for when the work begins
     progress(source, stdout)           a bar while a run lasts; StepBar, one for training;
                                        StatusLine, for work that has no records
+    to_logger                          the same lines to a logger, where a program uses the library
     claim_stdout, terminal             stdout, for results alone, and what it is
     quiet_libraries                    before anything heavy is imported
 
@@ -22,13 +23,15 @@ from bertcli.console.messages import (
     quiet_libraries,
     release,
     say,
+    to_logger,
     trace,
     warn,
 )
 from bertcli.console.progress import StatusLine, StepBar, progress
-from bertcli.console.stdout import Terminal, claim_stdout, release_stdout, terminal
+from bertcli.console.stdout import ClosedStdout, Terminal, claim_stdout, release_stdout, terminal
 
 __all__ = [
+    "ClosedStdout",
     "StatusLine",
     "StepBar",
     "Terminal",
@@ -45,6 +48,7 @@ __all__ = [
     "release_stdout",
     "say",
     "terminal",
+    "to_logger",
     "trace",
     "visible",
     "warn",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import logging
 import os
 import select
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -34,6 +37,7 @@ screen_lock = threading.RLock()
 """Held while something is written to the screen: a bar is drawn by a thread of its own."""
 
 _manner = _Manner()
+_in_library: contextvars.ContextVar[bool] = contextvars.ContextVar("in_library", default=False)
 _drawn: list[Screen] = []
 _held: list[str] = []
 
@@ -43,13 +47,23 @@ def configure(*, quiet: bool = False, verbose: bool = False, color: When = "auto
     _manner.quiet, _manner.verbose, _manner.color = quiet, verbose, color
 
 
+@contextlib.contextmanager
+def to_logger() -> Iterator[None]:
+    """Within it, messages of this thread go to the logger `bertcli` and not to stderr: a program uses the library."""
+    token = _in_library.set(True)
+    try:
+        yield
+    finally:
+        _in_library.reset(token)
+
+
 def is_quiet() -> bool:
-    return _manner.quiet
+    return _manner.quiet or _in_library.get()
 
 
 def is_watched() -> bool:
-    """Whether what is said is read on a terminal, and not silenced by -q."""
-    return sys.stderr is not None and sys.stderr.isatty() and not _manner.quiet
+    """Whether messages are read on a terminal, and not silenced by -q."""
+    return sys.stderr is not None and sys.stderr.isatty() and not is_quiet()
 
 
 def make_room(screen: Screen) -> None:
@@ -72,19 +86,25 @@ def error(problem: BertcliError) -> None:
 
 def warn(message: str) -> None:
     """Show what may make an answer worse than it looks; silent with -q."""
-    if not _manner.quiet:
+    if _in_library.get():
+        logging.getLogger("bertcli").warning("%s", message)
+    elif not _manner.quiet:
         _print([("bertcli: warning: ", YELLOW), (message, "")])
 
 
 def note(message: str) -> None:
     """Show why something is done the way it is; only with -v."""
-    if _manner.verbose:
+    if _in_library.get():
+        logging.getLogger("bertcli").debug("%s", message)
+    elif _manner.verbose:
         _print([("bertcli: ", DIM), (message, DIM)])
 
 
 def say(message: str) -> None:
     """Show a plain line, such as the receipt; silent with -q."""
-    if not _manner.quiet:
+    if _in_library.get():
+        logging.getLogger("bertcli").info("%s", message)
+    elif not _manner.quiet:
         _print([(message, "")])
 
 
@@ -98,7 +118,10 @@ def trace(problem: Exception) -> None:
 def hold(message: str) -> None:
     """Have a plain line shown when the work begins (`release`), and not at all where it is refused before:
     nothing should stand between a command and what is wrong with it."""
-    _held.append(message)
+    if _in_library.get():
+        say(message)
+    else:
+        _held.append(message)
 
 
 def forget_held() -> None:

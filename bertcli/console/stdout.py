@@ -23,8 +23,8 @@ class Terminal:
     color: bool = False
 
 
-class _ClosedStdout:
-    """Stands for a stdout that was closed before the program began (`>&-`): every write fails."""
+class ClosedStdout:
+    """A stdout that was closed before the program began (`>&-`), or that a library does not have: every write fails."""
 
     closed = False  # to be written to, so that the failure is told and not passed over
 
@@ -87,7 +87,7 @@ def claim_stdout() -> BinaryIO:
         if hosted:
             results = stream.buffer
         elif private is None:
-            results = cast(BinaryIO, _ClosedStdout())
+            results = cast(BinaryIO, ClosedStdout())
         else:
             results = cast(BinaryIO, io.BufferedWriter(_Waiting(private, "wb"), 1 << 17))
         if not hosted:

@@ -38,15 +38,12 @@ if TYPE_CHECKING:
 UNWATCHED = 0.5  # seconds of silence that make a pause where results go to a file: nobody waits for them
 
 
-def run(request: StreamRequest) -> Receipt:
-    """Do what a request asks, and return the receipt.
+def run(request: StreamRequest, stdout: BinaryIO) -> Receipt:
+    """Do what a request asks, and return the receipt. Results go to `stdout` where the request names no output.
 
     Raises BertcliError for what cannot be run, StoppedEarlyError when `max_errors` records have failed. Ctrl-C
     ends the run; what was finished is kept, and the receipt says so.
     """
-    console.configure(quiet=request.quiet, verbose=request.verbose, color=request.color)
-    stdout = console.claim_stdout()
-    console.quiet_libraries(verbose=request.verbose)
     refuse_unread_pairs(request)
 
     from bertcli.journal import refuse_input
