@@ -58,7 +58,17 @@ STRANGERS: dict[str, frozenset[str]] = {
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "click": ("cli", "command", "commands", "options", "parameters", "settings"),
-    "numpy": ("tasks", "training", "models", "engines", "sinks", "evaluation", "search", "benchmark"),
+    "numpy": (
+        "model",
+        "tasks",
+        "training",
+        "models",
+        "engines",
+        "sinks",
+        "evaluation",
+        "search",
+        "benchmark",
+    ),
     "torch": ("engines", "training"),
     "transformers": ("engines", "training", "models.tokenizer_cache"),
     "tokenizers": ("models", "training"),
@@ -131,6 +141,8 @@ def test_every_room_has_a_floor() -> None:
 @pytest.mark.parametrize("module", MODULES, ids=_name)
 def test_imports_lead_downstairs(module: Path) -> None:
     room = _room(_name(module))
+    if room == "__init__":
+        return  # its functions import the API when they are called; all may import its version
     for other in set(_rooms(module)) - {room}:
         assert _floor(other) > _floor(room), f"{room} imports {other}"
         assert other not in STRANGERS.get(room, ()), f"{room} imports {other}"
