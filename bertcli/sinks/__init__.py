@@ -1,4 +1,4 @@
-"""Sinks write results, one form a file. They never see tensors and never change an answer.
+"""Sinks write results, one format per module. They never see tensors and never change an answer.
 
 `open_sink(options, layout, …)` builds the one that `-o`, `--format` and the terminal ask for.
 """
@@ -21,14 +21,14 @@ REMARKS = ("windows", "truncated", "error")  # what `Result.row` puts last
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a sink must know before the first result: the columns of forms that have a header, and which
+    """What a sink must know before the first result: the columns of formats that have a header, and which
     result field means what to a reader.
 
     `inputs` are the input's field names, `results` the result fields (prefix not yet applied), of which
     `extras` (`windows`, `truncated`, `error`, optional fields) appear only in some records. `text_field` is
-    the column that holds the text, `id_field` what stands for a record beside an npy file and in a table.
+    the column that holds the text, `id_field` identifies a record beside an npy file and in a table.
     `echo` is False where a table need not repeat the text beside its answer: for one literal text, and at
-    the prompt. `about` holds for all results, and is written where a file has a place for it: the role and
+    the prompt. `about` applies to all results, and is written where the format has metadata: the role and
     the prompt of embeddings.
     """
 
@@ -69,23 +69,22 @@ class Sink(Protocol):
 
 
 class Silent:
-    """A sink but for `write`, that shows nothing before all is there and whose files belong to others: it has
-    nothing to do when the input pauses or ends."""
+    """The methods of a sink, but for `write`, that has nothing to flush and no file to close."""
 
     __slots__ = ()
 
     def flush(self) -> None:
-        """Nobody reads along."""
+        """Nothing is shown before the end."""
 
     def close(self, complete: bool) -> None:
         """Nothing is open."""
 
 
 class LastingSink(Sink, Protocol):
-    """A sink whose file can be resumed. `mark` is asked for between two blocks: what must be known to go
-    on from here, None where that cannot be. Where it ends something (a row group, a block of compressed data)
-    to be able to, it does so by the amount of results so far, never by the time: a file does not show whether
-    its run was interrupted. `sync` brings everything written so far onto the disk."""
+    """A sink whose file can be resumed. `mark` is called between two blocks and returns what is needed
+    to resume behind it, None where that is impossible. It may end a row group or a block of compressed data,
+    depending on the results so far and never on time: the bytes of a file do not depend on interruptions.
+    `sync` syncs everything written so far to disk."""
 
     def mark(self) -> Mark | None: ...
 
@@ -101,9 +100,9 @@ def open_sink(
     mark: Mark | None = None,
 ) -> LastingSink:
     """The sink for `-o` and `-f`: by suffix, else a table on a terminal and JSONL in a pipe. With a `mark` it
-    goes on with what an interrupted run left.
+    continues the file of an interrupted run.
 
-    Raises UsageError for a form that is unknown or cannot hold these results, OutputError for a file that
+    Raises UsageError for a format that is unknown or cannot represent these results, OutputError for a file that
     cannot be written or must not be overwritten.
     """
     from bertcli.sinks.formats import open_in_format

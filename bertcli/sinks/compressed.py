@@ -1,9 +1,9 @@
-"""Text forms through gzip or zstandard. The bytes depend on the results and on where blocks ended: no time,
-no file name. Runs of other blocks (with more workers, say) write other bytes, which unpack to the same.
+"""Text formats through gzip or zstandard. The bytes depend on the results and on the ends of blocks, not on the
+time or the file name. Runs with other blocks (more workers, say) write other bytes with the same content.
 
-A file is one compressed stream, whatever became of its run: some readers take the first of several for the
-whole. A compressor cannot be put to disk, so going on means to unpack what is there and to pack it once more,
-with nothing written: the compressor is then where it was.
+A file is one compressed stream, also after an interruption: some readers stop after the first stream. The state
+of a compressor cannot be saved, so resuming decompresses the file and compresses its content again, without
+writing, to restore the state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHUNK = 1 << 16  # what a compressor is given at a time, so that its bytes depen
 
 
 class ByteSink(Protocol):
-    """Where a text form puts its bytes: a `journal.Output`, or one that compresses on the way to it."""
+    """The output of a text format: a `journal.Output`, or one that compresses before it."""
 
     name: str
 
@@ -48,7 +48,7 @@ class StreamDecompressor(Protocol):
 
 
 class Codec(NamedTuple):
-    """What packs a stream, the flush mode that ends a block of it, what unpacks it, what that raises."""
+    """A compressor, the flush mode that ends a block, a decompressor, and the error that it raises."""
 
     compressor: Compressor
     block_end: int
@@ -82,8 +82,8 @@ def open_codec(suffix: str) -> Codec:
 class CompressedOutput:
     """Compresses what is written.
 
-    A pause ends a block only where somebody may read along (a pipe): in a file, where pauses fell must not
-    show. An interrupted file is ended properly, so that it can be read.
+    A pause ends a block in a pipe only: the bytes of a file must not depend on pauses. An interrupted file is
+    finished, so that it can be read.
     """
 
     def __init__(self, output: Output, codec: Codec, mark: Mark | None = None) -> None:

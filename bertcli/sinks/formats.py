@@ -1,4 +1,4 @@
-"""Which form an output has, and how each is opened. A form's libraries are imported only when it is used."""
+"""The format of an output, and opening its sink. Libraries of a format are imported only when it is used."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _open_in_format(
 
 
 def choose_format(options: OutputOptions, terminal: Terminal) -> tuple[str, str]:
-    """The form and the compression suffix (or an empty string) of an output."""
+    """The format and the compression suffix (or an empty string) of an output."""
     path = options.output
     if path is None or is_stdout(path):
         return options.format or ("table" if terminal.is_tty else "jsonl"), ""

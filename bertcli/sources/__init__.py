@@ -1,12 +1,12 @@
 """Sources turn files, pipes and literal texts into Records. They never see tokens.
 
-`open_source(options)` builds one Source over all inputs; a form is one small file beside this one:
+`open_source(options)` builds one Source over all inputs; each format has a module:
 
     opening      what was named on the command line -> counted blocks of bytes
     compression  gzip, bzip2, xz, Zstandard -> the bytes inside
     encoding     any encoding -> UTF-8, undecodable bytes marked
     lines        blocks of bytes -> blocks of whole lines
-    text, jsonl, delimited, parquet, conll    a form -> rows (forms chooses among them)
+    text, jsonl, delimited, parquet, conll    a format -> rows (formats chooses among them)
     fields       which field is the text; rows -> Records
     stream       all inputs as one Source
     prompt       a terminal, asked line by line

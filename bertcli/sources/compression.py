@@ -102,7 +102,7 @@ def _codec(kind: str) -> tuple[Callable[[], Decompressor], type[Exception]]:
 
 
 class _Gzip:
-    """zlib under bz2's manners."""
+    """zlib with the interface of bz2."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -123,14 +123,14 @@ class _Gzip:
 
 
 class _Zstd:
-    """zstandard under bz2's manners: it knows no `max_length`, so it is fed by the spoon."""
+    """zstandard with the interface of bz2. It has no `max_length`, so it gets small pieces."""
 
-    SPOON = 1024  # of which at most 32 MiB can come
+    PIECE = 1024  # bytes, which decompress to 32 MiB at most
 
     def __init__(self) -> None:
         import zstandard
 
-        # zstd itself takes no more than 128 MiB unless it is told to
+        # zstd itself takes no more than 128 MiB by default
         self._zstd = zstandard.ZstdDecompressor(max_window_size=MOST_MEMORY).decompressobj()
         self._waiting = memoryview(b"")
 
@@ -148,5 +148,5 @@ class _Zstd:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         self._waiting = memoryview(data) if data else self._waiting
-        spoon, self._waiting = self._waiting[: self.SPOON], self._waiting[self.SPOON :]
-        return bytes(self._zstd.decompress(spoon))
+        piece, self._waiting = self._waiting[: self.PIECE], self._waiting[self.PIECE :]
+        return bytes(self._zstd.decompress(piece))

@@ -1,4 +1,4 @@
-"""What one input holds, as the forms hand it on: the names of its fields, and its rows."""
+"""The contents of one input: the names of its fields, and its rows."""
 
 from __future__ import annotations
 

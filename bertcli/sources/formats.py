@@ -1,4 +1,4 @@
-"""Which form an input has, and the reader for it."""
+"""The format of an input, and its reader."""
 
 from __future__ import annotations
 

@@ -32,11 +32,11 @@ class Reader(Protocol):
 
 
 class Input:
-    """One input as it lies on disk or comes through a pipe.
+    """One input: a file or a pipe.
 
     `path` is what the user called it, fit to be shown (`-` for stdin); `label` is its name in messages.
     `live`, `prompt`, `size` and `position` are as in `Source`. `regular` is the path of a file that can be
-    read in any order, None for everything else. `held` is closed with the input.
+    read in any order, None for everything else. `resources` are closed with the input.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Input:
         self.size = size
         self.regular = regular
         self.position = 0
-        self.held = ExitStack()
+        self.resources = ExitStack()
         self._opener = opener
         self._reader: Reader | None = None
         self._closed = False
@@ -102,7 +102,7 @@ class Input:
     def close(self) -> None:
         """Stop reading; harmless at any time, from any thread."""
         self._closed = True
-        self.held.close()
+        self.resources.close()
         if self._reader is not None:
             self._reader.close()
 

@@ -42,7 +42,7 @@ def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Conten
         file = parquet.ParquetFile(_seekable(source, chunks), buffer_size=BUFFER)
     except (pyarrow.ArrowException, OSError, ValueError) as error:  # names may not be UTF-8
         raise InputError(f"cannot be read as Parquet: {first_line(error)}", hint=CONVERT) from error
-    source.held.callback(file.close)
+    source.resources.callback(file.close)
     schema: pyarrow.Schema = file.schema_arrow
     twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
     if twice:
@@ -63,7 +63,7 @@ def _seekable(source: Input, chunks: Iterator[bytes]) -> str | IO[bytes]:
     head, chunks = look(chunks, lambda head: len(head) < len(MAGIC))
     if not head.startswith(MAGIC):  # a bomb should not fill the disk before it turns out to be none
         raise InputError("cannot be read as Parquet: it does not begin like it", hint=CONVERT)
-    copy = source.held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    copy = source.resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     for chunk in chunks:
         copy.write(chunk)
     copy.seek(0)

@@ -1,4 +1,4 @@
-"""A terminal as an input: a person is asked for one line after the other."""
+"""A terminal as an input: one line after the other, with a prompt."""
 
 from __future__ import annotations
 

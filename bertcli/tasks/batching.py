@@ -1,4 +1,4 @@
-"""Many windows, asked in batches the engine can hold."""
+"""Many windows, computed in batches that fit the engine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """embed: one vector a text, or one a token.
 
-How a text becomes a vector is told in `pooling`. What is written of it:
+See `pooling` for how a text becomes a vector. What is written:
 
     dim N      the first N dimensions, normalised again where the whole vector was (models trained for it keep
                most of their meaning there)

@@ -9,7 +9,7 @@ rules are those of transformers):
     max       that of the piece with the largest p
     simple    none: every piece is tagged by itself, and a span may begin inside a word
 
-How labels make spans is told in `tagset`, what a word is in `wording`. The score of a span is the mean of its
+See `tagset` for how labels form spans, and `word_alignment` for what a word is. The score of a span is the mean of its
 words' scores, a word's score the p of its label.
 
 A text longer than the model is read window by window. Where two windows overlap, each token is decided where
