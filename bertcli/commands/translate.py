@@ -75,7 +75,7 @@ from bertcli.parameters import whole_number
 @model_options
 @run_options
 def translate(request: requests.Translate) -> int:
-    """Translate each text with an encoder-decoder.
+    """Translate each text with an encoder-decoder: Marian, T5, BART, NLLB and the like.
 
     Adds `translation` and its `score`, the log-probability per token. Texts are translated sentence by sentence; line
     ends, blanks, tabs and Markdown marks stay as they are. Where a translation reached the limit of tokens, the record
