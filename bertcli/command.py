@@ -31,6 +31,26 @@ from bertcli.requests import LabelOptions, Options
 HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
 """Headings of shared options in the order of the help page; a command's own options come before them."""
 
+COMMON = frozenset(
+    {
+        *(
+            "--text",
+            "--from",
+            "--text-field",
+            "--pair-field",
+            "--output",
+            "--format",
+            "--overwrite",
+            "--resume",
+        ),
+        *("--model", "--long", "--max-errors", "--quiet", "--labels", "--threshold"),
+    }
+)
+"""The shared options that `--help` shows; `--help-all` shows the others, too."""
+
+SHOW_ALL = "bertcli.show_all"
+"""Where the context's `meta` says that the help page lists every option."""
+
 TERM_WIDTH = 25
 """Columns of the option names in a help page; longer ones get a line of their own."""
 
@@ -80,17 +100,26 @@ class Command(click.Command):
             ctx.params = {"request": self.request(**_fields(self.params, ctx.params))}
         return super().invoke(ctx)
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), HELP_ALL]
+
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Nothing: arguments are listed under the heading they belong to."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         own = "Options" if ctx.command.name is None else ctx.command.name.capitalize()
         sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (own, *HEADINGS)}
+        hidden = 0
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is None or not record[1]:  # an argument that the text above explains
                 continue
-            if param.name == "help" or "--help" in param.opts:
+            if not ctx.meta.get(SHOW_ALL) and _is_for_few(param):
+                hidden += 1
+                continue
+            if param is HELP_ALL and not ctx.meta.get(SHOW_ALL):
+                record = (record[0], f"Show {hidden} more options and exit.")
+            if "--help" in param.opts or param is HELP_ALL:
                 last = next((h for h in reversed(sections) if sections[h]), own)
                 sections[last].append(record)
             else:
@@ -100,6 +129,25 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_examples(formatter, self.examples)
+
+
+def _show_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta[SHOW_ALL] = True
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
+HELP_ALL = click.Option(
+    ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_show_all,
+    help="Show all options and exit.",
+)  # fmt: skip
+
+
+def _is_for_few(param: click.Parameter) -> bool:
+    """Whether `--help` leaves a parameter out: a shared option that few need. Those of training are all shown."""
+    shared = isinstance(param, SharedParameter) and not isinstance(param, click.Argument)
+    return shared and getattr(param, "heading", "") != "Training" and COMMON.isdisjoint(param.opts)
 
 
 class Group(click.Group):

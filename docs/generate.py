@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bertcli.cli import cli
+from bertcli.command import SHOW_ALL
 
 PAGE = Path(__file__).with_name("cli.md")
 
@@ -16,7 +17,7 @@ HEAD = """\
 
 <!-- Written by docs/generate.py from the help pages. -->
 
-What `--help` says, for every command. What the options mean together is told in the [guide](guide.md); how to
+What `--help-all` says, for every command. What the options mean together is told in the [guide](guide.md); how to
 set their defaults, in [settings](settings.md).
 """
 
@@ -27,6 +28,7 @@ def commands(
     """A context for the command and for each one below it, in the order of the help page."""
     # 78 columns are what a terminal of 80 gets.
     ctx = click.Context(command, parent, name, terminal_width=78, **command.context_settings)
+    ctx.meta[SHOW_ALL] = True
     yield ctx
     if isinstance(command, click.Group):
         for below in command.list_commands(ctx):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,6 +166,23 @@ def test_the_help_page_says_of_each_command_what_the_command_says_of_itself() ->
         command = cli.cli.get_command(context, name)
         assert command is not None
         assert command.get_short_help_str(200) == summary
+
+
+@pytest.mark.parametrize("name", ["label", "fill", "tag", "score", "answer", "embed"])
+def test_help_shows_what_most_need_and_help_all_the_rest(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([name, "--help"]) == 0
+    short = capsys.readouterr().out
+    assert cli.main([name, "--help-all"]) == 0
+    whole = capsys.readouterr().out
+    assert len(short.splitlines()) < 0.7 * len(whole.splitlines())
+    for option in ("--text-field", "--output", "--model"):
+        assert option in short
+    for option in ("--max-record-bytes", "--allow-pickle", "--batch-tokens"):
+        assert option not in short
+        assert option in whole
+    assert re.search(r"Show \d+ more options and exit", short)
 
 
 @pytest.mark.parametrize("columns", [60, 80])

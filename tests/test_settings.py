@@ -287,7 +287,7 @@ def test_show_settings_can_be_asked_about_one_command(main: Main, capsys: pytest
 
 def test_the_help_page_shows_the_default_that_holds(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
     write("encoding: latin-1")
-    assert main(["label", "--help"]) == 0
+    assert main(["label", "--help-all"]) == 0
     assert "[default: latin-1]" in capsys.readouterr().out
 
 
