@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from bertcli import console, requests
 from bertcli.feed import Feed, characters
 from bertcli.records import Record
-from bertcli.runs.flow import attention_engine, choose_engine, work_of
+from bertcli.runs.flow import attention_engine, choose_engine, exact_options, work_of
 from bertcli.runs.preflight import OpenModel, open_model
 from bertcli.runs.tasks import TASKS, make_task, refuse_unread_pairs, task_name
 from bertcli.sources.fields import choose_text_field, make_records
@@ -165,11 +165,13 @@ class Model:
                 if name not in self._engines:
                     self._engines[name] = attention_engine(options, checkpoint)
                 return self._engines[name]
-            if "packed" in self._engines:  # it is loaded, so it is the faster one for any input
-                return self._engines["packed"]
+            options = exact_options(options, task)
+            packed = f"packed {options.dtype}"
+            if packed in self._engines:  # it is loaded, so it is the faster one for any input
+                return self._engines[packed]
             weigh = work_of(task) if entry.reads_many_times else characters
             engine = choose_engine(options, checkpoint, feed, weigh)
-            return self._engines.setdefault(engine.name, engine)
+            return self._engines.setdefault(f"{engine.name} {options.dtype}", engine)
 
 
 def _records(texts: Texts, request: requests.StreamRequest) -> Iterator[Record]:

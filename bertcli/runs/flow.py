@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bertcli import console
@@ -57,6 +57,15 @@ def choose_engine(
     size = "an input of unknown or large size" if tokens is None else f"some {tokens} tokens"
     console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {size}")
     return Finite(engine)
+
+
+def exact_options(options: ModelOptions, task: Task) -> ModelOptions:
+    """The options of a model for a task: `--dtype auto` is float32 for a regression, whose answers lose digits when the
+    encoder computes in bfloat16."""
+    head = getattr(task, "head", None)
+    if options.dtype == "auto" and head is not None and head.problem == "regression":
+        return replace(options, dtype="float32")
+    return options
 
 
 def attention_engine(options: ModelOptions, checkpoint: Checkpoint) -> Engine:
@@ -133,6 +142,7 @@ def run_into(
     from bertcli.planning import Plan
 
     feed = feed_of(source, records)
+    options = exact_options(options, task)
     engine = (
         open_engine(checkpoint, options) if open_engine else choose_engine(options, checkpoint, feed, weigh)
     )

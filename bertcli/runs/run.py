@@ -17,6 +17,7 @@ from bertcli.runs.flow import (
     Counter,
     attention_engine,
     choose_engine,
+    exact_options,
     feed_of,
     warn_of_shortage,
     work_of,
@@ -86,7 +87,7 @@ def _run(
         if feed.first(wait=not source.live) is not PAUSE:
             results.open()
         record.skip(feed, receipt)
-        options = record.model_options(request)
+        options = exact_options(record.model_options(request), task)
         if entry.open_engine is not None:
             engine = entry.open_engine(model.checkpoint, options)
         elif entry.needs_attention:
