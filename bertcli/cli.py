@@ -128,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     ctx: click.Context | None = None
+    console.configure()  # another command in this process may have been quiet
     console.forget_held()
     try:
         instruction = os.environ.get(VARIABLE)

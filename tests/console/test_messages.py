@@ -16,6 +16,7 @@ from bertcli.errors import BertcliError, InputError
 @pytest.fixture(autouse=True)
 def plain() -> Iterator[None]:
     console.configure()
+    console.forget_held()  # of a command that another test ran in this process
     yield
     console.configure()
 
