@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bertcli import console, requests
+from bertcli.errors import UsageError
 from bertcli.feed import Feed, characters
 from bertcli.records import Record
 from bertcli.runs.flow import attention_engine, choose_engine, exact_options, work_of
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 Texts: TypeAlias = Iterable[str | Mapping[str, Any] | None]
 """Texts, or records with a text field; None is a blank text."""
+
+READ_BY_METHODS = frozenset({"text_field", "pair_field", "split_words"})
+"""The options of input that texts in memory have, too."""
 
 
 class Model:
@@ -123,7 +127,14 @@ class Model:
         ]
 
     def _merged(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of a method and those of the model, which a method cannot change."""
+        """The options of a method and those of the model. Raises UsageError for one that a method would ignore."""
+        parts = (requests.InputOptions(), requests.OutputOptions(), requests.RunOptions(), self._options)
+        ignored = requests.options_of(*parts).keys() - READ_BY_METHODS
+        if wrong := sorted(ignored.intersection(options)):
+            raise UsageError(
+                f"{', '.join(wrong)}: a method does not read this option",
+                hint="give options of the model to bertcli.load, and files to bertcli.run",
+            )
         return {**options, **requests.options_of(self._options)}
 
     def _results(self, request: requests.StreamRequest, texts: Texts) -> Iterator[dict[str, Any]]:

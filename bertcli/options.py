@@ -225,7 +225,7 @@ def prompt_options(callback: F) -> F:
 def output_options(callback: F) -> F:
     """Where results go: hands the command `outputs`, an OutputOptions."""
     bundle = Bundle("outputs", "Output", OutputOptions)
-    resume = bundle.flag("resume", "--resume", help="Go on with an interrupted -o FILE.")
+    resume = bundle.flag("resume", "--resume", help="Resume an interrupted -o FILE.")
     return late_output_options(resume(callback))
 
 
@@ -326,7 +326,7 @@ def long_options(callback: F) -> F:
     return _stack(
         callback,
         bundle.choice("long", LongMode, "--long", metavar="MODE",
-                      about="What becomes of a text that is too long"),
+                      about="How to handle a text over the length limit"),
         bundle.option("max_length", "--max-length", metavar="N", type=whole_number(3),
                       help="Tokens of a window.", unset="the model's own limit"),
         bundle.option("overlap", "--overlap", metavar="N", type=whole_number(0),

@@ -77,7 +77,7 @@ class InputOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Options):
-    """`resume` goes on with what an interrupted run left."""
+    """`resume` continues an interrupted run."""
 
     output: str | None = None
     format: OutputFormat | None = None

@@ -93,6 +93,9 @@ def test_what_is_wrong_is_raised_at_the_call(checkpoints: Make) -> None:
         model.embed([{"text": "a", "b": "c"}], pair_field="b")
     with pytest.raises(UsageError, match="several fields could be the text"):
         bertcli.load(str(checkpoints("bert", "label"))).label([{"a": "x", "b": "y"}])
+    for ignored in ({"dtype": "float32"}, {"output": "a.jsonl"}, {"limit": 3}, {"quiet": True}):
+        with pytest.raises(UsageError, match="a method does not read this option"):
+            model.embed(["a"], **ignored)
     with pytest.raises(UsageError, match="names no output"):
         bertcli.run(bertcli.requests.Label(files=["a.txt"]))
     with pytest.raises(UsageError, match="must be smaller"):

@@ -58,7 +58,7 @@ from bertcli.parameters import whole_number
     "--long",
     type=click.Choice(["window", "truncate", "error"]),
     default="window",
-    help="What becomes of a sentence that is too long.",
+    help="How to handle a sentence over the length limit.",
 )
 @click.option(
     "--max-length",
