@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from bertcli import console
@@ -20,10 +21,10 @@ from bertcli.errors import BertcliError, UsageError
 from bertcli.feed import Feed
 from bertcli.records import Record, Result
 from bertcli.runs.flow import choose_engine, run_into
-from bertcli.runs.preflight import open_model, refuse_clash
+from bertcli.runs.hits import FailureReporter, open_hits, warn_of_further_failures, write_hits
+from bertcli.runs.preflight import open_model
 
 if TYPE_CHECKING:
-    from bertcli.console.progress import Bar
     from bertcli.engines import Array
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.pooling import Mode
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from bertcli.tasks import Task
     from bertcli.tasks.search import Queries
 
-FAILURES_SHOWN = 5
 HIT_FIELDS = ("rank", "score", "where")
 PAIR_FIELDS = ("score", "first", "second")
 SAME_VECTOR = 0.95
@@ -107,8 +107,8 @@ def _among_texts(request: Request, stdout: BinaryIO, held: ExitStack) -> int:
         console.warn(f"{request.query} is a file, and taken as the query; the texts come from stdin")
     look = _ranked if request.queries else _compared
     try:
-        with _answers(request, stdout, source.field_names, source.text_field) as sink:
-            _show(look(request, source, receipt, held), sink)
+        with _hits_sink(request, stdout, source.field_names, source.text_field) as sink:
+            write_hits(look(request, source, receipt, held), sink)
         receipt.finish()
     except (KeyboardInterrupt, BertcliError) as end:
         receipt.finish(interrupted=isinstance(end, KeyboardInterrupt))
@@ -169,7 +169,7 @@ def _compared(request: Request, source: Source, receipt: Receipt, held: ExitStac
 def _carry(
     request: Request, source: Source, checkpoint: Checkpoint, task: Task, sink: Sink, receipt: Receipt
 ) -> None:
-    """Run the pipeline, and tell of records that failed."""
+    """Run the pipeline, and warn of records that failed."""
     run_into(
         sink,
         source,
@@ -178,31 +178,9 @@ def _carry(
         receipt,
         request.model,
         max_errors=request.run.max_errors,
-        counting=Telling,
+        counting=partial(FailureReporter, verb="searched"),
     )
-    if receipt.failed > FAILURES_SHOWN:
-        console.warn(f"{receipt.failed - FAILURES_SHOWN} more records could not be searched")
-
-
-@dataclass(slots=True)
-class Telling:
-    """Counts for the receipt, and tells of records that failed: they have no line of output to be seen in."""
-
-    receipt: Receipt
-    bar: Bar
-
-    @property
-    def failed(self) -> int:
-        return self.receipt.failed
-
-    def add(self, result: Result) -> None:
-        self.receipt.add(result)
-        self.expect(0)
-        if result.problem is not None and self.receipt.failed <= FAILURES_SHOWN:
-            console.warn(f"{result.record.where}: not searched: {result.problem.message}")
-
-    def expect(self, more: int) -> None:
-        self.bar.show(self.receipt.read + more)
+    warn_of_further_failures(receipt, "searched")
 
 
 # Vectors
@@ -216,7 +194,7 @@ def _among_vectors(request: Request, path: str, stdout: BinaryIO, held: ExitStac
     vectors = open_vectors(path, held)
     rows = _rows(request, path, held)
     about = about_vectors(path)
-    with _answers(request, stdout, rows.names, rows.text_field) as sink:
+    with _hits_sink(request, stdout, rows.names, rows.text_field) as sink:
         found: Iterable[Result] = _found(request, vectors, rows, about)
         if request.duplicates is None:
             found = list(found)  # a few: none is shown when the records turn out to be others
@@ -224,7 +202,7 @@ def _among_vectors(request: Request, path: str, stdout: BinaryIO, held: ExitStac
             rows.load()
         if isinstance(rows, RecordSpool):
             rows.refuse_unless(len(vectors))
-        _show(found, sink)
+        write_hits(found, sink)
     console.say(f"{grouped(len(vectors))} vectors searched · {duration(time.monotonic() - began)}")
     return 0
 
@@ -367,15 +345,6 @@ def _queries(request: Request, checkpoint: Checkpoint, tokenizer: Tokenizer) -> 
     )
 
 
-def _show(found: Iterable[Result], sink: Sink) -> None:
-    """Write what was found, or say that nothing was."""
-    count = 0
-    for count, result in enumerate(found, 1):  # noqa: B007 - counted
-        sink.write(result)
-    if not count:
-        console.say("nothing found")
-
-
 def _hit(request: Request, record: Record, query: str, rank: int, score: float) -> Result:
     values = {"query": query, "rank": rank, "score": score, "where": record.where}
     return Result(_visible(record), {name: values[name] for name in request.fields})
@@ -399,16 +368,14 @@ def _vector_files(request: Request) -> list[str]:
     return [] if request.embeddings is None else [request.embeddings, ids_path(request.embeddings)]
 
 
-@contextmanager
-def _answers(request: Request, stdout: BinaryIO, names: tuple[str, ...], text_field: str) -> Iterator[Sink]:
-    """Where the records found go, whole or not at all. `names` are their fields."""
-    from bertcli.journal import is_stdout, part_of, refuse_input
-    from bertcli.sinks import Layout, open_sink
-    from bertcli.sinks.formats import files_written
+def _hits_sink(
+    request: Request, stdout: BinaryIO, names: tuple[str, ...], text_field: str
+) -> AbstractContextManager[Sink]:
+    """Where the records found go. `names` are their fields."""
+    from bertcli.sinks import Layout
 
     inputs, outputs = request.inputs, request.outputs
     texts = inputs.files or (() if inputs.texts or request.embeddings is not None else ("-",))
-    refuse_input(files_written(outputs), stdout, [*texts, *_vector_files(request)])
     layout = Layout(
         task="search",
         inputs=() if request.duplicates is not None else names,
@@ -418,16 +385,4 @@ def _answers(request: Request, stdout: BinaryIO, names: tuple[str, ...], text_fi
         id_field=inputs.id_field if request.duplicates is None else None,
         prefix=outputs.prefix,
     )
-    refuse_clash(layout)
-    terminal = console.terminal(stdout, outputs.color)
-    sink = open_sink(outputs, layout, stdout=stdout, terminal=terminal)
-    complete = False
-    try:
-        yield sink
-        complete = True
-    finally:
-        sink.close(complete)
-        if not complete and not is_stdout(outputs.output):
-            part_of(str(outputs.output)).unlink(
-                missing_ok=True
-            )  # no journal vouches for it: it cannot be resumed
+    return open_hits(outputs, layout, stdout, [*texts, *_vector_files(request)])
