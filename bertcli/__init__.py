@@ -26,7 +26,7 @@ __all__ = ["load", "requests", "run"]
 def load(model: str | None = None, **options: Any) -> Model:
     """Open a model: a directory, a name in the local Hugging Face cache, or None for the bundled one.
 
-    `options` are those of `requests.ModelOptions`: `engine`, `device`, `dtype`, `threads`, `batch_tokens`,
+    `options` are those of `requests.ModelOptions`: `adapter`, `engine`, `device`, `dtype`, `threads`, `batch_tokens`,
     `allow_pickle`, `unsafe_model`. Weights are loaded when the first text is processed. Raises ModelError for a
     model that cannot be found or read.
     """

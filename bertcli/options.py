@@ -271,7 +271,8 @@ def _directories(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 
 def _model_options(callback: F, dtype: str) -> F:
-    return _model_option(Bundle("model", "Model", ModelOptions))(_engine_options(callback, dtype))
+    bundle = Bundle("model", "Model", ModelOptions)
+    return _stack(_engine_options(callback, dtype), _model_option(bundle), _adapter_option(bundle))
 
 
 def engine_options(callback: F) -> F:
@@ -299,13 +300,20 @@ def _engine_options(callback: F, dtype: str) -> F:
 def machine_options(callback: F) -> F:
     """Which model, and on which device: hands the command `model`, a ModelOptions that says no more."""
     bundle = Bundle("model", "Model", ModelOptions)
-    return _stack(callback, _model_option(bundle), _device_option(bundle), *_trust_options(bundle))
+    options = (_model_option(bundle), _adapter_option(bundle), _device_option(bundle))
+    return _stack(callback, *options, *_trust_options(bundle))
 
 
 def _model_option(bundle: Bundle) -> Callable[[F], F]:
     return bundle.option("model", "-m", "--model", metavar="MODEL", shell_complete=_directories,
                          type=click.Path(readable=False),
                          help="A model directory, or a name in the local Hugging Face cache.")  # fmt: skip
+
+
+def _adapter_option(bundle: Bundle) -> Callable[[F], F]:
+    return bundle.option("adapter", "--adapter", metavar="DIR", shell_complete=_directories,
+                         type=click.Path(readable=False), help="A LoRA adapter (PEFT) to apply to the model.",
+                         unset="none; without -m, to the model it was trained on")  # fmt: skip
 
 
 def _device_option(bundle: Bundle) -> Callable[[F], F]:

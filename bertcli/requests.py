@@ -91,9 +91,11 @@ class OutputOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(Options):
-    """`unsafe_model` uses a model that the check refuses."""
+    """`adapter` is the directory of a LoRA adapter (PEFT) that is applied to the model, or without one to the model it
+    was trained on. `unsafe_model` uses a model that the check refuses."""
 
     model: str | None = None
+    adapter: str | None = None
     engine: EngineName = "auto"
     device: str = "auto"
     dtype: ComputeDtype = "auto"
@@ -312,8 +314,18 @@ FLAGS = MappingProxyType({"texts": "--text", "input_format": "--from", "output_d
 WITHOUT_EFFECT_ON_RESULTS = frozenset(
     {
         *("files", "bare_texts", "output", "overwrite", "resume", "color", "max_errors", "quiet", "verbose"),
-        # What they choose, a model and an engine, is compared itself when a run is resumed.
-        *("model", "engine", "device", "dtype", "threads", "batch_tokens", "allow_pickle", "unsafe_model"),
+        # What they choose, a model with an adapter and an engine, is compared itself when a run is resumed.
+        *(
+            "model",
+            "adapter",
+            "engine",
+            "device",
+            "dtype",
+            "threads",
+            "batch_tokens",
+            "allow_pickle",
+            "unsafe_model",
+        ),
     }
 )
 

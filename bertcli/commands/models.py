@@ -117,7 +117,7 @@ def check(model: str | None, deep: bool, device: str, form: ReportFormat | None)
     from bertcli.models.trial import try_tokenizer
 
     checkpoint = _open(model)
-    findings = full_check(checkpoint, tokenizer_failure=try_tokenizer(checkpoint.path))
+    findings = full_check(checkpoint, tokenizer_failure=try_tokenizer(checkpoint.directory))
     if deep and not any(found.refuses for found in findings):
         findings += _proved(checkpoint, device)
     rows = [{"severity": found.severity, "message": found.message, "hint": found.hint} for found in findings]
@@ -221,6 +221,7 @@ def _described(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "name": checkpoint.name,
         "path": str(checkpoint.path),
+        "adapter": None if checkpoint.adapter is None else str(checkpoint.adapter),
         "architecture": checkpoint.architecture,
         "model_type": checkpoint.model_type,
         "parameters": None if weights.pickle else checkpoint.parameters(),
@@ -279,6 +280,7 @@ def _info_page(row: dict[str, Any]) -> Iterator[Line]:
         *(("prompt", f"{name}: {text!r}") for name, text in pooling["prompts"].items()),
         ("weights", f"{', '.join(row['files'])} ({dtypes}, {_size(row['bytes'])})"),
         ("path", row["path"]),
+        *([] if row["adapter"] is None else [("adapter", row["adapter"])]),
         ("fingerprint", row["fingerprint"]),
         ("engines", ", ".join(row["engines"])),
         *(("head", _head_line(head)) for head in row["heads"]),

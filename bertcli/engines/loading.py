@@ -179,21 +179,12 @@ def _load_quietly(
 ) -> Any:
     if checkpoint.weights.faults:  # transformers would follow an index that leads out of the directory
         raise EngineError(f"{checkpoint.name}: {checkpoint.weights.faults[0]}", hint="take another copy")
-    settings: dict[str, Any] = {"return_dict": True}  # which config.json can turn off
-    if attention is not None:
-        settings["attn_implementation"] = attention
+    settings = {} if attention is None else {"attn_implementation": attention}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model, report = _CLASSES[kind].from_pretrained(
-                checkpoint.path,
-                local_files_only=True,
-                trust_remote_code=False,  # else transformers asks stdin whether to run it
-                dtype=dtype,
-                use_safetensors=None if checkpoint.weights.pickle else True,
-                weights_only=True,
-                output_loading_info=True,
-                **settings,
+            model, report = from_checkpoint(
+                _CLASSES[kind], checkpoint, dtype=dtype, weights_only=True, **settings
             )
     except Exception as error:  # what a nonsense config.json makes transformers raise is of any kind
         raise EngineError(
@@ -202,6 +193,30 @@ def _load_quietly(
         ) from error
     _refuse_holes(checkpoint, kind, report)
     return model
+
+
+def from_checkpoint(auto_class: Any, checkpoint: Checkpoint, **settings: Any) -> tuple[Any, dict[str, Any]]:
+    """A model of one of the Auto classes of transformers, and what it reports of loading: from the files, or with an
+    adapter from the weights that it makes of them."""
+    settings |= {
+        "local_files_only": True,
+        "trust_remote_code": False,
+    }  # else transformers asks whether to run it
+    if checkpoint.adapter is None:
+        safe = None if checkpoint.weights.pickle else True
+        settings |= {"use_safetensors": safe, "return_dict": True}  # which config.json can turn off
+        return auto_class.from_pretrained(  # type: ignore[no-any-return]
+            checkpoint.path, output_loading_info=True, **settings
+        )
+    facts = {**checkpoint.config, "return_dict": True}
+    config = transformers.CONFIG_MAPPING[checkpoint.model_type].from_dict(facts)
+    with torch.device("meta"):
+        model_class = type(auto_class.from_config(config))
+    weights = checkpoint.weights
+    state = {name: torch.from_numpy(weights.read(name).copy()) for name in weights.floats}
+    return model_class.from_pretrained(  # type: ignore[no-any-return]
+        None, config=config, state_dict=state, output_loading_info=True, **settings
+    )
 
 
 def _refuse_holes(

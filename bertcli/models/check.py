@@ -173,8 +173,10 @@ def _design(checkpoint: Checkpoint) -> Iterator[Finding]:
         message = f"config.json names other weights than {SINGLE}: {config['transformers_weights']!r}"
         yield _refuse(message, "remove transformers_weights from config.json")
     if (checkpoint.path / "adapter_config.json").exists():
-        message = f"{checkpoint.name} is an adapter, which changes the weights of another model"
-        yield _refuse(message, "merge the two: PeftModel.merge_and_unload() of peft, then save_pretrained")
+        message = f"{checkpoint.path} holds a model and an adapter: it is not clear whether one is to change the other"
+        yield _refuse(
+            message, "remove adapter_config.json if they are merged, or move the adapter: --adapter DIR"
+        )
     for key in ("num_hidden_groups", "inner_group_num"):  # of ALBERT
         value = config.get(key)
         if value is not None and (type(value) is not int or value < 1):
@@ -385,7 +387,7 @@ def _tokenizer(checkpoint: Checkpoint) -> Iterator[Finding]:
         message = error.message if error.where is None else f"{error.where}: {error.message}"
         yield _refuse(message, error.hint or ANOTHER_COPY)
         return
-    for contradiction in vocabulary.setting_conflicts(checkpoint.path, checkpoint.tokenizer_config):
+    for contradiction in vocabulary.setting_conflicts(checkpoint.tokenizer_path, checkpoint.tokenizer_config):
         yield _warn(contradiction, "make the two files agree")
     if not len(tokenizer.frame(False)):
         message = "the tokenizer puts no special tokens around a text"

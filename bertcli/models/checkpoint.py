@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.errors import ModelError
+from bertcli.models.adapter import Adapter, apply_adapter, is_adapter, open_adapter
 from bertcli.models.cross_encoder import follow, read_cross_encoder
-from bertcli.models.floats import FLOATS
 from bertcli.models.heads import Head, Kind, decoder_weight, find_heads, first_architecture
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
 from bertcli.models.pooling import Pooling, encoder_folder, read_pooling
+from bertcli.models.tokenizer_cache import holds_tokenizer
 from bertcli.models.weights import Weights, open_weights
 
 # Positions start behind the padding index in these: a table of 514 takes 512 tokens.
@@ -52,6 +53,7 @@ _WRITING_TYPES = frozenset(
 )  # fmt: skip
 _WORD_TABLES = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight")
 _POSITION_TABLE = "embeddings.position_embeddings.weight"
+_CONVERT = "write a model of its own first: `bertcli models convert DIR -o NEW`"
 NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer has no limit
 _HINTS: Mapping[Kind, str] = {
     "label": "name the classes yourself with --labels, train a head with `bertcli train label`, or take a"
@@ -70,12 +72,17 @@ class Checkpoint:
 
     `position_limit` is what the positions take, `max_length` the least of that and the tokenizer's own limit,
     `embed_max_length` what embeddings were trained for. `encoder_prefix` stands before the encoder's weights
-    (`bert.`, or nothing). `token_types` is how many there are, 0 or 1 where they say nothing. `path` is the
-    directory of config.json and the weights. `tokenizer_config` is tokenizer_config.json, with the
-    `tokenizer_class` of config.json where it names none.
+    (`bert.`, or nothing). `token_types` is how many there are, 0 or 1 where they say nothing. `directory` is what the
+    user named (the adapter, where one is applied), `path` the directory of config.json and the weights,
+    `tokenizer_path` that of the tokenizer, `adapter` that of the LoRA adapter, if there is one; `config` and `weights`
+    are as it changes them. `tokenizer_config` is tokenizer_config.json, with the `tokenizer_class` of config.json where
+    it names none.
     """
 
+    directory: Path
     path: Path
+    tokenizer_path: Path
+    adapter: Path | None
     name: str
     config: Mapping[str, Any]
     tokenizer_config: Mapping[str, Any]
@@ -157,8 +164,7 @@ class Checkpoint:
 
     def parameters(self) -> int:
         """The number of trained numbers in the file."""
-        floats = (name for name in self.weights.names if self.weights.dtype(name) in FLOATS)
-        return sum(math.prod(self.weights.shape(name)) for name in floats)
+        return sum(math.prod(self.weights.shape(name)) for name in self.weights.floats)
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with the model: from the small files, and from names, shapes and
@@ -166,9 +172,10 @@ class Checkpoint:
         import hashlib  # brings OpenSSL, which a quick answer does without
 
         digest = hashlib.sha256()
-        for pattern in ("*.json", "vocab.txt", "merges.txt", "*.model", "*.spm", "[0-9]*_*/config.json"):
-            for path in sorted(self.path.glob(pattern)):
-                digest.update(os.fsencode(path.name) + b"\0" + _told(path))
+        for folder in dict.fromkeys((self.path, self.tokenizer_path, self.directory)):
+            for pattern in ("*.json", "vocab.txt", "merges.txt", "*.model", "*.spm", "[0-9]*_*/config.json"):
+                for path in sorted(folder.glob(pattern)):
+                    digest.update(os.fsencode(path.name) + b"\0" + _told(path))
         for weights in (self.weights, *self.pooling.weights()):
             for name in sorted(weights.names):
                 told = f"{name}\0{weights.dtype(name)}\0{weights.shape(name)}"
@@ -188,22 +195,26 @@ def _told(path: Path) -> bytes:
         return b""
 
 
-def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> Checkpoint:
+def open_checkpoint(path: Path, *, allow_pickle: bool = False, adapter: Path | None = None) -> Checkpoint:
     """Read a checkpoint directory. Raises ModelError when it is none, is beyond reading, or is a pickle.
+
+    The LoRA adapter in the directory `adapter` is applied to it. `path` may be an adapter itself: it is applied to the
+    base model that it names, if that is on this machine.
 
     Damaged weight files do not raise here: they are among `weights.faults`, and `check` refuses them.
     """
-    if not path.is_dir():
+    _require_directory(path)
+    if adapter is not None:
+        _require_directory(adapter)
+    elif is_adapter(_model_folder(path)):
+        path, adapter = _base_of(path), path
+    _refuse_parent(path)
+    folder, pooling = _model_folder(path), read_pooling(path)
+    if adapter is not None and is_adapter(folder):
         raise ModelError(
-            "is not a directory" if path.exists() else "does not exist",
-            where=str(path),
-            hint="name a directory with config.json and weights; `bertcli models list` shows some",
+            "is an adapter, and so no base model for another one", where=str(path), hint=_CONVERT
         )
-    _refuse_other_directories(path)
-    pooling = read_pooling(path)
-    folder = path if _describes_model(path) else encoder_folder(path)
     config = read_object(folder / "config.json")
-    tokenizer_config = _tokenizer_config(folder, config)
     weights = open_weights(folder)
     if weights.pickle and not allow_pickle:
         raise ModelError(
@@ -211,7 +222,50 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False) -> Checkpoint:
             hint="use the model's safetensors version, or trust this file with --allow-pickle",
             where=str(folder),
         )
-    return _assemble(path, folder, config, tokenizer_config, pooling, weights)
+    if adapter is None:
+        return _assemble(path, folder, config, pooling, weights)
+    opened = open_adapter(_model_folder(adapter))
+    if weights.pickle:
+        raise ModelError("an adapter cannot be applied to a pickle", where=str(folder), hint=_CONVERT)
+    config, weights = apply_adapter(opened, config, weights, _encoder_prefix(weights))
+    own_pooling = read_pooling(adapter)
+    pooling = own_pooling if own_pooling.declared else pooling
+    return _assemble(adapter, folder, config, pooling, weights, opened)
+
+
+def _require_directory(path: Path) -> None:
+    if not path.is_dir():
+        raise ModelError(
+            "is not a directory" if path.exists() else "does not exist",
+            where=str(path),
+            hint="name a directory with config.json and weights; `bertcli models list` shows some",
+        )
+
+
+def _base_of(adapter: Path) -> Path:
+    """The directory of the model that an adapter names as its base."""
+    from bertcli.models.library import resolve
+
+    name = open_adapter(_model_folder(adapter)).base
+    if name is None:
+        raise ModelError(
+            "is an adapter that names no base model",
+            where=str(adapter),
+            hint="name it: -m BASE --adapter DIR",
+        )
+    try:
+        return resolve(name)
+    except ModelError as error:
+        raise ModelError(
+            f"is an adapter for {name}, which is not on this machine",
+            where=str(adapter),
+            hint=f"`bertcli models pull {name}` downloads it; or name its directory: -m BASE --adapter {adapter}",
+        ) from error
+
+
+def _model_folder(path: Path) -> Path:
+    """Where config.json and the weights lie: the directory itself, or a folder that modules.json names."""
+    return path if _describes_model(path) else encoder_folder(path)
 
 
 def _describes_model(path: Path) -> bool:
@@ -221,18 +275,10 @@ def _describes_model(path: Path) -> bool:
     return config is not None and ("model_type" in config or not (path / "modules.json").exists())
 
 
-def _refuse_other_directories(path: Path) -> None:
-    """Raise ModelError for a directory that is no checkpoint, but is known to be something else."""
+def _refuse_parent(path: Path) -> None:
+    """Raise ModelError for a directory that holds no model itself but has one in a directory below it."""
     if (path / "config.json").exists() or (path / "modules.json").exists():
         return
-    if (path / "adapter_config.json").exists():
-        adapter = read_optional(path / "adapter_config.json", dict) or {}
-        base = adapter.get("base_model_name_or_path") or "its base model"
-        raise ModelError(
-            f"is an adapter (PEFT) for {base}, and no whole model",
-            where=str(path),
-            hint="merge the two with PEFT's merge_and_unload, and save the result with save_pretrained",
-        )
     inside = sorted(entry.name for entry in path.iterdir() if (entry / "config.json").is_file())
     if inside:
         raise ModelError(
@@ -248,13 +294,15 @@ def _tokenizer_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _assemble(
-    path: Path,
+    directory: Path,
     folder: Path,
     config: dict[str, Any],
-    tokenizer_config: dict[str, Any],
     pooling: Pooling,
     weights: Weights,
+    adapter: Adapter | None = None,
 ) -> Checkpoint:
+    tokenizer_folder = folder if adapter is None or not holds_tokenizer(adapter.path) else adapter.path
+    tokenizer_config = _tokenizer_config(tokenizer_folder, config)
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         raise ModelError(
@@ -270,12 +318,15 @@ def _assemble(
     if isinstance(told, int | float) and not isinstance(told, bool) and 0 < told < NO_LIMIT:
         tokenizer_limit = int(told)
     max_length = min(position_limit, tokenizer_limit)
-    cross = read_cross_encoder(path, config)
+    cross = read_cross_encoder(directory, config)
     if cross is not None and pooling.max_length is not None:
         max_length = min(max_length, pooling.max_length)
     return Checkpoint(
+        directory=directory,
         path=folder,
-        name=name_of(path),
+        tokenizer_path=tokenizer_folder,
+        adapter=None if adapter is None else adapter.path,
+        name=name_of(directory),
         config=config,
         tokenizer_config=tokenizer_config,
         model_type=model_type,

@@ -74,7 +74,7 @@ class Seq2SeqTokenizer:
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Seq2SeqTokenizer:
         """Raises ModelError where the tokenizer's files are missing or make no sense."""
-        path = checkpoint.path
+        path = checkpoint.tokenizer_path
         if not (path / "tokenizer.json").exists() and (path / "vocab.json").exists():
             if (path / "source.spm").exists():
                 return _marian(checkpoint)
@@ -201,7 +201,7 @@ class _Numbered:
 
 
 def _marian(checkpoint: Checkpoint) -> Seq2SeqTokenizer:
-    path, settings = checkpoint.path, checkpoint.tokenizer_config
+    path, settings = checkpoint.tokenizer_path, checkpoint.tokenizer_config
     vocabulary = _vocabulary(checkpoint, "vocab.json")
     separate = settings.get("separate_vocabs") is True
     target_vocabulary = _vocabulary(checkpoint, "target_vocab.json") if separate else vocabulary
@@ -235,7 +235,7 @@ _LANGUAGES: Mapping[str, str] = {
 
 
 def _m2m_100(checkpoint: Checkpoint) -> Seq2SeqTokenizer:
-    path, settings = checkpoint.path, checkpoint.tokenizer_config
+    path, settings = checkpoint.tokenizer_path, checkpoint.tokenizer_config
     vocabulary = _vocabulary(checkpoint, "vocab.json")
     end, unknown = _required(vocabulary, "</s>", path), _required(vocabulary, "<unk>", path)
     codes = _LANGUAGES.get(settings.get("language_codes") or "m2m100", "").split()
@@ -249,9 +249,11 @@ def _m2m_100(checkpoint: Checkpoint) -> Seq2SeqTokenizer:
 
 
 def _vocabulary(checkpoint: Checkpoint, file: str) -> dict[str, int]:
-    found = read_object(checkpoint.path / file)
+    found = read_object(checkpoint.tokenizer_path / file)
     if not all(type(number) is int for number in found.values()):
-        raise ModelError("does not number pieces", where=str(checkpoint.path / file), hint=ANOTHER_COPY)
+        raise ModelError(
+            "does not number pieces", where=str(checkpoint.tokenizer_path / file), hint=ANOTHER_COPY
+        )
     return dict(found)
 
 
@@ -262,7 +264,7 @@ def _required(vocabulary: Mapping[str, int], token: Any, path: Any) -> int:
 
 
 def _sentencepiece(checkpoint: Checkpoint, file: str) -> tokenizers.Tokenizer:
-    path = checkpoint.path / file
+    path = checkpoint.tokenizer_path / file
     definition = read_sentencepiece(path).definition()
     try:
         return tokenizers.Tokenizer.from_buffer(orjson.dumps(definition))

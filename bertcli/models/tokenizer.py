@@ -204,17 +204,17 @@ class Tokenizer:
 
         Raises ModelError when its files are missing or make no sense.
         """
-        definition = read_definition(checkpoint.path, checkpoint.tokenizer_config)
+        definition = read_definition(checkpoint.tokenizer_path, checkpoint.tokenizer_config)
         if checkpoint.pooling.lower_case:
             lower = [{"type": "Lowercase"}, *filter(None, [definition.get("normalizer")])]
             definition["normalizer"] = {"type": "Sequence", "normalizers": lower}
-        where = str(checkpoint.path / "tokenizer.json")
+        where = str(checkpoint.tokenizer_path / "tokenizer.json")
         if hazard := find_hazard(definition):
             raise ModelError(f"is not loaded: {hazard}", where=where, hint=ANOTHER_COPY)
         try:
-            add_tokens(definition, checkpoint.path, checkpoint.tokenizer_config)
-            names = special_names(checkpoint.path, checkpoint.tokenizer_config, definition)
-            additional = additional_tokens(checkpoint.path, checkpoint.tokenizer_config)
+            add_tokens(definition, checkpoint.tokenizer_path, checkpoint.tokenizer_config)
+            names = special_names(checkpoint.tokenizer_path, checkpoint.tokenizer_config, definition)
+            additional = additional_tokens(checkpoint.tokenizer_path, checkpoint.tokenizer_config)
             given = gives_token_types(checkpoint.tokenizer_config, checkpoint.model_type)
             types = given and checkpoint.token_types > 1
             tokenizer = cls(definition, names, additional=additional, token_types=types)
@@ -234,7 +234,7 @@ class Tokenizer:
             raise ModelError(
                 f"the tokenizer has {len(tokenizer)} pieces, the model knows {checkpoint.vocab_size}",
                 hint="the tokenizer is another model's, or tokens were added without resizing the embeddings",
-                where=str(checkpoint.path),
+                where=str(checkpoint.tokenizer_path),
             )
         return tokenizer
 
@@ -424,7 +424,7 @@ def _is_panic(error: BaseException) -> bool:
 def _require_agreement(tokenizer: Tokenizer, definition: Mapping[str, Any], checkpoint: Checkpoint) -> None:
     """Raise ModelError where transformers follows another file than tokenizer.json and makes other tokens."""
     config, model = checkpoint.tokenizer_config, definition["model"]
-    named = told_names(checkpoint.path, config)
+    named = told_names(checkpoint.tokenizer_path, config)
     wrong = contradiction_of_kind(config, str(model.get("type")))
     frame = tokenizer.frame(False)
     if wrong is None and frame.before and frame.after:
@@ -435,7 +435,9 @@ def _require_agreement(tokenizer: Tokenizer, definition: Mapping[str, Any], chec
         if named.get("unk_token", unknown) != unknown:
             wrong = f"unk_token is {named['unk_token']!r}, and tokenizer.json has {unknown!r}"
     if wrong is not None:
-        raise ModelError(wrong, hint=f"make the files agree, or {ANOTHER_COPY}", where=str(checkpoint.path))
+        raise ModelError(
+            wrong, hint=f"make the files agree, or {ANOTHER_COPY}", where=str(checkpoint.tokenizer_path)
+        )
 
 
 def _require_room(characters: int) -> None:

@@ -27,6 +27,14 @@ OTHERS = ("merges.txt", "special_tokens_map.json", "added_tokens.json")
 SAVE = "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) of transformers writes tokenizer.json"
 
 
+def holds_tokenizer(directory: Path) -> bool:
+    """Whether a directory has a tokenizer.json, or a vocabulary that one can be made of."""
+    names = ("tokenizer.json", *TEXT_VOCABULARIES)
+    return any((directory / name).exists() for name in names) or any(
+        next(directory.glob(pattern), None) for pattern in SENTENCEPIECE
+    )
+
+
 def converted_tokenizer(directory: Path) -> bytes:
     """The tokenizer.json that transformers makes of the vocabulary in `directory`.
 

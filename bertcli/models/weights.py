@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from bertcli.errors import ModelError
 from bertcli.models.floats import FLOATS, as_float32
 from bertcli.models.jsonfile import A_POINTER, FETCH_POINTERS, LFS_POINTER, WHOLE, read_small
+from bertcli.models.low_rank import LowRankUpdate
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -57,18 +58,25 @@ class Weights:
     """All tensors of a checkpoint by name, read when asked for.
 
     `faults` are promises that the files break, in words: a damaged file contributes no tensors. `files` are
-    the weight files; `pickle` says that they are pickles, which have no tensors here.
+    the weight files; `pickle` says that they are pickles, which have no tensors here. `updates` are applied to
+    tensors whenever they are read.
     """
 
     tensors: Mapping[str, Stored]
     files: tuple[Path, ...]
     faults: tuple[str, ...] = ()
     pickle: bool = False
+    updates: Mapping[str, LowRankUpdate] = field(default_factory=dict)
     _maps: dict[Path, mmap.mmap] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.tensors)
+
+    @property
+    def floats(self) -> tuple[str, ...]:
+        """Names of the tensors of floating-point numbers, which can be read."""
+        return tuple(name for name in self if self.dtype(name) in FLOATS)
 
     @property
     def converted(self) -> tuple[str, ...]:
@@ -93,28 +101,37 @@ class Weights:
         return shape[0] if shape else None
 
     def dtype(self, name: str) -> str:
-        """The stored type as safetensors spells it: F32, F16, BF16, F64, I64 …"""
-        return self._find(name).dtype
+        """The stored type as safetensors spells it: F32, F16, BF16, F64, I64 …; F32 of a tensor with an update."""
+        return "F32" if name in self.updates else self._find(name).dtype
 
     def read(
         self, name: str, room: NDArray[np.float32] | None = None, rows: slice | None = None
     ) -> NDArray[np.float32]:
-        """The tensor, or some of its rows, as float32. A float32 tensor is a read-only view of the file,
-        everything else a copy, in `room` (flat, of the same size) where that is given."""
+        """The tensor, or some of its rows, as float32. A float32 tensor without an update is a read-only view of the
+        file, everything else a copy, in `room` (flat, of the same size) where that is given for one that is
+        `converted`."""
         stored = self._find(name)
         raw = self._raw(stored)
+        if name in self.updates:
+            chosen = slice(None) if rows is None else rows
+            return self.updates[name].apply(as_float32(raw[chosen], stored.dtype), chosen)
         return as_float32(raw if rows is None else raw[rows], stored.dtype, room)
 
     def rows(self, name: str, ids: Sequence[int] | NDArray[Any]) -> NDArray[np.float32]:
         """The rows `ids`, of any shape, as float32: (*ids.shape, ...). Other rows are not read."""
         stored = self._find(name)
-        return as_float32(self._raw(stored)[np.asarray(ids, dtype=np.intp)], stored.dtype)
+        chosen = np.asarray(ids, dtype=np.intp)
+        values = as_float32(self._raw(stored)[chosen], stored.dtype)
+        return self.updates[name].apply(values, chosen) if name in self.updates else values
 
     def bytes_of(self, name: str, most: int) -> bytes:
-        """The first and last bytes of the tensor as stored, `most` in all: enough to tell two apart."""
+        """The first and last bytes of the tensor as stored, `most` in all, and all of its update: enough to tell two
+        apart."""
         stored = self._find(name)
+        update = self.updates[name].bytes() if name in self.updates else b""
         raw = memoryview(self._map(stored.file))[stored.start : stored.start + stored.bytes]
-        return bytes(raw) if len(raw) <= most else bytes(raw[: most // 2]) + bytes(raw[-(most // 2) :])
+        ends = bytes(raw) if len(raw) <= most else bytes(raw[: most // 2]) + bytes(raw[-(most // 2) :])
+        return ends + update
 
     def _find(self, name: str) -> Stored:
         try:
@@ -149,6 +166,11 @@ class Weights:
         return flat.reshape(stored.shape)
 
 
+def has_weights(directory: Path) -> bool:
+    """Whether a directory holds weights that `open_weights` finds."""
+    return any((directory / name).exists() for name in (SINGLE, INDEX)) or bool(_pickles(directory))
+
+
 def open_weights(directory: Path) -> Weights:
     """Find and check the weight files of a checkpoint directory, without reading the tensors.
 
@@ -156,11 +178,10 @@ def open_weights(directory: Path) -> Weights:
     form bertcli does not read.
     """
     if (directory / SINGLE).exists():  # goes before an index, as in transformers
-        return _open_files([directory / SINGLE], ())
+        return open_files([directory / SINGLE])
     if (directory / INDEX).exists():
         return _open_shards(directory)
-    pickles = sorted(directory.glob("pytorch_model*.bin"))
-    if pickles:
+    if pickles := _pickles(directory):
         return Weights({}, tuple(pickles), pickle=True)
     others = [
         file.name
@@ -192,7 +213,7 @@ def _open_shards(directory: Path) -> Weights:
             faults.append(f"{INDEX} names a file that is missing: {name}")
         else:
             files.append(directory / name)
-    weights = _open_files(files, faults)
+    weights = open_files(files, faults)
     if not weights.faults:
         lost = [
             name
@@ -208,7 +229,12 @@ def _open_shards(directory: Path) -> Weights:
     return weights
 
 
-def _open_files(files: Iterable[Path], faults: Iterable[str]) -> Weights:
+def _pickles(directory: Path) -> list[Path]:
+    return sorted(directory.glob("pytorch_model*.bin"))
+
+
+def open_files(files: Iterable[Path], faults: Iterable[str] = ()) -> Weights:
+    """The tensors of safetensors files, checked; `faults` are what is wrong with them already."""
     tensors: dict[str, Stored] = {}
     found = list(faults)
     opened = tuple(files)

@@ -197,9 +197,11 @@ class Measuring:
 
     def _command(self, choice: EngineSettings) -> list[str]:
         """`bertcli TASK …` with the options of this bench and of a choice, and no settings."""
-        bench, model = self._bench, self._bench.model
+        bench, model, checkpoint = self._bench, self._bench.model, self._checkpoint
         command = [sys.executable, "-m", "bertcli", "--config", os.devnull, self.name]
-        command += ["-m", str(self._checkpoint.path), "--device", model.device, "--engine", choice.engine]
+        base = checkpoint.directory if checkpoint.adapter is None else checkpoint.path
+        command += ["-m", str(base), "--device", model.device, "--engine", choice.engine]
+        command += [] if checkpoint.adapter is None else ["--adapter", str(checkpoint.directory)]
         command += [f"--{self._key('dtype')}", choice.dtype, "--long", bench.long.long]
         command += ["--threads", str(choice.threads), "--batch-tokens", str(choice.batch_tokens)]
         numbers = {"--max-length": bench.long.max_length, "--overlap": bench.long.overlap}

@@ -70,7 +70,12 @@ def open_model(
     from bertcli.models.library import resolve
     from bertcli.models.tokenizer import Tokenizer
 
-    checkpoint = open_checkpoint(resolve(options.model), allow_pickle=options.allow_pickle)
+    adapter = None if options.adapter is None else resolve(options.adapter)
+    if options.model is None and adapter is not None:  # which names its base model
+        checkpoint = open_checkpoint(adapter, allow_pickle=options.allow_pickle)
+    else:
+        path = resolve(options.model)
+        checkpoint = open_checkpoint(path, allow_pickle=options.allow_pickle, adapter=adapter)
     return OpenModel(checkpoint, (open_tokenizer or Tokenizer.of)(checkpoint), options.unsafe_model)
 
 

@@ -46,7 +46,7 @@ def export(
     config |= {"architectures": ["BertForMaskedLM" if fill else "BertModel"], "dtype": "float16"}
     config["bertcli"] = {"heads": {name: spec.as_config() for name, spec in specs.items()}}
     _write_json(target / "config.json", config)
-    write_tokenizer(base.path, target)
+    write_tokenizer(base.tokenizer_path, target)
     write_pooling(target, base.hidden_size, min(MAX_LENGTH, base.max_length))
 
 

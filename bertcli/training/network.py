@@ -18,6 +18,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from bertcli.engines.loading import from_checkpoint
 from bertcli.errors import ModelError, first_line
 from bertcli.models.cross_encoder import DECLARED
 
@@ -165,15 +166,12 @@ def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model, report = family.from_pretrained(
-                checkpoint.path,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
+            model, report = from_checkpoint(
+                family,
+                checkpoint,
                 dtype=torch.float32,
                 attn_implementation="eager",
                 ignore_mismatched_sizes=True,
-                output_loading_info=True,
                 **settings,
             )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:

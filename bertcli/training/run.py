@@ -173,7 +173,7 @@ def train_objective(
         finished=not trainer.interrupted,
     )
     with target.writing(keep_state=trainer.interrupted) as folder:
-        export_one_head(network.model, checkpoint.path, folder)
+        export_one_head(network.model, checkpoint.tokenizer_path, folder)
         (folder / "README.md").write_text(write_card(account), encoding="utf-8")
     return Outcome(validation.figures(), trainer.history, step, trainer.interrupted)
 

@@ -32,14 +32,6 @@ def test_a_git_lfs_pointer_is_named(name: str, checkpoint_copy: Make) -> None:
         assert "git lfs pull" in finding.message
 
 
-def test_an_adapter_says_what_it_is(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "bert-base-uncased"}')
-    (tmp_path / "adapter_model.safetensors").touch()
-    with pytest.raises(ModelError, match=r"is an adapter \(PEFT\) for bert-base-uncased") as caught:
-        open_checkpoint(tmp_path)
-    assert "merge_and_unload" in str(caught.value.hint)
-
-
 def test_a_directory_above_the_model_names_it(checkpoints: Make, tmp_path: Path) -> None:
     shutil.copytree(checkpoints("bert", "label"), tmp_path / "checkpoint-500")
     with pytest.raises(ModelError, match="a directory in it does") as caught:
