@@ -1,4 +1,4 @@
-"""The click command that every subcommand is: settings bound, options collapsed, help under headings.
+"""The click command that every subcommand is: settings bound, options made a request, help under headings.
 
     @command(requests.Label, examples="$ bertcli label reviews.csv --text-field body")
     @click.option("-k", …)
@@ -7,9 +7,7 @@
     def label(request: requests.Label) -> int:
         '''Label each text.'''
 
-Without a request, a command takes the dataclasses of `options` and its own options as keyword arguments.
-
-A command returns its exit code; None means 0.
+Without a request, a command takes its options as keyword arguments. A command returns its exit code; None means 0.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -24,7 +23,6 @@ from click.core import ParameterSource
 
 from bertcli import settings
 from bertcli.errors import UsageError
-from bertcli.options import BUNDLES
 from bertcli.parameters import SharedParameter, called
 from bertcli.requests import LabelOptions, Options
 
@@ -58,28 +56,24 @@ STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterS
 
 
 class Command(click.Command):
-    """A command whose callback takes a request: each parameter fills the field of its name, and an option without
-    a default of its own has that of the field. Where `request` is None, the callback takes the dataclasses of
-    `options` and its own options.
+    """A command whose callback takes a request: each parameter fills the field of its name, whose default it has.
+    Where `request` is None, the callback takes the parameters themselves.
 
-    `examples` are lines for the end of the help page, printed as they are. `bundles` make dataclasses that
-    `options` does not know, by keyword argument.
+    `examples` are lines for the end of the help page, printed as they are.
     """
 
     def __init__(
-        self,
-        *args: Any,
-        request: type[Options] | None = None,
-        examples: str = "",
-        bundles: dict[str, Callable[..., Any]] | None = None,
-        **attributes: Any,
+        self, *args: Any, request: type[Options] | None = None, examples: str = "", **attributes: Any
     ) -> None:
         context = {"show_default": True, "help_option_names": ["-h", "--help"]}
         super().__init__(*args, **{"context_settings": context, **attributes})
         self.help = self.help or _docstring(self.callback)
         self.examples = inspect.cleandoc(examples)
-        self.bundles = BUNDLES | (bundles or {})
         self.request = request
+        defaults = {} if request is None else {field.name: field.default for field in fields(request)}  # type: ignore[arg-type]
+        for param in self.params:
+            if param.name in defaults and not param.required:
+                param.default = defaults[param.name]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
@@ -89,15 +83,16 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         for param in self.params:
             if isinstance(param, SharedParameter) and param.rival:
-                _settle(ctx, param, next(other for other in self.params if other.name == param.rival))
+                _choose(ctx, param, next(other for other in self.params if other.name == param.rival))
             if isinstance(number := ctx.params.get(param.name or ""), float) and math.isnan(number):
                 raise UsageError(f"{called(param)}: nan is not a number", hint="give a number")
             if param.type is click.STRING and isinstance(text := ctx.params.get(param.name or ""), str):
                 ctx.params[param.name or ""] = _decoded(text, param)
-        if self.request is None:
-            ctx.params = _collapsed(self.params, ctx.params, self.bundles)
-        else:
-            ctx.params = {"request": self.request(**_fields(self.params, ctx.params))}
+        if self.request is not None:
+            values = dict(ctx.params)
+            if values.pop("strict", False):
+                values["max_errors"] = 1
+            ctx.params = {"request": self.request(**values)}
         return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -249,8 +244,8 @@ def _escaped(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in data)
 
 
-def _settle(ctx: click.Context, first: click.Parameter, second: click.Parameter) -> None:
-    """Of two options that cannot hold together, keep the one from the stronger source."""
+def _choose(ctx: click.Context, first: click.Parameter, second: click.Parameter) -> None:
+    """Of two options that cannot be given together, keep the one from the stronger source."""
     one, other = _strength(ctx, first), _strength(ctx, second)
     if one is None or other is None:
         return
@@ -277,33 +272,6 @@ def _strength(ctx: click.Context, param: click.Parameter) -> int | None:
     """Where the parameter got its value, 0 the strongest; None when it holds only its default."""
     source = ctx.get_parameter_source(param.name)
     return STRENGTH.index(source) if source in STRENGTH and ctx.params[param.name] else None
-
-
-def _collapsed(
-    params: list[click.Parameter], values: dict[str, Any], make: dict[str, Callable[..., Any]]
-) -> dict[str, Any]:
-    """The keyword arguments of the callback: its dataclasses and its own options."""
-    own = dict(values)
-    bundles: dict[str, dict[str, Any]] = {}
-    for param in params:
-        if isinstance(param, SharedParameter) and param.name in own:
-            value = own.pop(param.name)
-            for keyword, name in param.fills:
-                bundles.setdefault(keyword, {})[name] = value
-    return own | {keyword: make[keyword](**fields) for keyword, fields in bundles.items()}
-
-
-def _fields(params: list[click.Parameter], values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a request, by name."""
-    fields: dict[str, Any] = {}
-    for param in params:
-        if param.name not in values:
-            continue
-        names = [name for _, name in param.fills] if isinstance(param, SharedParameter) else [param.name]
-        fields |= dict.fromkeys(names, values[param.name])
-    if fields.pop("strict", False):
-        fields["max_errors"] = 1
-    return fields
 
 
 def _docstring(callback: Callable[..., Any] | None) -> str | None:

@@ -1,9 +1,8 @@
-"""Click parameters that fill the fields of dataclasses, and the types of their values."""
+"""Click parameters that several commands share, and the types of their values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any, TypeVar, get_args
 
 import click
@@ -12,15 +11,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class SharedParameter(click.Parameter):
-    """A click parameter that fills fields of a command's dataclasses.
+    """A click parameter that several commands have.
 
-    `fills` are (keyword argument of the command, field) pairs. `heading` is where the help page lists it.
-    `rival` is the parameter that cannot hold at the same time. `general` is the name by which settings for
-    all commands reach the option, where a command's own option may have taken its usual name; `settable` is
-    False for what belongs to one run only and has no place in settings.
+    `heading` is where the help page lists it. `rival` is the parameter that cannot be given at the same time.
+    `general` is the name by which settings for all commands reach the option, where a command's own option may have
+    taken its usual name; `settable` is False for what belongs to one run only and has no place in settings.
     """
 
-    fills: tuple[tuple[str, str], ...]
     heading: str
     rival: str | None
     general: str | None
@@ -29,7 +26,6 @@ class SharedParameter(click.Parameter):
     def __init__(
         self,
         *decls: Any,
-        fills: tuple[tuple[str, str], ...],
         heading: str,
         rival: str | None = None,
         general: str | None = None,
@@ -37,23 +33,23 @@ class SharedParameter(click.Parameter):
         **attributes: Any,
     ) -> None:
         super().__init__(*decls, **attributes)
-        self.fills, self.heading = fills, heading
+        self.heading = heading
         self.rival, self.general, self.settable = rival, general, settable
 
 
 class SharedOption(SharedParameter, click.Option):
-    """An option of a dataclass."""
+    """An option that several commands have."""
 
 
 class SharedArgument(SharedParameter, click.Argument):
-    """A positional argument of a dataclass; `about` is its line in the help page."""
+    """A positional argument that several commands have; `about` is its line in the help page."""
 
     def __init__(self, *decls: Any, about: str, **attributes: Any) -> None:
         super().__init__(*decls, settable=False, **attributes)
         self.about = about
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
-        return f"{self.fills[0][1].upper()}...", self.about
+        return f"{(self.name or '').upper()}...", self.about
 
 
 def called(param: click.Parameter) -> str:
@@ -61,37 +57,34 @@ def called(param: click.Parameter) -> str:
     return "/".join(param.opts) if isinstance(param, click.Option) else param.human_readable_name.upper()
 
 
-class Bundle:
-    """The options that become one dataclass, given to the command as the keyword argument `keyword`."""
+class Section:
+    """Makes the shared options that the help page lists under `heading`."""
 
-    def __init__(self, keyword: str, heading: str, kind: type) -> None:
-        self.keyword = keyword
+    def __init__(self, heading: str) -> None:
         self.heading = heading
-        self.defaults = {field.name: field.default for field in fields(kind)}
 
     def option(self, field: str, *names: str, unset: str = "", **attributes: Any) -> Callable[[F], F]:
-        """The option that fills `field`; its parameter has a name of its own, so that bundles never clash.
-
-        `unset` tells the help page what holds without the option, where the default itself does not say it.
-        """
-        if not attributes.get("required"):  # with a default, be it None, click finds nothing missing
-            attributes.setdefault("default", self.defaults.get(field))
+        """The option that fills `field` of a request. `unset` says in the help page what holds without the option,
+        where the default itself does not say it."""
         if unset:
             attributes |= {"help": f"{attributes['help']}  [default: {unset}]", "show_default": False}
-        return click.option(
-            *names, attributes.pop("name", f"{self.keyword}_{field}"),
-            cls=SharedOption, fills=((self.keyword, field),), heading=self.heading, **attributes,
-        )  # fmt: skip
+        return click.option(*names, field, cls=SharedOption, heading=self.heading, **attributes)
 
     def flag(self, field: str, *names: str, **attributes: Any) -> Callable[[F], F]:
         """An option without a value."""
-        return self.option(field, *names, is_flag=True, **{"default": False, **attributes})
+        return self.option(field, *names, is_flag=True, **attributes)
 
     def choice(self, field: str, kind: Any, *names: str, about: str, **attributes: Any) -> Callable[[F], F]:
         """An option with the values of the Literal `kind`, which the help text lists."""
         values = get_args(kind)
-        listed = f"{about}: {', '.join(values[:-1])} or {values[-1]}."
-        return self.option(field, *names, type=click.Choice(values), help=listed, **attributes)
+        return self.option(
+            field, *names, type=click.Choice(values), help=f"{about}: {listed(values)}.", **attributes
+        )
+
+
+def listed(values: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return f"{', '.join(values[:-1])} or {values[-1]}"
 
 
 MOST = 10**15

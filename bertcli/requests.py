@@ -287,6 +287,126 @@ class Translate(StreamRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions):
+    """Find the texts nearest to `query`, to each line of the file `queries`, or to record `like` (counted from 1); or
+    all pairs with a cosine of `near_duplicates` or more. `embeddings` is a file that `embed` wrote; `files` are then
+    the texts it was made from. `prompt_name` goes before each text, `query_prompt` before each query."""
+
+    query: str | None = None
+    queries: str | None = None
+    like: int | None = None
+    near_duplicates: float | None = None
+    embeddings: str | None = None
+    k: int | None = None
+    min_score: float | None = None
+    pooling: Pooling | None = None
+    dim: int | None = None
+    prompt_name: str | None = None
+    query_prompt: str | None = None
+
+    def check(self) -> None:
+        super().check()
+        others = {"--queries": self.queries, "--like": self.like, "--near-duplicates": self.near_duplicates}
+        given = [name for name, value in others.items() if value is not None]
+        if len(given) > 1:
+            raise UsageError(
+                f"{' and '.join(given)} cannot go together", hint="leave all but one of them out"
+            )
+        if not given and (self.query is None or not self.query.strip()):
+            raise UsageError(
+                "there is no query", hint='write what to look for: bertcli search "a text" FILES'
+            )
+        if self.near_duplicates is not None and (self.k is not None or self.min_score is not None):
+            raise UsageError("--near-duplicates gives all pairs", hint="leave out -k and --min-score")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(InputOptions, ModelOptions, RunOptions):
+    """What all ways of measuring share. `json` gives the report as one object."""
+
+    json: bool = False
+    bare_texts: bool = False  # a bare text has no right answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateLabel(Evaluate, LongOptions, LabelOptions):
+    """Measure labels. `suspects` is how many of the likeliest wrong labels to name, or a file for all of them.
+    `overwrite` replaces the files that `suspects` and `plot` name."""
+
+    label_field: str | None = None
+    calibrate: bool = False
+    suspects: int | str | None = None
+    plot: str | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateTag(Evaluate, LongOptions):
+    """Measure tags of texts whose words are known."""
+
+    split_words: bool = True
+    head: str | None = None
+    tag_field: str | None = None
+    aggregation: Aggregation = "first"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFill(Evaluate, LongOptions):
+    """Measure masked words: a `share` of each text's tokens is masked, one at a time or `together`."""
+
+    bare_texts: bool = True
+    share: float = 0.15
+    together: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateEmbed(Evaluate, LongOptions):
+    """Measure embeddings by pairs of texts with a score."""
+
+    pair_field: str | None = "text_pair"
+    score_field: str = "score"
+    pooling: Pooling | None = None
+    prompt_name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateTranslate(Evaluate):
+    """Measure translations."""
+
+    target_field: str = "target"
+    beam: int = 4
+    source_lang: str | None = None
+    target_lang: str | None = None
+    prefix_text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(InputOptions, ModelOptions, LongOptions, RunOptions):
+    """Compare two files of answers, or two `models` on the same texts. `max_flips` is a number, or a share as in
+    `0.5%`; `worst` is how many of the worst records to show."""
+
+    models: tuple[str, str] | None = None
+    task: Literal["label", "tag", "fill", "embed"] = "label"
+    head: str | None = None
+    max_flips: str | None = None
+    max_drift: float | None = None
+    worst: int = 10
+    json: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench(InputOptions, ModelOptions, LongOptions, RunOptions):
+    """Measure engines and their settings on texts, for about `seconds`. `save` writes the best settings."""
+
+    task: Literal["label", "fill", "embed"] | None = None
+    head: str | None = None
+    seconds: float = 60
+    save: bool = False
+    report_format: ReportFormat | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions(Options):
     """What all ways of training share; None where the defaults depend on the data."""
 
@@ -308,7 +428,66 @@ class TrainOptions(Options):
     verbose: bool = False
 
 
-FLAGS = MappingProxyType({"texts": "--text", "input_format": "--from", "output_dtype": "--dtype", "k": "-k"})
+@dataclass(frozen=True, kw_only=True)
+class Train(InputOptions, TrainOptions):
+    """Train one head from labelled records. `head` is the head of the base to start from."""
+
+    bare_texts: bool = False
+    head: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainLabel(Train):
+    """Train a model that labels texts."""
+
+    label_field: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTag(Train):
+    """Train a model that tags words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFill(Train):
+    """Train masked-word prediction on plain texts."""
+
+    bare_texts: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainAnswer(Train):
+    """Train a model that finds answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTranslate(InputOptions, TrainOptions):
+    """Train an encoder-decoder from pairs of texts."""
+
+    bare_texts: bool = False
+    target_field: str = "target"
+    size: Literal["tiny", "small", "base"] = "tiny"
+    vocab_size: int = 8000
+    epochs: int = 100
+    batch_tokens: int = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRecipe(TrainOptions):
+    """Train several heads as a recipe says."""
+
+    recipe: str = ""
+
+
+FLAGS = MappingProxyType(
+    {
+        "texts": "--text",
+        "input_format": "--from",
+        "output_dtype": "--dtype",
+        "k": "-k",
+        "report_format": "--format",
+    }
+)
 """The options whose long name is not that of the field they fill."""
 
 WITHOUT_EFFECT_ON_RESULTS = frozenset(
@@ -342,6 +521,11 @@ def options_that_change_results(request: Options) -> Mapping[str, Any]:
     """The fields of a request that can change what a run writes, by name."""
     names = [field.name for field in fields(request) if field.name not in WITHOUT_EFFECT_ON_RESULTS]  # type: ignore[arg-type]
     return {name: getattr(request, name) for name in names}
+
+
+def fields_of(request: Options, *parts: type[Options]) -> dict[str, Any]:
+    """The fields of `request` that belong to `parts` of it, as keyword arguments for another request."""
+    return {field.name: getattr(request, field.name) for part in parts for field in fields(part)}  # type: ignore[arg-type]
 
 
 def options_of(*parts: Options) -> dict[str, Any]:

@@ -395,6 +395,6 @@ def _effective(ctx: click.Context) -> Iterator[tuple[str, str, str]]:
 
 
 def _shown(option: click.Parameter, value: object) -> str:
-    if isinstance(option, click.Option) and option.is_flag and option.is_bool_flag:
+    if isinstance(option, click.Option) and option.is_flag and option.is_bool_flag and value is not None:
         return str(click.BOOL(value or False)).lower()
     return str(value) if isinstance(value, (str, int, float)) and value != "" else "-"

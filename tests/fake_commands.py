@@ -1,6 +1,6 @@
 """Commands with every shared option that do what a test tells them, in place of the real ones.
 
-main = fake_cli(monkeypatch, act)      act(name, **arguments) is what a command does
+main = fake_cli(monkeypatch, act)      act(name, request) is what a command does; `models info` gives a dict
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from bertcli import cli
+from bertcli import cli, requests
 from bertcli.command import Group, command
 from bertcli.options import (
     input_options,
@@ -23,8 +23,8 @@ from bertcli.options import (
     split_words_option,
 )
 
-Act = Callable[..., int | None]
-_act: Act = lambda name, **arguments: None  # noqa: E731
+Act = Callable[[str, Any], int | None]
+_act: Act = lambda name, request: None  # noqa: E731
 
 
 def fake_cli(monkeypatch: pytest.MonkeyPatch, act: Act) -> Callable[[list[str]], int]:
@@ -35,7 +35,7 @@ def fake_cli(monkeypatch: pytest.MonkeyPatch, act: Act) -> Callable[[list[str]],
     return cli.main
 
 
-@command(examples="$ bertcli label reviews.csv")
+@command(requests.Label, examples="$ bertcli label reviews.csv")
 @input_options
 @split_words_option
 @shard_option
@@ -43,23 +43,23 @@ def fake_cli(monkeypatch: pytest.MonkeyPatch, act: Act) -> Callable[[list[str]],
 @model_options
 @long_options
 @run_options
-@click.option("-k", type=int, default=1, help="Labels a text.")
+@click.option("-k", "k", type=int, help="Labels a text.")
 @click.option("--labels", metavar="A,B", help="Labels to choose from.")
-def label(**arguments: Any) -> int | None:
+def label(request: requests.Label) -> int | None:
     """Label each text."""
-    return _act("label", **arguments)
+    return _act("label", request)
 
 
-@command(examples="$ bertcli embed docs.txt")
+@command(requests.Embed, examples="$ bertcli embed docs.txt")
 @input_options
 @output_options
 @model_options(dtype="--compute-dtype")
 @run_options
-@click.option("--dtype", type=click.Choice(["float32", "int8"]), default="float32", help="Dtype written.")
-@click.option("--normalize/--no-normalize", default=True, help="Unit length.")
-def embed(**arguments: Any) -> int | None:
+@click.option("--dtype", "output_dtype", type=click.Choice(["float32", "int8"]), help="Dtype written.")
+@click.option("--normalize/--no-normalize", help="Unit length.")
+def embed(request: requests.Embed) -> int | None:
     """Embed each text."""
-    return _act("embed", **arguments)
+    return _act("embed", request)
 
 
 @click.group(cls=Group)
@@ -71,4 +71,4 @@ def models() -> None:
 @click.option("--plain", is_flag=True, help="Go on.")
 def info(**arguments: Any) -> int | None:
     """Say what a model is."""
-    return _act("info", **arguments)
+    return _act("info", arguments)

@@ -37,7 +37,7 @@ def _subclasses(kind: type[errors.BertcliError]) -> Iterator[type[errors.Bertcli
 
 
 def _raising(error: BaseException) -> Callable[..., int]:
-    def act(name: str, **arguments: object) -> int:
+    def act(name: str, request: object) -> int:
         raise error
 
     return act
@@ -45,11 +45,11 @@ def _raising(error: BaseException) -> Callable[..., int]:
 
 @pytest.mark.parametrize("code", [0, 3, 130])
 def test_what_a_command_returns_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    assert fake_cli(monkeypatch, lambda name, **arguments: code)(["label"]) == code
+    assert fake_cli(monkeypatch, lambda name, request: code)(["label"]) == code
 
 
 def test_a_command_that_returns_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fake_cli(monkeypatch, lambda name, **arguments: None)(["label"]) == 0
+    assert fake_cli(monkeypatch, lambda name, request: None)(["label"]) == 0
 
 
 @pytest.mark.parametrize("kind", list(_subclasses(errors.BertcliError)))
@@ -124,7 +124,7 @@ def test_debug_shows_the_traceback_before_the_message(
 def test_a_mistyped_command_line_says_what_was_meant(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    main = fake_cli(monkeypatch, lambda name, **arguments: pytest.fail("the command ran"))
+    main = fake_cli(monkeypatch, lambda name, request: pytest.fail("the command ran"))
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", message)
@@ -144,7 +144,7 @@ def test_a_missing_argument_is_named_with_its_values(capsys: pytest.CaptureFixtu
 def test_without_arguments_the_help_page_goes_to_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main = fake_cli(monkeypatch, lambda name, **arguments: None)
+    main = fake_cli(monkeypatch, lambda name, request: None)
     assert main([]) == 2
     bare = capsys.readouterr()
     assert main(["--help"]) == 0
@@ -154,7 +154,7 @@ def test_without_arguments_the_help_page_goes_to_stderr(
 def test_the_help_page_lists_the_commands_in_their_order(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake_cli(monkeypatch, lambda name, **arguments: None)(["-h"])
+    fake_cli(monkeypatch, lambda name, request: None)(["-h"])
     page = capsys.readouterr().out
     places = [page.index(f"  {name}  ") for name in ("label ", "embed ", "models")]
     assert places == sorted(places)
@@ -190,7 +190,7 @@ def test_a_help_page_has_its_headings_in_order_and_fits_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    fake_cli(monkeypatch, lambda name, **arguments: None)(["label", "--help"])
+    fake_cli(monkeypatch, lambda name, request: None)(["label", "--help"])
     lines = capsys.readouterr().out.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert headings == ["Label:", "Input:", "Output:", "Model:", "Long texts:", "Run:", "Examples:"]

@@ -4,7 +4,7 @@ import codecs
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -15,95 +15,80 @@ from hypothesis import strategies as st
 from bertcli import cli
 from bertcli.command import shell_quoted
 from bertcli.console import visible
-from bertcli.options import BUNDLES
-from bertcli.parameters import MOST, SharedParameter, device, encoding, whole_number
-from bertcli.requests import InputOptions, LongOptions, ModelOptions, OutputOptions, RunOptions
+from bertcli.parameters import MOST, device, encoding, whole_number
+from bertcli.requests import Embed, Label, LabelOptions
 from tests import fake_commands
 from tests.fake_commands import fake_cli
 
-KINDS = {
-    "inputs": InputOptions,
-    "outputs": OutputOptions,
-    "model": ModelOptions,
-    "long": LongOptions,
-    "run": RunOptions,
-}
-
-Run = Callable[..., dict[str, Any]]
+Run = Callable[..., Any]
 
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Run:
-    """Run a fake command line and return the keyword arguments its command was given."""
+    """Run a fake command line and return the request its command was given."""
     monkeypatch.chdir(tmp_path)
-    taken: dict[str, Any] = {}
-    main = fake_cli(monkeypatch, lambda name, **arguments: taken.update(arguments))
+    taken: list[Any] = []
+    main = fake_cli(monkeypatch, lambda name, request: taken.append(request))
 
-    def run(*arguments: str) -> dict[str, Any]:
-        taken.clear()
+    def run(*arguments: str) -> Any:
         assert main(list(arguments)) == 0
-        return dict(taken)
+        return taken.pop()
 
     return run
 
 
-def test_without_options_a_command_gets_the_defaults_of_the_dataclasses(parsed: Run) -> None:
-    assert parsed("label") == {"k": 1, "labels": None} | {name: kind() for name, kind in KINDS.items()}
+def test_without_options_a_command_gets_the_defaults_of_the_request(parsed: Run) -> None:
+    assert parsed("label") == Label()
+    assert parsed("embed") == Embed()
 
 
 def test_every_field_has_an_option() -> None:
-    filled = {
-        fill
-        for param in fake_commands.label.params
-        if isinstance(param, SharedParameter)
-        for fill in param.fills
-    }
-    assert set(BUNDLES) - set(KINDS) == {"labelling", "training"}  # which not every command takes
-    asked = {(name, field.name) for name, kind in KINDS.items() for field in fields(kind)}
-    assert asked - {("inputs", "bare_texts")} <= filled  # which a command says of itself
+    filled = {param.name for param in fake_commands.label.params}
+    own = {field.name for field in fields(LabelOptions)} | {"k", "all", "emit"}
+    wanted = {field.name for field in fields(Label)} - own
+    assert wanted - {"bare_texts"} <= filled  # which belongs to the command itself
 
 
 @pytest.mark.parametrize(
-    ("arguments", "keyword", "changes"),
+    ("arguments", "changes"),
     [
-        (["a", "-", "b"], "inputs", {"files": ("a", "-", "b")}),
-        (["-t", "x y", "--text", ""], "inputs", {"texts": ("x y", "")}),
-        (["--from", "csv"], "inputs", {"input_format": "csv"}),
-        (["--text-field", "body"], "inputs", {"text_field": "body"}),
-        (["--pair-field", "other"], "inputs", {"pair_field": "other"}),
-        (["--id-field", "no"], "inputs", {"id_field": "no"}),
-        (["--encoding", "latin-1"], "inputs", {"encoding": "latin-1"}),
-        (["--limit", "0", "--skip", "7"], "inputs", {"limit": 0, "skip": 7}),
-        (["--whole-files"], "inputs", {"whole_files": True}),
-        (["-0"], "inputs", {"null": True}),
-        (["-o", "x.csv"], "outputs", {"output": "x.csv"}),
-        (["-f", "npy"], "outputs", {"format": "npy"}),
-        (["--overwrite"], "outputs", {"overwrite": True}),
-        (["--unsafe-model"], "model", {"unsafe_model": True}),
-        (["--digits", "3", "--prefix", "p_"], "outputs", {"digits": 3, "prefix": "p_"}),
-        (["--color", "never"], "outputs", {"color": "never"}),
-        (["-m", "./m", "--engine", "packed"], "model", {"model": "./m", "engine": "packed"}),
-        (["--device", "cuda:1", "--dtype", "float16"], "model", {"device": "cuda:1", "dtype": "float16"}),
-        (["--threads", "2", "--batch-tokens", "9"], "model", {"threads": 2, "batch_tokens": 9}),
-        (["--allow-pickle"], "model", {"allow_pickle": True}),
-        (["--long", "error"], "long", {"long": "error"}),
-        (["--max-length", "9", "--overlap", "8"], "long", {"max_length": 9, "overlap": 8}),
-        (["--strict"], "run", {"max_errors": 1}),
-        (["--max-errors", "5"], "run", {"max_errors": 5}),
-        (["-q"], "run", {"quiet": True}),
-        (["-v"], "run", {"verbose": True}),
+        (["a", "-", "b"], {"files": ("a", "-", "b")}),
+        (["-t", "x y", "--text", ""], {"texts": ("x y", "")}),
+        (["--from", "csv"], {"input_format": "csv"}),
+        (["--text-field", "body"], {"text_field": "body"}),
+        (["--pair-field", "other"], {"pair_field": "other"}),
+        (["--id-field", "no"], {"id_field": "no"}),
+        (["--encoding", "latin-1"], {"encoding": "latin-1"}),
+        (["--limit", "0", "--skip", "7"], {"limit": 0, "skip": 7}),
+        (["--whole-files"], {"whole_files": True}),
+        (["-0"], {"null": True}),
+        (["-o", "x.csv"], {"output": "x.csv"}),
+        (["-f", "npy"], {"format": "npy"}),
+        (["--overwrite"], {"overwrite": True}),
+        (["--unsafe-model"], {"unsafe_model": True}),
+        (["--digits", "3", "--prefix", "p_"], {"digits": 3, "prefix": "p_"}),
+        (["--color", "never"], {"color": "never"}),
+        (["-m", "./m", "--engine", "packed"], {"model": "./m", "engine": "packed"}),
+        (["--device", "cuda:1", "--dtype", "float16"], {"device": "cuda:1", "dtype": "float16"}),
+        (["--threads", "2", "--batch-tokens", "9"], {"threads": 2, "batch_tokens": 9}),
+        (["--allow-pickle"], {"allow_pickle": True}),
+        (["--long", "error"], {"long": "error"}),
+        (["--max-length", "9", "--overlap", "8"], {"max_length": 9, "overlap": 8}),
+        (["--strict"], {"max_errors": 1}),
+        (["--max-errors", "5"], {"max_errors": 5}),
+        (["-q"], {"quiet": True}),
+        (["-v"], {"verbose": True}),
     ],
 )
 def test_an_option_fills_its_field_and_no_other(
-    parsed: Run, arguments: list[str], keyword: str, changes: dict[str, Any]
+    parsed: Run, arguments: list[str], changes: dict[str, Any]
 ) -> None:
-    assert parsed("label", *arguments)[keyword] == replace(KINDS[keyword](), **changes)
+    assert parsed("label", *arguments) == Label(**changes)
 
 
 def test_a_command_may_write_one_dtype_and_compute_in_another(parsed: Run) -> None:
     taken = parsed("embed", "--dtype", "int8", "--compute-dtype", "bfloat16")
-    assert taken["dtype"] == "int8"
-    assert taken["model"].dtype == "bfloat16"
+    assert (taken.output_dtype, taken.dtype) == ("int8", "bfloat16")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +113,7 @@ def test_a_command_may_write_one_dtype_and_compute_in_another(parsed: Run) -> No
 def test_a_value_that_makes_no_sense_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    main = fake_cli(monkeypatch, lambda name, **arguments: pytest.fail("the command ran"))
+    main = fake_cli(monkeypatch, lambda name, request: pytest.fail("the command ran"))
     assert main(["label", *arguments]) == 2
     assert message in capsys.readouterr().err
 
@@ -165,17 +150,16 @@ def test_a_value_of_a_single_command_is_told_as_kindly(
 
 def test_a_text_is_utf8_in_every_locale_and_a_path_is_bytes(parsed: Run) -> None:
     in_c = "naïve".encode().decode("ascii", "surrogateescape")  # as Python hears it in a C locale
-    assert parsed("label", "--prefix", in_c)["outputs"].prefix == "naïve"
+    assert parsed("label", "--prefix", in_c).prefix == "naïve"
     taken = parsed("label", "-m", "caf\udce9", "-o", "\udcff.csv", "-t", "\udce9", "caf\udce9")
-    assert (taken["model"].model, taken["outputs"].output) == ("caf\udce9", "\udcff.csv")
-    assert (taken["inputs"].files, taken["inputs"].texts) == (("caf\udce9",), ("\udce9",))
+    assert (taken.model, taken.output) == ("caf\udce9", "\udcff.csv")
+    assert (taken.files, taken.texts) == (("caf\udce9",), ("\udce9",))
 
 
 def test_the_weaker_of_two_rivals_gives_way(parsed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BERTCLI_QUIET", "1")
     monkeypatch.setenv("BERTCLI_MAX_ERRORS", "4")
-    run = parsed("label", "-v", "--strict")["run"]
-    assert run == RunOptions(max_errors=1, quiet=False, verbose=True)
+    assert parsed("label", "-v", "--strict") == Label(max_errors=1, quiet=False, verbose=True)
 
 
 @given(st.integers(), st.integers())

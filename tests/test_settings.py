@@ -31,9 +31,9 @@ def main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken: dict[str, Any])
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    def act(name: str, **arguments: Any) -> None:
+    def act(name: str, request: Any) -> None:
         taken.clear()
-        taken.update(arguments, name=name)
+        taken.update(request if isinstance(request, dict) else vars(request), name=name)
 
     return fake_cli(monkeypatch, act)
 
@@ -64,33 +64,33 @@ def test_the_strongest_source_wins(
         monkeypatch.setenv("BERTCLI_LABEL_LIMIT", "4")
     assert main(["label", *(["--limit", "5"] if "flag" in present else [])]) == 0
     values = dict(zip(SOURCES, (5, 4, 3, 2, 1), strict=True))
-    assert taken["inputs"].limit == (values[present[0]] if present else None)
+    assert taken["limit"] == (values[present[0]] if present else None)
 
 
 @pytest.mark.parametrize(
-    ("line", "keyword", "field", "value"),
+    ("line", "field", "value"),
     [
-        ("text-field: body", "inputs", "text_field", "body"),
-        ("text_field: body", "inputs", "text_field", "body"),
-        ("prefix: yes", "outputs", "prefix", "yes"),
-        ("prefix: ''", "outputs", "prefix", ""),
-        ("id-field: 007", "inputs", "id_field", "007"),
-        ("id-field: 2024-01-31", "inputs", "id_field", "2024-01-31"),
-        ("whole-files: true", "inputs", "whole_files", True),
-        ("whole-files: off", "inputs", "whole_files", False),
-        ("strict: yes", "run", "max_errors", 1),
-        ("limit:", "inputs", "limit", None),
-        ("encoding: null", "inputs", "encoding", "utf-8"),
-        ("# nothing but a comment", "inputs", "limit", None),
-        ("", "inputs", "limit", None),
+        ("text-field: body", "text_field", "body"),
+        ("text_field: body", "text_field", "body"),
+        ("prefix: yes", "prefix", "yes"),
+        ("prefix: ''", "prefix", ""),
+        ("id-field: 007", "id_field", "007"),
+        ("id-field: 2024-01-31", "id_field", "2024-01-31"),
+        ("whole-files: true", "whole_files", True),
+        ("whole-files: off", "whole_files", False),
+        ("strict: yes", "max_errors", 1),
+        ("limit:", "limit", None),
+        ("encoding: null", "encoding", "utf-8"),
+        ("# nothing but a comment", "limit", None),
+        ("", "limit", None),
     ],
 )
 def test_a_value_means_what_it_would_on_the_command_line(
-    main: Main, taken: dict[str, Any], line: str, keyword: str, field: str, value: object
+    main: Main, taken: dict[str, Any], line: str, field: str, value: object
 ) -> None:
     write(line)
     assert main(["label"]) == 0
-    assert getattr(taken[keyword], field) == value
+    assert taken[field] == value
 
 
 def test_a_list_stands_for_names_between_commas(main: Main, taken: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ def test_a_setting_for_all_reaches_every_command_that_has_the_option(
     write("normalize: false\nplain: true\nlimit: 3\n")
     for command in (["label"], ["embed"], ["models", "info"]):
         assert main(command) == 0
-        assert taken["plain"] if taken["name"] == "info" else taken["inputs"].limit == 3
+        assert taken["plain"] if taken["name"] == "info" else taken["limit"] == 3
     assert main(["embed"]) == 0
     assert taken["normalize"] is False
 
@@ -127,13 +127,13 @@ def test_dtype_for_all_commands_is_what_they_compute_in(
 ) -> None:
     write("dtype: bfloat16\nembed:\n  dtype: int8\n")
     assert main(["label"]) == 0
-    assert taken["model"].dtype == "bfloat16"
+    assert taken["dtype"] == "bfloat16"
     assert main(["embed"]) == 0
-    assert (taken["model"].dtype, taken["dtype"]) == ("bfloat16", "int8")
+    assert (taken["dtype"], taken["output_dtype"]) == ("bfloat16", "int8")
     monkeypatch.setenv("BERTCLI_DTYPE", "float16")
     monkeypatch.setenv("BERTCLI_EMBED_DTYPE", "float32")
     assert main(["embed"]) == 0
-    assert (taken["model"].dtype, taken["dtype"]) == ("float16", "float32")
+    assert (taken["dtype"], taken["output_dtype"]) == ("float16", "float32")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_the_working_directory_comes_before_the_configuration_folder(
 ) -> None:
     def limit() -> int | None:
         assert main(["label"]) == 0
-        value: int | None = taken["inputs"].limit
+        value: int | None = taken["limit"]
         return value
 
     write("limit: 1", str(tmp_path / "home/.config/bertcli/config.yaml"))
@@ -273,7 +273,7 @@ def test_show_settings_says_where_each_value_comes_from(
     assert ["model", "./all", "BERTCLI_MODEL"] in rows
     assert ["compute-dtype", "bfloat16", "bertcli.yaml:2"] in rows
     assert ["dtype", "float32", "default"] in rows
-    assert ["normalize", "true", "default"] in rows
+    assert ["normalize", "-", "default"] in rows
     assert info.splitlines()[0] == "models info"
 
 

@@ -32,14 +32,12 @@ from bertcli.parameters import whole_number
     "--max-answer-tokens",
     metavar="N",
     type=whole_number(1),
-    default=30,
     help="The most tokens of an answer.",
 )
 @click.option(
     "--no-answer-threshold",
     metavar="X",
     type=float,
-    default=0.0,
     help="How much likelier no answer must be (in logits) to be believed; inf always answers.",
 )
 @question_input_options

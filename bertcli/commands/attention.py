@@ -34,14 +34,11 @@ def which(text: str | int) -> requests.LayerOrHead:
     $ bertcli attention pairs.jsonl --pair-field answer -m MODEL | jq .attention
     """,
 )
-@click.option(
-    "--layer", metavar="N", type=which, default="-1", help="A layer from 1 (-1 is the last), mean or all."
-)
+@click.option("--layer", metavar="N", type=which, help="A layer from 1 (-1 is the last), mean or all.")
 @click.option(
     "--head",
     metavar="N",
     type=which,
-    default=None,
     show_default="mean",
     help="A head from 1, mean or all.",
 )
@@ -50,7 +47,6 @@ def which(text: str | int) -> requests.LayerOrHead:
     "--show",
     metavar="WHAT",
     type=click.Choice(["weights", "qkv"]),
-    default="weights",
     help="weights, or qkv: also the queries, keys and values behind them.",
 )
 @click.option("--truncate", is_flag=True, help="Cut a text that is longer than the model takes.")

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import click
 
-from bertcli import settings
+from bertcli import console, requests, settings
 from bertcli.command import command
-from bertcli.options import input_options, long_options, machine_options, manner_options, report_format_option
-from bertcli.requests import InputOptions, LongOptions, ModelOptions, ReportFormat, RunOptions
-from bertcli.runs.bench import Bench, run_bench
+from bertcli.options import (
+    input_options,
+    long_options,
+    machine_options,
+    report_format_option,
+    verbosity_options,
+)
 
 
 @command(
+    requests.Bench,
     examples="""
     $ bertcli bench reviews.csv --text-field body
     $ bertcli bench docs.jsonl -m MODEL --task embed --seconds 120 --save
     $ bertcli bench notes.txt | jq 'select(.what == "best")'
-    """
+    """,
 )
 @click.option(
     "--task",
@@ -35,7 +39,6 @@ from bertcli.runs.bench import Bench, run_bench
     "--seconds",
     metavar="N",
     type=click.FloatRange(1),
-    default=60,
     help="About how long to measure, the loading of models included.",
 )
 @click.option("--save", is_flag=True, help="Write the best settings into the settings file.")
@@ -43,25 +46,19 @@ from bertcli.runs.bench import Bench, run_bench
 @input_options
 @machine_options
 @long_options
-@manner_options
-def bench(
-    *,
-    task: Literal["label", "fill", "embed"] | None,
-    head: str | None,
-    seconds: float,
-    save: bool,
-    form: ReportFormat | None,
-    inputs: InputOptions,
-    model: ModelOptions,
-    long: LongOptions,
-    run: RunOptions,
-) -> int:  # fmt: skip
+@verbosity_options
+def bench(request: requests.Bench) -> int:
     """Measure this machine on texts of your own, and find the settings that serve them best.
 
-    Tells how long the texts are and how many occur twice; then the texts and tokens a second of engines,
-    dtypes, threads and batch sizes, and how far their answers are from those in float32; then what a run over
-    all of the input would take. For `fill`, the middle word of a text without a mask is hidden.
+    Prints how long the texts are and how many occur twice; then the texts and tokens a second of engines, dtypes,
+    threads and batch sizes, and how far their answers are from those in float32; then what a run over all of the
+    input would take. For `fill`, the middle word of a text without a mask is hidden.
     """
+    console.configure(quiet=request.quiet, verbose=request.verbose)
+    console.claim_stdout()
+    console.quiet_libraries(verbose=request.verbose)
+    from bertcli.runs.bench import bench
+
     held: settings.Settings = click.get_current_context().meta[settings.META]
-    file = held.path or Path(settings.FILE_NAME)
-    return run_bench(Bench(task, head, seconds, save, file, form, inputs, model, long, run))
+    bench(request, held.path or Path(settings.FILE_NAME))
+    return 0

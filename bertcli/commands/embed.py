@@ -45,7 +45,6 @@ def _written(name: str) -> str:
 @pooling_option
 @click.option(
     "--normalize/--no-normalize",
-    default=None,
     show_default="the model's own",
     help="Whether vectors have length 1.",
 )
@@ -53,7 +52,6 @@ def _written(name: str) -> str:
     "--layer",
     metavar="N",
     type=int,
-    default=-1,
     help="Hidden states to use: 0 the embeddings, -1 the last layer.",
 )
 @click.option("--tokens", is_flag=True, help="A vector for each token, with its place in the text.")
@@ -70,7 +68,6 @@ def _written(name: str) -> str:
     "output_dtype",
     metavar="DTYPE",
     type=_written,
-    default="float32",
     help="What is written: float32, float16, int8 or binary.",
 )
 @input_options

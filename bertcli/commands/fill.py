@@ -27,12 +27,11 @@ from bertcli.parameters import whole_number
     $ bertcli fill cloze.csv --text-field sentence -m MODEL -o filled.jsonl
     """,
 )
-@click.option("-k", "k", metavar="N", type=whole_number(1), default=5, help="How many fillings to give.")
+@click.option("-k", "k", metavar="N", type=whole_number(1), help="How many fillings to give.")
 @click.option(
     "--beam",
     metavar="N",
     type=whole_number(1),
-    default=10,
     help="Several masks: how many fillings to follow at a time.",
 )
 @click.option("--targets", metavar="A,B,…", help="Only these words, scored whole.")

@@ -11,13 +11,13 @@ from bertcli.command import command, refuse_options_for_own_labels
 from bertcli.commands import run_request
 from bertcli.options import (
     input_options,
-    judging_options,
     labels_options,
     long_options,
     model_options,
     output_options,
     run_options,
     shard_option,
+    threshold_options,
 )
 from bertcli.parameters import one_or_more, whole_number
 
@@ -33,7 +33,7 @@ from bertcli.parameters import one_or_more, whole_number
 @labels_options
 @click.option("-k", "k", metavar="N", type=whole_number(1), help="Also list the N best labels.")
 @click.option("--all", "all", is_flag=True, help="Also list all labels.")
-@judging_options
+@threshold_options
 @click.option(
     "--head",
     metavar="NAME,…",
@@ -44,7 +44,6 @@ from bertcli.parameters import one_or_more, whole_number
     "--emit",
     metavar="WHAT,…",
     type=one_or_more(get_args(requests.Emitted)),
-    default="label",
     help="What to tell of each text in one pass: label, entropy, margin, embedding.",
 )
 @input_options

@@ -58,7 +58,7 @@ def models() -> None:
     $ bertcli models list | jq -r 'select(.heads | contains(["label"])) | .name'
     """)  # fmt: skip
 @report_format_option
-def list_models(form: ReportFormat | None) -> None:
+def list_models(report_format: ReportFormat | None) -> None:
     """List the models on this machine.
 
     The bundled model and those of the local Hugging Face cache: what `-m NAME` finds.
@@ -69,7 +69,7 @@ def list_models(form: ReportFormat | None) -> None:
     rows = [_listed(entry) for entry in local_models()]
     if not rows:
         console.say(f"no models in {cache_folder()}; `bertcli models pull NAME` downloads one")
-    show(rows, form, lambda: _list_page(rows))
+    show(rows, report_format, lambda: _list_page(rows))
 
 
 @models.command(examples="""
@@ -78,14 +78,14 @@ def list_models(form: ReportFormat | None) -> None:
     """)  # fmt: skip
 @model_argument
 @report_format_option
-def info(model: str | None, form: ReportFormat | None) -> None:
+def info(model: str | None, report_format: ReportFormat | None) -> None:
     """Describe a model: size, limits, heads, pooling.
 
     Without MODEL, the one that commands take without -m: that of BERTCLI_MODEL or the settings file, else the
     bundled model.
     """
     row = _described(_open(model))
-    show([row], form, lambda: _info_page(row))
+    show([row], report_format, lambda: _info_page(row))
 
 
 @models.command(examples="""
@@ -103,7 +103,7 @@ def info(model: str | None, form: ReportFormat | None) -> None:
     help="With --deep: auto, cpu, cuda, cuda:N or mps.",
 )
 @report_format_option
-def check(model: str | None, deep: bool, device: str, form: ReportFormat | None) -> int:
+def check(model: str | None, deep: bool, device: str, report_format: ReportFormat | None) -> int:
     """Tell whether a model can be trusted.
 
     Looks for what would make it answer wrongly without a word: files that are damaged, heads that were never
@@ -121,7 +121,7 @@ def check(model: str | None, deep: bool, device: str, form: ReportFormat | None)
     if deep and not any(found.refuses for found in findings):
         findings += _proved(checkpoint, device)
     rows = [{"severity": found.severity, "message": found.message, "hint": found.hint} for found in findings]
-    show(rows, form, lambda: _check_page(findings))
+    show(rows, report_format, lambda: _check_page(findings))
     if not findings:
         console.say(f"{checkpoint.name}: nothing found that would make it answer wrongly")
     return 1 if any(found.refuses for found in findings) else 0
@@ -162,7 +162,7 @@ def _proved(checkpoint: Checkpoint, device: str) -> list[Finding]:
 @click.argument("name", cls=Described, about="The model's name on the hub, OWNER/NAME.")
 @click.option("--allow-pickle", is_flag=True, help="Take pickle weights where there are no others.")
 @report_format_option
-def pull(name: str, allow_pickle: bool, form: ReportFormat | None) -> None:
+def pull(name: str, allow_pickle: bool, report_format: ReportFormat | None) -> None:
     """Download a model from the Hugging Face hub.
 
     Takes weights in safetensors, configuration and tokenizer into the local cache. This is the only command
@@ -173,7 +173,7 @@ def pull(name: str, allow_pickle: bool, form: ReportFormat | None) -> None:
 
     path = download(name, allow_pickle=allow_pickle)
     row = {"name": name, "path": str(path)}
-    show([row], form, lambda: [[(name, CYAN), (" is in ", ""), (str(path), "")]])
+    show([row], report_format, lambda: [[(name, CYAN), (" is in ", ""), (str(path), "")]])
 
 
 def _open(model: str | None) -> Checkpoint:

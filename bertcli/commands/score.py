@@ -31,7 +31,6 @@ from bertcli.options import (
     "--method",
     metavar="HOW",
     type=click.Choice(get_args(requests.ScoreMethod)),
-    default="within-word",
     help="What is hidden at a time: within-word also hides the rest of the word, plain one token.",
 )
 @click.option("--words", is_flag=True, help="Also the log-probability of each word.")

@@ -36,7 +36,6 @@ from bertcli.options import (
     "--aggregation",
     metavar="HOW",
     type=click.Choice(get_args(requests.Aggregation)),
-    default="first",
     help="How a word of several pieces gets its label: first, average, max, or simple to tag pieces.",
 )
 @click.option("--tokens", is_flag=True, help="The tag of each token, instead of spans.")

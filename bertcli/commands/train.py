@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bertcli import console
+from bertcli import console, requests
 from bertcli.command import Group
 from bertcli.commands.train_translate import train_translate
 from bertcli.errors import UsageError
@@ -23,7 +23,6 @@ from bertcli.options import (
     recipe_options,
     train_options,
 )
-from bertcli.requests import InputOptions, TrainOptions
 from bertcli.runs.preflight import refuse_pairs
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def train() -> None:
     """
 
 
-@train.command(examples="""
+@train.command(request=requests.TrainLabel, examples="""
     $ bertcli train label tickets.csv --text-field body --label-field team -o mine
     $ bertcli train label pairs.jsonl --pair-field other -o pairs --dev dev.jsonl
     """)  # fmt: skip
@@ -72,7 +71,7 @@ def train() -> None:
 @head_option
 @labelled_input_options
 @train_options
-def label(*, label_field: str | None, head: str | None, inputs: InputOptions, training: TrainOptions) -> int:
+def label(request: requests.TrainLabel) -> int:
     """Train a model that labels texts.
 
     The classes are those of the file. Lists of labels train a multi-label model, numbers a regression. A handful
@@ -80,46 +79,45 @@ def label(*, label_field: str | None, head: str | None, inputs: InputOptions, tr
     """
     from bertcli.training.reading import read_labelled
 
-    inputs = replace(inputs, bare_texts=False)
-    return _learn("label", inputs, training, lambda files: read_labelled(files, label_field), head)
+    return _learn("label", request, lambda files: read_labelled(files, request.label_field))
 
 
-@train.command(examples="""
+@train.command(request=requests.TrainTag, examples="""
     $ bertcli train tag entities.conll -o ./entities
     """)  # fmt: skip
 @head_option
 @labelled_input_options
 @train_options
-def tag(*, head: str | None, inputs: InputOptions, training: TrainOptions) -> int:
+def tag(request: requests.TrainTag) -> int:
     """Train a model that tags words, from CoNLL columns or records with words and tags."""
     from bertcli.training.reading import read_tagged
 
-    refuse_pairs(inputs.pair_field, "`train tag`")
-    return _learn("tag", replace(inputs, bare_texts=False), training, read_tagged, head)
+    refuse_pairs(request.pair_field, "`train tag`")
+    return _learn("tag", request, read_tagged)
 
 
-@train.command(examples="""
+@train.command(request=requests.TrainFill, examples="""
     $ bertcli train fill notes/*.txt -o ./my-words
     """)  # fmt: skip
 @input_options
 @train_options
-def fill(*, inputs: InputOptions, training: TrainOptions) -> int:
+def fill(request: requests.TrainFill) -> int:
     """Train masked-word prediction on your own texts."""
     from bertcli.training.reading import read_plain
 
-    refuse_pairs(inputs.pair_field, "`train fill`")
-    return _learn("fill", inputs, training, read_plain)
+    refuse_pairs(request.pair_field, "`train fill`")
+    return _learn("fill", request, read_plain)
 
 
 train.add_command(train_translate)
 
 
-@train.command(examples="""
+@train.command(request=requests.TrainAnswer, examples="""
     $ bertcli train answer squad.jsonl --context-field context -o ./answers
     """)  # fmt: skip
 @labelled_question_input_options
 @train_options
-def answer(*, inputs: InputOptions, training: TrainOptions) -> int:
+def answer(request: requests.TrainAnswer) -> int:
     """Train a model that finds the answer to a question in a text.
 
     Records are those of SQuAD: a context, a `question`, and `answers` with the lists `text` and `answer_start`, which
@@ -127,109 +125,106 @@ def answer(*, inputs: InputOptions, training: TrainOptions) -> int:
     """
     from bertcli.training.reading import read_questions
 
-    return _learn("answer", replace(inputs, bare_texts=False), training, read_questions)
+    return _learn("answer", request, read_questions)
 
 
-@train.command(examples="""
+@train.command(request=requests.TrainRecipe, examples="""
     $ bertcli train recipe.yaml -o ./several
     """)  # fmt: skip
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe", type=click.Path())
 @recipe_options
-def recipe(*, recipe: Path, training: TrainOptions) -> int:
+def recipe(request: requests.TrainRecipe) -> int:
     """Train several heads on one encoder, as RECIPE says.
 
     The recipe is YAML: a base, a schedule, and heads (`skills`) with their data and weights.
     """
-    configure(training)
+    configure(request)
     from bertcli.training.recipe import open_base, read_recipe
 
-    plan = read_recipe(recipe)
-    base = open_base(plan, recipe)
-    with target_directory(training) as target, console.StepBar() as bar:
+    path = Path(request.recipe)
+    plan = read_recipe(path)
+    base = open_base(plan, path)
+    with target_directory(request) as target, console.StepBar() as bar:
         console.say("loading torch and the data")
         from bertcli.training.run import Place, train_recipe
 
-        place = Place(training.device, training.dtype, training.threads)
+        place = Place(request.device, request.dtype, request.threads)
         outcome = train_recipe(
-            plan, base, recipe, target, place, _typed(), resume=training.resume, report=bar.tell
+            plan, base, path, target, place, _typed(), resume=request.resume, report=bar.tell
         )
     for line in outcome.history:
         console.note(_figures(line))
-    parts = [f"{training.output}: {outcome.step} steps", _figures(outcome.figures)]
+    parts = [f"{request.output}: {outcome.step} steps", _figures(outcome.figures)]
     console.say(": ".join(filter(None, parts)))
-    return _interrupted(training) if outcome.interrupted else 0
+    return _interrupted(request) if outcome.interrupted else 0
 
 
 def _learn(
-    kind: Kind,
-    inputs: InputOptions,
-    training: TrainOptions,
-    read: Callable[[InputOptions], list[Example]],
-    head: str | None = None,
+    kind: Kind, request: requests.Train, read: Callable[[requests.InputOptions], list[Example]]
 ) -> int:
     """Read, hold out, train, write, and report how good the model is."""
-    configure(training)
-    if not inputs.files and not inputs.texts and sys.stdin is not None and sys.stdin.isatty():
+    configure(request)
+    if not request.files and not request.texts and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("there is no input", hint="name a file, or pipe one in")
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
 
-    checkpoint = open_checkpoint(resolve(training.model))
-    with target_directory(training) as target:
-        console.say(f"reading {', '.join(map(console.visible, inputs.files)) or 'stdin'}")
+    checkpoint = open_checkpoint(resolve(request.model))
+    with target_directory(request) as target:
+        console.say(f"reading {', '.join(map(console.visible, request.files)) or 'stdin'}")
         from bertcli.training.dataset import check_labels, hold_out, share_to_hold_out, starts_from_probe
 
-        dev = None if training.dev is None else read(replace(inputs, files=(training.dev,), texts=()))
-        examples = read(inputs)
-        if head is not None:
-            check_labels(checkpoint.head(kind, head), examples)
-        has_probe = kind == "label" and head is None and starts_from_probe(checkpoint)
-        share = share_to_hold_out(len(examples), training.dev_fraction, has_probe=has_probe)
-        split = hold_out(examples, dev, share, training.seed)
+        dev = None if request.dev is None else read(replace(request, files=(request.dev,), texts=()))
+        examples = read(request)
+        if request.head is not None:
+            check_labels(checkpoint.head(kind, request.head), examples)
+        has_probe = kind == "label" and request.head is None and starts_from_probe(checkpoint)
+        share = share_to_hold_out(len(examples), request.dev_fraction, has_probe=has_probe)
+        split = hold_out(examples, dev, share, request.seed)
         console.say(f"{len(split.train)} examples to learn from, {len(split.dev) or 'none'} held out")
         console.say(f"loading torch and {checkpoint.name}")
-        from bertcli.training.run import Place, Request, train_objective
+        from bertcli.training.run import HeadTraining, Place, train_objective
 
-        request = Request(
+        training = HeadTraining(
             kind=kind,
             command=_typed(),
-            data=tuple(Path(name).name for name in inputs.files) or ("stdin",),
-            seed=training.seed,
-            epochs=training.epochs,
-            learning_rate=training.learning_rate,
-            batch_tokens=training.batch_tokens,
-            max_length=training.max_length,
-            place=Place(training.device, training.dtype, training.threads),
-            head=head,
+            data=tuple(Path(name).name for name in request.files) or ("stdin",),
+            seed=request.seed,
+            epochs=request.epochs,
+            learning_rate=request.learning_rate,
+            batch_tokens=request.batch_tokens,
+            max_length=request.max_length,
+            place=Place(request.device, request.dtype, request.threads),
+            head=request.head,
         )
         with console.StepBar() as bar:
             outcome = train_objective(
-                request, checkpoint, split, target, resume=training.resume, report=bar.tell, say=console.say
+                training, checkpoint, split, target, resume=request.resume, report=bar.tell, say=console.say
             )
     for line in outcome.history:
         console.note(_figures(line))
     by = "" if split.dev else "cross-validated on halves: "
-    console.say(f"{training.output}: {by}{_figures(outcome.figures)}")
-    return _interrupted(training) if outcome.interrupted else 0
+    console.say(f"{request.output}: {by}{_figures(outcome.figures)}")
+    return _interrupted(request) if outcome.interrupted else 0
 
 
-def configure(training: TrainOptions) -> None:
-    console.configure(quiet=training.quiet, verbose=training.verbose)
+def configure(request: requests.TrainOptions) -> None:
+    console.configure(quiet=request.quiet, verbose=request.verbose)
     console.claim_stdout()
     console.quiet_libraries(verbose=False)
     console.release()
     # Threads that spin while they wait for each other starve each other where others compute too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if training.overwrite and training.resume:
+    if request.overwrite and request.resume:
         raise UsageError("--overwrite and --resume cannot go together")
 
 
 @contextmanager
-def target_directory(training: TrainOptions) -> Iterator[Target]:
+def target_directory(request: requests.TrainOptions) -> Iterator[Target]:
     """The directory to make, which leaves no trace of a run that failed."""
     from bertcli.training.saving import Target
 
-    target = Target(Path(training.output), overwrite=training.overwrite, resume=training.resume)
+    target = Target(Path(request.output), overwrite=request.overwrite, resume=request.resume)
     try:
         yield target
     except KeyboardInterrupt:
@@ -242,10 +237,10 @@ def target_directory(training: TrainOptions) -> Iterator[Target]:
         target.abandon()
 
 
-def _interrupted(training: TrainOptions) -> int:
+def _interrupted(request: requests.TrainOptions) -> int:
     console.say(
-        f"interrupted: {training.output} holds the best so far, and --resume continues from"
-        f" {training.output}.part"
+        f"interrupted: {request.output} holds the best so far, and --resume continues from"
+        f" {request.output}.part"
     )
     return INTERRUPTED
 

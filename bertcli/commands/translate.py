@@ -20,9 +20,7 @@ from bertcli.parameters import whole_number
     $ bertcli translate a.txt -m m2m --source-lang en --target-lang de
     """,
 )
-@click.option(
-    "--beam", metavar="N", type=whole_number(1, 64), default=4, help="How many hypotheses to follow."
-)
+@click.option("--beam", metavar="N", type=whole_number(1, 64), help="How many hypotheses to follow.")
 @click.option("--greedy", is_flag=True, help="Take the likeliest token each time: --beam 1.")
 @click.option("-k", "k", metavar="N", type=whole_number(1, 64), help="Give the N best translations.")
 @click.option("--source-lang", metavar="CODE", help="Language of the texts, for models of many languages.")
@@ -30,14 +28,12 @@ from bertcli.parameters import whole_number
 @click.option(
     "--prefix-text",
     metavar="TEXT",
-    default="",
     show_default=False,
     help="Put TEXT before each sentence: what T5 is to do.",
 )
 @click.option(
     "--split",
     type=click.Choice(["sentences", "none"]),
-    default="sentences",
     help="Translate sentence by sentence, or each text as a whole.",
 )
 @click.option(
@@ -57,7 +53,6 @@ from bertcli.parameters import whole_number
 @click.option(
     "--long",
     type=click.Choice(["window", "truncate", "error"]),
-    default="window",
     help="How to handle a sentence over the length limit.",
 )
 @click.option(

@@ -15,13 +15,13 @@ GAP = "  "
 
 
 def show(
-    rows: Iterable[Mapping[str, Any]], form: ReportFormat | None, page: Callable[[], Iterable[Line]]
+    rows: Iterable[Mapping[str, Any]], report_format: ReportFormat | None, page: Callable[[], Iterable[Line]]
 ) -> None:
     """Write `rows` as JSON lines, or the lines of `page`, to stdout, each as soon as it is there. Only one
     of the two is made."""
     stdout = console.claim_stdout()
     terminal = console.terminal(stdout)
-    if form == "jsonl" or (form is None and not terminal.is_tty):
+    if report_format == "jsonl" or (report_format is None and not terminal.is_tty):
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     else:
         from bertcli.sinks.table.cells import rendered

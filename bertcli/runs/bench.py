@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +20,7 @@ from bertcli import console
 from bertcli.errors import InputError, UsageError
 from bertcli.reports.benchmark import benchmark_page, rows
 from bertcli.reports.lines import show
-from bertcli.requests import Embed, Fill, Label, options_of
+from bertcli.requests import Embed, Fill, InputOptions, Label, LongOptions, ModelOptions, fields_of
 from bertcli.runs.preflight import OpenModel, open_model, refuse_pairs
 from bertcli.runs.tasks import make_task
 
@@ -34,15 +34,7 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.records import Record
     from bertcli.reports.benchmark import Finding
-    from bertcli.requests import (
-        ComputeDtype,
-        EngineName,
-        InputOptions,
-        LongOptions,
-        ModelOptions,
-        ReportFormat,
-        RunOptions,
-    )
+    from bertcli.requests import Bench, ComputeDtype, EngineName
     from bertcli.sources import Source
     from bertcli.tasks import Task
 
@@ -52,58 +44,37 @@ READING = 0.05  # of the seconds, and as much to choose texts
 PATIENCE = 1.3  # times as long as expected may the whole run take
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What the options of `bench` ask for; `settings` is the file that is written to."""
-
-    task: TaskName | None
-    head: str | None
-    seconds: float
-    save: bool
-    settings: Path
-    form: ReportFormat | None
-    inputs: InputOptions
-    model: ModelOptions
-    long: LongOptions
-    run: RunOptions
-
-
-def run_bench(bench: Bench) -> int:
-    """Measure, show everything as it is found, save if asked to, and return the exit code."""
-    console.configure(quiet=bench.run.quiet, verbose=bench.run.verbose)
-    console.claim_stdout()
-    console.quiet_libraries(verbose=bench.run.verbose)
-
+def bench(request: Bench, settings_file: Path) -> None:
+    """Measure, print everything as it is found, and write the best settings to `settings_file` if asked to."""
     from bertcli.sources import open_source
 
-    with closing(open_source(bench.inputs)) as source:
+    with closing(open_source(request)) as source:
         if source.prompt:
             raise UsageError("there is nothing to measure", hint="name a file, or pipe one in")
-        model = open_model(bench.model)
-        measuring = Measuring(bench, model)
+        model = open_model(request)
+        benchmark = Benchmark(request, model)
         facts = {
-            "task": measuring.name,
+            "task": benchmark.name,
             "model": model.checkpoint.name,
-            "files": list(bench.inputs.files) or ["-"],
+            "files": list(request.files) or ["-"],
         }
-        findings = measuring.findings(source)
-        show(rows(findings, facts), bench.form, lambda: benchmark_page(findings, facts))
-    if bench.save:
-        measuring.save()
-    return 0
+        findings = benchmark.findings(source)
+        show(rows(findings, facts), request.report_format, lambda: benchmark_page(findings, facts))
+    if request.save:
+        benchmark.save(settings_file)
 
 
-class Measuring:
-    """One task of one checkpoint. Raises ModelError for a checkpoint that does not have it."""
+class Benchmark:
+    """The measurement of one task of one checkpoint. Raises ModelError for a checkpoint that does not have it."""
 
     verdict: Verdict
 
-    def __init__(self, bench: Bench, model: OpenModel) -> None:
-        self._bench = bench
-        self._end = time.monotonic() + bench.seconds
+    def __init__(self, request: Bench, model: OpenModel) -> None:
+        self._request = request
+        self._end = time.monotonic() + request.seconds
         self._model = model
         self._checkpoint, self._tokenizer = model.checkpoint, model.tokenizer
-        self.name: TaskName = bench.task or _task_of(model.checkpoint)
+        self.name: TaskName = request.task or _task_of(model.checkpoint)
         self._task = self._make_task()
 
     def findings(self, source: Source) -> Iterator[Finding]:
@@ -128,7 +99,7 @@ class Measuring:
         left = self._end - time.monotonic() - START * search.loading
         return 0 if left <= 0 else max(1, int(left * search.best.texts_per_second))
 
-    def save(self) -> None:
+    def save(self, path: Path) -> None:
         """Write what is better than the defaults into the settings file, for this command."""
         from bertcli.settings_file import write
 
@@ -136,16 +107,16 @@ class Measuring:
         if not settings:
             console.say("nothing to save: no setting is better than the defaults")
             return
-        write(self._bench.settings, self.name, settings)
+        write(path, self.name, settings)
         written = ", ".join(f"{name}: {value}" for name, value in settings.items())
-        console.say(f"wrote {self._bench.settings}: {self.name}: {written}")
+        console.say(f"wrote {path}: {self.name}: {written}")
 
     def _make_task(self) -> Task:
-        bench = self._bench
-        shared = options_of(bench.inputs, bench.model, bench.long)
+        request = self._request
+        shared = fields_of(request, InputOptions, ModelOptions, LongOptions)
         if self.name == "label":
-            return make_task(Label(**shared, head=bench.head, all=True), self._model)
-        refuse_pairs(bench.inputs.pair_field, f"`bench` of {self.name}")
+            return make_task(Label(**shared, head=request.head, all=True), self._model)
+        refuse_pairs(request.pair_field, f"`bench` of {self.name}")
         return make_task(Fill(**shared) if self.name == "fill" else Embed(**shared), self._model)
 
     def _sample(self, source: Source) -> Sample:
@@ -156,8 +127,8 @@ class Measuring:
             source,
             self._tokenizer,
             self._task,
-            limit=self._bench.long.max_length or limit,
-            seconds=self._bench.seconds * READING,
+            limit=self._request.max_length or limit,
+            seconds=self._request.seconds * READING,
             adapt=self._adapted,
         )
         if not sample.timed:
@@ -177,7 +148,7 @@ class Measuring:
         from bertcli.engines.choosing import choose
         from bertcli.engines.finite import Finite
 
-        options = replace(self._bench.model, engine=name, dtype=dtype)
+        options = replace(self._request, engine=name, dtype=dtype)
         return Finite(choose(self._checkpoint, options, tokens_ahead=None))
 
     def _key(self, setting: str) -> str:
@@ -196,21 +167,21 @@ class Measuring:
             return run_watched(command, _environment(), PATIENCE * (self._end - time.monotonic()) + 1)
 
     def _command(self, choice: EngineSettings) -> list[str]:
-        """`bertcli TASK …` with the options of this bench and of a choice, and no settings."""
-        bench, model, checkpoint = self._bench, self._bench.model, self._checkpoint
+        """`bertcli TASK …` with the options of this request and of a choice, and no settings."""
+        request, checkpoint = self._request, self._checkpoint
         command = [sys.executable, "-m", "bertcli", "--config", os.devnull, self.name]
         base = checkpoint.directory if checkpoint.adapter is None else checkpoint.path
-        command += ["-m", str(base), "--device", model.device, "--engine", choice.engine]
+        command += ["-m", str(base), "--device", request.device, "--engine", choice.engine]
         command += [] if checkpoint.adapter is None else ["--adapter", str(checkpoint.directory)]
-        command += [f"--{self._key('dtype')}", choice.dtype, "--long", bench.long.long]
+        command += [f"--{self._key('dtype')}", choice.dtype, "--long", request.long]
         command += ["--threads", str(choice.threads), "--batch-tokens", str(choice.batch_tokens)]
-        numbers = {"--max-length": bench.long.max_length, "--overlap": bench.long.overlap}
+        numbers = {"--max-length": request.max_length, "--overlap": request.overlap}
         command += [
             word for name, value in numbers.items() if value is not None for word in (name, str(value))
         ]
-        command += ["--head", bench.head] if bench.head is not None and self.name == "label" else []
-        command += ["--pair-field", "pair"] if bench.inputs.pair_field is not None else []
-        flags = {"--unsafe-model": model.unsafe_model, "--allow-pickle": model.allow_pickle}
+        command += ["--head", request.head] if request.head is not None and self.name == "label" else []
+        command += ["--pair-field", "pair"] if request.pair_field is not None else []
+        flags = {"--unsafe-model": request.unsafe_model, "--allow-pickle": request.allow_pickle}
         return command + [flag for flag, given in flags.items() if given]
 
 

@@ -1,4 +1,4 @@
-"""What `compare` does: two files row by row, or two models one after the other, into one report."""
+"""What `compare` does: two files row by row, or two models one after the other."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from typing import IO, TYPE_CHECKING, Any
 
 from bertcli import console
 from bertcli.errors import InputError, UsageError
-from bertcli.reports.comparison import comparison_page
-from bertcli.reports.lines import show
-from bertcli.requests import Embed, Fill, Label, Tag, options_of
+from bertcli.requests import (
+    Embed,
+    Fill,
+    InputOptions,
+    Label,
+    LongOptions,
+    ModelOptions,
+    Tag,
+    fields_of,
+)
 from bertcli.runs.flow import run_into
-from bertcli.runs.preflight import open_model
+from bertcli.runs.preflight import open_model, refuse_pairs
 from bertcli.runs.tasks import make_task
 from bertcli.sinks import Silent
 
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from bertcli.evaluation.comparison import Answered, Comparison
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.records import Result
-    from bertcli.requests import InputOptions, LongOptions, ModelOptions, RunOptions, StreamRequest
+    from bertcli.requests import Compare, StreamRequest
     from bertcli.sinks import Sink
     from bertcli.tasks import Task
 
@@ -63,59 +70,74 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
-    """Two models, and what they are to do."""
+class Outcome:
+    """What differs between two sets of answers, called `names`; `kept`: no more than the request allows."""
 
     names: tuple[str, str]
-    task: str
-    head: str | None
-    inputs: InputOptions
-    model: ModelOptions
-    long: LongOptions
-    run: RunOptions
+    comparison: Comparison
+    kept: bool
+
+    def row(self) -> dict[str, Any]:
+        return {"a": self.names[0], "b": self.names[1], **self.comparison.figures(), "kept": self.kept}
 
 
-def compare_files(inputs: InputOptions, run: RunOptions, limits: Limits, *, worst: int, as_json: bool) -> int:
-    """Compare two files of answers and return the exit code."""
-    _configure(run)
-    from bertcli.evaluation.comparison import Comparison, paired
-
-    comparison = Comparison(worst)
-    a, b = inputs.files
-    with closing(_rows(a, inputs)) as one, closing(_rows(b, inputs)) as other:
-        for rows in paired(one, other, (a, b)):
-            comparison.add(*rows)
-    return _description(comparison, limits, (a, b), as_json=as_json)
-
-
-def compare_models(request: Models, limits: Limits, *, worst: int, as_json: bool) -> int:
-    """Run two models on the same records, compare their answers and return the exit code."""
-    _configure(request.run)
+def compare(request: Compare) -> Outcome:
+    """Compare two files of answers, or the answers of two models. Raises BertcliError for what cannot be compared."""
     from bertcli.evaluation.comparison import Comparison
 
-    comparison = Comparison(worst)
-    one, other = [_opened(request, name) for name in request.names]  # a name that is wrong is told at once
-    with tempfile.TemporaryFile() as file:
-        _answer(request, *one, Keeping(file))
-        file.seek(0)
-        _answer(request, *other, Against(file, comparison))
-    return _description(comparison, limits, request.names, as_json=as_json)
+    limits = Limits(*_flips(request.max_flips), request.max_drift)
+    comparison = Comparison(request.worst)
+    names = request.models or _two_files(request)
+    if request.models is None:
+        _compare_files(request, names, comparison)
+    else:
+        _compare_models(request, names, comparison)
+    if not comparison.records:
+        raise InputError("there is no record to compare", hint="the inputs are empty")
+    limits.refuse_unjudged(comparison)
+    return Outcome(names, comparison, limits.kept(comparison))
 
 
-def _configure(run: RunOptions) -> None:
-    console.configure(quiet=run.quiet, verbose=run.verbose)
-    console.claim_stdout()
-    console.quiet_libraries(verbose=run.verbose)
+def _flips(value: str | None) -> tuple[int | None, float | None]:
+    """`max_flips` as a number, or as a share of the records. Raises UsageError for neither."""
+    if value is None:
+        return None, None
+    try:
+        if value.endswith("%"):
+            share = float(value[:-1]) / 100
+            if 0 <= share <= 1:
+                return None, share
+        elif int(value) >= 0:
+            return int(value), None
+    except ValueError:
+        pass  # refused below
+    raise UsageError(f"--max-flips {value} is neither a number nor a share", hint="as in 10 or 0.5%")
 
 
-def _rows(path: str, inputs: InputOptions) -> Generator[Answered]:
+def _two_files(request: Compare) -> tuple[str, str]:
+    if len(request.files) != 2 or request.texts:
+        given = len(request.files) + len(request.texts)
+        raise UsageError(f"two files are compared, not {given}", hint="bertcli compare A.jsonl B.jsonl")
+    return request.files[0], request.files[1]
+
+
+def _compare_files(request: Compare, paths: tuple[str, str], comparison: Comparison) -> None:
+    from bertcli.evaluation.comparison import paired
+
+    a, b = paths
+    with closing(_rows(a, request)) as one, closing(_rows(b, request)) as other:
+        for rows in paired(one, other, paths):
+            comparison.add(*rows)
+
+
+def _rows(path: str, request: Compare) -> Generator[Answered]:
     """The rows of an output file. Raises InputError for one that cannot be read."""
     from bertcli.evaluation.comparison import Answered
     from bertcli.sources.rows import read_rows
 
-    stop = None if inputs.limit is None else inputs.skip + inputs.limit
-    rows = read_rows(path, replace(inputs, files=(path,)))
-    for where, fields, problem in islice(rows, inputs.skip, stop):
+    stop = None if request.limit is None else request.skip + request.limit
+    rows = read_rows(path, replace(request, files=(path,)))
+    for where, fields, problem in islice(rows, request.skip, stop):
         if problem is not None:
             raise InputError(problem.message, where=where)
         yield Answered(where, fields)
@@ -124,29 +146,28 @@ def _rows(path: str, inputs: InputOptions) -> Generator[Answered]:
 # Two models
 
 
-def _opened(request: Models, name: str) -> tuple[Checkpoint, Task]:
-    """One of the models, and what it does."""
-    model = open_model(replace(request.model, model=name))
-    return model.checkpoint, make_task(_request(request), model)
+def _compare_models(request: Compare, names: tuple[str, str], comparison: Comparison) -> None:
+    """Run two models on the same records, and compare their answers."""
+    if request.task != "label":
+        refuse_pairs(request.pair_field, f"`{request.task}`")
+    if not (request.files or request.texts) or "-" in request.files:
+        raise UsageError("--models reads its input twice, which no pipe allows", hint="name files")
+    one, other = [_opened(request, name) for name in names]  # a wrong name is refused at once
+    with tempfile.TemporaryFile() as file:
+        _answer(request, *one, AnswerWriter(file))
+        file.seek(0)
+        _answer(request, *other, AnswerComparer(file, comparison))
 
 
-def _answer(request: Models, checkpoint: Checkpoint, task: Task, sink: Sink) -> None:
-    """Run one of the models into a sink."""
-    from bertcli.receipt import Receipt
-    from bertcli.sources import open_source
-
-    receipt = Receipt()
-    with closing(open_source(request.inputs)) as source:
-        if source.live:
-            raise UsageError("--models reads its input twice, which no pipe allows", hint="name files")
-        run_into(sink, source, checkpoint, task, receipt, request.model, max_errors=request.run.max_errors)
-    receipt.finish()
-    console.say(f"{checkpoint.name}: {receipt.line()}")
+def _opened(request: Compare, name: str) -> tuple[Checkpoint, Task]:
+    """One of the models, and its task."""
+    model = open_model(replace(request, model=name))
+    return model.checkpoint, make_task(_task_request(request), model)
 
 
-def _request(request: Models) -> StreamRequest:
-    """What the models are asked."""
-    shared = options_of(request.inputs, request.model, request.long)
+def _task_request(request: Compare) -> StreamRequest:
+    """The request of the task that both models do."""
+    shared = fields_of(request, InputOptions, ModelOptions, LongOptions)
     match request.task:
         case "label":
             return Label(**shared, head=request.head)
@@ -157,9 +178,23 @@ def _request(request: Models) -> StreamRequest:
     return Fill(**shared, k=1)
 
 
+def _answer(request: Compare, checkpoint: Checkpoint, task: Task, sink: Sink) -> None:
+    """Run one of the models into a sink."""
+    from bertcli.receipt import Receipt
+    from bertcli.sources import open_source
+
+    receipt = Receipt()
+    with closing(open_source(request)) as source:
+        if source.live:
+            raise UsageError("--models reads its input twice, which no pipe allows", hint="name files")
+        run_into(sink, source, checkpoint, task, receipt, request, max_errors=request.max_errors)
+    receipt.finish()
+    console.say(f"{checkpoint.name}: {receipt.line()}")
+
+
 @dataclass(frozen=True, slots=True)
-class Keeping(Silent):
-    """A sink that sets down the answers of one model."""
+class AnswerWriter(Silent):
+    """A sink that writes the answers of one model to a temporary file."""
 
     file: IO[bytes]
 
@@ -168,8 +203,8 @@ class Keeping(Silent):
 
 
 @dataclass(frozen=True, slots=True)
-class Against(Silent):
-    """A sink that holds the answers of the other model against those set down."""
+class AnswerComparer(Silent):
+    """A sink that compares the answers of the other model with those of the file."""
 
     file: IO[bytes]
     comparison: Comparison
@@ -187,16 +222,3 @@ class Against(Silent):
 def _answers(result: Result) -> dict[str, Any]:
     """The result fields alone: an input field may have the name of one."""
     return dict(replace(result, record=replace(result.record, fields={})).row())
-
-
-# The report
-
-
-def _description(comparison: Comparison, limits: Limits, names: tuple[str, str], *, as_json: bool) -> int:
-    if not comparison.records:
-        raise InputError("there is no record to compare", hint="the inputs are empty")
-    limits.refuse_unjudged(comparison)
-    kept = limits.kept(comparison)
-    report = {"a": names[0], "b": names[1], **comparison.figures(), "kept": kept}
-    show([report], "jsonl" if as_json else "table", lambda: comparison_page(comparison, names, kept))
-    return 0 if kept else 1

@@ -53,21 +53,31 @@ def nearest(
     least: float = -math.inf,
     threads: int = 1,
     similarity: Similarity = "cosine",
-) -> list[list[Hit]]:
-    """For each of `queries` (queries, dim) its `most` nearest `vectors` (rows, dim), best first, with a
-    similarity of `least` or more."""
+) -> tuple[list[list[Hit]], int]:
+    """For each of `queries` (queries, dim) its `most` nearest `vectors` (rows, dim), best first, with a similarity of
+    `least` or more; and the number of rows without a vector."""
     rows = max(1, BLOCK_NUMBERS // max(1, vectors.shape[1]))
 
-    def best(start: int) -> list[list[Hit]]:
+    def best(start: int) -> tuple[list[list[Hit]], int]:
         scores = similarities(vectors[start : start + rows], queries, similarity)  # (block, queries)
-        return [_best(column, start, most, least) for column in scores.T]
+        missing = np.isnan(scores).all(axis=1).sum()
+        return [_best(column, start, most, least) for column in scores.T], int(missing)
 
     found: list[list[Hit]] = [[] for _ in queries]
+    total = 0
     with ThreadPoolExecutor(threads) as pool:
-        for hits in pool.map(best, range(0, len(vectors), rows)):
+        for hits, missing in pool.map(best, range(0, len(vectors), rows)):
+            total += missing
             for place, more in enumerate(hits):
                 found[place] = heapq.nsmallest(most, [*found[place], *more], key=_rank)
-    return found
+    return found, total
+
+
+def count_missing(vectors: Vectors) -> int:
+    """The number of rows without a vector."""
+    rows = max(1, BLOCK_NUMBERS // max(1, vectors.shape[1]))
+    blocks = (vectors[start : start + rows] for start in range(0, len(vectors), rows))
+    return sum(int(np.isnan(cosine_scales(numbers(block))).sum()) for block in blocks)
 
 
 def near_duplicates(vectors: Vectors, least: float, *, threads: int = 1) -> Iterator[Pair]:

@@ -1,4 +1,4 @@
-"""Training runs, from a request or a recipe to a directory."""
+"""Training runs, from a training or a recipe to a directory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HeadTraining:
     """One objective; None where the defaults decide. `command` is what the user typed, `data` the names of the
     files, `head` the head of the base to start from."""
 
@@ -100,7 +100,7 @@ class Outcome:
 
 
 def train_objective(
-    request: Request,
+    training: HeadTraining,
     checkpoint: Checkpoint,
     split: Split,
     target: Target,
@@ -111,24 +111,24 @@ def train_objective(
 ) -> Outcome:
     """Train one objective on the base, and write the best state as a directory with one head. `say` is called with
     what begins, `report(step, steps, loss)` after each step; its steps are those of all phases together."""
-    context = _context(checkpoint, target, request.place, "auto", 0, request.seed, MAX_ROWS)
-    transformers.set_seed(request.seed)  # a new head is drawn at random
-    start = None if request.head is None else checkpoint.heads[request.head]
-    objective = _objective(request, split, context, None if start is None else head_spec(start))
+    context = _context(checkpoint, target, training.place, "auto", 0, training.seed, MAX_ROWS)
+    transformers.set_seed(training.seed)  # a new head is drawn at random
+    start = None if training.head is None else checkpoint.heads[training.head]
+    objective = _objective(training, split, context, None if start is None else head_spec(start))
     if split.dev and not objective.dev_size:
         raise InputError(
             "the held-out texts are too short to validate with", hint="give longer ones as --dev"
         )
-    few = request.kind == "label" and len(split.train) < FEW
-    schedule = _schedule(request, objective, few=few)
+    few = training.kind == "label" and len(split.train) < FEW
+    schedule = _schedule(training, objective, few=few)
     has_probe = isinstance(objective, LabelObjective) and start is None and starts_from_probe(checkpoint)
-    network = _network(request.kind, objective, checkpoint, has_probe=has_probe)
+    network = _network(training.kind, objective, checkpoint, has_probe=has_probe)
     if start is not None:
         copy_head(checkpoint, start, network)
     validation: Validation | None = None
     if isinstance(objective, LabelObjective) and has_probe and not split.dev:
         say("comparing a linear probe with a fine-tuned encoder, each half of the examples held out once")
-        comparison, report = _compare(request, objective, context, report)
+        comparison, report = _compare(training, objective, context, report)
         validation = comparison.validation
         schedule = schedule if comparison.tuned else replace(schedule, steps=0)
     identity = (
@@ -137,10 +137,10 @@ def train_objective(
         objective.settings,
         schedule,
         context.machine,
-        request.head,
+        training.head,
     )
     trainer = Trainer(
-        network, [objective], schedule, context.machine, target.part, _key(identity), request.seed, report
+        network, [objective], schedule, context.machine, target.part, _key(identity), training.seed, report
     )
     if schedule.steps:
         say(f"fine-tuning the encoder: at most {schedule.steps} steps")
@@ -159,10 +159,10 @@ def train_objective(
     if objective.head is not None and objective.head.labels and objective.head.problem_type != REGRESSION:
         classes = spread(split.train, objective.head.labels)
     account = Account(
-        kind=request.kind,
+        kind=training.kind,
         base=checkpoint.name,
-        command=request.command,
-        data=request.data,
+        command=training.command,
+        data=training.data,
         train=len(split.train),
         dev=len(split.dev),
         classes=classes,
@@ -273,20 +273,20 @@ def _of_recipe(settings: ObjectiveSettings, context: Context, seed: int) -> Obje
 
 
 def _objective(
-    request: Request, split: Split, context: Context, head: HeadSpec | None = None
+    training: HeadTraining, split: Split, context: Context, head: HeadSpec | None = None
 ) -> LabelObjective | TagObjective | FillObjective | AnswerObjective:
-    """The objective of a request, on the examples of a split."""
-    length = min(request.max_length, context.checkpoint.max_length)
-    tokens = request.batch_tokens or BATCH_TOKENS
-    if request.kind == "label":
+    """The objective of a training, on the examples of a split."""
+    length = min(training.max_length, context.checkpoint.max_length)
+    tokens = training.batch_tokens or BATCH_TOKENS
+    if training.kind == "label":
         label = LabelSettings(name="label", data=(), max_length=length, batch_tokens=tokens)
-        return LabelObjective(label, split, context, request.seed, head)
-    if request.kind == "tag":
+        return LabelObjective(label, split, context, training.seed, head)
+    if training.kind == "tag":
         tag = TagSettings(name="tag", data=(), max_length=length, batch_tokens=tokens)
-        return TagObjective(tag, split, context, request.seed, head)
-    if request.kind == "answer":
+        return TagObjective(tag, split, context, training.seed, head)
+    if training.kind == "answer":
         answer = AnswerSettings(name="answer", max_length=length, batch_tokens=tokens)
-        return AnswerObjective(answer, split, context, request.seed)
+        return AnswerObjective(answer, split, context, training.seed)
     fill = FillSettings(
         name="fill",
         data=(),
@@ -297,7 +297,7 @@ def _objective(
         batch_tokens=tokens,
     )
     train, dev = ([e.text for e in part] for part in (split.train, split.dev))
-    return FillObjective.of_texts(fill, train, dev, context, request.seed)
+    return FillObjective.of_texts(fill, train, dev, context, training.seed)
 
 
 def _network(kind: Kind, objective: Objective, checkpoint: Checkpoint, *, has_probe: bool) -> Network:
@@ -311,14 +311,14 @@ def _network(kind: Kind, objective: Objective, checkpoint: Checkpoint, *, has_pr
     return network
 
 
-def _schedule(request: Request, objective: Objective, *, few: bool) -> Schedule:
+def _schedule(training: HeadTraining, objective: Objective, *, few: bool) -> Schedule:
     """Few examples are seen more often than many."""
     wanted = MIN_STEPS * 16 // max(1, objective.train_size)
-    epochs = request.epochs or max(MIN_EPOCHS, min(MAX_EPOCHS, wanted))
+    epochs = training.epochs or max(MIN_EPOCHS, min(MAX_EPOCHS, wanted))
     steps = objective.batches_per_epoch * epochs
     return Schedule(
         steps=steps,
-        peak_rate=request.learning_rate or (FEW_RATE if few else RATES[request.kind]),
+        peak_rate=training.learning_rate or (FEW_RATE if few else RATES[training.kind]),
         warm_up=math.ceil(steps * WARM_UP),
         micro_batches=1,
         betas=(0.9, 0.999),
@@ -329,7 +329,7 @@ def _schedule(request: Request, objective: Objective, *, few: bool) -> Schedule:
 
 
 def _compare(
-    request: Request, objective: LabelObjective, context: Context, report: Report
+    training: HeadTraining, objective: LabelObjective, context: Context, report: Report
 ) -> tuple[Comparison, Report]:
     """Whether fine-tuning does better than a probe on halves of the examples, and a report that goes on from the steps
     of this comparison. Raises KeyboardInterrupt at an interrupt."""
@@ -337,17 +337,17 @@ def _compare(
     with TemporaryDirectory() as folder:
 
         def probe_of(half: Split) -> tuple[Network, LabelObjective]:
-            part = _objective(request, half, context, objective.head)
+            part = _objective(training, half, context, objective.head)
             assert isinstance(part, LabelObjective)
             network = _network("label", part, context.checkpoint, has_probe=True).to(context.machine.device)
             part.fit_probe(network)
             return network, part
 
         def fine_tune(network: Network, part: LabelObjective) -> None:
-            schedule = _schedule(request, part, few=True)
+            schedule = _schedule(training, part, few=True)
             total.begin(schedule.steps, phases=4)
             trainer = Trainer(
-                network, [part], schedule, context.machine, Path(folder), "", request.seed, total.report
+                network, [part], schedule, context.machine, Path(folder), "", training.seed, total.report
             )
             trainer.train()
             if trainer.interrupted:

@@ -70,7 +70,7 @@ SIZES: Mapping[str, Size] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TranslationTraining:
     """What to train; `learning_rate` is the highest, None for the size's own."""
 
     size: str = "tiny"
@@ -103,31 +103,31 @@ class TranslationTrainer:
 
     def __init__(
         self,
-        request: Request,
+        training: TranslationTraining,
         train: Sequence[Pair],
         dev: Sequence[Pair],
         folder: Path,
         report: Callable[[int, int, float], None],
     ) -> None:
-        if request.threads is not None:
-            torch.set_num_threads(request.threads)
-        self.request, self.folder, self.report = request, folder, report
-        self.size = SIZES[request.size]
-        self.device = choose_device(request.device)
-        self.tokenizer = train_subwords((text for pair in train for text in pair), request.vocabulary)
+        if training.threads is not None:
+            torch.set_num_threads(training.threads)
+        self.training, self.folder, self.report = training, folder, report
+        self.size = SIZES[training.size]
+        self.device = choose_device(training.device)
+        self.tokenizer = train_subwords((text for pair in train for text in pair), training.vocabulary)
         self.train, self.left_out = self._encoded(train)
         self.dev, _ = self._encoded(dev)
-        torch.manual_seed(request.seed)
+        torch.manual_seed(training.seed)
         self.model = build_model(self.size, self.tokenizer.get_vocab_size()).to(self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.rate = request.learning_rate or self.size.learning_rate
+        self.rate = training.learning_rate or self.size.learning_rate
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=self.rate, betas=BETAS, eps=EPSILON, fused=self.device.type in ("cpu", "cuda")
         )
         self.progress = Progress()
         self.epoch_steps = len(self.batches(0))
-        self.steps = self.epoch_steps * request.epochs
-        described = repr((asdict(request), list(train), list(dev)))
+        self.steps = self.epoch_steps * training.epochs
+        described = repr((asdict(training), list(train), list(dev)))
         self.key = hashlib.sha256(described.encode()).hexdigest()
 
     def run(self, *, resume: bool) -> Progress:
@@ -164,14 +164,14 @@ class TranslationTrainer:
     def batches(self, epoch: int) -> list[list[int]]:
         """The pairs of each batch of an epoch: of about one length, at most `batch_tokens` in the target padded, in an
         order of the epoch's own. As many batches every epoch."""
-        draw = random.Random(f"{self.request.seed} {epoch}")
+        draw = random.Random(f"{self.training.seed} {epoch}")
         numbers = list(range(len(self.train)))
         draw.shuffle(numbers)
         lengths = [max(len(source), len(target)) for source, target in self.train]
         numbers.sort(key=lambda number: lengths[number])
         batches: list[list[int]] = [[]]
         for number in numbers:
-            if batches[-1] and lengths[number] * (len(batches[-1]) + 1) > self.request.batch_tokens:
+            if batches[-1] and lengths[number] * (len(batches[-1]) + 1) > self.training.batch_tokens:
                 batches.append([])
             batches[-1].append(number)
         draw.shuffle(batches)
@@ -184,7 +184,7 @@ class TranslationTrainer:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * schedule(progress.step, self.size.warm_up)
-        torch.manual_seed(self.request.seed * 1_000_003 + progress.step)  # of dropout
+        torch.manual_seed(self.training.seed * 1_000_003 + progress.step)  # of dropout
         loss, tokens = self.loss([self.train[number] for number in numbers], SMOOTHING)
         (loss / tokens).backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, CLIP)

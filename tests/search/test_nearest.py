@@ -37,7 +37,7 @@ def test_the_best_are_found_in_order_whatever_the_blocks(
 ) -> None:
     rows = np.array(data.draw(st.lists(st.lists(SMALL, min_size=3, max_size=3), min_size=1, max_size=20)))
     queries = np.array([[1.0, 0, 0], [0.5, -1, 2]], dtype=np.float32)
-    found = nearest(rows.astype(np.float32), queries, most=most, least=least, threads=2)
+    found, _ = nearest(rows.astype(np.float32), queries, most=most, least=least, threads=2)
     for hits, expected in zip(found, cosines(rows, queries), strict=True):
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         assert all(hit.score == pytest.approx(expected[hit.row], abs=1e-6) for hit in hits)
@@ -51,13 +51,13 @@ def test_the_best_are_found_in_order_whatever_the_blocks(
 def test_of_equals_the_first_are_found() -> None:
     rows = np.tile([1.0, 0.0], (50, 1))
     assert [
-        hit.row for hit in nearest(rows.astype(np.float32), rows[:1].astype(np.float32), most=7)[0]
+        hit.row for hit in nearest(rows.astype(np.float32), rows[:1].astype(np.float32), most=7)[0][0]
     ] == list(range(7))
 
 
 def test_what_has_no_direction_is_near_to_nothing() -> None:
     rows = np.array([[0, 0], [np.nan, 1], [np.inf, 1], [-1, 0], [3e38, 3e38]])
-    (hits,) = nearest(rows.astype(np.float32), np.array([[1, 0]], dtype=np.float32), most=9)
+    (hits,), _ = nearest(rows.astype(np.float32), np.array([[1, 0]], dtype=np.float32), most=9)
     assert [hit.row for hit in hits] == [3]
 
 

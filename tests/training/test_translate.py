@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from bertcli.cli import main
-from bertcli.training.translate import Request, TranslationTrainer, schedule
+from bertcli.training.translate import TranslationTrainer, TranslationTraining, schedule
 
 WORDS = {
     "ein": "a",
@@ -109,7 +109,7 @@ def test_an_encoder_is_refused(checkpoints: Any, capsys: pytest.CaptureFixture[s
 
 
 def test_a_resumed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
-    request = Request(vocabulary=300, epochs=3, batch_tokens=128, threads=1, device="cpu")
+    training = TranslationTraining(vocabulary=300, epochs=3, batch_tokens=128, threads=1, device="cpu")
     train, dev = pairs(40), pairs(50)[40:]
 
     def trainer(folder: Path, stop_at: int | None = None) -> TranslationTrainer:
@@ -119,7 +119,7 @@ def test_a_resumed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
         folder.mkdir(exist_ok=True)
-        made = TranslationTrainer(request, train, dev, folder, report)
+        made = TranslationTrainer(training, train, dev, folder, report)
         return made
 
     whole = trainer(tmp_path / "whole")
