@@ -80,9 +80,31 @@ def search(request: requests.Search) -> int:
     euclidean, manhattan) and `where` they are. Instead of QUERY there may be --queries, --like a record, or
     --near-duplicates among the records: then every argument is a file. The search is exact: every text is compared.
     """
+    if request.embeddings is not None:
+        _refuse_unread_options(request)
     console.configure(quiet=request.quiet, verbose=request.verbose, color=request.color)
     stdout = console.claim_stdout()
     console.quiet_libraries(verbose=request.verbose)
     from bertcli.runs.search import search
 
     return search(request, stdout).exit_code
+
+
+def _refuse_unread_options(request: requests.Search) -> None:
+    """Raise UsageError for options of the input that a search in --embeddings does not read."""
+    unread = {"--skip", "--limit", "--max-errors", "--strict"}
+    if not request.files and not request.texts:
+        unread |= {
+            "--from",
+            "--encoding",
+            "--delimiter",
+            "--quoting",
+            "--no-header",
+            "--whole-files",
+            "--null",
+        }
+    if given := sorted(unread.intersection(typed())):
+        raise UsageError(
+            f"{', '.join(given)}: --embeddings is searched as a whole",
+            hint="leave it out, or search the texts without --embeddings",
+        )

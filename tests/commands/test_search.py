@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,31 @@ def test_vectors_in_a_file_give_the_same_hits(
         assert near(run(*asked, "--embeddings", name, "-m", model, "-k", 4)) == near(expected)
         found = run(*asked, texts, "--embeddings", name, "-m", model, "-k", 4)
         assert [hit["text"] for hit in found] == [hit["text"] for hit in expected]
+
+
+@pytest.mark.parametrize("options", [("QUERY",), ("--near-duplicates", "0.99"), ("--like", "1")])
+def test_a_search_in_embeddings_ends_with_a_receipt(
+    checkpoints: Make, capsys: Capture, texts: str, options: tuple[str, ...]
+) -> None:
+    model = checkpoints("sentence")
+    embed(model, "-o", "x.npy")
+    capsys.readouterr()
+    assert cli.main(["search", *options, "--embeddings", "x.npy", "-m", str(model)]) == 0
+    engine = " · instant cpu float32" if options == ("QUERY",) else ""
+    assert re.search(rf"^11 read = 10 done \+ 1 blank · .*/s{engine}$", capsys.readouterr().err, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("options", "unread"),
+    [(["--limit", "3"], "--limit"), (["--delimiter", ";", "--skip", "1"], "--delimiter, --skip")],
+)
+def test_options_that_a_search_in_embeddings_ignores_are_refused(
+    checkpoints: Make, capsys: Capture, texts: str, options: list[str], unread: str
+) -> None:
+    model = checkpoints("sentence")
+    embed(model, "-o", "x.npy")
+    said = error(capsys, QUERY, "--embeddings", "x.npy", "-m", model, *options)
+    assert f"{unread}: --embeddings is searched as a whole" in said
 
 
 def test_smaller_vectors_find_what_larger_ones_do(checkpoints: Make, run: Run, texts: str) -> None:
