@@ -68,6 +68,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "evaluation",
         "search",
         "benchmark",
+        "distributed",
     ),
     "torch": ("engines", "training"),
     "transformers": ("engines", "training", "models.tokenizer_cache"),

@@ -7,7 +7,7 @@ import click
 from bertcli import requests
 from bertcli.command import command
 from bertcli.commands import run_request
-from bertcli.options import input_options, model_options, output_options, run_options
+from bertcli.options import input_options, model_options, output_options, run_options, shard_option
 from bertcli.parameters import whole_number
 
 
@@ -66,6 +66,7 @@ from bertcli.parameters import whole_number
     "--align", is_flag=True, help="Add the source word that each word of the translation comes from."
 )
 @input_options
+@shard_option
 @output_options
 @model_options
 @run_options

@@ -8,6 +8,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,15 @@ from bertcli.distributed.shards import ShardReceipt, blocks_of, read_shard_recei
 from bertcli.errors import OutputError, UsageError
 from bertcli.journal import FileOutput, is_regular, is_stdout, part_of
 from bertcli.receipt import Receipt
-from bertcli.sinks import REMARKS
+from bertcli.records import Problem, Record, Result
+from bertcli.sinks import REMARKS, Layout
 from bertcli.sinks.compressed import SUFFIXES as COMPRESSIONS
 from bertcli.sinks.compressed import CompressedOutput, open_codec
 from bertcli.sinks.delimited import joined_cells
-from bertcli.sinks.formats import SUFFIXES
+from bertcli.sinks.formats import SUFFIXES, files_written
+from bertcli.sinks.npy import NpySink, ids_path
+from bertcli.sinks.parquet import ParquetSink
+from bertcli.sources.jsonl import parse_object
 
 if TYPE_CHECKING:
     from bertcli.requests import OutputOptions
@@ -88,18 +94,70 @@ def merge(receipts: Sequence[ShardReceipt], options: OutputOptions) -> Receipt:
             f"the shards are {first.format}, and -o names {wanted}",
             hint=f"give -o the suffix of the shards' outputs, as in merged.{first.format}",
         )
-    codec = open_codec(compression.lower()) if compression else None
-    output = FileOutput(path, overwrite=options.overwrite)
-    sink = CompressedOutput(output, codec) if codec else output
+    sink: FileOutput | CompressedOutput | ParquetSink | NpySink
+    write: Callable[[], None]
+    if first.format == "parquet":
+        sink = ParquetSink.open(path, _layout_of(first), io.BytesIO(), overwrite=options.overwrite)
+        write = partial(_write_rows, receipts, sink)
+    elif first.format == "npy":
+        sink = NpySink.open(path, _layout_of(first), overwrite=options.overwrite)
+        write = partial(_write_vectors, receipts, sink)
+    else:
+        codec = open_codec(compression.lower()) if compression else None
+        output = FileOutput(path, overwrite=options.overwrite)
+        sink = CompressedOutput(output, codec) if codec else output
+        write = partial(_write_text, receipts, sink)
     try:
-        for data in _joined(receipts):
-            sink.write(data)
+        write()
         sink.close(True)
     except BaseException:
-        part_of(path).unlink(missing_ok=True)  # a merge is run again, not resumed
-        output.close(False)
+        for file in files_written(replace(options, format=first.format)):
+            part_of(file).unlink(missing_ok=True)  # a merge is run again, not resumed
+        sink.close(False)
         raise
     return _sum(receipts)
+
+
+def _layout_of(receipt: ShardReceipt) -> Layout:
+    """The layout of a run without --shard."""
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in receipt.layout.items()
+    }
+    return Layout(**{**given, "is_shard": False})
+
+
+def _write_rows(receipts: Sequence[ShardReceipt], sink: ParquetSink) -> None:
+    """Write the rows of Parquet files as if they came from one run: their types may be narrower in one shard."""
+    from bertcli.sinks.arrow import written_rows
+
+    for receipt in receipts:
+        for number, row in enumerate(written_rows(receipt.output), 1):
+            sink.write_row(row, f"{receipt.output}, row {number}")
+
+
+def _write_vectors(receipts: Sequence[ShardReceipt], sink: NpySink) -> None:
+    """Write the rows of npy files and their ids."""
+    import numpy as np
+
+    id_field = receipts[0].layout["id_field"]
+    row = 0
+    for receipt in receipts:
+        vectors = np.load(receipt.output, mmap_mode="r")
+        with open(ids_path(receipt.output), "rb") as ids:
+            for vector, line in zip(vectors, ids, strict=True):
+                known, _ = parse_object(line, f"line {row + 1}", "utf-8")
+                fields = {} if id_field is None else {id_field: known.get("id")}
+                error = known.get("error")
+                problem = None if error is None else Problem(error["type"], error["message"])
+                text = None if known.get("blank") else "text"
+                values = {"embedding": vector} if text and problem is None else {}
+                sink.write(Result(Record(row, fields, text), values, problem))
+                row += 1
+
+
+def _write_text(receipts: Sequence[ShardReceipt], sink: FileOutput | CompressedOutput) -> None:
+    for data in _joined(receipts):
+        sink.write(data)
 
 
 def _joined(receipts: Sequence[ShardReceipt]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,15 @@ from bertcli.console import Terminal
 from bertcli.errors import OutputError, UsageError
 from bertcli.journal import FileOutput
 from bertcli.sinks.formats import choose_format, files_written
+from bertcli.sinks.npy import ids_path
 from bertcli.sources import open_source
 
 if TYPE_CHECKING:
     from bertcli.receipt import Receipt
-    from bertcli.requests import InputOptions, ModelOptions, OutputOptions
+    from bertcli.requests import InputOptions, ModelOptions, OutputFormat, OutputOptions
+    from bertcli.sinks import Layout
 
-FORMATS = ("jsonl", "json", "csv", "tsv", "plain")
+FORMATS = ("jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "plain")
 RECEIPT_BEGINS = b'{"shard":'
 BLOCK = 1 << 20  # bytes read at a time
 
@@ -50,19 +52,18 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ShardReceipt:
-    """What is known of a shard's output: `facts` that decide the results, the `counts` and `seconds` of its run,
-    and the `size` and `digest` of the `output` itself."""
+    """What is known of a shard's output: `facts` that decide the results, the `layout` of the output, and the
+    `counts` and `seconds` of its run."""
 
     output: str
     shard: tuple[int, int]
     records: tuple[int, int, int]
-    format: str
+    format: OutputFormat
     facts: dict[str, Any]
+    layout: dict[str, Any]
     engine: tuple[str, str, str]
     counts: dict[str, int]
     seconds: float
-    size: int
-    digest: str
 
 
 def shard_of(inputs: InputOptions) -> Shard:
@@ -112,22 +113,21 @@ def receipt_path(output: str) -> str:
 
 
 def write_shard_receipt(
-    shard: Shard, outputs: OutputOptions, facts: Mapping[str, Any], receipt: Receipt
+    shard: Shard, outputs: OutputOptions, facts: Mapping[str, Any], layout: Layout, receipt: Receipt
 ) -> None:
     """Write the receipt beside the complete output of a shard."""
     path = outputs.output
     assert path is not None
-    size, digest = digest_of(path)
     content = {
         "shard": [shard.index, shard.count],
         "records": [shard.first, shard.last, shard.total],
         "format": choose_format(outputs, Terminal())[0],
         "facts": {**facts, "options": {k: v for k, v in facts["options"].items() if k != "--shard"}},
+        "layout": asdict(layout),
         "engine": [receipt.engine, receipt.device, receipt.dtype],
         "counts": receipt.counts(),
         "seconds": receipt.elapsed,
-        "size": size,
-        "digest": digest,
+        "files": [digest_of(file) for file in files_written(outputs)],
     }
     file = FileOutput(receipt_path(path), overwrite=True)
     file.close(True, json.dumps(content, separators=(",", ":")).encode() + b"\n")
@@ -146,12 +146,13 @@ def read_shard_receipt(output: str) -> ShardReceipt:
             _integers(content["records"], 3),
             content["format"],
             content["facts"],
+            content["layout"],
             tuple(content["engine"]),
             content["counts"],
             content["seconds"],
-            content["size"],
-            content["digest"],
         )
+        files = [output, ids_path(output)] if receipt.format == "npy" else [output]
+        expected = dict(zip(files, map(tuple, content["files"]), strict=True))
     except OSError as error:
         raise OutputError(
             f"cannot be read: {error.strerror}",
@@ -160,12 +161,15 @@ def read_shard_receipt(output: str) -> ShardReceipt:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError("is no receipt of a shard", where=path, hint="run the shard again") from error
-    try:
-        found = digest_of(output)
-    except OSError as error:
-        raise OutputError(f"cannot be read: {error.strerror}", where=output, hint="check the path") from error
-    if found != (receipt.size, receipt.digest):
-        raise OutputError("has changed since its run", where=output, hint="run the shard again")
+    for name, digest in expected.items():
+        try:
+            found = digest_of(name)
+        except OSError as error:
+            raise OutputError(
+                f"cannot be read: {error.strerror}", where=name, hint="check the path"
+            ) from error
+        if found != digest:
+            raise OutputError("has changed since its run", where=name, hint="run the shard again")
     return receipt
 
 

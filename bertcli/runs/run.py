@@ -112,7 +112,7 @@ def _run(
         if shard is not None and not receipt.interrupted:
             from bertcli.distributed.shards import write_shard_receipt
 
-            write_shard_receipt(shard, request, record.facts, receipt)
+            write_shard_receipt(shard, request, record.facts, results.layout, receipt)
 
 
 def _run_pipeline(
@@ -243,4 +243,5 @@ class Results:
             prefix=request.prefix,
             echo=not source.prompt and (bool(request.files) or len(request.texts) != 1),
             about=getattr(self._task, "about", {}),  # which tasks of embeddings have
+            is_shard=request.shard is not None,
         )

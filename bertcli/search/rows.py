@@ -115,8 +115,9 @@ class IdRows:
 
     def _id(self, line: bytes, row: int) -> Any:
         try:
-            return orjson.loads(line)["id"]
-        except (ValueError, KeyError, TypeError) as error:
+            read = orjson.loads(line)
+            return read.get("id", read["row"])  # a shard leaves out ids that are the numbers of records
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 "is not what embed wrote beside the vectors",
                 where=f"{self._path}:{row + 1}",

@@ -29,7 +29,7 @@ class Layout:
     the column that holds the text, `id_field` identifies a record beside an npy file and in a table.
     `echo` is False where a table need not repeat the text beside its answer: for one literal text, and at
     the prompt. `about` applies to all results, and is written where the format has metadata: the role and
-    the prompt of embeddings.
+    the prompt of embeddings. `is_shard`: the records are a part of those of a run, which `merge` numbers.
     """
 
     task: str
@@ -41,6 +41,7 @@ class Layout:
     prefix: str = ""
     echo: bool = True
     about: Mapping[str, str] = field(default_factory=dict)
+    is_shard: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -122,6 +122,46 @@ def may_lose(kind: pa.DataType) -> bool:
     if pa.types.is_list(kind):
         return may_lose(kind.value_type)
     return bool(pa.types.is_struct(kind) or pa.types.is_integer(kind))
+
+
+def written_rows(path: str) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file that bertcli wrote, as it was given them: vectors are arrays again."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1024):
+            names = batch.schema.names
+            for values in zip(*map(_values, batch.columns), strict=True):
+                yield dict(zip(names, values, strict=True))
+
+
+def _values(array: pa.Array) -> list[Any]:
+    """The values of a column. Arrays of the types that Python's numbers do not have become NumPy's."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    kind = array.type
+    if pa.types.is_struct(kind):
+        parts = [_values(array.field(number)) for number in range(kind.num_fields)]
+        names = [field.name for field in kind]
+        rows = zip(*parts, strict=True) if parts else ((),) * len(array)
+        objects = [dict(zip(names, row, strict=True)) for row in rows]
+        return [
+            value if valid else None
+            for value, valid in zip(objects, array.is_valid().to_pylist(), strict=True)
+        ]
+    if not (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return list(array.to_pylist())
+    item = kind.value_type
+    is_vector = pa.types.is_primitive(item) and item not in (pa.int64(), pa.float64(), pa.bool_())
+    items = array.flatten()  # of the lists that are not null
+    inner = items.to_numpy() if is_vector and not items.null_count else _values(items)
+    values: list[Any] = []
+    at = 0
+    for length in compute.list_value_length(array).to_pylist():
+        values.append(None if length is None else inner[at : at + length])
+        at += length or 0
+    return values
 
 
 def _present(values: Any) -> list[Any]:

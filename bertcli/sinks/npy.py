@@ -2,8 +2,8 @@
 
 A record without a vector has a row of NaN (of zeros in integer arrays). `NAME.ids.jsonl` has a line a row:
 `row`, `id` (the id field, else the record's number from 0), `role` where the vectors have one, and `blank` or
-`error` where there is no vector. The first line also has the `prompt` that went before each text, and the
-`similarity` function of the model where it is not the cosine.
+`error` where there is no vector. In a shard, an id that is the record's number is left out. The first line also
+has the `prompt` that went before each text, and the `similarity` function of the model where it is not the cosine.
 The ids get their name first: where the array is, they are too.
 """
 
@@ -39,6 +39,7 @@ class NpySink:
         self._ids = ids
         self._id_field = layout.id_field
         self._about = layout.about
+        self._is_shard = layout.is_shard
         self._rows = 0
         self._waiting = 0
         self._filler: np.ndarray[Any, Any] | None = None  # the row of a record without a vector
@@ -111,7 +112,9 @@ class NpySink:
 
     def _id_line(self, result: Result) -> bytes:
         given = None if self._id_field is None else result.record.fields.get(self._id_field)
-        line: dict[str, Any] = {"row": self._rows, "id": result.record.index if given is None else given}
+        line: dict[str, Any] = {"row": self._rows}
+        if given is not None or not self._is_shard:
+            line["id"] = result.record.index if given is None else given
         if "role" in self._about:
             line["role"] = self._about["role"]
         if self._rows == 0:

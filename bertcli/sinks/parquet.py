@@ -51,6 +51,7 @@ class ParquetSink:
         self._numbers = Numbers(digits, binary=True)
         self._columns = layout.columns
         self._known = frozenset(layout.columns)
+        self._answers = [name for name in layout.columns if name not in layout.inputs]
         self._rows: list[dict[str, Any]] = []
         self._places: list[str] = []
         self._bytes = 0
@@ -84,8 +85,11 @@ class ParquetSink:
         return cls(open_output(path, stdout, overwrite=overwrite, mark=mark), layout, mark, digits)
 
     def write(self, result: Result) -> None:
-        row = self._numbers.row(result, self._layout.prefix)
         place = result.record.where or f"record {result.record.index + 1}"
+        self.write_row(self._numbers.row(result, self._layout.prefix), place)
+
+    def write_row(self, row: dict[str, Any], place: str) -> None:
+        """Write an output record whose numbers are as they are to be written; `place` names it in messages."""
         for name in row:
             if name not in self._known:
                 raise OutputError(
@@ -95,7 +99,7 @@ class ParquetSink:
                 )
         self._rows.append(row)
         self._places.append(place)
-        self._bytes += sum(map(_vector_bytes, result.values.values()))
+        self._bytes += sum(_vector_bytes(row.get(name)) for name in self._answers)
         self._end_group(len(self._rows) % GROUP_ROWS == 0 or self._bytes >= GROUP_BYTES)
 
     def flush(self) -> None:

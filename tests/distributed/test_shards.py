@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from bertcli import cli, console
 from bertcli.records import Result
 from tests.conftest import Make
 
 Run = Callable[..., int]
+KINDS = {"embed": "base", "score": "fill"}
 
 
 @pytest.fixture
@@ -33,18 +35,26 @@ def run(checkpoints: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         "yesterday",
     ]
     lines = [
-        json.dumps({"id": number, "text": " ".join(words[number % 7 :][: number % 11]), "b": 'q"x,\ny'})
+        json.dumps(
+            {
+                "id": number,
+                "text": " ".join(words[number % 7 :][: number % 11]),
+                "b": 'q"x,\ny',
+                "n": number
+                if number < 9 or number == 30
+                else None,  # of no type in the second of three shards
+            }
+        )
         for number in range(37)
     ]
     lines[13] = '{"text": broken'  # an error in the first half only
     lines[29] = json.dumps({"id": 29, "text": " ".join(words * 30)})  # windows in the second half only
     Path("in.jsonl").write_text("\n".join(lines))
 
-    def run(*arguments: str, source: str = "in.jsonl", family: str = "bert") -> int:
+    def run(*arguments: str, source: str = "in.jsonl", family: str = "bert", command: str = "label") -> int:
         console.release_stdout()
-        return cli.main(
-            ["label", source, "-m", str(checkpoints(family, "label")), "--engine", "instant", *arguments]
-        )
+        model = str(checkpoints(family, KINDS.get(command, command)))
+        return cli.main([command, source, "-m", model, "--engine", "instant", *arguments])
 
     yield run
     console.release_stdout()
@@ -70,6 +80,48 @@ def test_merged_shards_are_one_run(name: str, run: Run, capfd: pytest.CaptureFix
     assert merge(f"2.{name}", f"3.{name}", f"1.{name}", "-o", f"all.{name}") == 3
     assert counts(capfd.readouterr().err) == one
     assert Path(f"all.{name}").read_bytes() == Path(f"one.{name}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("label", ("--all",)),
+        ("embed", ("--tokens",)),
+        ("embed", ("--dtype", "int8", "--normalize")),
+        ("score", ("--words",)),
+        ("tag", ()),
+        ("fill", ("--mask", "paris")),
+        ("answer", ("--question", "where")),
+    ],
+)
+def test_merged_parquet_is_one_run(command: str, options: tuple[str, ...], run: Run) -> None:
+    assert run("-o", "one.parquet", *options, command=command) == 3
+    for part in range(1, 4):
+        run("-o", f"{part}.parquet", *options, "--shard", f"{part}/3", command=command)
+    assert merge("1.parquet", "2.parquet", "3.parquet", "-o", "all.parquet") == 3
+    one, merged = parquet.read_table("one.parquet"), parquet.read_table("all.parquet")
+    assert merged.schema.equals(one.schema, check_metadata=True)
+    assert merged.equals(one)
+
+
+@pytest.mark.parametrize("options", [(), ("--id-field", "id"), ("--role", "query")], ids=" ".join)
+def test_merged_vectors_are_one_run(options: tuple[str, ...], run: Run) -> None:
+    model = {"family": "sentence"} if options[:1] == ("--role",) else {}
+    run("-o", "one.npy", *options, command="embed", **model)
+    for part in range(1, 4):
+        run("-o", f"{part}.npy", *options, "--shard", f"{part}/3", command="embed", **model)
+    assert merge("3.npy", "1.npy", "2.npy", "-o", "all.npy") == 3
+    for suffix in ("npy", "ids.jsonl"):
+        assert Path(f"all.{suffix}").read_bytes() == Path(f"one.{suffix}").read_bytes()
+
+
+def test_merged_sentences_are_one_run(run: Run) -> None:
+    options = ("--split-words", "-f", "conll")
+    run("-o", "one.conll", *options, command="tag")
+    for part in (1, 2):
+        run("-o", f"{part}.conll", *options, "--shard", f"{part}/2", command="tag")
+    assert merge("1.conll", "2.conll", "-o", "all.conll") == 3
+    assert Path("all.conll").read_bytes() == Path("one.conll").read_bytes()
 
 
 def test_compressed_shards_have_the_text_of_one_run(run: Run) -> None:
