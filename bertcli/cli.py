@@ -29,6 +29,7 @@ COMMANDS = MappingProxyType(
         "attention": "Show how much each token of a text looks at each other.",
         "answer": "Find the answer to a question in each text.",
         "search": "Find the texts nearest to a query, by the similarity of their embeddings.",
+        "rerank": "Order texts by their relevance to a query, with a cross-encoder.",
         "translate": "Translate each text with an encoder-decoder: Marian, T5, BART, NLLB and the like.",
         "train": "Train a model of your own, from a file or from a recipe.",
         "evaluate": "Measure a model on a file that holds the right answers.",

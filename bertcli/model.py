@@ -6,6 +6,7 @@ from several threads at once: it holds no state of a run, and its engines are lo
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 import threading
@@ -124,6 +125,27 @@ class Model:
         return [
             {"rank": rank, "score": score, "index": result.record.index, **result.record.fields}
             for rank, (result, score) in enumerate(best, 1)
+        ]
+
+    def rerank(
+        self, query: str, texts: Texts, *, k: int | None = None, **options: Any
+    ) -> list[dict[str, Any]]:
+        """The `k` texts (None for all) most relevant to `query` by this cross-encoder, best first: dicts with `rank`,
+        `score` and `index` (of the text, from 0) and the fields of the record. `options` are those of requests.Rerank
+        that choose the text field, and those of long texts. Blank texts and texts that fail are left out."""
+        request = requests.Rerank(**self._merged(options), query=query)
+        with console.to_logger():
+            task = make_task(request, self._encoder)
+        computed = self._computed("rerank", task, _records(texts, request))
+        scored = (
+            (-result.values["score"], result.record.index, result.record)
+            for result in computed
+            if result.status == "done"
+        )
+        best = sorted(scored) if k is None else heapq.nsmallest(k, scored)
+        return [
+            {"rank": rank, "score": -score, "index": index, **record.fields}
+            for rank, (score, index, record) in enumerate(best, 1)
         ]
 
     def _merged(self, options: Mapping[str, Any]) -> dict[str, Any]:

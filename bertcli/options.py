@@ -3,6 +3,7 @@ also has its default.
 
     @input_options                       requests.InputOptions
     @question_input_options                the same where the text is a context and its pair a question
+    @query_input_options                   the same where the text is a candidate and its pair a query
     @labelled_input_options                the same without what is for bare texts
     @labelled_question_input_options       both
     @split_words_option, @shard_option     one more of its fields
@@ -77,6 +78,12 @@ def question_input_options(callback: F) -> F:
                   _record_boundary_options)  # fmt: skip
 
 
+def query_input_options(callback: F) -> F:
+    """The same where the text is a candidate for a query, its pair."""
+    return _stack(callback, _files_argument, _texts_option, _query_field_options, _reading_options,
+                  _record_boundary_options)  # fmt: skip
+
+
 def labelled_question_input_options(callback: F) -> F:
     """The same for records that bring their answers, which bare texts cannot."""
     return _stack(callback, _files_argument, _question_field_options, _reading_options)
@@ -120,6 +127,17 @@ def _question_field_options(callback: F) -> F:
                       help="Field that holds the context.", unset="text, else the only text field"),
         INPUT.option("pair_field", "--pair-field", "--question-field", metavar="NAME",
                       help="Field that holds the question."),
+    )  # fmt: skip
+
+
+def _query_field_options(callback: F) -> F:
+    return _stack(
+        callback,
+        _format_option,
+        INPUT.option("text_field", "--text-field", metavar="NAME", help="Field that holds the text.",
+                     unset="text, else the only text field"),
+        INPUT.option("pair_field", "--pair-field", "--query-field", metavar="NAME",
+                     help="Field that holds the query."),
     )  # fmt: skip
 
 

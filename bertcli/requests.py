@@ -259,6 +259,28 @@ class Answer(StreamRequest, LongOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rerank(StreamRequest, LongOptions):
+    """Order texts by their relevance to `query`, or to the query in `pair_field`: then each group of consecutive
+    records with the same query is ordered. The best `k` of each are written, or `all`."""
+
+    query: str | None = None
+    k: int = 10
+    all: bool = False
+
+    def check(self) -> None:
+        super().check()
+        if self.query is None and self.pair_field is None:
+            raise UsageError(
+                "there is no query",
+                hint='write one: bertcli rerank "a text" FILES, or name its field by --query-field',
+            )
+        if self.query is not None and not self.query.strip():
+            raise UsageError("the query is blank", hint='write one: bertcli rerank "a text" FILES')
+        if self.resume:
+            raise UsageError("--resume: an order is written when all is read", hint="start again")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Translate(StreamRequest):
     """Translate each text: the best of `beam` hypotheses, or the likeliest token each time (`greedy`). `k` gives
     that many translations. Languages are codes that the model knows; `prefix_text` goes before each sentence.
@@ -290,7 +312,8 @@ class Translate(StreamRequest):
 class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions):
     """Find the texts nearest to `query`, to each line of the file `queries`, or to record `like` (counted from 1); or
     all pairs with a cosine of `near_duplicates` or more. `embeddings` is a file that `embed` wrote; `files` are then
-    the texts it was made from. `prompt_name` goes before each text, `query_prompt` before each query."""
+    the texts it was made from. `prompt_name` goes before each text, `query_prompt` before each query. `rerank` is a
+    cross-encoder that orders the `rerank_top` nearest texts."""
 
     query: str | None = None
     queries: str | None = None
@@ -303,6 +326,8 @@ class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions)
     dim: int | None = None
     prompt_name: str | None = None
     query_prompt: str | None = None
+    rerank: str | None = None
+    rerank_top: int = 100
 
     def check(self) -> None:
         super().check()
@@ -318,6 +343,8 @@ class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions)
             )
         if self.near_duplicates is not None and (self.k is not None or self.min_score is not None):
             raise UsageError("--near-duplicates gives all pairs", hint="leave out -k and --min-score")
+        if self.rerank is not None and (self.like is not None or self.near_duplicates is not None):
+            raise UsageError("--rerank is for queries", hint="leave it out, or search for a query")
 
 
 @dataclass(frozen=True, kw_only=True)

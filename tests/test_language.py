@@ -46,7 +46,18 @@ CLEAN = [module for module in MODULES if _area(module) not in NOT_YET]
 # Defined more than once on purpose: entry points, the functions behind a command of that name, and a request and
 # the task it asks for.
 SHARED_NAMES = {"main", "run", "embed", "bench", "compare", "evaluate", "fill", "label", "search", "tag"}
-SHARED_NAMES |= {"Answer", "Attention", "Embed", "Fill", "Label", "Score", "Search", "Tag", "Translate"}
+SHARED_NAMES |= {
+    "Answer",
+    "Attention",
+    "Embed",
+    "Fill",
+    "Label",
+    "Rerank",
+    "Score",
+    "Search",
+    "Tag",
+    "Translate",
+}
 
 
 def _glossary() -> list[list[str]]:

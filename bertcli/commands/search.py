@@ -25,6 +25,7 @@ from bertcli.runs.search import MOST
     $ bertcli search "how do I get my money back" tickets/*.txt -m MODEL
     $ bertcli search "refund" tickets.jsonl -m MODEL -k 3 | jq -r .text
     $ bertcli search "refund" --embeddings tickets.parquet -m MODEL
+    $ bertcli search "refund" tickets.jsonl -m MODEL --rerank CROSS-ENCODER
     $ bertcli search --like 17 tickets.jsonl -m MODEL
     $ bertcli search --near-duplicates 0.95 tickets.jsonl -m MODEL
     """,
@@ -67,6 +68,18 @@ from bertcli.runs.search import MOST
     metavar="NAME",
     show_default="query, where the model has it",
     help="Which of them to put before each query.",
+)
+@click.option(
+    "--rerank",
+    metavar="MODEL",
+    type=click.Path(readable=False),
+    help="A cross-encoder that orders the nearest texts; its scores are given.",
+)
+@click.option(
+    "--rerank-top",
+    metavar="N",
+    type=whole_number(1),
+    help="How many of the nearest texts --rerank looks at.",
 )
 @input_options
 @late_output_options

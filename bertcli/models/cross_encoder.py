@@ -88,6 +88,12 @@ def as_ranking(head: Head) -> Head:
     return head
 
 
+def as_reranker(head: Head) -> Head:
+    """The head with one output as `CrossEncoder.rank` reads it: a score from 0 to 1, unless the files declare another
+    function, whatever config.json says of the problem."""
+    return replace(head, problem="regression", activation=head.activation or "sigmoid")
+
+
 def contradiction(head: Head) -> str | None:
     """Why the declared activation cannot be followed, in words; None where it can."""
     if head.activation in _POSSIBLE[head.problem or "regression"]:

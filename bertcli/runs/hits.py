@@ -1,4 +1,4 @@
-"""The output of a run that ranks: the records found, best first, written once all texts are read."""
+"""The output of a run that ranks: the records found, best first."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from bertcli import console
+from bertcli.errors import BertcliError
 from bertcli.runs.preflight import refuse_clash
 
 if TYPE_CHECKING:
@@ -50,6 +51,22 @@ def warn_of_further_failures(receipt: Receipt, verb: str) -> None:
 
 
 @contextmanager
+def closing_receipt(receipt: Receipt) -> Iterator[None]:
+    """Finish the receipt and print its line, however the run ends. Ctrl-C ends it without an error."""
+    try:
+        yield
+        receipt.finish()
+    except (KeyboardInterrupt, BertcliError) as end:
+        receipt.finish(interrupted=isinstance(end, KeyboardInterrupt))
+        if receipt.read:
+            console.say(receipt.line())
+        if isinstance(end, BertcliError):
+            raise
+    else:
+        console.say(receipt.line())
+
+
+@contextmanager
 def open_hits(
     outputs: OutputOptions, layout: Layout, stdout: BinaryIO, files_read: Iterable[str]
 ) -> Iterator[Sink]:
@@ -78,5 +95,9 @@ def write_hits(found: Iterable[Result], sink: Sink) -> None:
     count = 0
     for count, result in enumerate(found, 1):  # noqa: B007 - counted
         sink.write(result)
+    say_if_nothing_found(count)
+
+
+def say_if_nothing_found(count: int) -> None:
     if not count:
         console.say("nothing found")

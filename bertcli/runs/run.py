@@ -13,6 +13,7 @@ from bertcli import console
 from bertcli.console.drawing import grouped, terminal_width
 from bertcli.errors import BertcliError, UsageError
 from bertcli.feed import END, PAUSE, Feed, characters
+from bertcli.requests import Rerank
 from bertcli.runs.flow import (
     Counter,
     attention_engine,
@@ -46,6 +47,10 @@ def run(request: StreamRequest, stdout: BinaryIO) -> Receipt:
     ends the run; what was finished is kept, and the receipt says so.
     """
     refuse_unread_pairs(request)
+    if isinstance(request, Rerank):
+        from bertcli.runs.rerank import run_rerank
+
+        return run_rerank(request, stdout)
 
     from bertcli.journal import refuse_input
     from bertcli.receipt import Receipt

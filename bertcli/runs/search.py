@@ -2,6 +2,7 @@
 
 query, texts            texts stream through the model, and the best are kept
 query, embeddings       the file is read in blocks; the records of the best are looked up
+query, rerank           the nearest texts of either are ordered by a cross-encoder
 like, near duplicates   texts are embedded into a temporary file first, for they are compared with each other
 """
 
@@ -13,14 +14,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from bertcli import console
-from bertcli.errors import BertcliError, UsageError
+from bertcli.errors import UsageError
 from bertcli.feed import Feed
 from bertcli.records import Record, Result
 from bertcli.runs.flow import choose_engine, run_into
-from bertcli.runs.hits import FailureReporter, open_hits, warn_of_further_failures, write_hits
+from bertcli.runs.hits import (
+    FailureReporter,
+    closing_receipt,
+    open_hits,
+    warn_of_further_failures,
+    write_hits,
+)
 from bertcli.runs.preflight import open_model, read_text, refuse_pairs
 
 if TYPE_CHECKING:
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.receipt import Receipt
     from bertcli.requests import Search
+    from bertcli.runs.rerank import Reranker
     from bertcli.search.rows import Rows
     from bertcli.search.vectors import Vectors
     from bertcli.sinks import Sink
@@ -45,6 +53,14 @@ SAME_VECTOR = 0.95
 """The least cosine of two vectors of one text; rounding to 8 bits leaves more."""
 
 
+class Found(NamedTuple):
+    """A record, how near it is to a query, and by which score it is ordered."""
+
+    record: Record
+    similarity: float
+    score: float
+
+
 def search(request: Search, stdout: BinaryIO) -> Receipt:
     """Search, write what was found, and return the receipt. Raises BertcliError for what cannot be searched."""
     from bertcli.receipt import Receipt
@@ -57,20 +73,11 @@ def search(request: Search, stdout: BinaryIO) -> Receipt:
     receipt = Receipt()
     with ExitStack() as held:
         run = _Search(request, _read_queries(request), stdout, receipt, held)
-        try:
+        with closing_receipt(receipt):
             if request.embeddings is None:
                 run.among_texts()
             else:
                 run.among_vectors(request.embeddings)
-            receipt.finish()
-        except (KeyboardInterrupt, BertcliError) as end:
-            receipt.finish(interrupted=isinstance(end, KeyboardInterrupt))
-            if receipt.read:
-                console.say(receipt.line())
-            if isinstance(end, BertcliError):
-                raise
-            return receipt
-    console.say(receipt.line())
     return receipt
 
 
@@ -99,7 +106,8 @@ class _Search:
         """The result fields."""
         if self.request.near_duplicates is not None:
             return PAIR_FIELDS
-        return ("query", *HIT_FIELDS) if len(self.queries) > 1 else HIT_FIELDS
+        fields = HIT_FIELDS if self.request.rerank is None else (*HIT_FIELDS, "similarity")
+        return ("query", *fields) if len(self.queries) > 1 else fields
 
     @property
     def most(self) -> int:
@@ -108,6 +116,14 @@ class _Search:
     @property
     def least(self) -> float:
         return -math.inf if self.request.min_score is None else self.request.min_score
+
+    @property
+    def nearest(self) -> tuple[int, float]:
+        """How many of the nearest texts are wanted, and their least similarity. Of a reranked search the least score is
+        one of the cross-encoder."""
+        return (
+            (self.most, self.least) if self.request.rerank is None else (self.request.rerank_top, -math.inf)
+        )
 
     # Texts
 
@@ -140,11 +156,12 @@ class _Search:
             pooling=self.request.pooling,
             prompt_name=self.request.prompt_name,
         )
-        ranking = Ranking(len(self.queries), most=self.most, least=self.least)
+        reranker = self._reranker()
+        most, least = self.nearest
+        ranking = Ranking(len(self.queries), most=most, least=least)
         self._run(source, checkpoint, task, ranking)
-        for query, best in zip(self.queries, ranking.best(), strict=True):
-            for rank, (result, score) in enumerate(best, 1):
-                yield self._hit(result.record, query, rank, score)
+        found = [[Found(result.record, score, score) for result, score in best] for best in ranking.best()]
+        yield from self._hits(found, reranker)
 
     def _compared(self, source: Source) -> Iterator[Result]:
         """Texts compared with each other, once the vectors of all of them are there."""
@@ -236,6 +253,13 @@ class _Search:
             for pair in near_duplicates(vectors, request.near_duplicates, threads=threads):
                 yield _pair(rows.record(pair.first), rows.record(pair.second), pair.cosine)
             return
+        if request.rerank is not None and (isinstance(rows, IdRows) or not rows.text_field):
+            raise UsageError(
+                "--rerank reads texts, and there are none with the vectors",
+                where=request.embeddings,
+                hint="name the files that the vectors were made from",
+            )
+        reranker = self._reranker()
         if request.like is None:
             model = _QueryModel(request, self.queries)
             if request.embeddings is not None:
@@ -245,18 +269,18 @@ class _Search:
             model = None
             wanted = row_vector(vectors, request.like)
             similarity = known_similarity(about.get("similarity"))
-        most = self.most + (request.like is not None)  # which is found too
+        most, least = self.nearest
+        most += request.like is not None  # which is found too
         best, missing = nearest(
-            vectors, wanted, most=most, least=self.least, threads=threads, similarity=similarity
+            vectors, wanted, most=most, least=least, threads=threads, similarity=similarity
         )
         if request.embeddings is not None:
             self._count(vectors, missing)
         if model is not None and not model.warn_of_role(about) and not isinstance(rows, IdRows):
             model.warn_of_others(vectors, [rows.record(hit.row) for hit in best[0]])
-        for query, hits in zip(self.queries or ("",), best, strict=True):
-            others = [hit for hit in hits if request.like is None or hit.row != request.like - 1]
-            for rank, hit in enumerate(others[: self.most], 1):
-                yield self._hit(rows.record(hit.row), query, rank, hit.score)
+        others = [[hit for hit in hits if hit.row != (request.like or 0) - 1] for hits in best]
+        found = ([Found(rows.record(hit.row), hit.score, hit.score) for hit in hits] for hits in others)
+        yield from self._hits(found, reranker)
 
     def _count(self, vectors: Vectors, missing: int) -> None:
         """Count vectors of a file for the receipt: a row without one belongs to a blank or failed record."""
@@ -264,9 +288,29 @@ class _Search:
 
     # Both
 
-    def _hit(self, record: Record, query: str, rank: int, score: float) -> Result:
-        values = {"query": query, "rank": rank, "score": score, "where": record.where}
-        return Result(_visible(record), {name: values[name] for name in self.fields})
+    def _reranker(self) -> Reranker | None:
+        from bertcli.runs.rerank import Reranker
+
+        model = self.request.rerank
+        return None if model is None else Reranker(replace(self.request, model=model, adapter=None), self.request)
+
+    def _hits(self, nearest: Iterable[Sequence[Found]], reranker: Reranker | None) -> Iterator[Result]:
+        """The hits of each query from the texts nearest to it."""
+        from bertcli.search.sinks import hit_values
+
+        for query, found in zip(self.queries or ("",), nearest, strict=True):
+            if reranker is not None:
+                scores = reranker.scores(query, [one.record for one in found])
+                scored = [one._replace(score=score) for one, score in zip(found, scores, strict=True)]
+                found = sorted((one for one in scored if one.score >= self.least), key=lambda one: -one.score)
+            for rank, one in enumerate(found[: self.most], 1):
+                values = hit_values(rank, one.score, one.record) | {
+                    "query": query,
+                    "similarity": one.similarity,
+                }
+                yield Result(_visible(one.record), {name: values[name] for name in self.fields})
+        if reranker is not None:
+            console.say(reranker.line())
 
     def _results(self, names: tuple[str, ...], text_field: str) -> AbstractContextManager[Sink]:
         """The sink for the records found. `names` are their fields."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bertcli import console, requests
-from bertcli.errors import UsageError
+from bertcli.errors import ModelError, UsageError
 from bertcli.runs.preflight import read_text, refuse_pairs
 from bertcli.runs.translate import make_translation, open_tokenizer, translation_engine
 
@@ -266,6 +266,22 @@ def _answer(request: requests.Answer, model: OpenModel) -> Task:
     )
 
 
+def _rerank(request: requests.Rerank, model: OpenModel) -> Task:
+    from bertcli.models.cross_encoder import as_reranker
+    from bertcli.tasks.rerank import Rerank
+
+    heads = model.checkpoint.heads_of("label")
+    head = next((head for head in heads if len(head.labels) == 1), None)
+    if head is None:
+        raise ModelError(
+            f"{model.checkpoint.name} has no head with one output, which says how relevant a text is",
+            hint="name a cross-encoder, such as cross-encoder/ms-marco-MiniLM-L6-v2",
+        )
+    head = as_reranker(head)
+    model.check("label", head)
+    return Rerank(model.checkpoint, model.tokenizer, head, request, query=request.query)
+
+
 def _output_format(request: requests.StreamRequest) -> str:
     from bertcli.console import Terminal
     from bertcli.sinks.formats import choose_format
@@ -281,6 +297,7 @@ TASKS = {
     "score": TaskEntry(requests.Score, _score, reads_pairs=True, reads_many_times=True),
     "attention": TaskEntry(requests.Attention, _attention, reads_pairs=True, needs_attention=True),
     "answer": TaskEntry(requests.Answer, _answer, reads_pairs=True),
+    "rerank": TaskEntry(requests.Rerank, _rerank, reads_pairs=True),
     "translate": TaskEntry(
         requests.Translate, make_translation, open_tokenizer=open_tokenizer, open_engine=translation_engine
     ),

@@ -1,18 +1,20 @@
-"""Where a search puts what comes out of the pipeline: the best of it in order, or all of it in files."""
+"""Where runs that rank put what comes out of the pipeline: the best of it in order, or all of it in files."""
 
 from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from bertcli.search.vectors import FIELD
 from bertcli.sinks import Silent
 
 if TYPE_CHECKING:
-    from bertcli.records import Result
+    from bertcli.records import Record, Result
     from bertcli.search.rows import RecordSpool
     from bertcli.search.vectors import VectorSpool
+    from bertcli.sinks import Sink
 
 
 class Ranking(Silent):
@@ -38,6 +40,54 @@ class Ranking(Silent):
     def best(self) -> list[list[tuple[Result, float]]]:
         """For each query its results and their scores, best first."""
         return [[(result, score) for score, _, result in sorted(heap, reverse=True)] for heap in self._heaps]
+
+
+class GroupRanking(Silent):
+    """A sink that writes the best `most` results (None for all) of each group of records to another one, best first, as
+    soon as the group has ended. A group are consecutive records with the same `pair`, which is their query; records
+    without a query are one group. Equally good results stay in input order.
+
+    What is written has the fields `rank`, `score` and `where`.
+    """
+
+    def __init__(self, sink: Sink, *, most: int | None) -> None:
+        self._sink = sink
+        self._most = most
+        self._query: str | None = None
+        self._heap: list[tuple[float, int, Result]] = []
+        self.written = 0
+
+    def write(self, result: Result) -> None:
+        if result.status != "done":
+            return
+        if result.record.pair != self._query:
+            self._end_group()
+            self._query = result.record.pair
+        entry = (result.values["score"], -result.record.index, result)
+        if self._most is None or len(self._heap) < self._most:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
+
+    def flush(self) -> None:
+        """The groups that have ended are shown."""
+        self._sink.flush()
+
+    def close(self, complete: bool) -> None:
+        """Write the last group. The other sink stays open."""
+        if complete:
+            self._end_group()
+
+    def _end_group(self) -> None:
+        for rank, (score, _, result) in enumerate(sorted(self._heap, reverse=True), 1):
+            self._sink.write(replace(result, values=hit_values(rank, score, result.record)))
+            self.written += 1
+        self._heap = []
+
+
+def hit_values(rank: int, score: float, record: Record) -> dict[str, Any]:
+    """The result fields of a record that was found."""
+    return {"rank": rank, "score": score, "where": record.where}
 
 
 class Spooling(Silent):

@@ -65,7 +65,7 @@ class Label:
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self.head = head
         self.ask = SequenceLogits(head)
-        self._activation = _activation(head)
+        self._activation = activation_of(head)
         several = head.problem == "multi_label_classification"
         self.choice = Choice(head.labels, several=several, top=top, threshold=threshold)
         self.is_number = head.problem == "regression" and len(head.labels) == 1
@@ -145,7 +145,8 @@ def _names_from_json(text: str, where: str) -> list[str]:
     return [str(name).strip() for name in found]
 
 
-def _activation(head: Head) -> Callable[[Array], Array]:
+def activation_of(head: Head) -> Callable[[Array], Array]:
+    """The function that turns logits (…, labels) of a head into its answer."""
     if head.problem == "regression":
         return _NUMBERS[head.activation or "identity"]
     activation = sigmoid if head.problem == "multi_label_classification" else softmax

@@ -6,6 +6,7 @@ Both views look at results before they are shown (`fit`), so that their columns 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from bertcli.console.drawing import BOLD, CYAN, meter
 from bertcli.records import Result
@@ -69,11 +70,13 @@ class HitsView:
     def lines(self, result: Result) -> list[Line]:
         page, values = self._page, result.values
         lines: list[Line] = []
-        if values["rank"] == 1 and "query" in values:
-            lines = [*([[]] if self._begun else []), [(shown(values["query"], page.width), BOLD)]]
+        query = values.get("query", result.record.pair)
+        if values["rank"] == 1 and query is not None:
+            lines = [*([[]] if self._begun else []), [(shown(query, page.width), BOLD)]]
             self._begun = True
         lead = self._columns.lead(values["where"], values["score"])
-        return [*lines, [*lead, *page.id(result), *page.text(result)]]
+        found = replace(result, record=replace(result.record, pair=None))  # the query is shown above
+        return [*lines, [*lead, *page.id(result), *page.remarks(result), *page.text(found)]]
 
 
 class PairsView:

@@ -42,7 +42,7 @@ def choose_view(page: Page) -> View:
     results = page.layout.results
     if page.layout.task == "score":
         return ScoreView(page)
-    if page.layout.task == "search":
+    if page.layout.task in ("search", "rerank"):
         return PairsView(page) if "first" in results else HitsView(page)
     if "fills" in results:
         return FillsView(page)

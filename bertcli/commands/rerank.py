@@ -1,0 +1,46 @@
+"""`bertcli rerank`: texts in the order of their relevance to a query."""
+
+from __future__ import annotations
+
+import click
+
+from bertcli import requests
+from bertcli.command import command
+from bertcli.commands import run_request
+from bertcli.options import (
+    late_output_options,
+    long_options,
+    model_options,
+    query_input_options,
+    run_options,
+)
+from bertcli.parameters import whole_number
+
+
+@command(
+    requests.Rerank,
+    examples="""
+    $ bertcli rerank "how do I get my money back" tickets.txt -m MODEL
+    $ bertcli rerank "refund" hits.jsonl -m MODEL -k 3 | jq -r .text
+    $ bertcli rerank --query-field query candidates.jsonl -m MODEL -o best.jsonl
+    """,
+)
+@click.argument("query", required=False)
+@click.option("-k", "k", metavar="N", type=whole_number(1), help="How many texts to give.")
+@click.option(
+    "--all", "all", is_flag=True, help="Give all texts; they are in memory until the last one is read."
+)
+@query_input_options
+@late_output_options
+@model_options
+@long_options
+@run_options
+def rerank(request: requests.Rerank) -> int:
+    """Order texts by their relevance to a query, with a cross-encoder.
+
+    A cross-encoder reads the query and a text together, which tells more than two embeddings and takes longer: it is
+    for the best texts of a search. Prints the best of them with `rank`, `score` and `where` they are. With
+    --query-field each record has its query, every argument is a file, and each group of consecutive records with the
+    same query is ordered.
+    """
+    return run_request(request)
