@@ -35,7 +35,7 @@ COMMANDS = MappingProxyType(
         "evaluate": "Measure a model on a file that holds the right answers.",
         "compare": "Compare two files of answers, or two models: what flipped, what drifted.",
         "merge": "Join the outputs of all shards of a run.",
-        "models": "List, describe, check and download models.",
+        "models": "List, describe, check, download and convert models.",
         "bench": "Measure this machine on texts of your own, and find the settings that serve them best.",
         "completion": "Print the completion script for a shell.",
     }

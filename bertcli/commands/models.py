@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bertcli.models.check import Finding
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.library import Entry
+    from bertcli.runs.convert import Conversion
 
 UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
@@ -50,7 +52,7 @@ model_argument = click.argument(
 
 @click.group(cls=Group, subcommand_metavar="COMMAND [ARGS]...")
 def models() -> None:
-    """List, describe, check and download models."""
+    """List, describe, check, download and convert models."""
 
 
 @models.command("list", cls=Command, examples="""
@@ -174,6 +176,70 @@ def pull(name: str, allow_pickle: bool, report_format: ReportFormat | None) -> N
     path = download(name, allow_pickle=allow_pickle)
     row = {"name": name, "path": str(path)}
     show([row], report_format, lambda: [[(name, CYAN), (" is in ", ""), (str(path), "")]])
+
+
+@models.command(examples="""
+    $ bertcli models convert ./old-model -o ./model --allow-pickle
+    $ bertcli models convert ./my-adapter -o ./merged
+    """)  # fmt: skip
+@click.argument(
+    "model",
+    cls=Described,
+    type=click.Path(readable=False),
+    about="A model directory, or a name in the local Hugging Face cache.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    required=True,
+    type=click.Path(readable=False),
+    help="Directory to write, whole or not at all.",
+)
+@click.option(
+    "--adapter",
+    metavar="DIR",
+    type=click.Path(readable=False),
+    help="A LoRA adapter (PEFT) to merge into the model.",
+)
+@click.option("--allow-pickle", is_flag=True, help="Read weights from a pickle (weights only).")
+@click.option("--overwrite", is_flag=True, help="Replace an existing model directory.")
+@report_format_option
+def convert(
+    model: str,
+    output: str,
+    adapter: str | None,
+    allow_pickle: bool,
+    overwrite: bool,
+    report_format: ReportFormat | None,
+) -> None:
+    """Write a model as a directory that needs nothing else.
+
+    Weights of a pickle become safetensors, an adapter is merged into the weights, and an old vocabulary becomes
+    tokenizer.json. The copy answers some texts before it gets its name: its answers are those of the model.
+    """
+    console.quiet_libraries()
+    from bertcli.requests import ModelOptions
+    from bertcli.runs.convert import convert as run_convert
+    from bertcli.runs.preflight import open_checkpoint_of
+
+    checkpoint = open_checkpoint_of(ModelOptions(model=model, adapter=adapter, allow_pickle=allow_pickle))
+    done = run_convert(checkpoint, Path(output), overwrite=overwrite)
+    row = {
+        "path": output,
+        "changes": list(done.changes),
+        "compared": list(done.compared),
+        "difference": done.difference,
+    }
+    show([row], report_format, lambda: _convert_page(checkpoint.name, done))
+
+
+def _convert_page(name: str, done: Conversion) -> Iterator[Line]:
+    yield [(str(done.path), CYAN), (f": {', '.join(done.changes) or 'nothing had to be changed'}", "")]
+    same = (
+        f"its answers are those of {name}: {', '.join(done.compared)} differ by {done.difference:.1g} at most"
+    )
+    yield [(same, "")]
 
 
 def _open(model: str | None) -> Checkpoint:

@@ -51,6 +51,9 @@ class Reference:
                 return _array(self._run(None, window).last_hidden_state)
             case SequenceLogits(head) | TokenLogits(head) if head.skill:
                 return self._skill(head, window)
+            case TokenLogits(head) if head.kind == "answer":
+                output = self._run(head.kind, window)
+                return np.stack([_array(output.start_logits), _array(output.end_logits)], axis=-1)
             case SequenceLogits(head) | TokenLogits(head):
                 return _array(self._run(head.kind, window).logits)
             case MaskLogits(head):

@@ -62,7 +62,7 @@ def prove(
     head. `on_step` is called before each step with what is computed and the share that is done."""
     windows = probes(checkpoint, tokenizer)
     dtypes = sorted({"float32", *(engine.dtype for engine in engines)})
-    asks = _asks(checkpoint)
+    asks = possible_asks(checkpoint)
     steps = len(dtypes) + len(asks) * (len(dtypes) + 2 * len(engines))
     done = 0
 
@@ -121,13 +121,13 @@ def difference(ours: Sequence[Array], theirs: Sequence[Array]) -> float:
     return largest
 
 
-def _asks(checkpoint: Checkpoint) -> dict[str, Ask]:
+def possible_asks(checkpoint: Checkpoint) -> dict[str, Ask]:
     """What can be asked of a checkpoint, by what it is called."""
     asks: dict[str, Ask] = {"hidden states": Hidden()}
     for head in checkpoint.heads.values():
         if not head.missing and head.kind == "label":
             asks[f"{head.name} scores"] = SequenceLogits(head)
-        elif not head.missing and head.kind == "tag":
+        elif not head.missing and head.kind in ("tag", "answer"):
             asks[f"{head.name} scores"] = TokenLogits(head)
         elif not head.missing and head.kind == "fill":
             asks["masked words"] = MaskLogits(head)

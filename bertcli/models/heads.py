@@ -241,12 +241,14 @@ def _fill_is_there(config: Mapping[str, Any], weights: Weights, prefix: str) -> 
 
 
 def _labels(config: Mapping[str, Any], rows: int | None) -> tuple[tuple[str, ...], bool]:
-    """Class names by output, and whether they are names and not only numbers."""
-    names = config.get("id2label")
-    if isinstance(names, dict) and names and all(re.fullmatch(r"\d+", str(key)) for key in names):
+    """Class names by output, and whether they are names and not only numbers. Names that are not as many as
+    num_labels says are none, as in transformers."""
+    found, declared = config.get("id2label"), config.get("num_labels")
+    names = found if isinstance(found, dict) and all(re.fullmatch(r"\d+", str(key)) for key in found) else {}
+    if names and (type(declared) is not int or len(names) in (declared, rows)):
         labels = tuple(str(names[key]) for key in sorted(names, key=int))
     else:
-        count: Any = rows if rows is not None else config.get("num_labels")
+        count: Any = rows if rows is not None else declared
         labels = tuple(f"LABEL_{number}" for number in range(count if count in _LABEL_COUNTS else 2))
     return labels, not all(re.fullmatch(r"LABEL_\d+", label) for label in labels)
 

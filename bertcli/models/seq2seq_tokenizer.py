@@ -74,12 +74,9 @@ class Seq2SeqTokenizer:
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Seq2SeqTokenizer:
         """Raises ModelError where the tokenizer's files are missing or make no sense."""
-        path = checkpoint.tokenizer_path
-        if not (path / "tokenizer.json").exists() and (path / "vocab.json").exists():
-            if (path / "source.spm").exists():
-                return _marian(checkpoint)
-            if (path / "sentencepiece.bpe.model").exists():
-                return _m2m_100(checkpoint)
+        if has_own_vocabularies(checkpoint):
+            is_marian = (checkpoint.tokenizer_path / "source.spm").exists()
+            return _marian(checkpoint) if is_marian else _m2m_100(checkpoint)
         tokenizer = Tokenizer.of(checkpoint)
         frame = tokenizer.frame(False)
         pieces = enumerate(tokenizer.pieces)
@@ -141,6 +138,15 @@ class Seq2SeqTokenizer:
         names = sorted(token.strip("_<>") for token in self.languages)
         more = f" and {len(names) - MANY_LANGUAGES} more" if len(names) > MANY_LANGUAGES else ""
         return ", ".join(names[:MANY_LANGUAGES]) + more
+
+
+def has_own_vocabularies(checkpoint: Checkpoint) -> bool:
+    """Whether SentencePiece models and a vocabulary that numbers their pieces are the tokenizer, as Marian and M2M-100
+    have it, and not one tokenizer.json."""
+    path = checkpoint.tokenizer_path
+    models = (path / "source.spm", path / "sentencepiece.bpe.model")
+    numbered = (path / "vocab.json").exists() and any(model.exists() for model in models)
+    return numbered and not (path / "tokenizer.json").exists()
 
 
 class _Native:

@@ -66,17 +66,21 @@ def open_model(
 ) -> OpenModel:
     """Find and open the model of a request; its heads are checked when they are asked for. `open_tokenizer` opens a
     tokenizer that only the task of the request has."""
+    from bertcli.models.tokenizer import Tokenizer
+
+    checkpoint = open_checkpoint_of(options)
+    return OpenModel(checkpoint, (open_tokenizer or Tokenizer.of)(checkpoint), options.unsafe_model)
+
+
+def open_checkpoint_of(options: ModelOptions) -> Checkpoint:
+    """The checkpoint that a request names, with its adapter."""
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
-    from bertcli.models.tokenizer import Tokenizer
 
     adapter = None if options.adapter is None else resolve(options.adapter)
     if options.model is None and adapter is not None:  # which names its base model
-        checkpoint = open_checkpoint(adapter, allow_pickle=options.allow_pickle)
-    else:
-        path = resolve(options.model)
-        checkpoint = open_checkpoint(path, allow_pickle=options.allow_pickle, adapter=adapter)
-    return OpenModel(checkpoint, (open_tokenizer or Tokenizer.of)(checkpoint), options.unsafe_model)
+        return open_checkpoint(adapter, allow_pickle=options.allow_pickle)
+    return open_checkpoint(resolve(options.model), allow_pickle=options.allow_pickle, adapter=adapter)
 
 
 def refuse_pairs(pair_field: str | None, reader: str) -> None:

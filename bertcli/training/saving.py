@@ -80,7 +80,7 @@ class Target:
         if not try_lock(self._lock):
             os.close(self._lock)
             raise OutputError(
-                "is being trained by another run",
+                "is being written by another run",
                 where=str(self.path),
                 hint="wait for its end, or name another directory",
             )

@@ -22,6 +22,7 @@ from bertcli.models.check import quick_check
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.requests import ModelOptions
+from bertcli.runs.convert import convert
 from bertcli.runs.preflight import open_model
 from tests.checkpoints import AUTO_CLASSES, edit_json
 from tests.conftest import Make
@@ -176,6 +177,19 @@ def test_an_adapter_of_another_model_is_refused(adapter: Path, checkpoints: Make
         open_checkpoint(checkpoints("bert", "label", hidden_size=16), adapter=adapter)
     with pytest.raises(ModelError, match="is an adapter, and so no base"):
         open_checkpoint(adapter, adapter=adapter)
+
+
+def test_convert_writes_what_peft_merges(adapter: Path, tmp_path: Path, checkpoints: Make) -> None:
+    done = convert(open_checkpoint(adapter), tmp_path / "new", overwrite=False)
+    assert done.changes == (f"{adapter} merged",)
+    assert done.difference == 0
+    expected = load_file(tmp_path / "adapter.merged" / "model.safetensors")
+    written = load_file(tmp_path / "new" / "model.safetensors")
+    assert written.keys() == expected.keys()
+    assert all(torch.allclose(written[name], expected[name], atol=1e-6) for name in written)
+    model = AUTO_CLASSES["label"].from_pretrained(tmp_path / "new")
+    assert model.config.num_labels == 5
+    assert not (tmp_path / "new" / "adapter_config.json").exists()
 
 
 def test_a_pickle_is_refused(adapter: Path) -> None:

@@ -9,6 +9,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from bertcli.errors import ModelError
+from bertcli.models.check import quick_check
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.heads import problem_type
 from tests.checkpoints import FAMILIES, KINDS, SKILLS, edit_json
@@ -116,6 +117,15 @@ def test_without_names_the_classes_are_counted_in_the_file(checkpoint_copy: Make
     head = open_checkpoint(path).heads["label"]
     assert head.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
     assert not head.named
+
+
+def test_names_that_are_not_as_many_as_num_labels_are_none(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert", "label", labels=("a", "b", "c"))
+    edit_json(path / "config.json", id2label={"0": "LABEL_0", "1": "LABEL_1"}, label2id=None, num_labels=3)
+    assert open_checkpoint(path).heads["label"].labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert not [found for found in quick_check(open_checkpoint(path), "label") if found.refuses]
+    edit_json(path / "config.json", id2label={"0": "x", "1": "y", "2": "z"}, num_labels=2)
+    assert open_checkpoint(path).heads["label"].labels == ("x", "y", "z")
 
 
 def test_skills_come_first_and_are_read_as_declared(checkpoints: Make) -> None:

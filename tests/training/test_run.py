@@ -370,7 +370,7 @@ def test_of_two_runs_into_one_directory_the_second_is_refused(labelled: str, tmp
         assert first.stderr.readline().startswith("reading")
         second = subprocess.run(command, capture_output=True, text=True)
         assert second.returncode == 1
-        assert "is being trained by another run" in second.stderr
+        assert "is being written by another run" in second.stderr
         first.send_signal(signal.SIGINT)
         assert "interrupted before there was anything to keep" in first.stderr.read()
         assert first.wait() == 130
