@@ -33,7 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"feed", "journal", "sources", "tasks"}),
     frozenset({"models"}),
     frozenset({"engines"}),
-    frozenset({"console"}),
+    frozenset({"console", "storage"}),
     frozenset({"interrupts", "records", "requests", "__init__"}),
     frozenset({"errors"}),
 )

@@ -69,13 +69,14 @@ def read_receipts(outputs: Sequence[str], differences: Differences) -> list[Shar
         )
     end = 0
     for receipt in receipts:
-        if receipt.records[0] != end or receipt.records[2] != first.records[2]:
+        unit, begin, _, total = receipt.part
+        if begin != end or (unit, total) != (first.part[0], first.part[3]):
             raise OutputError(
                 "does not begin where the shard before it ends",
                 where=receipt.output,
                 hint="the input has changed between the runs: run all shards again",
             )
-        end = receipt.records[1]
+        end = receipt.part[2]
     return receipts
 
 

@@ -1,7 +1,8 @@
 """`--shard I/N`: a run over a part of its input, and the receipt that lets `merge` join the outputs.
 
-A shard is a range of consecutive records, so that joined outputs are in input order. The range needs the number of
-records, so each shard reads the input once to count them before it runs.
+A shard is a range of consecutive records, so that joined outputs are in input order. Files of lines are divided by
+bytes and Parquet files by the number of rows in their index, so a shard reads its own part only. Other inputs are
+divided by the number of records, which each shard counts before it runs.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.console import Terminal
 from bertcli.errors import OutputError, UsageError
 from bertcli.journal import FileOutput
 from bertcli.sinks.formats import choose_format, files_written
 from bertcli.sinks.npy import ids_path
-from bertcli.sources import open_source
+from bertcli.sources import count_bytes, count_records, open_part, open_source
 
 if TYPE_CHECKING:
     from bertcli.receipt import Receipt
     from bertcli.requests import InputOptions, ModelOptions, OutputFormat, OutputOptions
     from bertcli.sinks import Layout
+    from bertcli.sources import Source
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "plain")
 RECEIPT_BEGINS = b'{"shard":'
@@ -34,20 +35,24 @@ BLOCK = 1 << 20  # bytes read at a time
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Records `first` to `last` (exclusive, from 0) of the `total` that `whole` reads: part `index` of `count`,
-    from 1."""
+    """Part `index` of `count`, from 1, of what `whole` reads: the records `first` to `last` (exclusive, from 0) of
+    `total`, or those whose lines begin at these bytes."""
 
     index: int
     count: int
+    unit: Literal["bytes", "records"]
     first: int
     last: int
     total: int
     whole: InputOptions
 
-    @property
-    def inputs(self) -> InputOptions:
-        """The options that read this part alone."""
-        return replace(self.whole, skip=self.whole.skip + self.first, limit=self.last - self.first)
+    def open(self) -> Source:
+        """The records of this part."""
+        if self.unit == "bytes":
+            return open_part(self.whole, self.first, self.last)
+        return open_source(
+            replace(self.whole, skip=self.whole.skip + self.first, limit=self.last - self.first)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class ShardReceipt:
 
     output: str
     shard: tuple[int, int]
-    records: tuple[int, int, int]
+    part: tuple[str, int, int, int]
     format: OutputFormat
     facts: dict[str, Any]
     layout: dict[str, Any]
@@ -67,8 +72,7 @@ class ShardReceipt:
 
 
 def shard_of(inputs: InputOptions) -> Shard:
-    """The part of the input that `inputs.shard` names. Reads the input once. Raises UsageError for an input that
-    cannot be read twice."""
+    """The part of the input that `inputs.shard` names. Raises UsageError for an input that cannot be read twice."""
     assert inputs.shard is not None
     for path in inputs.files or (() if inputs.texts else ("-",)):
         if path == "-" or (os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)):
@@ -77,9 +81,10 @@ def shard_of(inputs: InputOptions) -> Shard:
             )
     index, count = inputs.shard
     whole = replace(inputs, shard=None)
-    with closing(open_source(whole)) as source:
-        total = sum(1 for _ in source)
-    return Shard(index, count, total * (index - 1) // count, total * index // count, total, whole)
+    size = count_bytes(whole)
+    total = count_records(whole) if size is None else size
+    unit: Literal["bytes", "records"] = "records" if size is None else "bytes"
+    return Shard(index, count, unit, total * (index - 1) // count, total * index // count, total, whole)
 
 
 def check_shard_options(outputs: OutputOptions, model: ModelOptions) -> None:
@@ -120,7 +125,7 @@ def write_shard_receipt(
     assert path is not None
     content = {
         "shard": [shard.index, shard.count],
-        "records": [shard.first, shard.last, shard.total],
+        "part": [shard.unit, shard.first, shard.last, shard.total],
         "format": choose_format(outputs, Terminal())[0],
         "facts": {**facts, "options": {k: v for k, v in facts["options"].items() if k != "--shard"}},
         "layout": asdict(layout),
@@ -143,7 +148,7 @@ def read_shard_receipt(output: str) -> ShardReceipt:
         receipt = ShardReceipt(
             output,
             _integers(content["shard"], 2),
-            _integers(content["records"], 3),
+            (content["part"][0], *_integers(content["part"][1:], 3)),
             content["format"],
             content["facts"],
             content["layout"],

@@ -70,7 +70,7 @@ def run(request: StreamRequest, stdout: BinaryIO) -> Receipt:
 
         check_shard_options(request, request)
         shard = shard_of(request)
-    with closing(open_source(shard.inputs if shard else request)) as source:
+    with closing(shard.open() if shard else open_source(request)) as source:
         _run(request, shard, source, stdout, receipt)
     return receipt
 

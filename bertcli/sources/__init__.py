@@ -8,6 +8,7 @@
     lines        blocks of bytes -> blocks of whole lines
     text, jsonl, delimited, parquet, conll    a format -> rows (formats chooses among them)
     fields       which field is the text; rows -> Records
+    parts        the bytes of files that a shard reads
     stream       all inputs as one Source
     prompt       a terminal, asked line by line
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from bertcli.errors import UsageError
@@ -23,6 +25,7 @@ from bertcli.records import Record
 
 if TYPE_CHECKING:
     from bertcli.requests import InputOptions
+    from bertcli.sources.opening import Input
 
 
 class Source(Protocol):
@@ -73,7 +76,7 @@ def open_source(
     """
     from bertcli.sources.encoding import check_encoding
     from bertcli.sources.formats import check_formats
-    from bertcli.sources.opening import Input, file_input, prompt_input, stream_input
+    from bertcli.sources.opening import file_input, prompt_input, stream_input
     from bertcli.sources.stream import Stream
 
     check_formats(options)
@@ -92,6 +95,46 @@ def open_source(
         standard_input() if path == "-" else file_input(path, bare_texts=options.bare_texts) for path in named
     ]
     return Stream(inputs, options)
+
+
+def count_bytes(options: InputOptions) -> int | None:
+    """The number of bytes of all files, where `open_part` can begin at any of them: in text and JSONL that is not
+    compressed. None elsewhere."""
+    from bertcli.sources.formats import is_divisible
+
+    if options.texts or options.skip or options.limit is not None:
+        return None
+    inputs = _files(options)
+    return (
+        sum(each.size or 0 for each in inputs)
+        if all(is_divisible(each, options) for each in inputs)
+        else None
+    )
+
+
+def count_records(options: InputOptions) -> int:
+    """The number of records. Reads them all, but for those of Parquet files."""
+    from bertcli.sources.stream import Stream
+
+    with closing(Stream(_files(options), options)) as source:
+        return source.count()
+
+
+def open_part(options: InputOptions, first: int, last: int) -> Source:
+    """One Source over the records whose lines begin at bytes `first` to `last` (exclusive) of all files together:
+    see `count_bytes`. Fields and text are chosen by the first record of the whole input."""
+    from bertcli.sources.formats import line_end
+    from bertcli.sources.parts import divide
+    from bertcli.sources.stream import Stream
+
+    parts = divide(_files(options), first, last, line_end(options))
+    return Stream(parts, options, whole=open_source(options))
+
+
+def _files(options: InputOptions) -> list[Input]:
+    from bertcli.sources.opening import file_input
+
+    return [file_input(path, bare_texts=options.bare_texts) for path in options.files]
 
 
 def _own_stdin() -> BinaryIO:

@@ -19,11 +19,22 @@ MOST_PEEKED = 100
 @dataclass(slots=True)
 class Contents:
     """Rows, read once and lazily. `names` are the fields of the first row and `strings` those of them that
-    hold strings; both are None as long as only the rows themselves can tell."""
+    hold strings; both are None as long as only the rows themselves can tell. `count` is the number of rows, and
+    `rows_from` gives those from a number on without reading those before, where the format has an index."""
 
     rows: Iterator[Row]
     names: tuple[str, ...] | None = None
     strings: tuple[str, ...] = ()
+    count: int | None = None
+    rows_from: Callable[[int], Iterator[Row]] | None = None
+
+    def skip(self, most: int) -> int:
+        """Pass over `most` rows, or all of them if there are fewer, by the index alone; 0 without one."""
+        if self.count is None or self.rows_from is None:
+            return 0
+        passed = min(most, self.count)
+        self.rows = self.rows_from(passed)
+        return passed
 
     def peek(self) -> None:
         """Learn `names` from the first row that can be read, without losing a row.

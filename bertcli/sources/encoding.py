@@ -55,7 +55,7 @@ def sniff_encoding(chunks: Iterator[bytes], encoding: str) -> tuple[str, Iterato
     A mark is heeded where UTF-8 was to be read: nothing else begins like it. Raises InputError for UTF-16 without
     a mark, whose letters would be read as text full of NUL characters.
     """
-    if not _is_utf8(encoding):
+    if not is_utf8(encoding):
         return encoding, chunks
     head, chunks = look(chunks, _may_have_mark)
     found = next((name for mark, name in MARKS.items() if head.startswith(mark)), encoding)
@@ -88,7 +88,7 @@ def _order_without_mark(head: bytes) -> str | None:
 def to_utf8(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     """Transcode `chunks`, drop a byte-order mark at the beginning. Raises InputError where an encoding needs
     one and there is none."""
-    decoded = chunks if _is_utf8(encoding) else _transcode(chunks, encoding)
+    decoded = chunks if is_utf8(encoding) else _transcode(chunks, encoding)
     head = b""
     for chunk in decoded:
         head += chunk
@@ -137,7 +137,7 @@ def undecodable(what: str, data: bytes, encoding: str) -> Problem | None:
         limit = data.removeprefix(TOO_BIG)
         if len(limit) < len(data) and limit.isdigit():
             return too_big(what, int(limit))
-        if _is_utf8(encoding):
+        if is_utf8(encoding):
             message = f"byte 0x{data[error.start]:02x} at offset {error.start} of {what} is not {encoding}"
         else:
             before = data[: error.start].decode().encode(encoding, "replace")
@@ -155,5 +155,6 @@ def _may_be_cp1252(data: bytes) -> bool:
     return bool(found) and not {0x81, 0x8D, 0x8F, 0x90, 0x9D}.intersection(found)
 
 
-def _is_utf8(encoding: str) -> bool:
+def is_utf8(encoding: str) -> bool:
+    """Whether the name is one of UTF-8."""
     return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")

@@ -6,15 +6,18 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bertcli.errors import UsageError
 from bertcli.sources.binary import refuse_binary
 from bertcli.sources.compression import SUFFIXES as COMPRESSED
+from bertcli.sources.compression import sniff_compression
 from bertcli.sources.contents import Contents, look
-from bertcli.sources.encoding import sniff_encoding, to_utf8
-from bertcli.sources.lines import whole_lines
+from bertcli.sources.encoding import MARKS, is_utf8, sniff_encoding, to_utf8
+from bertcli.sources.lines import LineNumbers, whole_lines
 from bertcli.sources.opening import Input
+from bertcli.storage import open_file
 
 if TYPE_CHECKING:
     from bertcli.requests import InputOptions
@@ -70,6 +73,18 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
     UsageError for what would be read as lines and begins with a line of columns that has the text field.
     """
     field = options.text_field or "text"
+    if source.begin is not None:
+        from bertcli.sources.parts import count_lines
+
+        return _read(
+            _lines_format(source, options),
+            to_utf8(source.chunks(), options.encoding) if source.begin == 0 else source.chunks(),
+            options,
+            encoding=options.encoding,
+            label=source.label,
+            numbers=LineNumbers(partial(count_lines, source, line_end(options))),
+            begun=source.begin > 0,
+        )
     if options.whole_files:
         from bertcli.sources.text import read_whole
 
@@ -112,11 +127,49 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
     return _read(file_format or "txt", chunks, options, encoding=encoding, label=source.label)
 
 
+def is_divisible(source: Input, options: InputOptions) -> bool:
+    """Whether each line of an input is a record (or none) whatever is before it, so that parts of it can be read
+    from any line on."""
+    if (
+        options.whole_files
+        or source.regular is None
+        or _lines_format(source, options) not in ("txt", "jsonl")
+    ):
+        return False
+    if not is_utf8(options.encoding):
+        return False
+    with open_file(source.regular) as file:
+        head = file.read(MOST_LOOKED)
+    is_other = sniff_compression(head) is not None or head.startswith((PARQUET, *MARKS))
+    return not is_other
+
+
+def _lines_format(source: Input, options: InputOptions) -> str:
+    """The format of a file that is made of lines."""
+    if options.null:
+        return "txt"
+    if (known := options.input_format or _format_of(source.path)) is not None:
+        return known
+    return "csv" if options.delimiter is not None or options.no_header else "txt"
+
+
+def line_end(options: InputOptions) -> bytes:
+    """What ends a record of plain text."""
+    return b"\0" if options.null else b"\n"
+
+
 def _read(
-    file_format: str, chunks: Iterator[bytes], options: InputOptions, *, encoding: str, label: str
+    file_format: str,
+    chunks: Iterator[bytes],
+    options: InputOptions,
+    *,
+    encoding: str,
+    label: str,
+    numbers: LineNumbers | None = None,
+    begun: bool = False,
 ) -> Contents:
     """The contents of a form made of lines; `chunks` are UTF-8."""
-    end, most = b"\0" if options.null else b"\n", options.max_record_bytes
+    end, most = line_end(options), options.max_record_bytes
     if file_format == "json":
         from bertcli.sources.json_document import read_json
 
@@ -125,7 +178,7 @@ def _read(
     if file_format == "jsonl":
         from bertcli.sources.jsonl import read_jsonl
 
-        return read_jsonl(blocks, encoding=encoding)
+        return read_jsonl(blocks, encoding=encoding, numbers=numbers, begun=begun)
     if file_format in DELIMITERS:
         from bertcli.sources.delimited import read_delimited
 
@@ -151,7 +204,7 @@ def _read(
         )
     from bertcli.sources.text import read_lines
 
-    return read_lines(blocks, field=options.text_field or "text", encoding=encoding, end=end)
+    return read_lines(blocks, field=options.text_field or "text", encoding=encoding, end=end, numbers=numbers)
 
 
 def _lines_or_document(chunks: Iterator[bytes]) -> tuple[str, Iterator[bytes]]:

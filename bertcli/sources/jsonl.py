@@ -14,25 +14,26 @@ from bertcli.sources.contents import Contents, Row
 from bertcli.sources.encoding import undecodable
 from bertcli.sources.fields import json_type
 from bertcli.sources.jsonnumbers import LONG, loses_digits, parse_float, parse_int
-from bertcli.sources.lines import split_lines
+from bertcli.sources.lines import LineNumbers, split_lines
 
 MOST_NESTED = 250  # values in each other: writers of JSON take little more, and readers not much
 
 
-def read_jsonl(blocks: Iterator[bytes], *, encoding: str) -> Contents:
+def read_jsonl(
+    blocks: Iterator[bytes], *, encoding: str, numbers: LineNumbers | None = None, begun: bool = False
+) -> Contents:
     """Each object of `blocks` (see `whole_lines`), with numbers of any length unchanged.
 
     Empty lines are no records, but are counted as lines. A line that is not an object, or is nested too
     deeply, is a record with a `json` problem and no fields. In a line with undecodable bytes, the fields
     without them are kept. Raises InputError when the first line shows that the input
-    is one array, or one object over several lines.
+    is one array, or one object over several lines; where it has `begun`, the first block is not the beginning.
     """
-    return Contents(_rows(blocks, encoding))
+    return Contents(_rows(blocks, encoding, numbers or LineNumbers(), begun))
 
 
-def _rows(blocks: Iterator[bytes], encoding: str) -> Iterator[Row]:
+def _rows(blocks: Iterator[bytes], encoding: str, numbers: LineNumbers, begun: bool) -> Iterator[Row]:
     number = 0
-    begun = False
     for block in blocks:
         plain = LONG.search(block) is None
         for line in split_lines(block):
@@ -44,9 +45,10 @@ def _rows(blocks: Iterator[bytes], encoding: str) -> Iterator[Row]:
             if fields is not None and not plain and loses_digits(line, fields):
                 fields = None
             if fields is not None:
-                yield number, fields, None
+                yield numbers.known(number), fields, None
             elif line and not line.isspace():
-                yield number, *_parse_carefully(line, f"line {number}", encoding)
+                exact = numbers.exact(number)
+                yield exact, *_parse_carefully(line, f"line {exact}", encoding)
 
 
 def parse_object(data: bytes, what: str, encoding: str) -> tuple[dict[str, Any], Problem | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bertcli.sources.encoding import mark_too_big
 
@@ -40,6 +40,28 @@ def _without_long_lines(block: bytes, end: bytes, most: int) -> bytes:
     if len(block) <= most:
         return block
     return end.join(line if len(line) <= most else mark_too_big(most) for line in block.split(end))
+
+
+class LineNumbers:
+    """The numbers of lines from 1, of which a reader knows only those since it began.
+
+    In a part of a file, `count_before` counts the lines before it: this reads the file up to the part, so it is
+    called for the first line whose number is needed, and `known` gives 0 until then.
+    """
+
+    def __init__(self, count_before: Callable[[], int] | None = None) -> None:
+        self._count_before = count_before
+        self._before = 0
+
+    def known(self, number: int) -> int:
+        """The number of the line that is `number` for the reader, or 0."""
+        return number + self._before if self._count_before is None else 0
+
+    def exact(self, number: int) -> int:
+        """The same, never 0."""
+        if self._count_before is not None:
+            self._before, self._count_before = self._count_before(), None
+        return number + self._before
 
 
 def split_lines(block: bytes, end: bytes = b"\n") -> list[bytes]:

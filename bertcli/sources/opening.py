@@ -10,7 +10,7 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from bertcli.console.drawing import grouped
 from bertcli.errors import InputError
@@ -31,12 +31,17 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
+class SeekableReader(Reader, Protocol):
+    def seek(self, offset: int, /) -> int: ...
+
+
 class Input:
     """One input: a file or a pipe.
 
     `path` is what the user called it, fit to be shown (`-` for stdin); `label` is its name in messages.
     `live`, `prompt`, `size` and `position` are as in `Source`. `regular` is the path of a file that can be
-    read in any order, None for everything else. `resources` are closed with the input.
+    read in any order, None for everything else. `begin` is the offset of the first byte, more than 0 in a part of a
+    file (see `parts`); a part has a `size`. `resources` are closed with the input.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Input:
         self.prompt = prompt
         self.size = size
         self.regular = regular
+        self.begin: int | None = None
         self.position = 0
         self.resources = ExitStack()
         self._opener = opener
@@ -65,8 +71,10 @@ class Input:
         """The bytes as stored, each piece as soon as it is there. Raises InputError where reading fails."""
         try:
             self._reader = self._opener()
+            if self.begin:
+                cast(SeekableReader, self._reader).seek(self.begin)
             # never much more than before: of what is read, the bar takes it that it has been handed on
-            while chunk := self._reader.read(min(BLOCK, max(LEAST_BLOCK, self.position // 8))):
+            while chunk := self._reader.read(self._next_size()):
                 self.position += len(chunk)
                 yield chunk
             if self.size is not None and self.position < self.size and not self._closed:
@@ -87,6 +95,12 @@ class Input:
         finally:
             if self._reader is not None:
                 self._reader.close()
+
+    def _next_size(self) -> int:
+        size = min(BLOCK, max(LEAST_BLOCK, self.position // 8))
+        if self.begin is not None and self.size is not None:
+            return min(size, self.size - self.position)
+        return size
 
     def unpacked(self) -> Iterator[bytes]:
         """The bytes behind whatever compression the first bytes tell of."""

@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import IO, TYPE_CHECKING, Any
 
 from bertcli.errors import InputError, first_line, quoted
@@ -51,7 +52,13 @@ def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Conten
             hint="rename the columns: each needs a name of its own",
         )
     strings = tuple(field.name for field in schema if _is_string(field.type))
-    return Contents(_rows(source, file, most), names=tuple(schema.names), strings=strings)
+    return Contents(
+        _rows(source, file, most, 0),
+        names=tuple(schema.names),
+        strings=strings,
+        count=file.metadata.num_rows,
+        rows_from=lambda first: _rows(source, file, most, first),
+    )
 
 
 def _seekable(source: Input, chunks: Iterator[bytes]) -> str | IO[bytes]:
@@ -70,12 +77,20 @@ def _seekable(source: Input, chunks: Iterator[bytes]) -> str | IO[bytes]:
     return copy
 
 
-def _rows(source: Input, file: Any, most: int) -> Iterator[Row]:
-    count = 0
-    source.position = 0  # of what was read to find the form, nothing has been handed out
+def _rows(source: Input, file: Any, most: int, first: int) -> Iterator[Row]:
+    """The rows from `first` on (from 0), without reading the row groups before."""
+    sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    ends = list(accumulate(sizes))
+    groups = [number for number, end in enumerate(ends) if end > first]
+    count = ends[groups[0]] - sizes[groups[0]] if groups else first
+    # of what was read to find the format, nothing has been handed out
+    source.position = (source.size or 0) * first // max(1, file.metadata.num_rows)
     try:
         finer = _finer_than_python(file)
-        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups) if groups else ():
+            passed = min(first - count, batch.num_rows)
+            if passed > 0:
+                count, batch = count + passed, batch.slice(passed)
             for fields in _to_python(batch, finer):
                 count += 1
                 size = sum(len(value) for value in fields.values() if isinstance(value, str | bytes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -17,18 +18,23 @@ from bertcli.sources.text import read_texts
 
 if TYPE_CHECKING:
     from bertcli.requests import InputOptions
+    from bertcli.sources import Source
 
 
 class Stream:
     """A Source: the literal texts of `options`, then `inputs`, one after the other.
 
     What the first record is decides about the text field of all: a later record without it has a problem.
-    `skip` and `limit` count records, and nothing is read behind the limit.
+    `skip` and `limit` count records, and nothing is read behind the limit. `whole` is the source over the whole
+    files where the inputs are parts of them: it has the first record.
     """
 
-    def __init__(self, inputs: Sequence[Input], options: InputOptions) -> None:
+    def __init__(
+        self, inputs: Sequence[Input], options: InputOptions, *, whole: Source | None = None
+    ) -> None:
         self._inputs = inputs
         self._options = options
+        self._whole = whole
         self._texts_size = sum(len(text.encode("utf-8", "surrogateescape")) for text in options.texts)
         self._contents: Iterator[tuple[str, Contents]] = self._open_all()
         self._peeked: list[tuple[str, Contents]] | None = None
@@ -59,20 +65,35 @@ class Stream:
     def __iter__(self) -> Iterator[Record]:
         # a generator: what may have to wait for input waits in the thread that takes the records
         self._peek()
-        rows = self._rows()
-        if skip := self._options.skip:
-            next(islice(rows, skip - 1, skip), None)
+        rows: Iterator[PlacedRow] = islice(self._rows(self._options.skip), self.limit)
+        if self._options.skip:
+            first = list(islice(rows, 1))
             self.start = self.position
+            rows = chain(first, rows)
         yield from make_records(
-            islice(rows, self.limit),
+            rows,
             self._text_field,
             self._options.pair_field,
             split_words=self._options.split_words,
         )
 
+    def count(self) -> int:
+        """The number of records. Reads all of them, but for those of formats with an index."""
+        self._peek()
+        total = 0
+        for label, contents in chain(self._peeked or (), self._contents):
+            try:
+                total += sum(1 for _ in contents.rows) if contents.count is None else contents.count
+            except InputError as error:
+                raise _placed(error, label) from error.__cause__
+        total = max(0, total - self._options.skip)
+        return total if self.limit is None else min(total, self.limit)
+
     def close(self) -> None:
         for source in self._inputs:
             source.close()
+        if self._whole is not None:
+            self._whole.close()
 
     def _open_all(self) -> Iterator[tuple[str, Contents]]:
         if self._options.texts:
@@ -90,6 +111,10 @@ class Stream:
             if self._peeked is not None:
                 return
             self._peeked = []
+            if self._whole is not None:
+                with closing(self._whole) as whole:
+                    self._names, self._text_field = whole.field_names, whole.text_field
+                return
             for label, contents in self._contents:
                 try:
                     contents.peek()
@@ -103,13 +128,18 @@ class Stream:
                     )
                     break
 
-    def _rows(self) -> Iterator[PlacedRow]:
+    def _rows(self, skip: int) -> Iterator[PlacedRow]:
+        """The rows of all inputs behind the first `skip`."""
         for label, contents in chain(self._peeked or (), self._contents):
             where = label
+            skip -= contents.skip(skip)
             try:
                 for line, fields, problem in contents.rows:
                     where = f"{label}:{line}" if line else label
-                    yield where, fields, problem
+                    if skip:
+                        skip -= 1
+                    else:
+                        yield where, fields, problem
             except InputError as error:  # the damage lies behind the last record
                 raise _placed(error, where) from error.__cause__
 

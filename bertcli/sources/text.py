@@ -8,36 +8,48 @@ from bertcli.errors import InputError
 from bertcli.records import Problem
 from bertcli.sources.contents import Contents, Row
 from bertcli.sources.encoding import too_big, undecodable
-from bertcli.sources.lines import split_lines
+from bertcli.sources.lines import LineNumbers, split_lines
 
 
-def read_lines(blocks: Iterator[bytes], *, field: str, encoding: str, end: bytes = b"\n") -> Contents:
+def read_lines(
+    blocks: Iterator[bytes],
+    *,
+    field: str,
+    encoding: str,
+    end: bytes = b"\n",
+    numbers: LineNumbers | None = None,
+) -> Contents:
     """Each line of `blocks` (see `whole_lines`) as the one field `field`; empty lines are records too.
 
     With lines that end in a newline, a carriage return before it belongs to the end. A line that is not
     text is a record with an `encoding` problem and no field.
     """
-    return Contents(_line_rows(blocks, field, encoding, end), names=(field,), strings=(field,))
+    rows = _line_rows(blocks, field, encoding, end, numbers or LineNumbers())
+    return Contents(rows, names=(field,), strings=(field,))
 
 
-def _line_rows(blocks: Iterator[bytes], field: str, encoding: str, end: bytes) -> Iterator[Row]:
+def _line_rows(
+    blocks: Iterator[bytes], field: str, encoding: str, end: bytes, numbers: LineNumbers
+) -> Iterator[Row]:
     number = 0
     for block in blocks:
         if end == b"\n" and b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
-        for text in _decode_lines(block, encoding, end, number + 1):
+        for text in _decode_lines(block, encoding, end, number, numbers):
             number += 1
             if isinstance(text, str):
-                yield number, {field: text}, None
+                yield numbers.known(number), {field: text}, None
             else:
-                yield number, {}, text
+                yield numbers.exact(number), {}, text
 
 
-def _decode_lines(block: bytes, encoding: str, end: bytes, first: int) -> Iterable[str | Problem]:
+def _decode_lines(
+    block: bytes, encoding: str, end: bytes, before: int, numbers: LineNumbers
+) -> Iterable[str | Problem]:
     try:
         texts = block.decode().split(end.decode())
     except UnicodeDecodeError:
-        lines = enumerate(split_lines(block, end), first)
+        lines = enumerate(split_lines(block, end), numbers.exact(before + 1))
         return [undecodable(f"line {number}", line, encoding) or line.decode() for number, line in lines]
     if not texts[-1]:  # what is behind the last end
         texts.pop()

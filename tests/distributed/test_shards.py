@@ -47,8 +47,8 @@ def run(checkpoints: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         )
         for number in range(37)
     ]
-    lines[13] = '{"text": broken'  # an error in the first half only
-    lines[29] = json.dumps({"id": 29, "text": " ".join(words * 30)})  # windows in the second half only
+    lines[12] = json.dumps({"id": 12, "text": " ".join(words * 30)})  # windows in the first half only
+    lines[33] = '{"text": broken'  # an error in the last third only
     Path("in.jsonl").write_text("\n".join(lines))
 
     def run(*arguments: str, source: str = "in.jsonl", family: str = "bert", command: str = "label") -> int:
@@ -75,7 +75,7 @@ def test_merged_shards_are_one_run(name: str, run: Run, capfd: pytest.CaptureFix
     assert run("-o", f"one.{name}", *options) == 3
     one = counts(capfd.readouterr().err)
     codes = [run("-o", f"{part}.{name}", *options, "--shard", f"{part}/3") for part in (1, 2, 3)]
-    assert codes == [0, 3, 0]
+    assert codes == [0, 0, 3]
     capfd.readouterr()
     assert merge(f"2.{name}", f"3.{name}", f"1.{name}", "-o", f"all.{name}") == 3
     assert counts(capfd.readouterr().err) == one
@@ -220,7 +220,7 @@ def test_a_shard_is_resumed(
     write, written = JsonlSink.write, iter(range(100))
 
     def interrupted(self: JsonlSink, result: Result) -> None:
-        if next(written) == 15:
+        if next(written) == 9:
             raise KeyboardInterrupt
         write(self, result)
 
@@ -231,7 +231,7 @@ def test_a_shard_is_resumed(
     capfd.readouterr()
     assert run(*options[:-1], "1/2", "--resume") == 1
     assert "--shard was" in capfd.readouterr().err
-    assert run(*options, "--resume") == 0
+    assert run(*options, "--resume") == 3
     assert "from before" in capfd.readouterr().err
     assert whole == (
         Path("2.jsonl").read_bytes(),
