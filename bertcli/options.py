@@ -5,7 +5,7 @@ also has its default.
     @question_input_options                the same where the text is a context and its pair a question
     @query_input_options                   the same where the text is a candidate and its pair a query
     @labelled_input_options                the same without what is for bare texts
-    @labelled_question_input_options       both
+    @labelled_question_input_options, @labelled_query_input_options   both
     @split_words_option, @shard_option     one more of its fields
     @output_options                      requests.OutputOptions
     @late_output_options                   the same for results that come when everything is read
@@ -82,6 +82,11 @@ def query_input_options(callback: F) -> F:
     """The same where the text is a candidate for a query, its pair."""
     return _stack(callback, _files_argument, _texts_option, _query_field_options, _reading_options,
                   _record_boundary_options)  # fmt: skip
+
+
+def labelled_query_input_options(callback: F) -> F:
+    """The same for records that bring their relevance, which bare texts cannot."""
+    return _stack(callback, _files_argument, _query_field_options, _reading_options)
 
 
 def labelled_question_input_options(callback: F) -> F:

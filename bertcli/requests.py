@@ -398,6 +398,14 @@ class EvaluateEmbed(Evaluate, LongOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluateRerank(Evaluate, LongOptions):
+    """Measure the order of texts by their relevance to a query. `label_field` says how relevant each is."""
+
+    pair_field: str | None = "query"
+    label_field: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateTranslate(Evaluate):
     """Measure translations."""
 

@@ -13,6 +13,7 @@ from bertcli.options import (
     input_options,
     json_option,
     labelled_input_options,
+    labelled_query_input_options,
     labels_options,
     long_options,
     model_options,
@@ -177,6 +178,30 @@ def embed(request: requests.EvaluateEmbed) -> int:
 
     The file has two texts in each record (`text` and `text_pair`) and a `score` of how alike they are; the
     cosine of their embeddings is compared with it, by Spearman's and Pearson's correlation.
+    """
+    return run_evaluation(request)
+
+
+@evaluate.command(cls=Command, request=requests.EvaluateRerank, examples="""
+    $ bertcli evaluate rerank judged.jsonl -m ./cross-encoder
+    $ bertcli evaluate rerank a.tsv --query-field q --label-field grade -m M
+    """)  # fmt: skip
+@click.option(
+    "--label-field",
+    metavar="NAME",
+    show_default="relevance, label or score",
+    help="Field that says how relevant the text is: 0 is not, a greater number is more.",
+)
+@json_option
+@labelled_query_input_options
+@model_options
+@long_options
+@run_options
+def rerank(request: requests.EvaluateRerank) -> int:
+    """Measure a cross-encoder: nDCG@10, MRR@10 and MAP, as trec_eval defines them.
+
+    Each record has a `query`, a text, and how relevant the text is to the query. All texts of a query are ordered, and
+    the figures are means over queries.
     """
     return run_evaluation(request)
 

@@ -3,7 +3,7 @@
 What is measured comes from the ordinary pipeline, the one users run; a `Measurement` stands where a sink
 would and keeps of every result only what its figures need. A file a noun:
 
-    labels, tags, masked_words, numbers, similarity    what is collected for one kind of answer
+    labels, tags, masked_words, numbers, similarity, rankings    what is collected for one kind of answer
     gold                      what the file says, read from its fields
     classification            counts → precision, recall, F1, confusion
     entities, words           tags → counts, of entities by seqeval's definition, or of each word

@@ -43,7 +43,7 @@ def _heading(report: Report) -> Iterator[Line]:
     records = facts["records"]
     counts = [f"{grouped(records['done'])} {'record' if records['done'] == 1 else 'records'}"]
     counts += [f"{grouped(records[name])} {name}" for name in ("blank", "failed") if records[name]]
-    counts += [f"{grouped(facts[name])} {name}" for name in ("words", "pieces") if name in facts]
+    counts += [f"{grouped(facts[name])} {name}" for name in ("words", "pieces", "queries") if name in facts]
     about = [str(facts[name]) for name in ("head", "masking", "pooling") if name in facts]
     yield [(facts["model"], f"{BOLD};{CYAN}"), ("".join(f" · {word}" for word in about), "")]
     yield [(", ".join(facts["files"]), "")]

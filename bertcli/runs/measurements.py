@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bertcli import console, requests
 from bertcli.errors import OutputError, UsageError
 from bertcli.runs.preflight import refuse_pairs
-from bertcli.runs.tasks import make_label_task
+from bertcli.runs.tasks import make_label_task, make_rerank_task
 from bertcli.runs.translate import make_translation, open_tokenizer, translation_engine
 
 if TYPE_CHECKING:
@@ -149,6 +149,15 @@ def _embed(request: requests.EvaluateEmbed, model: OpenModel, source: Source) ->
     return NumberAnswers(task, "cosine", field, errors=False, facts=facts)
 
 
+def _rerank(request: requests.EvaluateRerank, model: OpenModel, source: Source) -> Measurement:
+    from bertcli.evaluation.rankings import RELEVANCE_FIELDS, Rankings
+
+    field = _gold_field(request, source, request.label_field, *RELEVANCE_FIELDS, option="--label-field")
+    parts = (requests.InputOptions, requests.ModelOptions, requests.LongOptions)
+    task = make_rerank_task(requests.Rerank(**requests.fields_of(request, *parts)), model)
+    return Rankings(task, field, facts={})
+
+
 def _translate(request: requests.EvaluateTranslate, model: OpenModel, source: Source) -> Measurement:
     from bertcli.evaluation.translations import Translations
 
@@ -177,6 +186,7 @@ MEASUREMENTS: Mapping[type[Evaluate], MeasurementEntry] = MappingProxyType(
         requests.EvaluateTag: MeasurementEntry(_tag),
         requests.EvaluateFill: MeasurementEntry(_fill),
         requests.EvaluateEmbed: MeasurementEntry(_embed),
+        requests.EvaluateRerank: MeasurementEntry(_rerank),
         requests.EvaluateTranslate: MeasurementEntry(_translate, open_tokenizer, translation_engine),
     }
 )

@@ -292,7 +292,11 @@ class _Search:
         from bertcli.runs.rerank import Reranker
 
         model = self.request.rerank
-        return None if model is None else Reranker(replace(self.request, model=model, adapter=None), self.request)
+        return (
+            None
+            if model is None
+            else Reranker(replace(self.request, model=model, adapter=None), self.request)
+        )
 
     def _hits(self, nearest: Iterable[Sequence[Found]], reranker: Reranker | None) -> Iterator[Result]:
         """The hits of each query from the texts nearest to it."""

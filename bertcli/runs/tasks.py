@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bertcli.tasks.choice import Top
     from bertcli.tasks.label import Label
     from bertcli.tasks.pooling import TextVector
+    from bertcli.tasks.rerank import Rerank
     from bertcli.tasks.tag import Tag
     from bertcli.tasks.zero_shot import ByEntailment, ByNearness
 
@@ -266,7 +267,8 @@ def _answer(request: requests.Answer, model: OpenModel) -> Task:
     )
 
 
-def _rerank(request: requests.Rerank, model: OpenModel) -> Task:
+def make_rerank_task(request: requests.Rerank, model: OpenModel) -> Rerank:
+    """Relevance by the model's first head with one output."""
     from bertcli.models.cross_encoder import as_reranker
     from bertcli.tasks.rerank import Rerank
 
@@ -297,7 +299,7 @@ TASKS = {
     "score": TaskEntry(requests.Score, _score, reads_pairs=True, reads_many_times=True),
     "attention": TaskEntry(requests.Attention, _attention, reads_pairs=True, needs_attention=True),
     "answer": TaskEntry(requests.Answer, _answer, reads_pairs=True),
-    "rerank": TaskEntry(requests.Rerank, _rerank, reads_pairs=True),
+    "rerank": TaskEntry(requests.Rerank, make_rerank_task, reads_pairs=True),
     "translate": TaskEntry(
         requests.Translate, make_translation, open_tokenizer=open_tokenizer, open_engine=translation_engine
     ),
