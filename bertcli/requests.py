@@ -496,6 +496,16 @@ class TrainAnswer(Train):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainRerank(Train):
+    """Train a cross-encoder from queries with texts. `label_field` says how relevant each text is; without irrelevant
+    ones, there are so many `negatives` for each."""
+
+    pair_field: str | None = "query"
+    label_field: str | None = None
+    negatives: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainTranslate(InputOptions, TrainOptions):
     """Train an encoder-decoder from pairs of texts."""
 

@@ -19,14 +19,18 @@ from bertcli.errors import UsageError
 from bertcli.options import (
     input_options,
     labelled_input_options,
+    labelled_query_input_options,
     labelled_question_input_options,
     recipe_options,
     train_options,
 )
+from bertcli.parameters import whole_number
 from bertcli.runs.preflight import refuse_pairs
 
 if TYPE_CHECKING:
-    from bertcli.training.dataset import Example
+    from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Kind as HeadKind
+    from bertcli.training.dataset import Example, Split
     from bertcli.training.run import Kind
     from bertcli.training.saving import Target
 
@@ -128,6 +132,36 @@ def answer(request: requests.TrainAnswer) -> int:
     return _learn("answer", request, read_questions)
 
 
+@train.command(request=requests.TrainRerank, examples="""
+    $ bertcli train rerank judged.jsonl -o ./cross-encoder
+    $ bertcli train rerank faq.csv --query-field q --text-field a -o faq
+    """)  # fmt: skip
+@click.option(
+    "--label-field",
+    metavar="NAME",
+    show_default="relevance, label or score",
+    help="Field that says how relevant the text is: 0 is not, a greater number is more.",
+)
+@click.option(
+    "--negatives",
+    metavar="N",
+    type=whole_number(1, 100),
+    help="How many texts of other queries to learn from for each text, where all texts are relevant.",
+)
+@labelled_query_input_options
+@train_options
+def rerank(request: requests.TrainRerank) -> int:
+    """Train a cross-encoder: a model that says how relevant a text is to a query.
+
+    Each record has a `query` and a text; a number says how relevant the text is. Where every text is relevant, or
+    there is no such field, texts of other queries are the negatives, near ones and random ones. The directory opens in
+    CrossEncoder of sentence-transformers with the same answers.
+    """
+    from bertcli.runs.judged import judged_split
+
+    return _train("rerank", request, lambda checkpoint: judged_split(request))
+
+
 @train.command(request=requests.TrainRecipe, examples="""
     $ bertcli train recipe.yaml -o ./several
     """)  # fmt: skip
@@ -160,9 +194,25 @@ def recipe(request: requests.TrainRecipe) -> int:
 
 
 def _learn(
-    kind: Kind, request: requests.Train, read: Callable[[requests.InputOptions], list[Example]]
+    kind: HeadKind, request: requests.Train, read: Callable[[requests.InputOptions], list[Example]]
 ) -> int:
-    """Read, hold out, train, write, and report how good the model is."""
+    """Train on the examples of the files, of which a share is held out."""
+    from bertcli.training.dataset import check_labels, hold_out, share_to_hold_out, starts_from_probe
+
+    def split_of(checkpoint: Checkpoint) -> Split:
+        dev = None if request.dev is None else read(replace(request, files=(request.dev,), texts=()))
+        examples = read(request)
+        if request.head is not None:
+            check_labels(checkpoint.head(kind, request.head), examples)
+        has_probe = kind == "label" and request.head is None and starts_from_probe(checkpoint)
+        share = share_to_hold_out(len(examples), request.dev_fraction, has_probe=has_probe)
+        return hold_out(examples, dev, share, request.seed)
+
+    return _train(kind, request, split_of)
+
+
+def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint], Split]) -> int:
+    """Read, train, write, and report how good the model is."""
     configure(request)
     if not request.files and not request.texts and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("there is no input", hint="name a file, or pipe one in")
@@ -172,15 +222,7 @@ def _learn(
     checkpoint = open_checkpoint(resolve(request.model))
     with target_directory(request) as target:
         console.say(f"reading {', '.join(map(console.visible, request.files)) or 'stdin'}")
-        from bertcli.training.dataset import check_labels, hold_out, share_to_hold_out, starts_from_probe
-
-        dev = None if request.dev is None else read(replace(request, files=(request.dev,), texts=()))
-        examples = read(request)
-        if request.head is not None:
-            check_labels(checkpoint.head(kind, request.head), examples)
-        has_probe = kind == "label" and request.head is None and starts_from_probe(checkpoint)
-        share = share_to_hold_out(len(examples), request.dev_fraction, has_probe=has_probe)
-        split = hold_out(examples, dev, share, request.seed)
+        split = split_of(checkpoint)
         console.say(f"{len(split.train)} examples to learn from, {len(split.dev) or 'none'} held out")
         console.say(f"loading torch and {checkpoint.name}")
         from bertcli.training.run import HeadTraining, Place, train_objective

@@ -19,8 +19,9 @@ from bertcli.models.heads import Head
 from bertcli.models.jsonfile import read_optional
 
 DECLARED = ("sentence_transformers", "sbert_ce_default_activation_function")  # keys of config.json
+SIGMOID = "torch.nn.modules.activation.Sigmoid"
 FUNCTIONS: Mapping[str, str] = {
-    "torch.nn.modules.activation.Sigmoid": "sigmoid",
+    SIGMOID: "sigmoid",
     "torch.nn.modules.activation.Softmax": "softmax",
     "torch.nn.modules.activation.Tanh": "tanh",
     "torch.nn.modules.linear.Identity": "identity",

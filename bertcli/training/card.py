@@ -36,7 +36,11 @@ class Account:
 
 def write_card(account: Account) -> str:
     """Markdown with the front matter Hugging Face reads."""
-    usage = {"fill": '-m . -t "… [MASK] …"', "answer": '-m . --question "…" -t "…"'}
+    usage = {
+        "fill": '-m . -t "… [MASK] …"',
+        "answer": '-m . --question "…" -t "…"',
+        "rerank": '"…" texts.txt -m .',
+    }
     used = usage.get(account.kind, '-m . -t "…"')
     lines = [
         "---",
@@ -172,6 +176,7 @@ PIPELINES = {
     "tag": "token-classification",
     "fill": "fill-mask",
     "answer": "question-answering",
+    "rerank": "text-ranking",
 }
 
 

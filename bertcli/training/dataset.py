@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ MULTI: ProblemType = "multi_label_classification"
 REGRESSION: ProblemType = "regression"
 FEW_NUMBERS = 20  # whole numbers of at most so many values are names of classes
 DEV_FRACTION = 0.1
+MOST_DEV_QUERIES = 200
 FEW = 300  # labelled examples: too few to hold some out
 
 
@@ -78,6 +79,36 @@ def hold_out(examples: Sequence[Example], dev: Sequence[Example] | None, fractio
             hint="give more examples, a larger --dev-fraction, or a file to validate with as --dev",
         )
     return parts
+
+
+def hold_out_queries(
+    examples: Sequence[Example], dev: Sequence[Example] | None, fraction: float, seed: int
+) -> Split:
+    """The examples with those of `dev` held out, or without `dev` all examples of a seeded `fraction` of the queries,
+    at most `MOST_DEV_QUERIES`. Raises InputError for a single query."""
+    if dev is not None:
+        return Split(tuple(examples), tuple(dev))
+    queries = sorted({example.text for example in examples})
+    if len(queries) < 2:
+        raise InputError(
+            "there is only one query, and none can be held out",
+            hint="give more queries, or a file to validate with as --dev",
+        )
+    count = min(max(1, round(fraction * len(queries))), len(queries) - 1, MOST_DEV_QUERIES)
+    held = {queries[i] for i in np.random.default_rng(seed).permutation(len(queries))[:count]}
+    return Split(
+        tuple(e for e in examples if e.text not in held), tuple(e for e in examples if e.text in held)
+    )
+
+
+def scale_relevance(split: Split) -> Split:
+    """The examples with a relevance from 0 to 1, the greatest one 1 where it is above that."""
+    most = max((example.target for example in (*split.train, *split.dev)), default=1.0)
+    if most <= 1:
+        return split
+    return Split(
+        *(tuple(replace(e, target=e.target / most) for e in part) for part in (split.train, split.dev))
+    )
 
 
 def joined(examples: Sequence[Example], most: int, seed: int) -> list[Example]:

@@ -34,6 +34,7 @@ FAMILIES = {
     "tag": transformers.AutoModelForTokenClassification,
     "fill": transformers.AutoModelForMaskedLM,
     "answer": transformers.AutoModelForQuestionAnswering,
+    "rerank": transformers.AutoModelForSequenceClassification,
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bertcli import console
-from bertcli.errors import InputError, UsageError
+from bertcli.errors import InputError, RecordError, UsageError
 from bertcli.evaluation.gold import (
     ANY_FIELDS,
     TAG_FIELDS,
@@ -18,6 +18,7 @@ from bertcli.evaluation.gold import (
     listed,
     tagged,
 )
+from bertcli.evaluation.rankings import RELEVANCE_FIELDS, relevance
 from bertcli.sources import open_source
 from bertcli.tasks.tagset import Tagset
 from bertcli.training.dataset import Example, number_of
@@ -119,6 +120,33 @@ def read_questions(options: InputOptions) -> list[Example]:
         return _collected(
             source, example, "no question, or answers that are not in the context", _listed(options)
         )
+
+
+def read_judged(options: InputOptions, label_field: str | None) -> list[Example]:
+    """Queries with a text each, and how relevant it is as the target: the number in `label_field` or in the usual
+    fields, 1 where there is none. The query is the text of the example, the text its pair. What lacks one of them is
+    left out, with a warning.
+
+    Raises UsageError when the records have no query, InputError when none is usable.
+    """
+    with closing(open_source(options)) as source:
+        usual = [name for name in RELEVANCE_FIELDS if name in source.field_names]
+        field: str | None = None
+        if label_field is not None or usual:
+            names, where = source.field_names, _listed(options)
+            field = gold_field(names, label_field, *usual, option="--label-field", where=where)
+
+        def example(record: Record) -> Example | None:
+            if record.blank or record.pair is None or not record.pair.strip():
+                return None
+            try:
+                return Example(
+                    record.pair, str(record.text), 1.0 if field is None else relevance(record, field)
+                )
+            except RecordError:
+                return None
+
+        return _collected(source, example, "no text, no query or no relevance", _listed(options))
 
 
 def read_plain(options: InputOptions) -> list[Example]:

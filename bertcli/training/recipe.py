@@ -141,6 +141,11 @@ class AnswerSettings(ObjectiveSettings):
     """The span of a context that answers a question, or none."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RerankSettings(ObjectiveSettings):
+    """How relevant a text is to a query."""
+
+
 KINDS: dict[str, type[ObjectiveSettings]] = {
     "fill": FillSettings,
     "embed": EmbedSettings,

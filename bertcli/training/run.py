@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from bertcli.errors import InputError
+from bertcli.models.cross_encoder import SIGMOID
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.training.card import Account, write_card, write_recipe_card
 from bertcli.training.conversion import RecipeError
@@ -28,6 +29,7 @@ from bertcli.training.objectives.answer import AnswerObjective
 from bertcli.training.objectives.embed import EmbedObjective
 from bertcli.training.objectives.fill import FillObjective
 from bertcli.training.objectives.label import LabelObjective
+from bertcli.training.objectives.rerank import RerankObjective
 from bertcli.training.objectives.tag import TagObjective
 from bertcli.training.recipe import (
     AnswerSettings,
@@ -36,6 +38,7 @@ from bertcli.training.recipe import (
     LabelSettings,
     ObjectiveSettings,
     Recipe,
+    RerankSettings,
     Schedule,
     TagSettings,
 )
@@ -47,9 +50,9 @@ if TYPE_CHECKING:
     from bertcli.training.saving import Target
     from bertcli.training.validation import Validation
 
-Kind = Literal["label", "tag", "fill", "answer"]
+Kind = Literal["label", "tag", "fill", "answer", "rerank"]
 
-RATES: Mapping[Kind, float] = {"label": 1e-4, "tag": 3e-4, "fill": 2e-4, "answer": 1e-4}
+RATES: Mapping[Kind, float] = {"label": 1e-4, "tag": 3e-4, "fill": 2e-4, "answer": 1e-4, "rerank": 1e-4}
 FEW_RATE = 5e-5  # for few labelled examples, which a higher one overfits
 MIN_STEPS = 400  # worth making, if it does not take too many epochs
 MAX_EPOCHS, MIN_EPOCHS = 12, 3
@@ -156,7 +159,7 @@ def train_objective(
         objective.fit_probe(network, with_dev=True)  # the probe is the best: it need not hold anything out
     step = trainer.best.step if trainer.best.weights else trainer.progress.step
     classes: Mapping[str, int] = {}
-    if objective.head is not None and objective.head.labels and objective.head.problem_type != REGRESSION:
+    if isinstance(objective, LabelObjective | TagObjective) and objective.head.problem_type != REGRESSION:
         classes = spread(split.train, objective.head.labels)
     account = Account(
         kind=training.kind,
@@ -274,7 +277,7 @@ def _of_recipe(settings: ObjectiveSettings, context: Context, seed: int) -> Obje
 
 def _objective(
     training: HeadTraining, split: Split, context: Context, head: HeadSpec | None = None
-) -> LabelObjective | TagObjective | FillObjective | AnswerObjective:
+) -> LabelObjective | TagObjective | FillObjective | AnswerObjective | RerankObjective:
     """The objective of a training, on the examples of a split."""
     length = min(training.max_length, context.checkpoint.max_length)
     tokens = training.batch_tokens or BATCH_TOKENS
@@ -287,6 +290,9 @@ def _objective(
     if training.kind == "answer":
         answer = AnswerSettings(name="answer", max_length=length, batch_tokens=tokens)
         return AnswerObjective(answer, split, context, training.seed)
+    if training.kind == "rerank":
+        rerank = RerankSettings(name="rerank", max_length=length, batch_tokens=tokens)
+        return RerankObjective(rerank, split, context, training.seed)
     fill = FillSettings(
         name="fill",
         data=(),
@@ -308,6 +314,8 @@ def _network(kind: Kind, objective: Objective, checkpoint: Checkpoint, *, has_pr
             append_mean_layer(network.model)
         if objective.train_size < FREEZE_EMBEDDINGS:
             network.model.base_model.embeddings.requires_grad_(False)
+    if kind == "rerank":
+        network.model.config.sentence_transformers = {"activation_fn": SIGMOID}
     return network
 
 

@@ -24,6 +24,7 @@ from bertcli.evaluation.classification import (
 from bertcli.evaluation.entities import EntityCounts, Sentences
 from bertcli.evaluation.masked_words import Sums, piece_measure
 from bertcli.evaluation.numbers import number_measure
+from bertcli.evaluation.rankings import mean_measure, ranking_figures
 from bertcli.evaluation.report import LabelFigures, label_figures
 from bertcli.evaluation.words import WordCounts
 from bertcli.tasks.tagset import Tagset
@@ -114,6 +115,15 @@ def of_tags(
 def of_pieces(sums: Sequence[Sums], loss: float | None = None) -> Validation:
     """Hidden pieces, summed over each text."""
     return Validation(piece_measure(sums), len(sums), ("accuracy", "top_5_accuracy", "perplexity"), loss)
+
+
+def of_rankings(
+    queries: NDArray[np.int64], scores: NDArray[Any], relevance: NDArray[Any], loss: float | None = None
+) -> Validation:
+    """The order of the texts of each query: (texts,) all. Queries without a relevant text are left out."""
+    figures = ranking_figures(queries, scores.astype(np.float64), relevance.astype(np.float64))
+    count = len(figures["ndcg@10"])
+    return Validation(mean_measure(figures), count, tuple(figures), loss)
 
 
 def of_answers(matches: NDArray[np.float64], overlaps: NDArray[np.float64]) -> Validation:

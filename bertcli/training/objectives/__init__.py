@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor
 
 from bertcli.tasks.windowing import Windowing
@@ -71,3 +72,17 @@ class Context:
         windowing = self.windowing(max_length)
         partners = pairs or [None] * len(texts)
         return [encode(self.tokenizer, windowing, a, b) for a, b in zip(texts, partners, strict=True)]
+
+    def compute(
+        self, network: Network, windows: Sequence[Window], of_inputs: Callable[[dict[str, Tensor]], Tensor]
+    ) -> Tensor:
+        """What `of_inputs` makes of each window without dropout: float32 [windows, …] on the CPU."""
+        generators = self.machine.generators()
+        network.eval()
+        rows: list[Tensor] = [torch.empty(0)] * len(windows)
+        with torch.no_grad(), self.machine.autocast():
+            for indices, inputs in self.machine.sweep(windows):
+                for index, row in zip(indices, of_inputs(inputs).float().cpu(), strict=True):
+                    rows[index] = row
+        self.machine.set_generators(generators)
+        return torch.stack(rows)

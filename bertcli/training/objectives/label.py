@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -68,33 +67,23 @@ class LabelObjective:
 
     def answers(self, network: Network, windows: list[Window]) -> Tensor:
         """Logits [texts, labels]."""
-        return self._computed(network, windows, lambda inputs: network.logits(self.settings.name, inputs))
+        return self._context.compute(
+            network, windows, lambda inputs: network.logits(self.settings.name, inputs)
+        )
 
     def fit_probe(self, network: Network, *, with_dev: bool = False) -> None:
         """Give a classifier behind a mean layer the weights of a linear probe on the encoder as it is, fitted to the
         training examples, or `with_dev` to all of them."""
         windows = [*self.train, *self.dev] if with_dev else self.train
         targets = torch.cat([self.targets, self.dev_targets]) if with_dev else self.targets
-        features = self._computed(network, windows, lambda inputs: network.model.bert(**inputs).pooler_output)
+        features = self._context.compute(
+            network, windows, lambda inputs: network.model.bert(**inputs).pooler_output
+        )
         scale = 1.0 / features.std()  # the strengths of regularisation are for features of size 1
         weights, bias = fit_probe(features * scale, targets, len(self.head.labels), self.problem)
         with torch.no_grad():
             network.model.classifier.weight.copy_(weights * scale)
             network.model.classifier.bias.copy_(bias)
-
-    def _computed(
-        self, network: Network, windows: list[Window], compute: Callable[[dict[str, Tensor]], Tensor]
-    ) -> Tensor:
-        """What `compute` makes of each window without dropout: float32 [windows, …] on the CPU."""
-        generators = self._context.machine.generators()
-        network.eval()
-        rows: list[Tensor] = [torch.empty(0)] * len(windows)
-        with torch.no_grad(), self._context.machine.autocast():
-            for indices, inputs in self._context.machine.sweep(windows):
-                for index, row in zip(indices, compute(inputs).float().cpu(), strict=True):
-                    rows[index] = row
-        self._context.machine.set_generators(generators)
-        return torch.stack(rows)
 
     def validation_of(self, logits: Tensor, targets: Tensor) -> Validation:
         """The figures of logits [texts, labels]."""
