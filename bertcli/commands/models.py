@@ -120,7 +120,9 @@ def check(model: str | None, deep: bool, device: str, report_format: ReportForma
 
     checkpoint = _open(model)
     findings = full_check(checkpoint, tokenizer_failure=try_tokenizer(checkpoint.directory))
-    if deep and not any(found.refuses for found in findings):
+    if deep and checkpoint.pooling.static:
+        console.say("--deep compares engines, and one alone runs a table of token vectors")
+    elif deep and not any(found.refuses for found in findings):
         findings += _proved(checkpoint, device)
     rows = [{"severity": found.severity, "message": found.message, "hint": found.hint} for found in findings]
     show(rows, report_format, lambda: _check_page(findings))
@@ -281,7 +283,7 @@ def _list_page(rows: list[dict[str, Any]]) -> Iterator[Line]:
 
 
 def _described(checkpoint: Checkpoint) -> dict[str, Any]:
-    from bertcli.engines.instant import Instant
+    from bertcli.engines.choosing import engines_for
 
     pooling, weights = checkpoint.pooling, checkpoint.weights
     return {
@@ -320,7 +322,7 @@ def _described(checkpoint: Checkpoint) -> dict[str, Any]:
         "files": [file.name for file in weights.files],
         "bytes": _bytes(checkpoint),
         "fingerprint": checkpoint.fingerprint(),
-        "engines": ["packed"] if Instant.supports(checkpoint) else ["instant", "packed"],
+        "engines": engines_for(checkpoint),
     }
 
 

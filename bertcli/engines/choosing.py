@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bertcli.engines import available_cores
 from bertcli.engines.instant import Instant
+from bertcli.engines.static import Static
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def choose(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int |
 
     Raises EngineError for an engine, device or dtype that cannot be had.
     """
+    if checkpoint.pooling.static:
+        return _static(checkpoint, options)
     if options.engine == "instant":
         return _asked_instant(checkpoint, options)
     cores = options.threads or available_cores()
@@ -39,6 +42,13 @@ def choose(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int |
     from bertcli.engines.replicas import Replicas
 
     return Replicas([_packed(checkpoint, options, device) for device in devices])
+
+
+def engines_for(checkpoint: Checkpoint) -> list[str]:
+    """The names of the engines that run a checkpoint."""
+    if checkpoint.pooling.static:
+        return [Static.name]
+    return ["packed"] if Instant.supports(checkpoint) else ["instant", "packed"]
 
 
 def choose_telling(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
@@ -69,6 +79,17 @@ def _asked_instant(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
     if refused:
         raise EngineError(f"the instant engine has no {refused}", hint="use --engine packed")
     return _instant(checkpoint, options)
+
+
+def _static(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
+    """A table of token vectors, which no other engine runs."""
+    if options.engine == "packed" or (refused := _refusal(options)):
+        asked = "--engine packed" if options.engine == "packed" else refused
+        raise EngineError(
+            f"{checkpoint.name} is a table of token vectors, which the instant engine runs in float32 on the CPU",
+            hint=f"leave out {asked}",
+        )
+    return Static(checkpoint, threads=options.threads, batch_tokens=options.batch_tokens)
 
 
 def _packed(checkpoint: Checkpoint, options: ModelOptions, device: str) -> Engine:

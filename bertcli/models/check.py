@@ -78,6 +78,9 @@ def quick_check(
     findings = [*_weights(checkpoint), *_design(checkpoint), *_limits(checkpoint), *_sides(checkpoint)]
     if kind == "embed":
         findings += _pooling(checkpoint, pooling)
+    elif kind == "attention" and checkpoint.pooling.static:
+        message = f"{checkpoint.name} is a table of token vectors and has no attention"
+        findings.append(_refuse(message, "take an encoder"))
     elif kind != "attention":
         findings += _head(checkpoint, kind, head)
     return _gravest_first(findings)
@@ -316,7 +319,7 @@ def _numbering(names: object) -> Iterator[Finding]:
 
 def _type(checkpoint: Checkpoint) -> Iterator[Finding]:
     """Whether transformers knows the type at all: asked only of types that are not known here."""
-    if checkpoint.model_type in shapes.FAMILIES:
+    if checkpoint.model_type in shapes.FAMILIES or checkpoint.pooling.static:
         return
     from bertcli.engines.types import is_known
 
@@ -389,7 +392,7 @@ def _tokenizer(checkpoint: Checkpoint) -> Iterator[Finding]:
         return
     for contradiction in vocabulary.setting_conflicts(checkpoint.tokenizer_path, checkpoint.tokenizer_config):
         yield _warn(contradiction, "make the two files agree")
-    if not len(tokenizer.frame(False)):
+    if not len(tokenizer.frame(False)) and not checkpoint.pooling.static:
         message = "the tokenizer puts no special tokens around a text"
         yield _refuse(message, "the model was trained with some: take tokenizer.json from its source")
     if tokenizer.mask_id is None and any(head.kind == "fill" for head in checkpoint.heads.values()):

@@ -18,6 +18,7 @@ from bertcli.models.cross_encoder import follow, read_cross_encoder
 from bertcli.models.heads import Head, Kind, decoder_weight, find_heads, first_architecture
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
 from bertcli.models.pooling import Pooling, encoder_folder, read_pooling
+from bertcli.models.static import StaticTable, static_config
 from bertcli.models.tokenizer_cache import holds_tokenizer
 from bertcli.models.weights import Weights, open_weights
 
@@ -143,6 +144,11 @@ class Checkpoint:
         return settings | {key: self.config.get(key) for key in missing}
 
     @property
+    def static_table(self) -> StaticTable:
+        """The table of token vectors of static embeddings."""
+        return StaticTable.of(self.weights, self.path)
+
+    @property
     def word_embeddings(self) -> str:
         """The name of the table of word embeddings."""
         names = [self.encoder_prefix + table for table in _WORD_TABLES]
@@ -214,7 +220,7 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False, adapter: Path | N
         raise ModelError(
             "is an adapter, and so no base model for another one", where=str(path), hint=_CONVERT
         )
-    config = read_object(folder / "config.json")
+    config = {} if pooling.static else read_object(folder / "config.json")
     weights = open_weights(folder)
     if weights.pickle and not allow_pickle:
         raise ModelError(
@@ -222,6 +228,8 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False, adapter: Path | N
             hint="use the model's safetensors version, or trust this file with --allow-pickle",
             where=str(folder),
         )
+    if pooling.static:
+        config = static_config(weights, folder, NO_LIMIT)
     if adapter is None:
         return _assemble(path, folder, config, pooling, weights)
     opened = open_adapter(_model_folder(adapter))
@@ -332,7 +340,7 @@ def _assemble(
         model_type=model_type,
         architecture=first_architecture(config),
         hidden_size=_number(config, *_WIDTHS, default=words[1]),
-        layers=_number(config, *_DEPTHS, default=12),
+        layers=0 if pooling.static else _number(config, *_DEPTHS, default=12),
         attention_heads=_number(config, *_HEAD_COUNTS, default=12),
         vocab_size=_number(config, "vocab_size", default=words[0]),
         position_limit=position_limit,

@@ -59,6 +59,7 @@ class Pooling:
     the length of the token vectors, where the files tell it, `dim` how many numbers of a text's vector are
     kept, None all. `similarity` is the function that compares two vectors in a search, `role_lengths` the lengths
     of texts in tokens that hold for a role ("query", "document") in place of `max_length`.
+    `static` says that the encoder is a table of token vectors (see `models.static`).
     `unsupported` lists, in words, what the files ask for and bertcli does not do: embeddings would be others
     than the model's own.
     """
@@ -76,6 +77,7 @@ class Pooling:
     dim: int | None = None
     similarity: str = "cosine"
     role_lengths: Mapping[str, int] = field(default_factory=dict)
+    static: bool = False
     unsupported: tuple[str, ...] = ()
 
     @property
@@ -91,7 +93,7 @@ class Pooling:
 def encoder_folder(directory: Path) -> Path:
     """Where the encoder lies: the directory itself, unless modules.json names a folder in it."""
     for module in _modules(directory):
-        if _kind(module) == "Transformer":
+        if _kind(module) in ("Transformer", "StaticEmbedding"):
             return directory / str(module.get("path", ""))
         if _kind(module) in _ROUTERS:
             raise ModelError(
@@ -114,6 +116,8 @@ def read_pooling(directory: Path) -> Pooling:
         folder, kind = directory / module.get("path", ""), _kind(module)
         if kind == "Transformer":
             settings |= _encoder_settings(folder, unsupported)
+        elif kind == "StaticEmbedding":
+            settings |= {"static": True, "modes": ("mean",)}
         elif kind == "Pooling":
             settings |= _pooling_settings(folder, unsupported)
         elif kind in _ROUTERS:

@@ -225,6 +225,8 @@ class Tokenizer:
             raise ModelError(
                 f"is not a tokenizer: {error}", where=where, hint="download the model again"
             ) from error
+        if checkpoint.pooling.static:
+            tokenizer.leave_out_specials()
         tokenizer.cuts_left = cuts_left(checkpoint.tokenizer_config, definition)
         around = len(tokenizer.frame(False))
         if around >= checkpoint.position_limit:
@@ -271,6 +273,10 @@ class Tokenizer:
         if self._leaks and not self._armed.isdisjoint(ids):
             return self._disarm(ids, self.mask_id if mask else None)
         return ids
+
+    def leave_out_specials(self) -> None:
+        """Put no special tokens around texts."""
+        self._single_frame = self._pair_frame = Frame((), (), (), None)
 
     def frame(self, pair: bool) -> Frame:
         """The special tokens around a text, or around two."""

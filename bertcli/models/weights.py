@@ -34,6 +34,8 @@ _BYTES = {
     "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
 }  # fmt: skip
 
+INTEGERS = {"I32": "<i4", "I64": "<i8"}
+
 
 class DamagedFileError(Exception):
     """A file does not keep the promises of its format; the message says which."""
@@ -123,6 +125,19 @@ class Weights:
         chosen = np.asarray(ids, dtype=np.intp)
         values = as_float32(self._raw(stored)[chosen], stored.dtype)
         return self.updates[name].apply(values, chosen) if name in self.updates else values
+
+    def integers(self, name: str) -> NDArray[np.int64]:
+        """A tensor of whole numbers. Raises ModelError for one of another type."""
+        stored = self._find(name)
+        if stored.dtype not in INTEGERS:
+            raise ModelError(
+                f"{name} is stored as {stored.dtype}, and holds no whole numbers", where=str(stored.file)
+            )
+        count = math.prod(stored.shape)
+        flat = np.frombuffer(
+            self._map(stored.file), dtype=INTEGERS[stored.dtype], count=count, offset=stored.start
+        )
+        return flat.reshape(stored.shape).astype(np.int64)
 
     def bytes_of(self, name: str, most: int) -> bytes:
         """The first and last bytes of the tensor as stored, `most` in all, and all of its update: enough to tell two
