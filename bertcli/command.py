@@ -23,7 +23,7 @@ from click.core import ParameterSource
 
 from bertcli import settings
 from bertcli.errors import UsageError
-from bertcli.parameters import SharedParameter, called
+from bertcli.parameters import SharedParameter, called, listed
 from bertcli.requests import LabelOptions, Options
 
 HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
@@ -74,6 +74,10 @@ class Command(click.Command):
         for param in self.params:
             if param.name in defaults and not param.required:
                 param.default = defaults[param.name]
+            if param.name == "format" and isinstance(param, click.Option):
+                formats = request.formats  # type: ignore[union-attr]  # a request with a format says which it has
+                param.type = click.Choice(formats)
+                param.help = f"Format of the output: {listed(formats)}.  {param.help}"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:

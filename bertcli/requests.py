@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from bertcli.errors import UsageError
 
@@ -18,6 +18,9 @@ InputFormat = Literal["txt", "jsonl", "json", "csv", "tsv", "parquet", "conll", 
 OutputFormat = Literal[
     "table", "jsonl", "json", "csv", "tsv", "parquet", "npy", "conll", "html", "plain", "srt", "vtt"
 ]
+RECORD_FORMATS: tuple[OutputFormat, ...] = ("table", "jsonl", "json", "csv", "tsv", "parquet")
+"""The formats of records with whatever fields."""
+
 ReportFormat = Literal["table", "jsonl"]
 When = Literal["auto", "always", "never"]
 EngineName = Literal["auto", "instant", "packed"]
@@ -157,13 +160,16 @@ class LabelOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamRequest(InputOptions, OutputOptions, ModelOptions, RunOptions):
-    """A request whose results are written one by one, as records are read."""
+    """A request whose results are written one by one, as records are read, in one of `formats`."""
+
+    formats: ClassVar[tuple[OutputFormat, ...]] = RECORD_FORMATS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Label(StreamRequest, LongOptions, LabelOptions):
     """Label each text. `k` also lists that many labels, `all` lists all of them."""
 
+    formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "plain")
     k: int | None = None
     all: bool = False
     emit: tuple[Emitted, ...] = ("label",)
@@ -174,6 +180,7 @@ class Fill(StreamRequest, LongOptions):
     """Predict the words behind masks: `k` fillings, of several masks the best of `beam`. `targets` are words
     between commas."""
 
+    formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "plain")
     k: int = 5
     beam: int = 10
     targets: str | None = None
@@ -186,6 +193,7 @@ class Embed(StreamRequest, LongOptions, PromptOptions):
     """Export the embeddings of texts or, with `tokens`, of their tokens. None follows the model's own files.
     `output_dtype` is what is written."""
 
+    formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "npy")
     pooling: Pooling | None = None
     normalize: bool | None = None
     layer: int = -1
@@ -198,6 +206,7 @@ class Embed(StreamRequest, LongOptions, PromptOptions):
 class Tag(StreamRequest, LongOptions):
     """Label the words of each text. `tokens` gives the tag of each token instead of spans."""
 
+    formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "conll")
     head: str | None = None
     aggregation: Aggregation = "first"
     tokens: bool = False
@@ -207,6 +216,7 @@ class Tag(StreamRequest, LongOptions):
 class Score(StreamRequest, LongOptions):
     """Score each text by its pseudo-log-likelihood; `words` adds that of each word."""
 
+    formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "plain")
     method: ScoreMethod = "within-word"
     words: bool = False
 
@@ -216,6 +226,7 @@ class Attention(StreamRequest):
     """The attention weights of each text. Layers and heads count from 1, -1 is the last; a `head` of None is the
     mean. A text beyond the model's limit fails, unless `truncate` cuts it."""
 
+    formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "html")
     layer: LayerOrHead = -1
     head: LayerOrHead | None = None
     rollout: bool = False
@@ -240,6 +251,7 @@ class Attention(StreamRequest):
 class Answer(StreamRequest, LongOptions):
     """Find the answer to `question`, or to the question in `pair_field`, in each text."""
 
+    formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "plain")
     question: str | None = None
     max_answer_tokens: int = 30
     no_answer_threshold: float = 0.0
@@ -287,6 +299,7 @@ class Translate(StreamRequest):
     `max_new_tokens` and `length_penalty` are the model's own where they are None. `long` and `max_length` are about
     sentences. `align` adds the source word of each word."""
 
+    formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "plain", "srt", "vtt")
     beam: int = 4
     greedy: bool = False
     k: int | None = None
@@ -315,6 +328,7 @@ class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions)
     the texts it was made from. `prompt_name` goes before each text, `query_prompt` before each query. `rerank` is a
     cross-encoder that orders the `rerank_top` nearest texts."""
 
+    formats: ClassVar[tuple[OutputFormat, ...]] = RECORD_FORMATS
     query: str | None = None
     queries: str | None = None
     like: int | None = None

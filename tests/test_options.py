@@ -63,7 +63,7 @@ def test_every_field_has_an_option() -> None:
         (["--whole-files"], {"whole_files": True}),
         (["-0"], {"null": True}),
         (["-o", "x.csv"], {"output": "x.csv"}),
-        (["-f", "npy"], {"format": "npy"}),
+        (["-f", "csv"], {"format": "csv"}),
         (["--overwrite"], {"overwrite": True}),
         (["--unsafe-model"], {"unsafe_model": True}),
         (["--digits", "3", "--prefix", "p_"], {"digits": 3, "prefix": "p_"}),

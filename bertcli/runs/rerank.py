@@ -62,6 +62,8 @@ def run_rerank(request: Rerank, stdout: BinaryIO) -> Receipt:
             text_field=source.text_field,
             id_field=request.id_field,
             prefix=request.prefix,
+            formats=request.formats,
+            view="hits",
         )
         files = request.files or (() if request.texts else ("-",))
         with open_hits(request, layout, stdout, files) as sink:

@@ -238,8 +238,9 @@ class Results:
         from bertcli.sinks import REMARKS, Layout
 
         request, source = self._request, self._source
+        name = task_name(request)
         return Layout(
-            task=task_name(request),
+            task=name,
             inputs=source.field_names,
             results=self._task.fields,
             extras=(*self._task.optional, *REMARKS),
@@ -249,4 +250,7 @@ class Results:
             echo=not source.prompt and (bool(request.files) or len(request.texts) != 1),
             about=getattr(self._task, "about", {}),  # which tasks of embeddings have
             is_shard=request.shard is not None,
+            formats=request.formats,
+            answers=TASKS[name].answers,
+            view=TASKS[name].view,
         )

@@ -331,6 +331,8 @@ class _Search:
             text_field=text_field,
             id_field=request.id_field if request.near_duplicates is None else None,
             prefix=request.prefix,
+            formats=request.formats,
+            view="hits",
         )
         return open_hits(request, layout, self.stdout, [*texts, *_vector_files(request)])
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.runs.preflight import OpenModel
+    from bertcli.sinks import ViewName
     from bertcli.tasks import Task
     from bertcli.tasks.candidates import Candidate
     from bertcli.tasks.choice import Top
@@ -38,7 +39,9 @@ class TaskEntry:
 
     `reads_pairs`: the task reads a second text of a record. `reads_many_times`: it runs the model many times on
     each text, so that its windows and not its characters say how much work there is. `needs_attention`: it asks
-    for attention weights, which not every engine has. `open_tokenizer` and `open_engine` open what only this task
+    for attention weights, which not every engine has. `answers` are the result fields of which the first that there is
+    can stand alone in a line; `view` names its view in a table where the names of the results do not say which it is.
+    `open_tokenizer` and `open_engine` open what only this task
     has.
     """
 
@@ -47,6 +50,8 @@ class TaskEntry:
     reads_pairs: bool = False
     reads_many_times: bool = False
     needs_attention: bool = False
+    answers: tuple[str, ...] = ()
+    view: ViewName | None = None
     open_tokenizer: Callable[[Checkpoint], Tokenizer] | None = None
     open_engine: Callable[[Checkpoint, requests.ModelOptions], Engine] | None = None
 
@@ -292,15 +297,21 @@ def _output_format(request: requests.StreamRequest) -> str:
 
 
 TASKS = {
-    "label": TaskEntry(requests.Label, _label, reads_pairs=True),
-    "fill": TaskEntry(requests.Fill, _fill),
-    "embed": TaskEntry(requests.Embed, _embed),
-    "tag": TaskEntry(requests.Tag, _tag),
-    "score": TaskEntry(requests.Score, _score, reads_pairs=True, reads_many_times=True),
+    "label": TaskEntry(requests.Label, _label, reads_pairs=True, answers=("label", "score")),
+    "fill": TaskEntry(requests.Fill, _fill, answers=("fills",)),
+    "embed": TaskEntry(requests.Embed, _embed, view="vectors"),
+    "tag": TaskEntry(requests.Tag, _tag, view="tags"),
+    "score": TaskEntry(
+        requests.Score, _score, reads_pairs=True, reads_many_times=True, answers=("score",), view="scores"
+    ),
     "attention": TaskEntry(requests.Attention, _attention, reads_pairs=True, needs_attention=True),
-    "answer": TaskEntry(requests.Answer, _answer, reads_pairs=True),
-    "rerank": TaskEntry(requests.Rerank, make_rerank_task, reads_pairs=True),
+    "answer": TaskEntry(requests.Answer, _answer, reads_pairs=True, answers=("answer",)),
+    "rerank": TaskEntry(requests.Rerank, make_rerank_task, reads_pairs=True, view="hits"),
     "translate": TaskEntry(
-        requests.Translate, make_translation, open_tokenizer=open_tokenizer, open_engine=translation_engine
+        requests.Translate,
+        make_translation,
+        answers=("translation",),
+        open_tokenizer=open_tokenizer,
+        open_engine=translation_engine,
     ),
 }

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, get_args
 
 from bertcli.records import Result
+from bertcli.requests import OutputFormat
 
 if TYPE_CHECKING:
     from bertcli.console import Terminal
     from bertcli.journal import Mark
     from bertcli.requests import OutputOptions
 
+ViewName = Literal["scores", "hits", "tags", "vectors"]
 REMARKS = ("windows", "truncated", "error")  # what `Result.row` puts last
 
 
@@ -27,6 +29,8 @@ class Layout:
     `inputs` are the input's field names, `results` the result fields (prefix not yet applied), of which
     `extras` (`windows`, `truncated`, `error`, optional fields) appear only in some records. `text_field` is
     the column that holds the text, `id_field` identifies a record beside an npy file and in a table.
+    `formats` are those that the command writes, `answers` the result fields of which the first that there is can stand
+    alone in a line, and `view` names the view of a table where the names of the results do not say which it is.
     `echo` is False where a table need not repeat the text beside its answer: for one literal text, and at
     the prompt. `about` applies to all results, and is written where the format has metadata: the role and
     the prompt of embeddings. `is_shard`: the records are a part of those of a run, which `merge` numbers.
@@ -42,6 +46,9 @@ class Layout:
     echo: bool = True
     about: Mapping[str, str] = field(default_factory=dict)
     is_shard: bool = False
+    formats: tuple[str, ...] = get_args(OutputFormat)
+    answers: tuple[str, ...] = ()
+    view: ViewName | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -11,26 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bertcli.errors import UsageError
 from bertcli.journal import Mark
 from bertcli.records import Result
-from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
 
 FIELD = "word_tags"
 BREAKS = re.compile("[\t\n\r]+")  # what a column cannot hold
 
 
-def check_conll_layout(layout: Layout) -> None:
-    """Raise UsageError when the results are no tags of words."""
-    if layout.results != (FIELD,):
-        raise UsageError(
-            f"CoNLL holds a tag a word, and `{layout.task}` gives none", hint="write .jsonl, or use `tag`"
-        )
-
-
 class ConllSink:
-    """The other fields of a record are for other forms."""
+    """The other fields of a record are for other formats."""
 
     def __init__(self, output: ByteSink) -> None:
         self._output = output

@@ -47,12 +47,12 @@ def _open_in_format(
     options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal, mark: Mark | None
 ) -> LastingSink:
     file_format, compression = choose_format(options, terminal)
+    if file_format not in layout.formats:
+        raise UsageError(
+            f"`{layout.task}` does not write {file_format}", hint=f"write one of {', '.join(layout.formats)}"
+        )
     if file_format in BINARY:
         return _open_binary(file_format, options, layout, stdout, terminal, mark)
-    if file_format == "conll":
-        from bertcli.sinks.conll import check_conll_layout
-
-        check_conll_layout(layout)
     if file_format in ("srt", "vtt"):
         from bertcli.sinks.subtitles import check_subtitle_layout
 
@@ -62,9 +62,6 @@ def _open_in_format(
 
         answer_field(layout)
     if file_format == "html":
-        from bertcli.sinks.page import check_page_layout
-
-        check_page_layout(layout)
         _refuse_terminal(file_format, options, terminal)
     to_stdout = is_stdout(options.output)
     codec = open_codec(compression) if compression else None  # may be missing: found out before the file is

@@ -50,11 +50,10 @@ class NpySink:
 
     @classmethod
     def open(cls, path: str | None, layout: Layout, *, overwrite: bool, mark: Mark | None = None) -> NpySink:
-        """Raises UsageError for results that are no vectors, and where there is no file to complete."""
+        """Raises UsageError for vectors of tokens, and where there is no file to complete."""
         if FIELD not in layout.results:
             raise UsageError(
-                f"npy holds one vector a record, and `{layout.task}` gives none",
-                hint="write .jsonl or .parquet",
+                "npy holds one vector a record, and --tokens gives many", hint="write .jsonl or .parquet"
             )
         if path is None or is_stdout(path) or not is_regular(path):
             raise UsageError(

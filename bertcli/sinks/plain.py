@@ -13,7 +13,6 @@ within an answer become spaces.
 from __future__ import annotations
 
 import re
-from types import MappingProxyType
 
 from bertcli.console import visible
 from bertcli.errors import UsageError
@@ -24,39 +23,18 @@ from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.jsontext import to_json
 from bertcli.sinks.numbers import Numbers
 
-ANSWERS = MappingProxyType(
-    {
-        "label": ("label", "score"),
-        "fill": ("fills",),
-        "score": ("score",),
-        "answer": ("answer",),
-        "translate": ("translation",),
-    }
-)
-"""The result fields that hold the answer of a task; the first that there is counts."""
-
-OTHERS = MappingProxyType(
-    {
-        "embed": "jsonl, json, csv, tsv, parquet or npy",
-        "attention": "jsonl, json or html",
-        "tag": "jsonl, json, csv, tsv, parquet or conll",
-    }
-)
-"""The formats of tasks whose answer is more than a line; those of others are in `FORMATS`."""
-
-FORMATS = "jsonl, json, csv, tsv or parquet"
 LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")  # whatever a reader may take for one
 
 
 def answer_field(layout: Layout) -> str:
     """The result field that is written. Raises UsageError where no single one is the answer."""
-    for name in ANSWERS.get(layout.task, ()):
+    for name in layout.answers:
         if name in layout.results:
             return name
-    formats = OTHERS.get(layout.task, FORMATS)
+    others = [name for name in layout.formats if name not in ("plain", "table")]
     raise UsageError(
         f"plain holds one answer a line, and this `{layout.task}` gives {', '.join(layout.results)}",
-        hint=f"write {formats}: -f NAME, or -o FILE with the suffix",
+        hint=f"write one of {', '.join(others)}: -f NAME, or -o FILE with the suffix",
     )
 
 

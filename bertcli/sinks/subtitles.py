@@ -21,8 +21,8 @@ _TIME = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})")
 
 
 def check_subtitle_layout(layout: Layout) -> None:
-    """Raise UsageError where records are no cues, or results no translations."""
-    if "translation" not in layout.results or "times" not in layout.inputs:
+    """Raise UsageError where records are not cues."""
+    if "times" not in layout.inputs:
         raise UsageError(
             "subtitles hold translations of subtitles", hint="translate a .srt or .vtt file, or write .jsonl"
         )

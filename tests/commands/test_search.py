@@ -317,7 +317,7 @@ def test_a_record_that_fails_is_told_and_remembered(checkpoints: Make, capsys: C
         (["a", "texts.txt", "--dim", "33"], "--dim 33 is not in the vectors"),
         (["a", "--embeddings", "short.npy"], "holds vectors of 3"),
         (["a", "texts.txt", "--prompt-name", "b"], "no prompt named b"),
-        (["a", "texts.txt", "-f", "npy", "-o", "x.npy"], "npy holds one vector a record"),
+        (["a", "texts.txt", "-f", "npy", "-o", "x.npy"], "-f/--format: 'npy' is not one of"),
     ],
 )
 def test_what_cannot_be_meant_is_told(

@@ -51,7 +51,7 @@ def test_no_columns_come_of_what_is_in_a_word() -> None:
 
 def test_other_results_are_refused_before_a_file_is_begun(tmp_path: Path) -> None:
     path = tmp_path / "out.conll"
-    with pytest.raises(UsageError, match="holds a tag a word, and `label` gives none"):
+    with pytest.raises(UsageError, match="`label` does not write conll"):
         to_file(path, [], LABEL)
     assert not list(tmp_path.iterdir())
 

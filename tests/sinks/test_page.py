@@ -109,7 +109,7 @@ def test_an_interrupted_page_is_not_there(tmp_path) -> None:
 
 
 def test_other_answers_make_no_page() -> None:
-    with pytest.raises(UsageError, match="`label` gives none"):
+    with pytest.raises(UsageError, match="`label` does not write html"):
         to_bytes([], LABEL, format="html")
 
 

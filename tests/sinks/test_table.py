@@ -22,8 +22,8 @@ from tests.sinks.writing import EMBED, LABEL, REMARKS, failed, result, to_bytes
 FILL = Layout("fill", ("text",), ("fills",), REMARKS, "text")
 LABELS = Layout("label", ("text",), ("label", "score", "labels"), REMARKS, "text")
 SPANS = Layout("tag", ("text",), ("spans",), REMARKS, "text")
-TOKEN_TAGS = Layout("tag", ("text",), ("tokens",), REMARKS, "text")
-TOKENS = Layout("embed", ("text",), ("tokens",), REMARKS, "text")
+TOKEN_TAGS = Layout("tag", ("text",), ("tokens",), REMARKS, "text", view="tags")
+TOKENS = Layout("embed", ("text",), ("tokens",), REMARKS, "text", view="vectors")
 ANSI = re.compile("\x1b\\[[0-9;]*m")
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=80)
 
@@ -120,7 +120,9 @@ def test_a_hit_of_a_negative_cosine_stands_in_its_columns() -> None:
         result({"rank": rank, "score": score, "where": f"a:{rank}"}, text="text")
         for rank, score in enumerate((0.25, -0.25), 1)
     ]
-    lines = table(*found, layout=Layout("search", ("text",), tuple(found[0].values), REMARKS, "text"))
+    lines = table(
+        *found, layout=Layout("search", ("text",), tuple(found[0].values), REMARKS, "text", view="hits")
+    )
     assert lines == "a:1   0.2500 ━━╸         text\na:2  -0.2500             text\n"
 
 
@@ -470,7 +472,7 @@ def test_the_columns_of_what_was_found_align(width: int, scores: tuple[float, ..
         result({"rank": rank, "score": score, "where": place}, text=f"text {rank}")
         for rank, (place, score) in enumerate(zip(places, scores, strict=True), 1)
     ]
-    layout = Layout("search", ("text",), tuple(found[0].values), REMARKS, "text")
+    layout = Layout("search", ("text",), tuple(found[0].values), REMARKS, "text", view="hits")
     lines = table(*found, layout=layout, width=width).splitlines()
     assert len({measured(line[: line.index("text ")]) for line in lines}) == 1
     assert len({measured(line[: line.index(".", line.rindex(":"))]) for line in lines}) == 1
@@ -485,6 +487,6 @@ def test_the_columns_of_what_was_found_align(width: int, scores: tuple[float, ..
         )
         for a, b, score in zip(places, reversed(places), scores, strict=True)
     ]
-    layout = Layout("search", (), tuple(pairs[0].values), REMARKS, "text")
+    layout = Layout("search", (), tuple(pairs[0].values), REMARKS, "text", view="hits")
     lines = table(*pairs, layout=layout, width=width).splitlines()
     assert len({measured(line[: line.index("text ")]) for line in lines if line}) == 1

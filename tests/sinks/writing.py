@@ -9,11 +9,11 @@ from typing import Any
 
 from bertcli.console import Terminal
 from bertcli.records import Problem, Record, Result
-from bertcli.requests import OutputOptions
+from bertcli.requests import Label, OutputOptions
 from bertcli.sinks import Layout, open_sink
 
 REMARKS = ("windows", "truncated", "error")
-LABEL = Layout("label", ("text",), ("label", "score"), REMARKS, "text")
+LABEL = Layout("label", ("text",), ("label", "score"), REMARKS, "text", formats=Label.formats)
 EMBED = Layout("embed", ("text",), ("embedding",), REMARKS, "text")
 PIPE = Terminal()
 

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertcli import console
-from bertcli.errors import UsageError
 from bertcli.journal import Mark
 from bertcli.records import Result
-from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.jsontext import to_json
 
@@ -27,15 +25,6 @@ PLACE = "__TEXTS__"
 STEPS = 65535
 HEAVY = 50_000_000  # bytes that a browser takes its time over
 PARTS = ("query", "key", "value")
-
-
-def check_page_layout(layout: Layout) -> None:
-    """Raise UsageError when the results are no attention."""
-    if layout.task != "attention":
-        raise UsageError(
-            f"an HTML page shows attention, and `{layout.task}` gives none",
-            hint="write .jsonl, or use `attention`",
-        )
 
 
 class PageSink:

@@ -38,11 +38,11 @@ class FittedView(View, Protocol):
 
 
 def choose_view(page: Page) -> View:
-    """The view for the result fields of the page's layout."""
-    results = page.layout.results
-    if page.layout.task == "score":
+    """The view that the page's layout names, else the one for its result fields."""
+    results, view = page.layout.results, page.layout.view
+    if view == "scores":
         return ScoreView(page)
-    if page.layout.task in ("search", "rerank"):
+    if view == "hits":
         return PairsView(page) if "first" in results else HitsView(page)
     if "fills" in results:
         return FillsView(page)
@@ -60,9 +60,9 @@ def choose_view(page: Page) -> View:
         return AnswerView(page)
     if "attention" in results:
         return HeatView(page)
-    if "tokens" in results and page.layout.task == "tag":
+    if "tokens" in results and view == "tags":
         return token_tags(page)
-    if "tokens" in results and page.layout.task == "embed":
+    if "tokens" in results and view == "vectors":
         return token_vectors(page)
     return FieldsView(page)
 
