@@ -16,6 +16,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -23,7 +24,7 @@ from click.core import ParameterSource
 
 from bertcli import settings
 from bertcli.errors import UsageError
-from bertcli.parameters import SharedParameter, called, listed
+from bertcli.parameters import RareOption, SharedParameter, called, listed
 from bertcli.requests import LabelOptions, Options
 
 HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
@@ -31,20 +32,14 @@ HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
 
 COMMON = frozenset(
     {
-        *(
-            "--text",
-            "--from",
-            "--text-field",
-            "--pair-field",
-            "--output",
-            "--format",
-            "--overwrite",
-            "--resume",
-        ),
+        *("--text", "--text-field", "--pair-field", "--output", "--format", "--overwrite", "--resume"),
         *("--model", "--long", "--max-errors", "--quiet", "--labels", "--threshold"),
     }
 )
 """The shared options that `--help` shows; `--help-all` shows the others, too."""
+
+SHORT_HEADINGS = MappingProxyType({"Model": "Run", "Long texts": "Run"})
+"""Headings that `--help` merges, for it shows one option of each."""
 
 SHOW_ALL = "bertcli.show_all"
 """Where the context's `meta` says that the help page lists every option."""
@@ -122,7 +117,10 @@ class Command(click.Command):
                 last = next((h for h in reversed(sections) if sections[h]), own)
                 sections[last].append(record)
             else:
-                sections[getattr(param, "heading", own)].append(record)
+                heading = getattr(param, "heading", own)
+                if not ctx.meta.get(SHOW_ALL):
+                    heading = SHORT_HEADINGS.get(heading, heading)
+                sections[heading].append(record)
         for heading, records in sections.items():
             _write_section(formatter, heading, records)
 
@@ -144,7 +142,9 @@ HELP_ALL = click.Option(
 
 
 def _is_for_few(param: click.Parameter) -> bool:
-    """Whether `--help` leaves a parameter out: a shared option that few need. Those of training are all shown."""
+    """Whether `--help` leaves a parameter out. Those of training are all shown."""
+    if isinstance(param, RareOption):
+        return True
     shared = isinstance(param, SharedParameter) and not isinstance(param, click.Argument)
     return shared and getattr(param, "heading", "") != "Training" and COMMON.isdisjoint(param.opts)
 

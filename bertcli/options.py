@@ -102,14 +102,14 @@ def _files_argument(callback: F) -> F:
     return click.argument(
         "files", cls=SharedArgument, heading="Input",
         metavar="[FILES]...", nargs=-1, type=click.Path(allow_dash=True, readable=False),
-        about="Files to read; - is stdin, which is also read when none is named.",
+        about="Files to read. Without one, or for -: stdin.",
     )(callback)  # fmt: skip
 
 
 def _texts_option(callback: F) -> F:
     return INPUT.option(
         "texts", "-t", "--text", metavar="TEXT", multiple=True, settable=False,
-        help="A text to answer for, instead of a file. Repeatable.",
+        help="A text instead of a file. Repeatable.",
     )(callback)  # fmt: skip
 
 
@@ -117,10 +117,15 @@ def _field_options(callback: F) -> F:
     return _stack(
         callback,
         _format_option,
-        INPUT.option("text_field", "--text-field", metavar="NAME", help="Field that holds the text.",
-                      unset="text, else the only text field"),
-        INPUT.option("pair_field", "--pair-field", metavar="NAME", help="Field that holds a second text."),
+        INPUT.option("text_field", "--text-field", metavar="NAME", help="Field with the text, if it is not `text`."),
     )  # fmt: skip
+
+
+def pair_field_option(callback: F) -> F:
+    """For commands that read a second text of a record."""
+    return INPUT.option(
+        "pair_field", "--pair-field", metavar="NAME", help="Field with a second text."
+    )(callback)  # fmt: skip
 
 
 def _question_field_options(callback: F) -> F:
@@ -128,9 +133,9 @@ def _question_field_options(callback: F) -> F:
         callback,
         _format_option,
         INPUT.option("text_field", "--text-field", "--context-field", metavar="NAME",
-                      help="Field that holds the context.", unset="text, else the only text field"),
+                      help="Field with the context, if it is not `text`."),
         INPUT.option("pair_field", "--pair-field", "--question-field", metavar="NAME",
-                      help="Field that holds the question."),
+                      help="Field with the question."),
     )  # fmt: skip
 
 
@@ -203,8 +208,8 @@ def pooling_option(callback: F) -> F:
     """For commands that make vectors of texts: how, or None."""
     return click.option(
         "--pooling", metavar="HOW", type=click.Choice(["mean", "cls", "max", "weightedmean", "lasttoken"]),
-        show_default="the model's own, else mean",
-        help="How token vectors become one: mean, cls, max, weightedmean or lasttoken.",
+        show_default="the model's",
+        help="mean, cls, max, weightedmean or lasttoken.",
     )(callback)  # fmt: skip
 
 
@@ -241,9 +246,9 @@ def late_output_options(callback: F) -> F:
     return _stack(
         callback,
         OUTPUT.option("output", "-o", "--output", metavar="FILE", type=click.Path(readable=False),
-                      unset="stdout", help="File to write, whole or not at all."),
+                      unset="stdout", help="File to write."),
         OUTPUT.option("format", "-f", "--format", metavar="FORMAT", show_default=False,
-                      help="[default: by suffix, else a table on a terminal and jsonl in a pipe]"),
+                      help="[default: by suffix]"),
         OUTPUT.flag("overwrite", "--overwrite", help="Replace an existing output file."),
         OUTPUT.option("digits", "--digits", metavar="N", type=whole_number(1, 17), help="Digits of numbers.",
                       unset="4 decimals in tables, 6 significant digits elsewhere"),
@@ -308,7 +313,7 @@ def machine_options(callback: F) -> F:
 def _model_option(callback: F) -> F:
     return MODEL.option("model", "-m", "--model", metavar="MODEL", shell_complete=_directories,
                         type=click.Path(readable=False),
-                        help="A model directory, or a name in the local Hugging Face cache.")(callback)  # fmt: skip
+                        help="Model directory, or name in the local cache.")(callback)  # fmt: skip
 
 
 def _adapter_option(callback: F) -> F:
@@ -340,7 +345,7 @@ def long_options(callback: F) -> F:
     return _stack(
         callback,
         LONG.choice("long", LongMode, "--long", metavar="MODE",
-                      about="How to handle a text over the length limit"),
+                      about="Long texts"),
         LONG.option("max_length", "--max-length", metavar="N", type=whole_number(3),
                       help="Tokens of a window.", unset="the model's own limit"),
         LONG.option("overlap", "--overlap", metavar="N", type=whole_number(0),
@@ -379,22 +384,22 @@ def train_options(callback: F) -> F:
         _directory_options,
         TRAINING.option("model", "-m", "--model", metavar="MODEL", unset="the bundled model",
                         type=click.Path(readable=False),
-                        help="The base: a model directory, or a name in the local Hugging Face cache."),
+                        help="Model to start from."),
         TRAINING.option("dev", "--dev", metavar="FILE", type=click.Path(),
-                        help="Examples to measure with, in a file of their own."),
+                        help="Examples to measure with."),
         TRAINING.option("dev_fraction", "--dev-fraction", metavar="P", type=click.FloatRange(0.001, 0.9),
-                        unset="0.1; none of fewer than 300 labels",
-                        help="The share of the examples held out to measure with, without --dev."),
-        TRAINING.option("epochs", "--epochs", metavar="N", type=whole_number(1), unset="3 to 12, by examples",
+                        unset="0.1",
+                        help="Share held out to measure with."),
+        TRAINING.option("epochs", "--epochs", metavar="N", type=whole_number(1), unset="3 to 12",
                         help="The most times each example is seen."),
         TRAINING.option("learning_rate", "--learning-rate", metavar="X",
                         type=click.FloatRange(0, min_open=True),
-                        unset="1e-4 for label (5e-5 of few) and answer, 3e-4 for tag, 2e-4 for fill",
+                        unset="by what is trained",
                         help="The highest learning rate."),
         TRAINING.option("max_length", "--max-length", metavar="N", type=whole_number(8),
-                        help="Tokens of a text to learn from; longer ones are cut."),
+                        help="Tokens of a text; longer ones are cut."),
         TRAINING.option("batch_tokens", "--batch-tokens", metavar="N", type=whole_number(8),
-                        help="Tokens of a training step, padding included.", unset="2048"),
+                        help="Tokens of a step, with padding.", unset="2048"),
         TRAINING.option("seed", "--seed", metavar="N", type=whole_number(0), help="Seed of everything random."),
         _machine_options,
         verbosity_options,
@@ -410,9 +415,9 @@ def _directory_options(callback: F) -> F:
     return _stack(
         callback,
         OUTPUT.option("output", "-o", "--output", metavar="DIR", type=click.Path(), required=True,
-                      show_default=False, help="The directory to make, whole or not at all."),
+                      show_default=False, help="Directory to make."),
         OUTPUT.flag("overwrite", "--overwrite", help="Replace an existing model directory."),
-        OUTPUT.flag("resume", "--resume", help="Continue the interrupted run of this directory."),
+        OUTPUT.flag("resume", "--resume", help="Resume the interrupted run of this directory."),
     )  # fmt: skip
 
 
@@ -455,7 +460,7 @@ def threshold_options(callback: F) -> F:
     return _stack(
         callback,
         LABELS.option("threshold", "--threshold", metavar="P", type=click.FloatRange(0, 1),
-                     help="Where several labels may hold: the least score of one that does."),
+                     help="Least score of a label, where several may hold."),
         LABELS.flag("multi_label", "--multi-label", help="Labels of your own: several may hold."),
         LABELS.option("template", "--template", metavar="TEXT",
                      help="Labels of your own: the sentence that {} makes of a label."),

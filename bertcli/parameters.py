@@ -52,6 +52,10 @@ class SharedArgument(SharedParameter, click.Argument):
         return f"{(self.name or '').upper()}...", self.about
 
 
+class RareOption(click.Option):
+    """An option of one command that only `--help-all` shows."""
+
+
 def called(param: click.Parameter) -> str:
     """What users know a parameter by: `-o/--output`, or `QUERY`."""
     return "/".join(param.opts) if isinstance(param, click.Option) else param.human_readable_name.upper()

@@ -60,6 +60,11 @@ def test_a_help_page_fits_80_columns(ctx: click.Context) -> None:
     assert max(map(len, ctx.command.get_help(ctx).splitlines())) <= 80
 
 
+@pytest.mark.parametrize("ctx", LEAVES, ids=_path)
+def test_a_help_page_fits_two_screens(ctx: click.Context) -> None:
+    assert len(ctx.get_help().splitlines()) <= 48
+
+
 @pytest.mark.parametrize("ctx", [ctx for ctx in LEAVES if ctx.command.name != "completion"], ids=_path)
 def test_every_command_is_in_the_guide(ctx: click.Context) -> None:
     assert ctx.command_path in (DOCS / "guide.md").read_text(encoding="utf-8")

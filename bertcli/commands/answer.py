@@ -27,7 +27,7 @@ from bertcli.parameters import whole_number
         --context-field context | jq -r .answer
     """,
 )
-@click.option("--question", metavar="TEXT", help="The question, where all contexts are asked the same.")
+@click.option("--question", metavar="TEXT", help="One question for all texts.")
 @click.option(
     "--max-answer-tokens",
     metavar="N",
@@ -38,7 +38,7 @@ from bertcli.parameters import whole_number
     "--no-answer-threshold",
     metavar="X",
     type=float,
-    help="How much likelier no answer must be (in logits) to be believed; inf always answers.",
+    help="How far the logit of no answer must be ahead; inf always answers.",
 )
 @question_input_options
 @shard_option

@@ -7,7 +7,7 @@ import click
 from bertcli import requests
 from bertcli.command import command
 from bertcli.commands import run_request
-from bertcli.options import input_options, model_options, output_options, run_options
+from bertcli.options import input_options, model_options, output_options, pair_field_option, run_options
 
 
 def which(text: str | int) -> requests.LayerOrHead:
@@ -51,6 +51,7 @@ def which(text: str | int) -> requests.LayerOrHead:
 )
 @click.option("--truncate", is_flag=True, help="Cut a text that is longer than the model takes.")
 @input_options
+@pair_field_option
 @output_options
 @model_options
 @run_options

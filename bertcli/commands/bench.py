@@ -12,6 +12,7 @@ from bertcli.options import (
     input_options,
     long_options,
     machine_options,
+    pair_field_option,
     report_format_option,
     verbosity_options,
 )
@@ -44,6 +45,7 @@ from bertcli.options import (
 @click.option("--save", is_flag=True, help="Write the best settings into the settings file.")
 @report_format_option
 @input_options
+@pair_field_option
 @machine_options
 @long_options
 @verbosity_options

@@ -7,7 +7,14 @@ import click
 from bertcli import console, requests
 from bertcli.command import command, typed
 from bertcli.errors import UsageError
-from bertcli.options import engine_options, input_options, json_option, long_options, run_options
+from bertcli.options import (
+    engine_options,
+    input_options,
+    json_option,
+    long_options,
+    pair_field_option,
+    run_options,
+)
 from bertcli.parameters import SharedParameter, whole_number
 
 OF_MODELS = ("--task", "--head", "--text-field", "--pair-field", "--id-field", "--strict", "--max-errors")
@@ -48,6 +55,7 @@ OF_MODELS = ("--task", "--head", "--text-field", "--pair-field", "--id-field", "
 @click.option("--worst", metavar="N", type=whole_number(0), help="How many of the worst records to show.")
 @json_option
 @input_options
+@pair_field_option
 @engine_options
 @long_options
 @run_options

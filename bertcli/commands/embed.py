@@ -45,21 +45,21 @@ def _written(name: str) -> str:
 @pooling_option
 @click.option(
     "--normalize/--no-normalize",
-    show_default="the model's own",
+    show_default="the model's",
     help="Whether vectors have length 1.",
 )
 @click.option(
     "--layer",
     metavar="N",
     type=int,
-    help="Hidden states to use: 0 the embeddings, -1 the last layer.",
+    help="Layer: 0 the embeddings, -1 the last.",
 )
-@click.option("--tokens", is_flag=True, help="A vector for each token, with its place in the text.")
+@click.option("--tokens", is_flag=True, help="An embedding of each token.")
 @click.option(
     "--dim",
     metavar="N",
     type=whole_number(1),
-    show_default="the model's own, else all",
+    show_default="the model's",
     help="Keep the first N dimensions.",
 )
 @prompt_options
@@ -68,7 +68,7 @@ def _written(name: str) -> str:
     "output_dtype",
     metavar="DTYPE",
     type=_written,
-    help="What is written: float32, float16, int8 or binary.",
+    help="float32, float16, int8 or binary.",
 )
 @input_options
 @shard_option

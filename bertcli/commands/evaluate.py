@@ -17,6 +17,7 @@ from bertcli.options import (
     labels_options,
     long_options,
     model_options,
+    pair_field_option,
     pooling_option,
     prompt_name_option,
     run_options,
@@ -88,6 +89,7 @@ def evaluate() -> None:
 @click.option("--overwrite", is_flag=True, help="Replace an existing FILE.")
 @json_option
 @labelled_input_options
+@pair_field_option
 @model_options
 @long_options
 @run_options
@@ -170,6 +172,7 @@ def fill(request: requests.EvaluateFill) -> int:
 @prompt_name_option
 @json_option
 @labelled_input_options
+@pair_field_option
 @model_options
 @long_options
 @run_options

@@ -15,6 +15,7 @@ from bertcli.options import (
     long_options,
     model_options,
     output_options,
+    pair_field_option,
     run_options,
     shard_option,
     threshold_options,
@@ -37,16 +38,16 @@ from bertcli.parameters import one_or_more, whole_number
 @click.option(
     "--head",
     metavar="NAME,…",
-    help="Which of a model's several label heads, one or more.",
-    show_default="the first",
+    help="Which of several label heads, one or more.",
 )
 @click.option(
     "--emit",
     metavar="WHAT,…",
     type=one_or_more(get_args(requests.Emitted)),
-    help="What to tell of each text in one pass: label, entropy, margin, embedding.",
+    help="Results: label, entropy, margin, embedding.",
 )
 @input_options
+@pair_field_option
 @shard_option
 @output_options
 @model_options

@@ -14,6 +14,7 @@ from bertcli.options import (
     long_options,
     model_options,
     output_options,
+    pair_field_option,
     run_options,
     shard_option,
 )
@@ -35,6 +36,7 @@ from bertcli.options import (
 )
 @click.option("--words", is_flag=True, help="Also the log-probability of each word.")
 @input_options
+@pair_field_option
 @shard_option
 @output_options
 @model_options

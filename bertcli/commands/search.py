@@ -15,7 +15,7 @@ from bertcli.options import (
     pooling_option,
     run_options,
 )
-from bertcli.parameters import whole_number
+from bertcli.parameters import RareOption, whole_number
 from bertcli.runs.search import MOST
 
 
@@ -31,19 +31,19 @@ from bertcli.runs.search import MOST
     """,
 )
 @click.argument("query", required=False)
-@click.option("--queries", metavar="FILE", type=click.Path(), help="Many queries: a file with one a line.")
-@click.option("--like", metavar="N", type=whole_number(1), help="What is nearest to record N, from 1.")
+@click.option("--queries", metavar="FILE", type=click.Path(), help="File of queries, one a line.")
+@click.option("--like", metavar="N", type=whole_number(1), help="Search what is nearest to record N, from 1.")
 @click.option(
     "--near-duplicates",
     metavar="X",
     type=click.FloatRange(0, 1, min_open=True),
-    help="All pairs of texts with a cosine of X or more.",
+    help="All pairs of texts with this cosine or more.",
 )
 @click.option(
     "--embeddings",
     metavar="FILE",
     type=click.Path(),
-    help="Vectors that `embed` wrote, as .npy or .parquet; FILES are then the texts they were made from.",
+    help="Vectors of FILES, as `embed` wrote them.",
 )
 @click.option(
     "-k", "k", metavar="N", type=whole_number(1), show_default=str(MOST), help="How many texts to find."
@@ -52,31 +52,35 @@ from bertcli.runs.search import MOST
 @pooling_option
 @click.option(
     "--dim",
+    cls=RareOption,
     metavar="N",
     type=whole_number(1),
-    show_default="the model's own, else all",
+    show_default="the model's",
     help="Compare the first N dimensions.",
 )
 @click.option(
     "--prompt-name",
+    cls=RareOption,
     metavar="NAME",
-    show_default="document, passage or corpus, where the model has it",
-    help="Which of the model's prompts to put before each text.",
+    show_default="the model's for documents",
+    help="Prompt before texts.",
 )
 @click.option(
     "--query-prompt",
+    cls=RareOption,
     metavar="NAME",
-    show_default="query, where the model has it",
-    help="Which of them to put before each query.",
+    show_default="the model's for queries",
+    help="Prompt before queries.",
 )
 @click.option(
     "--rerank",
     metavar="MODEL",
     type=click.Path(readable=False),
-    help="A cross-encoder that orders the nearest texts; its scores are given.",
+    help="Order the nearest texts by this cross-encoder.",
 )
 @click.option(
     "--rerank-top",
+    cls=RareOption,
     metavar="N",
     type=whole_number(1),
     help="How many of the nearest texts --rerank looks at.",
@@ -89,9 +93,9 @@ from bertcli.runs.search import MOST
 def search(request: requests.Search) -> int:
     """Find the texts nearest to a query, by the similarity of their embeddings.
 
-    Prints the records found, best first, with `rank`, `score` (the cosine, or what the model's files ask for: dot,
-    euclidean, manhattan) and `where` they are. Instead of QUERY there may be --queries, --like a record, or
-    --near-duplicates among the records: then every argument is a file. The search is exact: every text is compared.
+    Prints the records found, best first, with `rank`, `score` (the similarity that the model asks for, else the
+    cosine) and `where` they are. With --queries, --like or --near-duplicates every argument is a file. The search is
+    exact: every text is compared.
     """
     if request.embeddings is not None:
         _refuse_unread_options(request)

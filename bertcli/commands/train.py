@@ -21,11 +21,11 @@ from bertcli.options import (
     labelled_input_options,
     labelled_query_input_options,
     labelled_question_input_options,
+    pair_field_option,
     recipe_options,
     train_options,
 )
 from bertcli.parameters import whole_number
-from bertcli.runs.preflight import refuse_pairs
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -74,6 +74,7 @@ def train() -> None:
 @click.option("--label-field", metavar="NAME", help="Field that holds the label, the labels or the number.")
 @head_option
 @labelled_input_options
+@pair_field_option
 @train_options
 def label(request: requests.TrainLabel) -> int:
     """Train a model that labels texts.
@@ -96,7 +97,6 @@ def tag(request: requests.TrainTag) -> int:
     """Train a model that tags words, from CoNLL columns or records with words and tags."""
     from bertcli.training.reading import read_tagged
 
-    refuse_pairs(request.pair_field, "`train tag`")
     return _learn("tag", request, read_tagged)
 
 
@@ -109,7 +109,6 @@ def fill(request: requests.TrainFill) -> int:
     """Train masked-word prediction on your own texts."""
     from bertcli.training.reading import read_plain
 
-    refuse_pairs(request.pair_field, "`train fill`")
     return _learn("fill", request, read_plain)
 
 

@@ -67,10 +67,8 @@ def train_translate(request: requests.TrainTranslate) -> int:
     pairs. The result is a directory in Marian's layout: `bertcli translate -m DIR` and transformers read it.
     """
     from bertcli.commands.train import INTERRUPTED, configure, target_directory, typed_arguments
-    from bertcli.runs.preflight import refuse_pairs
     from bertcli.training.reading import read_pairs
 
-    refuse_pairs(request.pair_field, "`train translate`")
     configure(request)
     if not request.files:
         raise UsageError("there is nothing to train on", hint="name a file of pairs")

@@ -8,7 +8,7 @@ from bertcli import requests
 from bertcli.command import command
 from bertcli.commands import run_request
 from bertcli.options import input_options, model_options, output_options, run_options, shard_option
-from bertcli.parameters import whole_number
+from bertcli.parameters import RareOption, whole_number
 
 
 @command(
@@ -23,48 +23,51 @@ from bertcli.parameters import whole_number
 @click.option("--beam", metavar="N", type=whole_number(1, 64), help="How many hypotheses to follow.")
 @click.option("--greedy", is_flag=True, help="Take the likeliest token each time: --beam 1.")
 @click.option("-k", "k", metavar="N", type=whole_number(1, 64), help="Give the N best translations.")
-@click.option("--source-lang", metavar="CODE", help="Language of the texts, for models of many languages.")
-@click.option("--target-lang", metavar="CODE", help="Language to translate into, likewise.")
+@click.option("--source-lang", metavar="CODE", help="Language of the texts, of a model with many.")
+@click.option("--target-lang", metavar="CODE", help="Language to translate into, of such a model.")
 @click.option(
     "--prefix-text",
+    cls=RareOption,
     metavar="TEXT",
     show_default=False,
-    help="Put TEXT before each sentence: what T5 is to do.",
+    help="Text to put before each sentence (T5).",
 )
 @click.option(
     "--split",
+    metavar="HOW",
     type=click.Choice(["sentences", "none"]),
-    help="Translate sentence by sentence, or each text as a whole.",
+    help="sentences, or none: texts as a whole.",
 )
 @click.option(
     "--max-new-tokens",
     metavar="N",
     type=whole_number(1),
-    show_default="the model's own limit",
-    help="Tokens of a sentence's translation at most.",
+    show_default="the model's",
+    help="Most tokens of a sentence.",
 )
 @click.option(
     "--length-penalty",
+    cls=RareOption,
     metavar="X",
     type=click.FloatRange(-10, 10),
-    show_default="the model's own, else 1",
-    help="Above 0, beam search prefers longer translations.",
+    show_default="the model's",
+    help="Above 0, beam search prefers longer results.",
 )
 @click.option(
     "--long",
+    metavar="MODE",
     type=click.Choice(["window", "truncate", "error"]),
-    help="How to handle a sentence over the length limit.",
+    help="Long sentences: window, truncate or error.",
 )
 @click.option(
     "--max-length",
+    cls=RareOption,
     metavar="N",
     type=whole_number(3),
-    show_default="the model's own limit",
-    help="Tokens of a window of a sentence.",
+    show_default="the model's",
+    help="Tokens of a window.",
 )
-@click.option(
-    "--align", is_flag=True, help="Add the source word that each word of the translation comes from."
-)
+@click.option("--align", is_flag=True, help="Add the source word of each word.")
 @input_options
 @shard_option
 @output_options

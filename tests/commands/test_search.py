@@ -312,7 +312,7 @@ def test_a_record_that_fails_is_told_and_remembered(checkpoints: Make, capsys: C
         (["--queries", "empty.txt", "texts.txt"], "empty.txt: holds no query"),
         (["--like", "12", "texts.txt"], "there is no record 12, only 11"),
         (["--like", "5", "texts.txt"], "record 5 has no vector"),
-        (["a", "texts.txt", "--pair-field", "b"], "`search` reads one text a record"),
+        (["a", "texts.txt", "--pair-field", "b"], "no such option: --pair-field"),
         (["a", "scored.jsonl"], "the input already has a field named 'score'"),
         (["a", "texts.txt", "--dim", "33"], "--dim 33 is not in the vectors"),
         (["a", "--embeddings", "short.npy"], "holds vectors of 3"),

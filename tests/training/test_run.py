@@ -298,7 +298,7 @@ def test_a_second_text_that_would_not_be_learnt_is_refused(
     kind: str, labelled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", kind, labelled, "--pair-field", "label", "-o", str(tmp_path / "m")]) == 2
-    assert f"--pair-field: `train {kind}` reads one text a record" in capsys.readouterr().err
+    assert "no such option: --pair-field" in capsys.readouterr().err
 
 
 def test_a_text_is_not_its_own_label(
