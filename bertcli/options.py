@@ -143,10 +143,9 @@ def _query_field_options(callback: F) -> F:
     return _stack(
         callback,
         _format_option,
-        INPUT.option("text_field", "--text-field", metavar="NAME", help="Field that holds the text.",
-                     unset="text, else the only text field"),
+        INPUT.option("text_field", "--text-field", metavar="NAME", help="Field with the text, if it is not `text`."),
         INPUT.option("pair_field", "--pair-field", "--query-field", metavar="NAME",
-                     help="Field that holds the query."),
+                     help="Field with the query."),
     )  # fmt: skip
 
 
