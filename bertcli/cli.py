@@ -46,7 +46,7 @@ MODULE = "bertcli.commands.{}"
 """Where a command is found, under its own name."""
 
 INTERRUPTED = 130
-NO_ROOM_FOR_A_LIBRARY = ("failed to map segment", "cannot allocate memory")
+LIBRARY_MEMORY_ERRORS = ("failed to map segment", "cannot allocate memory")
 MEMORY_HINT = "a smaller --batch-tokens or --max-length needs less"
 
 
@@ -101,7 +101,7 @@ def cli(ctx: click.Context, config: Path | None, show_settings: bool) -> None:  
     assert isinstance(ctx.command, Group)
     held = settings.read(config)
     settings.check(held, ctx.command, ctx)
-    settings.refuse_what_is_not_for_strangers(held)
+    settings.refuse_untrusted_settings(held)
     if held.local:
         console.hold(f"settings from {held.path} in the working directory")
     ctx.meta[settings.META] = held
@@ -129,8 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     ctx: click.Context | None = None
-    console.configure()  # another command in this process may have been quiet
-    console.forget_held()
+    console.reset()
     try:
         instruction = os.environ.get(VARIABLE)
         if instruction:
@@ -197,7 +196,7 @@ def explained(error: Exception) -> BertcliError:
             return EngineError(
                 "cannot start a thread", hint="`ulimit -u` and `ulimit -v` limit threads and their memory"
             )
-        case ImportError() if any(sign in str(error) for sign in NO_ROOM_FOR_A_LIBRARY):
+        case ImportError() if any(sign in str(error) for sign in LIBRARY_MEMORY_ERRORS):
             return EngineError(
                 f"no memory to load a library: {one_line(error)}", hint="`ulimit -v` limits it"
             )

@@ -7,6 +7,7 @@ has been answered.
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 import time
@@ -133,7 +134,8 @@ class LiveFeed(Feed):
         super().__init__(())
         self._patience = patience
         self._queue = _Ahead(most_ahead)
-        threading.Thread(target=self._read, args=(records,), name="reader", daemon=True).start()
+        context = contextvars.copy_context()  # warnings of the reader go where those of the run go
+        threading.Thread(target=context.run, args=(self._read, records), name="reader", daemon=True).start()
 
     def _read(self, records: Iterable[Record]) -> None:
         try:

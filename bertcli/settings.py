@@ -221,7 +221,7 @@ def leaves(
             yield from leaves(below, ctx, (*path, name))
 
 
-def refuse_what_is_not_for_strangers(settings: Settings) -> None:
+def refuse_untrusted_settings(settings: Settings) -> None:
     """Raise UsageError where a file of the working directory sets what it must not."""
     if settings.local:
         _refuse_in(settings.top)

@@ -313,9 +313,9 @@ def test_a_file_of_the_working_directory_is_named(main: Main) -> None:
 
     write("limit: 3\n")
     assert main(["label"]) == 0
-    assert messages._held == ["settings from bertcli.yaml in the working directory"]
+    assert messages.current().held == ["settings from bertcli.yaml in the working directory"]
     assert main(["--config", "bertcli.yaml", "label"]) == 0
-    assert messages._held == []
+    assert messages.current().held == []
 
 
 def test_what_is_no_file_or_too_large_does_not_hang(main: Main, capsys: pytest.CaptureFixture[str]) -> None:

@@ -183,7 +183,7 @@ def recipe(request: requests.TrainRecipe) -> int:
 
         place = Place(request.device, request.dtype, request.threads)
         outcome = train_recipe(
-            plan, base, path, target, place, _typed(), resume=request.resume, report=bar.tell
+            plan, base, path, target, place, _typed(), resume=request.resume, report=bar.show_step
         )
     for line in outcome.history:
         console.note(_figures(line))
@@ -240,7 +240,7 @@ def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint],
         )
         with console.StepBar() as bar:
             outcome = train_objective(
-                training, checkpoint, split, target, resume=request.resume, report=bar.tell, say=console.say
+                training, checkpoint, split, target, resume=request.resume, report=bar.show_step, say=console.say
             )
     for line in outcome.history:
         console.note(_figures(line))

@@ -95,7 +95,7 @@ def train_translate(request: requests.TrainTranslate) -> int:
             threads=request.threads,
         )
         with console.StepBar() as bar:
-            trainer = TranslationTrainer(training, pairs, held_out, target.part, bar.tell)
+            trainer = TranslationTrainer(training, pairs, held_out, target.part, bar.show_step)
             if trainer.left_out:
                 console.warn(f"{trainer.left_out} pairs are left out: they are longer than the model")
             progress = trainer.run(resume=request.resume)

@@ -1,6 +1,6 @@
 """What a person sees beside the results: warnings, errors, progress, the receipt. Nothing else writes stderr.
 
-    configure(quiet, verbose, color)   once, before anything is said
+    configure(quiet, verbose, color)   the console of a command, before anything is printed
     error, warn, note, say             lines on stderr
     hold, release                      a line for when the work begins
     progress(source, stdout)           a bar while a run lasts; StepBar, one for training;
@@ -16,7 +16,7 @@ from bertcli.console.drawing import visible
 from bertcli.console.messages import (
     configure,
     error,
-    forget_held,
+    reset,
     hold,
     is_watched,
     note,
@@ -38,7 +38,7 @@ __all__ = [
     "claim_stdout",
     "configure",
     "error",
-    "forget_held",
+    "reset",
     "hold",
     "is_watched",
     "note",

@@ -1,4 +1,4 @@
-"""The words on stderr: errors, warnings, notes, the receipt."""
+"""Messages on stderr: errors, warnings, notes, the receipt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from bertcli.console.drawing import BOLD, DIM, RED, YELLOW, When, painted, visible, wants_color
@@ -20,15 +19,8 @@ if TYPE_CHECKING:
     from bertcli.errors import BertcliError
 
 
-@dataclass(slots=True)
-class _Manner:
-    quiet: bool = False
-    verbose: bool = False
-    color: When = "auto"
-
-
-class Screen(Protocol):
-    """Something on the screen that makes room for a message."""
+class Overlay(Protocol):
+    """Something drawn on the screen that is cleared before a message is written."""
 
     def clear(self) -> None: ...
 
@@ -36,29 +28,114 @@ class Screen(Protocol):
 screen_lock = threading.RLock()
 """Held while something is written to the screen: a bar is drawn by a thread of its own."""
 
-_manner = _Manner()
-_in_library: contextvars.ContextVar[bool] = contextvars.ContextVar("in_library", default=False)
-_drawn: list[Screen] = []
-_held: list[str] = []
+
+class Console:
+    """Messages on stderr. `quiet` leaves only errors, `verbose` adds notes.
+
+    A message given to `hold` is printed when the work begins (`release`), and not at all where the run is refused
+    before: an error should be the only thing that the user reads.
+    """
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, color: When = "auto") -> None:
+        self.quiet, self.verbose, self.color = quiet, verbose, color
+        self._overlays: list[Overlay] = []
+        self.held: list[str] = []
+
+    def error(self, problem: BertcliError) -> None:
+        place = f"{problem.where}: " if problem.where else ""
+        self._print([("bertcli: ", f"{BOLD};{RED}"), (f"{place}{problem.message}", "")])
+        if problem.hint:
+            self._print([("  ", ""), (problem.hint, DIM)])
+
+    def warn(self, message: str) -> None:
+        if not self.quiet:
+            self._print([("bertcli: warning: ", YELLOW), (message, "")])
+
+    def note(self, message: str) -> None:
+        if self.verbose:
+            self._print([("bertcli: ", DIM), (message, DIM)])
+
+    def say(self, message: str) -> None:
+        if not self.quiet:
+            self._print([(message, "")])
+
+    def hold(self, message: str) -> None:
+        self.held.append(message)
+
+    def release(self) -> None:
+        for message in self.held:
+            self.say(message)
+        self.held.clear()
+
+    def add(self, overlay: Overlay) -> None:
+        self._overlays.append(overlay)
+
+    def remove(self, overlay: Overlay) -> None:
+        self._overlays.remove(overlay)
+
+    def _print(self, parts: list[tuple[str, str]]) -> None:
+        stream = sys.stderr
+        if stream is None:
+            return
+        with screen_lock, contextlib.suppress(OSError, ValueError):  # stderr is closed: nobody reads it
+            for overlay in self._overlays:
+                overlay.clear()
+            color = wants_color(stream.isatty(), self.color)
+            line = "".join(painted(visible(text), style if color else "") for text, style in parts)
+            write_patiently(stream, line + "\n")
+
+
+class LoggerConsole(Console):
+    """The same messages to the logger `bertcli`, where a program uses the library."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+
+    def warn(self, message: str) -> None:
+        logging.getLogger("bertcli").warning("%s", message)
+
+    def note(self, message: str) -> None:
+        logging.getLogger("bertcli").debug("%s", message)
+
+    def say(self, message: str) -> None:
+        logging.getLogger("bertcli").info("%s", message)
+
+    def hold(self, message: str) -> None:
+        self.say(message)
+
+
+_console: contextvars.ContextVar[Console] = contextvars.ContextVar("console", default=Console())  # noqa: B039
+
+
+def current() -> Console:
+    """The console of this context. A thread has it where it was started by `contextvars.copy_context().run`."""
+    return _console.get()
 
 
 def configure(*, quiet: bool = False, verbose: bool = False, color: When = "auto") -> None:
-    """How much to say: `quiet` leaves only errors, `verbose` adds notes."""
-    _manner.quiet, _manner.verbose, _manner.color = quiet, verbose, color
+    """Begin a console with these settings. It keeps the messages that the last one held."""
+    console = Console(quiet=quiet, verbose=verbose, color=color)
+    console.held = current().held
+    _console.set(console)
+
+
+def reset() -> None:
+    """Begin a console that knows nothing of the commands that ran before in this process."""
+    _console.set(Console())
 
 
 @contextlib.contextmanager
 def to_logger() -> Iterator[None]:
-    """Within it, messages of this thread go to the logger `bertcli` and not to stderr: a program uses the library."""
-    token = _in_library.set(True)
+    """Within it, messages go to the logger `bertcli` and not to stderr."""
+    token = _console.set(LoggerConsole())
     try:
         yield
     finally:
-        _in_library.reset(token)
+        _console.reset(token)
 
 
 def is_quiet() -> bool:
-    return _manner.quiet or _in_library.get()
+    return current().quiet
 
 
 def is_watched() -> bool:
@@ -66,86 +143,41 @@ def is_watched() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and not is_quiet()
 
 
-def make_room(screen: Screen) -> None:
-    """From now on, clear `screen` before a message is written."""
-    _drawn.append(screen)
-
-
-def forget(screen: Screen) -> None:
-    """`screen` is no longer on screen."""
-    _drawn.remove(screen)
-
-
 def error(problem: BertcliError) -> None:
-    """Show an error, always: `bertcli: file:line: message`, and its hint on a line of its own."""
-    place = f"{problem.where}: " if problem.where else ""
-    _print([("bertcli: ", f"{BOLD};{RED}"), (f"{place}{problem.message}", "")])
-    if problem.hint:
-        _print([("  ", ""), (problem.hint, DIM)])
+    """Print an error, always: `bertcli: file:line: message`, and its hint on a line of its own."""
+    current().error(problem)
 
 
 def warn(message: str) -> None:
-    """Show what may make an answer worse than it looks; silent with -q."""
-    if _in_library.get():
-        logging.getLogger("bertcli").warning("%s", message)
-    elif not _manner.quiet:
-        _print([("bertcli: warning: ", YELLOW), (message, "")])
+    """Print what may make an answer worse than it looks; silent with -q."""
+    current().warn(message)
 
 
 def note(message: str) -> None:
-    """Show why something is done the way it is; only with -v."""
-    if _in_library.get():
-        logging.getLogger("bertcli").debug("%s", message)
-    elif _manner.verbose:
-        _print([("bertcli: ", DIM), (message, DIM)])
+    """Print why something is done the way it is; only with -v."""
+    current().note(message)
 
 
 def say(message: str) -> None:
-    """Show a plain line, such as the receipt; silent with -q."""
-    if _in_library.get():
-        logging.getLogger("bertcli").info("%s", message)
-    elif not _manner.quiet:
-        _print([(message, "")])
-
-
-def trace(problem: Exception) -> None:
-    """Show where an error happened; only with --debug."""
-    import traceback
-
-    traceback.print_exception(problem)
+    """Print a plain line, such as the receipt; silent with -q."""
+    current().say(message)
 
 
 def hold(message: str) -> None:
-    """Have a plain line shown when the work begins (`release`), and not at all where it is refused before:
-    nothing should stand between a command and what is wrong with it."""
-    if _in_library.get():
-        say(message)
-    else:
-        _held.append(message)
-
-
-def forget_held() -> None:
-    """Another command begins: what the last one held is not shown any more."""
-    _held.clear()
+    """Have a plain line printed when the work begins."""
+    current().hold(message)
 
 
 def release() -> None:
-    """The work begins: show what was held."""
-    for message in _held:
-        say(message)
-    _held.clear()
+    """The work begins: print the lines that were held."""
+    current().release()
 
 
-def _print(parts: list[tuple[str, str]]) -> None:
-    stream = sys.stderr
-    if stream is None:
-        return
-    with screen_lock, contextlib.suppress(OSError, ValueError):  # stderr is closed: there is nobody to tell
-        for drawn in _drawn:
-            drawn.clear()
-        color = wants_color(stream.isatty(), _manner.color)
-        line = "".join(painted(visible(text), style if color else "") for text, style in parts)
-        write_patiently(stream, line + "\n")
+def trace(problem: Exception) -> None:
+    """Print the traceback of an error; only with --debug."""
+    import traceback
+
+    traceback.print_exception(problem)
 
 
 def write_patiently(stream: TextIO, text: str) -> None:
@@ -163,12 +195,12 @@ def write_patiently(stream: TextIO, text: str) -> None:
 
 
 def quiet_libraries(*, verbose: bool = False, offline: bool = True) -> None:
-    """Keep libraries to themselves; to be called before they are imported.
+    """Silence libraries; to be called before they are imported.
 
     No progress bars, no advice, no telemetry, no thread warnings, and (`offline`) no socket for model files.
-    Their warnings are dropped unless `verbose`. NumPy's matrix products stay in the thread that asks:
-    packs are what runs side by side, and OpenBLAS's own threads wait for each other in busy loops, which on a
-    machine with other work makes a short answer ten times slower.
+    Their warnings are dropped unless `verbose`. NumPy's matrix products stay in the calling thread: batches are what
+    runs in parallel, and OpenBLAS's own threads wait for each other in busy loops, which on a machine with other work
+    makes a short answer ten times slower.
     """
     os.environ.update(
         OPENBLAS_NUM_THREADS="1",

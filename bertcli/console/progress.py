@@ -30,18 +30,18 @@ class Progressing(Protocol):
 class Bar:
     """One line on stderr that counts records, with their rate and, where the size is known, time left.
 
-    `taken` tells how many records have been read, some of which are still on their way.
+    `taken` returns how many records have been read, some of which are not answered yet.
 
-    It is drawn when records are answered, and by a thread of its own where none is for a while (a huge text
-    is being cut into tokens). It leaves the screen as it found it, also when the run is interrupted. The
+    It is drawn when records are answered, and by a thread of its own where none is for a while (a huge text is being
+    tokenised). It leaves the screen as it found it, also when the run is interrupted. The
     cursor is never hidden.
     """
 
     interval = 0.1  # seconds between two drawings
     idle = 0.5  # seconds between two drawings while no record is answered
     patience = 0.5  # seconds before the first: a short run shows no bar
-    settled = 2.0  # seconds before the time left is told: at first an engine warms up
-    telling = 0.02  # of the work done, which tells the time left; less does only when the bar is `late`
+    settled = 2.0  # seconds before the time left is shown: at first an engine warms up
+    enough = 0.02  # of the work, which gives the time left; less gives it only after `late`
     late = 10.0  # seconds
 
     def __init__(
@@ -54,6 +54,7 @@ class Bar:
     ) -> None:
         self._source = source
         self._shown = shown
+        self._console = messages.current()
         self._clock = clock
         self._began = clock()
         self._due = self._began
@@ -66,7 +67,7 @@ class Bar:
         self._ended = threading.Event()
 
     def __enter__(self) -> Bar:
-        messages.make_room(self)
+        self._console.add(self)
         self._began = self._clock()
         self._due = self._began + self.patience
         self._before = self._taken() if self._taken is not None else 0
@@ -79,11 +80,11 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         with messages.screen_lock:
             self._ended.set()
-            messages.forget(self)
+            self._console.remove(self)
             self.clear()
 
     def show(self, records: int) -> None:
-        """Tell how many records are answered; cheap enough to be called after each."""
+        """Show how many records are answered; cheap enough to be called after each."""
         if not self._shown:
             return
         self._records = records
@@ -106,7 +107,7 @@ class Bar:
 
     def line(self, records: int, seconds: float, width: int) -> str:
         """The bar as text of at most `width` - 1 cells (the last one would make some terminals wrap)."""
-        known = self._before + records  # those of the run that this one goes on with are in the share too
+        known = self._before + records  # those of the run that this one resumes count, too
         parts = [f"{grouped(known)} {'record' if known == 1 else 'records'}"]
         if records:
             parts.append(rate(records / seconds if seconds > 0 else 0.0))
@@ -116,7 +117,7 @@ class Bar:
             self._done = done = max(self._done, done)
             share = start + done
             parts.append(f"{share:4.0%}")
-            if done > 0 and seconds >= (self.settled if done >= self.telling else self.late):
+            if done > 0 and seconds >= (self.settled if done >= self.enough else self.late):
                 parts.append(f"{duration(seconds * (1 - share) / done)} left")
             drawn = f"  {meter(share, 24):24}  "
             if len(drawn) + len(" · ".join(parts)) < width:
@@ -153,13 +154,14 @@ class StatusLine:
 
     def __init__(self) -> None:
         self._shown = messages.is_watched()
+        self._console = messages.current()
 
     def __enter__(self) -> StatusLine:
-        messages.make_room(self)
+        self._console.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        messages.forget(self)
+        self._console.remove(self)
         self.clear()
 
     def show(self, what: str, share: float | None = None) -> None:
@@ -220,7 +222,7 @@ class StepBar(Bar):
         self._loss: float | None = None
         super().__init__(self, shown=_isatty(sys.stderr) and not messages.is_quiet(), clock=clock)
 
-    def tell(self, step: int, steps: int, loss: float) -> None:
+    def show_step(self, step: int, steps: int, loss: float) -> None:
         """Step `step` of `steps` is done; the loss is shown as a running mean."""
         self.position, self.size = step, steps
         self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss

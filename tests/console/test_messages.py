@@ -15,10 +15,9 @@ from bertcli.errors import BertcliError, InputError
 
 @pytest.fixture(autouse=True)
 def plain() -> Iterator[None]:
-    console.configure()
-    console.forget_held()  # of a command that another test ran in this process
+    console.reset()  # of a command that another test ran in this process
     yield
-    console.configure()
+    console.reset()
 
 
 def say_all() -> None:
@@ -55,7 +54,7 @@ def test_what_is_held_is_shown_when_the_work_begins(capsys: pytest.CaptureFixtur
 
 def test_what_is_held_is_lost_with_a_run_that_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     console.hold("head one")
-    console.forget_held()  # the next run of this process
+    console.reset()  # the next run of this process
     console.release()
     assert capsys.readouterr().err == ""
 
