@@ -20,7 +20,7 @@ def main() -> None:
         code = run()
     except KeyboardInterrupt:
         code = 130
-    interrupts.let_go()
+    interrupts.restore_default()
     if interrupts.seen():
         os._exit(code)  # everything is written, and the arithmetic that still runs is waited for by nobody
     sys.exit(code)

@@ -25,14 +25,14 @@ COMMANDS = MappingProxyType(
         "fill": "Predict the words behind [MASK].",
         "embed": "Export embeddings, of texts or of their tokens, from any layer.",
         "tag": "Label the words of each text: named entities, parts of speech.",
-        "score": "Score each text: how likely the model holds it, and which words surprise it.",
-        "attention": "Show how much each token of a text looks at each other.",
+        "score": "Score each text: how likely it is, and which words surprise the model.",
+        "attention": "Show how much each token of a text attends to the others.",
         "answer": "Find the answer to a question in each text.",
         "search": "Find the texts nearest to a query, by the similarity of their embeddings.",
         "rerank": "Order texts by their relevance to a query, with a cross-encoder.",
         "translate": "Translate each text with an encoder-decoder: Marian, T5, BART, NLLB and the like.",
         "train": "Train a model of your own, from a file or from a recipe.",
-        "evaluate": "Measure a model on a file that holds the right answers.",
+        "evaluate": "Measure a model on a file with the right answers.",
         "compare": "Compare two files of answers, or two models: what flipped, what drifted.",
         "merge": "Join the outputs of all shards of a run.",
         "models": "List, describe, check, download and convert models.",
@@ -40,8 +40,7 @@ COMMANDS = MappingProxyType(
         "completion": "Print the completion script for a shell.",
     }
 )
-"""The commands in the order of the help page, with the first sentence of each one's own: so that listing them
-imports none."""
+"""The commands in the order of the help page, each with the first sentence of its help: listing imports none."""
 MODULE = "bertcli.commands.{}"
 """Where a command is found, under its own name."""
 
@@ -88,7 +87,7 @@ class Commands(Group):
 @click.option(
     "--show-settings",
     is_flag=True,
-    help="Show every setting, for all commands or the one named behind, and where it comes from.",
+    help="Show every setting, of all commands or of one, and where it comes from.",
 )
 @debug_option("Options")
 @click.pass_context
@@ -100,7 +99,7 @@ def cli(ctx: click.Context, config: Path | None, show_settings: bool) -> None:  
     """
     assert isinstance(ctx.command, Group)
     held = settings.read(config)
-    settings.check(held, ctx.command, ctx)
+    settings.refuse_unknown_settings(held, ctx.command, ctx)
     settings.refuse_untrusted_settings(held)
     if held.local:
         console.hold(f"settings from {held.path} in the working directory")
@@ -110,7 +109,7 @@ def cli(ctx: click.Context, config: Path | None, show_settings: bool) -> None:  
             raise UsageError(f"unknown variable {name}", hint=settings.INSTEAD_OF_FORCE)
         console.warn(f"unknown variable {name}" + (f": did you mean {near}?" if near else ""))
     if show_settings:
-        lines = settings.show(ctx.command, ctx, only=ctx.invoked_subcommand)
+        lines = settings.shown_settings(ctx.command, ctx, only=ctx.invoked_subcommand)
         click.echo("\n".join(map(console.visible, lines)))
         ctx.exit()
     if ctx.invoked_subcommand is None:
@@ -168,7 +167,7 @@ def _complete(instruction: str) -> int:
 
 
 def _leave_stdout() -> None:
-    """Write what is left for stdout; where nobody takes it, leave nothing for the interpreter to fail on."""
+    """Flush stdout. Where its reader has closed, redirect it, so that the interpreter does not fail at exit."""
     console.release_stdout()
     try:
         if sys.stdout is not None:
@@ -178,7 +177,7 @@ def _leave_stdout() -> None:
 
 
 def explained(error: Exception) -> BertcliError:
-    """The error in our words: what is wrong and what to do. What no user can have caused is a bug."""
+    """The error as a BertcliError that says what is wrong and what to do. One that no user can cause is a bug."""
     from bertcli.engines.memory import ran_out
 
     match error:

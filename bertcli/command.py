@@ -24,7 +24,7 @@ from click.core import ParameterSource
 
 from bertcli import settings
 from bertcli.errors import UsageError
-from bertcli.parameters import RareOption, SharedParameter, called, listed
+from bertcli.parameters import RareOption, SharedParameter, called, or_list
 from bertcli.requests import LabelOptions, Options
 
 HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")
@@ -72,7 +72,7 @@ class Command(click.Command):
             if param.name == "format" and isinstance(param, click.Option):
                 formats = request.formats  # type: ignore[union-attr]  # a request with a format says which it has
                 param.type = click.Choice(formats)
-                param.help = f"Format of the output: {listed(formats)}.  {param.help}"
+                param.help = f"Format of the output: {or_list(formats)}.  {param.help}"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
@@ -98,7 +98,7 @@ class Command(click.Command):
         return [*super().get_params(ctx), HELP_ALL]
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Nothing: arguments are listed under the heading they belong to."""
+        """Nothing: arguments are listed under their headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         own = "Options" if ctx.command.name is None else ctx.command.name.capitalize()
@@ -170,7 +170,7 @@ class Group(click.Group):
         commands = self.list_commands(ctx)
         if args[0] in commands or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
-        near = settings.nearest(args[0], set(commands))
+        near = settings.nearest_name(args[0], set(commands))
         hint = f"did you mean '{near}'?" if near else f"the commands are {', '.join(commands)}"
         raise UsageError(f"no such command: {args[0]}", hint=hint)
 
@@ -179,7 +179,7 @@ class Group(click.Group):
             formatter.write_dl(self.summaries(ctx))
 
     def summaries(self, ctx: click.Context) -> list[tuple[str, str]]:
-        """The commands with their whole first sentence, where click would cut it to a line."""
+        """The commands with their first sentence in full, which click would cut to a line."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         return [(name, found.get_short_help_str(200)) for name, found in commands if found]
 
@@ -200,8 +200,7 @@ def command(
 
 
 def typed() -> dict[str, click.Parameter]:
-    """The parameters of the running command that its command line names, and not only a setting, by the flags
-    that users know them by."""
+    """The parameters that the command line itself names, and not a setting, by flag."""
     ctx = click.get_current_context()
     return {
         max(param.opts, key=len): param
@@ -211,8 +210,7 @@ def typed() -> dict[str, click.Parameter]:
 
 
 def refuse_options_for_own_labels(options: LabelOptions) -> None:
-    """Raise UsageError for options that would change nothing, where no labels are named. A setting that changes
-    nothing is ignored: it is for the runs it serves."""
+    """Raise UsageError for options without effect where no labels are named. A setting without effect is ignored."""
     if options.labels is None and options.labels_file is None:
         for flag in ("--multi-label", "--template"):
             if flag in typed():
@@ -226,8 +224,7 @@ def command_line(words: Sequence[str], *more: str) -> str:
 
 
 def shell_quoted(word: str) -> str:
-    """The word as a shell reads it back. What a terminal would not show is written out, as bash and zsh read
-    it: `$'a\\nb'`."""
+    """The word, quoted for a shell. Characters that a terminal does not show are escaped as in bash: `$'a\\nb'`."""
     import shlex
 
     if word.isprintable():
@@ -262,7 +259,7 @@ def _choose(ctx: click.Context, first: click.Parameter, second: click.Parameter)
 
 
 def _decoded(text: str, param: click.Parameter) -> str:
-    """A text as its bytes have it in UTF-8, in whatever locale they came. Paths keep their bytes."""
+    """An argument decoded as UTF-8, in every locale. Paths keep their bytes."""
     try:
         return text.encode("utf-8", "surrogateescape").decode()
     except UnicodeError:
@@ -273,7 +270,7 @@ def _decoded(text: str, param: click.Parameter) -> str:
 
 
 def _strength(ctx: click.Context, param: click.Parameter) -> int | None:
-    """Where the parameter got its value, 0 the strongest; None when it holds only its default."""
+    """Where the parameter got its value, 0 the strongest; None for its default."""
     source = ctx.get_parameter_source(param.name)
     return STRENGTH.index(source) if source in STRENGTH and ctx.params[param.name] else None
 
@@ -293,7 +290,7 @@ def _docstring(callback: Callable[..., Any] | None) -> str | None:
 def _write_section(formatter: click.HelpFormatter, heading: str, records: list[tuple[str, str]]) -> None:
     if not records:
         return
-    # Long names stand below each other, whether or not a short one is in front of them.
+    # Long names are aligned, with or without a short one before them.
     terms = [f"    {term}" if term.startswith("--") else term for term, _ in records]
     with formatter.section(heading):
         formatter.write_dl(

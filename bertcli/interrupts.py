@@ -1,8 +1,8 @@
-"""Ctrl-C that is neither lost nor loud, and other signals that end a run the same way.
+"""Ctrl-C, and the other signals that end a run in the same way.
 
-Python turns it into a KeyboardInterrupt wherever the program happens to be. Inside a finaliser or an import
-callback that is printed and forgotten; inside a library's bare `except` it vanishes, and a module stays half
-imported, whose errors are then not ours. So it is remembered here.
+Python raises KeyboardInterrupt wherever the program is. In a finaliser or an import callback the exception is printed
+and dropped; a bare `except` of a library swallows it and leaves a module half imported, which then fails with other
+errors. So the signal is recorded here.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _seen = False
 
 
 def watch() -> None:
-    """From here on, remember every Ctrl-C, and repeat one that Python would drop. To be asked to end
-    (SIGTERM), and to lose the terminal (SIGHUP), are the same unless somebody has them ignored."""
+    """From now on, record every Ctrl-C, and repeat one that Python drops. SIGTERM and SIGHUP are handled alike unless
+    they are ignored."""
     signal.signal(signal.SIGINT, _remember)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
@@ -33,19 +33,19 @@ def watch() -> None:
 
 
 def seen() -> bool:
-    """Whether there was a Ctrl-C: whatever fails after it failed because of it."""
+    """Whether there was a Ctrl-C, which is then the cause of later errors."""
     return _seen
 
 
 class Deferred(KeyboardInterrupt):
-    """Work that takes long ends at `check`, because an interrupt waits for it."""
+    """Raised by `check`: long work ends because an interrupt is waiting."""
 
 
 _waiting = threading.local()
 
 
 def check() -> None:
-    """Raise Deferred where an interrupt waits in `deferred`: for work between two of its steps that takes long."""
+    """Raise Deferred where an interrupt waits in `deferred`. To be called between the steps of long work."""
     asked = getattr(_waiting, "asked", None)
     if asked is not None and asked():
         raise Deferred
@@ -53,9 +53,9 @@ def check() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Within it, a signal that would raise KeyboardInterrupt only makes the yielded function say True, so
-    that work ends between two steps; a second Ctrl-C interrupts at once. The others may well come twice
-    without more haste: a terminal that closes sends SIGHUP, and so does the shell that ran in it."""
+    """Within it, a signal that would raise KeyboardInterrupt only makes the yielded function return True, so that work
+    ends between two steps; a second Ctrl-C interrupts at once. A second SIGHUP does not: a terminal that closes sends
+    one, and so does the shell in it."""
     asked = False
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -80,8 +80,8 @@ def deferred() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def let_go() -> None:
-    """There is nothing left to finish: Ctrl-C may end the process where it stands, without a word."""
+def restore_default() -> None:
+    """There is nothing left to finish: Ctrl-C may end the process at once, without a message."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

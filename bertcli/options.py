@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import click
 
 from bertcli.parameters import (
-    Section,
+    OptionSection,
     SharedArgument,
     SharedOption,
     delimiter,
@@ -54,9 +54,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-INPUT, OUTPUT, TRAINING = Section("Input"), Section("Output"), Section("Training")
-MODEL, LONG, RUN = Section("Model"), Section("Long texts"), Section("Run")
-LABELS, PROMPT = Section("Label"), Section("Embed")
+INPUT, OUTPUT, TRAINING = OptionSection("Input"), OptionSection("Output"), OptionSection("Training")
+MODEL, LONG, RUN = OptionSection("Model"), OptionSection("Long texts"), OptionSection("Run")
+LABELS, PROMPT = OptionSection("Label"), OptionSection("Embed")
 
 
 def _stack(callback: F, *decorators: Callable[[F], F]) -> F:
@@ -89,12 +89,12 @@ def labelled_query_input_options(callback: F) -> F:
 
 
 def labelled_question_input_options(callback: F) -> F:
-    """The same for records that bring their answers, which bare texts cannot."""
+    """The same for records with their answers, which bare texts do not have."""
     return _stack(callback, _files_argument, _question_field_options, _reading_options)
 
 
 def labelled_input_options(callback: F) -> F:
-    """The same for records that bring an answer beside the text, which bare texts cannot."""
+    """The same for records with a right answer, which bare texts do not have."""
     return _stack(callback, _files_argument, _field_options, _reading_options)
 
 
@@ -188,7 +188,7 @@ def _reading_options(callback: F) -> F:
 
 
 def shard_option(callback: F) -> F:
-    """For commands whose output `merge` can join: which part of the records."""
+    """For commands whose output `merge` can join: the part of the records to read."""
     return INPUT.option(
         "shard", "--shard", metavar="I/N", type=shard, settable=False,
         help="Read only part I of N; `bertcli merge` joins the outputs.",
@@ -204,7 +204,7 @@ def split_words_option(callback: F) -> F:
 
 
 def pooling_option(callback: F) -> F:
-    """For commands that make vectors of texts: how, or None."""
+    """For commands that embed texts: the pooling, or None for the model's own."""
     return click.option(
         "--pooling", metavar="HOW", type=click.Choice(["mean", "cls", "max", "weightedmean", "lasttoken"]),
         show_default="the model's",
@@ -213,10 +213,10 @@ def pooling_option(callback: F) -> F:
 
 
 def prompt_name_option(callback: F) -> F:
-    """For the same: which prompt stands before each text, or None."""
+    """For the same: the prompt before each text, or None."""
     return click.option(
         "--prompt-name", metavar="NAME", show_default="the model's default",
-        help="Which of the model's prompts to put before each text.",
+        help="Prompt of the model to put before each text.",
     )(callback)  # fmt: skip
 
 
@@ -225,12 +225,12 @@ def prompt_options(callback: F) -> F:
     return _stack(
         callback,
         PROMPT.choice("role", Role, "--role", metavar="ROLE",
-                      about="What the texts are to be, for models with a prompt for each"),
+                      about="What the texts are, for models with a prompt for each"),
         PROMPT.option("prompt_name", "--prompt-name", metavar="NAME",
                       unset="that of the role, else the model's default",
-                      help="Which of the model's prompts to put before each text."),
+                      help="Prompt of the model to put before each text."),
         PROMPT.option("prompt", "--prompt", metavar="TEXT", rival="prompt_name",
-                      help="What to put before each text instead."),
+                      help="Text to put before each text."),
     )  # fmt: skip
 
 
@@ -241,7 +241,7 @@ def output_options(callback: F) -> F:
 
 
 def late_output_options(callback: F) -> F:
-    """The same for results that come when all is read: there is never a part to resume."""
+    """The same for results that come when everything is read: there is no part to resume."""
     return _stack(
         callback,
         OUTPUT.option("output", "-o", "--output", metavar="FILE", type=click.Path(readable=False),
@@ -263,12 +263,8 @@ def model_options(callback: F) -> F: ...
 @overload
 def model_options(*, dtype: str) -> Callable[[F], F]: ...
 def model_options(callback: F | None = None, *, dtype: str = "--dtype") -> F | Callable[[F], F]:
-    """What answers, and on what.
-
-    `dtype` names the
-    option for the dtype of the computation where the command's own `--dtype` says what is written; settings
-    for all commands keep calling it `dtype`.
-    """
+    """The model, its engine and its device. `dtype` names the option for the dtype of the computation where the
+    command's own `--dtype` is that of the output; settings for all commands call it `dtype` in any case."""
     if callback is None:
         return lambda callback: _model_options(callback, dtype)
     return _model_options(callback, dtype)
@@ -340,7 +336,7 @@ def _trust_options(callback: F) -> F:
 
 
 def long_options(callback: F) -> F:
-    """What becomes of texts over the model's length."""
+    """How texts over the model's length limit are handled."""
     return _stack(
         callback,
         LONG.choice("long", LongMode, "--long", metavar="MODE",
@@ -455,14 +451,14 @@ def labels_options(callback: F) -> F:
 
 
 def threshold_options(callback: F) -> F:
-    """When a label holds."""
+    """When a label is given."""
     return _stack(
         callback,
         LABELS.option("threshold", "--threshold", metavar="P", type=click.FloatRange(0, 1),
-                     help="Least score of a label, where several may hold."),
-        LABELS.flag("multi_label", "--multi-label", help="Labels of your own: several may hold."),
+                     help="Least score of a label, where there may be several."),
+        LABELS.flag("multi_label", "--multi-label", help="Labels of your own: a text may have several."),
         LABELS.option("template", "--template", metavar="TEXT",
-                     help="Labels of your own: the sentence that {} makes of a label."),
+                     help="Labels of your own: sentence with {} for the label."),
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def called(param: click.Parameter) -> str:
     return "/".join(param.opts) if isinstance(param, click.Option) else param.human_readable_name.upper()
 
 
-class Section:
+class OptionSection:
     """Makes the shared options that the help page lists under `heading`."""
 
     def __init__(self, heading: str) -> None:
@@ -82,11 +82,11 @@ class Section:
         """An option with the values of the Literal `kind`, which the help text lists."""
         values = get_args(kind)
         return self.option(
-            field, *names, type=click.Choice(values), help=f"{about}: {listed(values)}.", **attributes
+            field, *names, type=click.Choice(values), help=f"{about}: {or_list(values)}.", **attributes
         )
 
 
-def listed(values: Sequence[str]) -> str:
+def or_list(values: Sequence[str]) -> str:
     """`a, b or c`."""
     return f"{', '.join(values[:-1])} or {values[-1]}"
 

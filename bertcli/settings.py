@@ -1,8 +1,8 @@
 """Defaults from `bertcli.yaml` and from BERTCLI_… variables, handed to click as its own defaults.
 
-A settings file holds option names (dashes or underscores) with what would stand behind them on the command
-line; at the top for all commands, below a command's name for that command. Flags win over variables, these
-over the file, and what is said for one command over what is said for all.
+A settings file has the names of options (with dashes or underscores) and their values: at the top for all commands,
+below the name of a command for that command. Flags take precedence over variables, variables over the file, and a
+setting for one command over a setting for all.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ NOT_FROM_WORKING_DIRECTORY = frozenset(
 directory cannot say it."""
 MOST_BYTES = 1 << 20
 MOST_SETTINGS = 10_000
-DEEPEST = 4  # sections within each other; an alias of YAML may stand for a section that holds itself
+DEEPEST = 4  # nested sections; an alias of YAML may be a section that contains itself
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One value as it would stand on the command line, and the `file:line` that says so."""
+    """One value as on the command line, and the `file:line` it comes from."""
 
     value: str
     where: str
@@ -56,8 +56,8 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one settings file says; `path` is None when there is no file. `local` says that it lies in the working
-    directory and was found there, not named."""
+    """The content of a settings file; `path` is None without one. `local`: it was found in the working directory, not
+    named."""
 
     path: Path | None = None
     top: Section = field(default_factory=Section)
@@ -65,7 +65,7 @@ class Settings:
 
 
 def find_file() -> Path | None:
-    """The settings file that holds here: in the working directory, else in the user's configuration."""
+    """The settings file of the working directory, else that of the user's configuration."""
     candidates = [Path(FILE_NAME)]
     home, xdg = os.environ.get("HOME"), os.environ.get("XDG_CONFIG_HOME")
     if xdg and os.path.isabs(xdg):
@@ -97,7 +97,7 @@ def read(path: Path | None) -> Settings:
             hint="--config FILE names another file",
         ) from error
     if len(data) > MOST_BYTES:
-        raise InputError(f"is larger than {MOST_BYTES >> 20} MiB: it holds no settings", where=str(path))
+        raise InputError(f"is larger than {MOST_BYTES >> 20} MiB: it is not a settings file", where=str(path))
     node = _parse(data, path)
     return Settings(path, Section() if node is None else _Reader(path).section(node), local)
 
@@ -176,7 +176,9 @@ def _text(node: yaml.Node, path: Path) -> str:
         return str(node.value)
     if not all(isinstance(item, yaml.ScalarNode) for item in node.value):
         raise UsageError(
-            "a list holds plain values", where=_place(node, path), hint="write it as in `labels: [good, bad]`"
+            "a list has plain values only",
+            where=_place(node, path),
+            hint="write it as in `labels: [good, bad]`",
         )
     return ",".join(_quoted(item.value) for item in node.value)
 
@@ -238,8 +240,8 @@ def _refuse_in(section: Section) -> None:
         _refuse_in(below)
 
 
-def check(settings: Settings, root: click.Group, ctx: click.Context) -> None:
-    """Refuse a settings file with a name that nothing answers to.
+def refuse_unknown_settings(settings: Settings, root: click.Group, ctx: click.Context) -> None:
+    """Refuse a settings file with an unknown name.
 
     Every command is imported to know its names, so only where there is a file to check.
     """
@@ -264,7 +266,7 @@ def _check(section: Section, command: click.Command, ctx: click.Context, path: t
             raise UsageError(
                 f"'{name}' takes a value, not a section",
                 where=below.where,
-                hint="write its value behind the colon",
+                hint="write its value after the colon",
             )
         if found is None:
             raise _unknown(f"section '{name}'" + _of(path), name, known | set(commands), below.where)
@@ -278,14 +280,14 @@ def _of(path: tuple[str, ...]) -> str:
 def _unknown(what: str, name: str, known: set[str], where: str) -> UsageError:
     if name == "force":
         return UsageError(f"unknown {what}", where=where, hint=INSTEAD_OF_FORCE.replace("--", ""))
-    near = nearest(name, known)
+    near = nearest_name(name, known)
     hint = (
         f"did you mean '{near}'?" if near else "settings have the names of options: `bertcli COMMAND --help`"
     )
     return UsageError(f"unknown {what}", where=where, hint=hint)
 
 
-def nearest(name: str, known: set[str]) -> str | None:
+def nearest_name(name: str, known: set[str]) -> str | None:
     """The known name that `name` was probably meant to be."""
     from difflib import get_close_matches
 
@@ -293,7 +295,7 @@ def nearest(name: str, known: set[str]) -> str | None:
 
 
 def variables(path: tuple[str, ...], command: click.Command) -> dict[click.Parameter, list[str]]:
-    """The environment variables each option answers to, the most specific first."""
+    """The environment variables that each option reads, the most specific first."""
     found: dict[click.Parameter, list[str]] = {}
     for depth in range(len(path), -1, -1):
         prefix = "_".join(("BERTCLI", *path[:depth]))
@@ -303,7 +305,7 @@ def variables(path: tuple[str, ...], command: click.Command) -> dict[click.Param
 
 
 def unknown_variables(root: click.Group, ctx: click.Context) -> list[tuple[str, str | None]]:
-    """BERTCLI_… variables that nothing answers to, each with the one that was probably meant.
+    """BERTCLI_… variables that no option reads, each with the one that was probably meant.
 
     A command must be imported to be asked, so none is once all variables are accounted for.
     """
@@ -313,11 +315,11 @@ def unknown_variables(root: click.Group, ctx: click.Context) -> list[tuple[str, 
     while unknown and (found := next(commands, None)):
         known.update(*variables(*found).values())
         unknown -= known
-    return [(name, nearest(name, known)) for name in sorted(unknown)]
+    return [(name, nearest_name(name, known)) for name in sorted(unknown)]
 
 
 def bind(ctx: click.Context) -> None:
-    """Give the context's command the defaults that settings and variables hold for it."""
+    """Give the context's command the defaults from settings and variables."""
     path = _path(ctx)
     for option, names in variables(path, ctx.command).items():
         option.envvar = names
@@ -346,7 +348,7 @@ def _held(ctx: click.Context, path: tuple[str, ...]) -> dict[click.Parameter, Se
 
 
 def _check_value(ctx: click.Context, option: click.Parameter, value: object, where: str) -> None:
-    """Convert the value once, for the sake of an error that says where it comes from."""
+    """Convert the value, for an error that says where it comes from."""
     try:
         option.type_cast_value(ctx, value)
     except click.BadParameter as error:
@@ -357,7 +359,7 @@ def _check_value(ctx: click.Context, option: click.Parameter, value: object, whe
             else error.message.rstrip(".")
         )
         raise UsageError(
-            f"{name}: {reason}", where=where, hint="mend it there, or give the option on the command line"
+            f"{name}: {reason}", where=where, hint="correct it there, or give the option on the command line"
         ) from None
 
 
@@ -366,7 +368,7 @@ def _path(ctx: click.Context) -> tuple[str, ...]:
     return (*_path(ctx.parent), ctx.info_name or "") if ctx.parent else ()
 
 
-def show(root: click.Group, ctx: click.Context, only: str | None = None) -> Iterator[str]:
+def shown_settings(root: click.Group, ctx: click.Context, only: str | None = None) -> Iterator[str]:
     """The lines of --show-settings: every option's value for every command and where it comes from."""
     settings: Settings = ctx.meta.get(META, Settings())
     yield f"settings file: {settings.path or 'none'}"

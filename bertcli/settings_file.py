@@ -85,7 +85,7 @@ def _edit(section: yaml.MappingNode, name: str, value: str) -> Edit:
 
 
 def _value(node: yaml.Node, name: str) -> yaml.Node | None:
-    """What stands behind a name, in either of its spellings."""
+    """The value of a name, in either of its spellings."""
     if not isinstance(node, yaml.MappingNode):
         raise ValueError
     found = (value for key, value in node.value if str(key.value).replace("_", "-") == name)

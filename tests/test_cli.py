@@ -193,7 +193,7 @@ def test_a_help_page_has_its_headings_in_order_and_fits_the_terminal(
     fake_cli(monkeypatch, lambda name, request: None)(["label", "--help"])
     lines = capsys.readouterr().out.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Label:", "Input:", "Output:", "Model:", "Long texts:", "Run:", "Examples:"]
+    assert headings == ["Label:", "Input:", "Output:", "Run:", "Examples:"]
     assert max(map(len, lines)) < columns
     assert lines[-1] == "  $ bertcli label reviews.csv"
 

@@ -165,7 +165,7 @@ def test_dtype_for_all_commands_is_what_they_compute_in(
         ("label: 3", "bertcli.yaml:1: 'label' is a command", "put its options below it", 2),
         ("limit: 1\nlimit: 2", "bertcli.yaml:2: 'limit' is given twice", "", 2),
         ("text-field: a\ntext_field: b", "bertcli.yaml:2: 'text-field' is given twice", "", 2),
-        ("label:\n  labels: [[a]]", "bertcli.yaml:2: a list holds plain values", "", 2),
+        ("label:\n  labels: [[a]]", "bertcli.yaml:2: a list has plain values only", "", 2),
         ("- limit", "bertcli.yaml:1: settings are lines of the form `option: value`", "", 2),
         ("limit: [1", "bertcli.yaml:1:10: not valid YAML", "", 1),
         ("a: b\n  c: d", "bertcli.yaml:2:4: not valid YAML", "", 1),

@@ -49,8 +49,8 @@ from bertcli.parameters import whole_number
 def answer(request: requests.Answer) -> int:
     """Find the answer to a question in each text.
 
-    Adds `answer`, its `score`, and where it stands: `start` and `end` in characters of the text. All but the
-    score are null when the text does not hold an answer. Needs a model fine-tuned for extractive question
-    answering, as on SQuAD; one trained with unanswerable questions knows best when there is none.
+    Adds `answer`, its `score`, and its place: `start` and `end` in characters of the text. All but the score are null
+    when the text has no answer. Needs a model fine-tuned for extractive question answering, as on SQuAD; one trained
+    with unanswerable questions knows best when there is none.
     """
     return run_request(request)

@@ -1,4 +1,4 @@
-"""`bertcli attention`: how much each token of a text looks at each other."""
+"""`bertcli attention`: how much each token of a text attends to the others."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def which(text: str | int) -> requests.LayerOrHead:
 @model_options
 @run_options
 def attention(request: requests.Attention) -> int:
-    """Show how much each token of a text looks at each other.
+    """Show how much each token of a text attends to the others.
 
-    Adds the `tokens` of each text (or pair) and their `attention`, softmax(QKᵀ/√d): a row a token, a column
-    for each it looks at, summing to 1. On a terminal it is a heat map; `-o page.html` makes a page with all
-    layers and heads to choose from, which needs no network.
+    Adds the `tokens` of each text (or pair) and their `attention`, softmax(QKᵀ/√d): a row for each token, a column for
+    each token it attends to; rows sum to 1. On a terminal it is a heat map; `-o page.html` makes a page with all layers
+    and heads, which needs no network.
     """
     return run_request(request)

@@ -1,4 +1,4 @@
-"""`bertcli evaluate`: how good a model is on a file that holds the right answers."""
+"""`bertcli evaluate`: how good a model is on a file with the right answers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run_evaluation(request: requests.Evaluate, write_files: Callable[[Report], N
 
 @click.group(cls=Group, subcommand_metavar="COMMAND [ARGS]...")
 def evaluate() -> None:
-    """Measure a model on a file that holds the right answers."""
+    """Measure a model on a file with the right answers."""
 
 
 @evaluate.command(cls=Command, request=requests.EvaluateLabel, examples="""
@@ -68,8 +68,8 @@ def evaluate() -> None:
 @click.option(
     "--label-field",
     metavar="NAME",
-    show_default="label; labels where several may hold",
-    help="Field that holds the right answer.",
+    show_default="label; labels of several",
+    help="Field with the right answer.",
 )
 @labels_options
 @threshold_options
@@ -78,7 +78,7 @@ def evaluate() -> None:
     "--suspects",
     metavar="N|FILE",
     type=count_or_file,
-    help="Name the N labels of the file likeliest wrong, or write all of them to FILE (.jsonl, .csv, .tsv).",
+    help="Print the N labels of the file likeliest wrong, or write all to FILE (.jsonl, .csv, .tsv).",
 )
 @click.option(
     "--plot",
@@ -96,7 +96,7 @@ def evaluate() -> None:
 def label(request: requests.EvaluateLabel) -> int:
     """Measure labels: accuracy, precision, recall, F1, calibration.
 
-    The file has the right answer in a field: `label`, a list `labels` where several may hold, or a number for
+    The file has the right answer in a field: `label`, a list `labels` where a text may have several, or a number for
     a regression. Intervals are 95 % bootstrap intervals.
     """
     from bertcli.runs.measurements import write_label_files
@@ -114,7 +114,7 @@ def label(request: requests.EvaluateLabel) -> int:
     "--tag-field",
     metavar="NAME",
     show_default="tags, else spans",
-    help="Field that holds a tag for each word, or spans of the text.",
+    help="Field with a tag for each word, or spans of the text.",
 )
 @click.option(
     "--aggregation",
@@ -131,8 +131,8 @@ def tag(request: requests.EvaluateTag) -> int:
     """Measure tags: precision, recall and F1 of whole entities.
 
     The file is CoNLL, or has the lists `words` and `tags` in its records, or a text and its `spans`, as `tag`
-    writes them. An entity is right when its type
-    and its words are, as in seqeval. Of parts of speech, every word counts.
+    writes them. An entity is right when its type and its words are, as in seqeval. Of parts of speech, every word
+    counts.
     """
     return run_evaluation(request)
 
@@ -145,10 +145,10 @@ def tag(request: requests.EvaluateTag) -> int:
     "--share",
     metavar="P",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of each text's word pieces to hide, at least one.",
+    help="Share of each text's tokens to mask, at least one.",
 )
-@click.option("--together", is_flag=True, help="Hide them all at once, as in training: harder and faster.")
-@click.option("--seed", metavar="N", type=whole_number(0), help="Which pieces are drawn.")
+@click.option("--together", is_flag=True, help="Mask them all at once, as in training: faster.")
+@click.option("--seed", metavar="N", type=whole_number(0), help="Seed of the choice of tokens.")
 @json_option
 @input_options
 @model_options
@@ -157,8 +157,8 @@ def tag(request: requests.EvaluateTag) -> int:
 def fill(request: requests.EvaluateFill) -> int:
     """Measure masked words: accuracy and perplexity on plain text.
 
-    Draws word pieces of each text, hides them one at a time with the rest of the text to see, and looks
-    whether the model finds them in its whole vocabulary.
+    Masks random tokens of each text, one at a time, and checks whether the model predicts them from its whole
+    vocabulary.
     """
     return run_evaluation(request)
 
@@ -167,7 +167,7 @@ def fill(request: requests.EvaluateFill) -> int:
     $ bertcli evaluate embed stsb.jsonl -m MODEL
     $ bertcli evaluate embed pairs.csv --text-field a --pair-field b
     """)  # fmt: skip
-@click.option("--score-field", metavar="NAME", help="Field that says how alike a pair is.")
+@click.option("--score-field", metavar="NAME", help="Field with the similarity of a pair.")
 @pooling_option
 @prompt_name_option
 @json_option
@@ -179,7 +179,7 @@ def fill(request: requests.EvaluateFill) -> int:
 def embed(request: requests.EvaluateEmbed) -> int:
     """Measure embeddings: the order of scored pairs.
 
-    The file has two texts in each record (`text` and `text_pair`) and a `score` of how alike they are; the
+    The file has two texts in each record (`text` and `text_pair`) and the `score` of their similarity; the
     cosine of their embeddings is compared with it, by Spearman's and Pearson's correlation.
     """
     return run_evaluation(request)
@@ -213,7 +213,7 @@ def rerank(request: requests.EvaluateRerank) -> int:
     $ bertcli evaluate translate test.jsonl -m ./en-de
     $ bertcli evaluate translate a.csv --text-field en --target-field de -m en-de
     """)  # fmt: skip
-@click.option("--target-field", metavar="NAME", help="Field that holds the right translation.")
+@click.option("--target-field", metavar="NAME", help="Field with the right translation.")
 @click.option("--beam", metavar="N", type=whole_number(1, 64), help="How many hypotheses to follow.")
 @click.option("--source-lang", metavar="CODE", help="Language of the texts, for models of many languages.")
 @click.option("--target-lang", metavar="CODE", help="Language to translate into, likewise.")

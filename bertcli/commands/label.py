@@ -56,9 +56,9 @@ from bertcli.parameters import one_or_more, whole_number
 def label(request: requests.Label) -> int:
     """Label each text: with the model's own classes, or with any labels you name.
 
-    Adds `label` and `score` to each record; with -k or --all also `labels`, best first. Where several labels
-    may hold, `labels` are those over the threshold. A regression gives `score` alone. Several heads answer in
-    one pass, each with its name before its fields.
+    Adds `label` and `score` to each record; with -k or --all also `labels`, best first. Where a text may have several
+    labels, `labels` are those over the threshold. A regression gives `score` alone. Several heads run in one pass; each
+    puts its name before its fields.
     """
     refuse_options_for_own_labels(request)
     return run_request(request)

@@ -19,7 +19,7 @@ from bertcli.requests import OutputOptions
 @click.argument("outputs", metavar="OUT...", nargs=-1, required=True, type=click.Path(readable=False))
 @click.option(
     "-o", "--output", metavar="FILE", required=True, type=click.Path(readable=False),
-    help="File to write, whole or not at all.",
+    help="File to write.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")

@@ -96,7 +96,7 @@ def info(model: str | None, report_format: ReportFormat | None) -> None:
     $ bertcli models check ./my-model --deep
     """)  # fmt: skip
 @model_argument
-@click.option("--deep", is_flag=True, help="Also run the model: prove that its answers are right here.")
+@click.option("--deep", is_flag=True, help="Also run the model, and compare its answers.")
 @click.option(
     "--device",
     metavar="NAME",
@@ -106,11 +106,11 @@ def info(model: str | None, report_format: ReportFormat | None) -> None:
 )
 @report_format_option
 def check(model: str | None, deep: bool, device: str, report_format: ReportFormat | None) -> int:
-    """Tell whether a model can be trusted.
+    """Check whether a model can be trusted.
 
-    Looks for what would make it answer wrongly without a word: files that are damaged, heads that were never
-    trained, labels, shapes and settings that contradict each other, weights that are not numbers, a tokenizer
-    that does not fit. Ends with exit code 1 when a run would be refused.
+    Looks for what would give wrong answers without an error: damaged files, heads that were never trained, labels,
+    shapes and settings that contradict each other, weights that are not numbers, a tokenizer that does not fit. The
+    exit code is 1 when a run would be refused.
 
     --deep runs it on this device, texts together and one at a time, with every engine, and compares the
     answers with those of transformers in float32.
@@ -132,7 +132,7 @@ def check(model: str | None, deep: bool, device: str, report_format: ReportForma
 
 
 def _proved(checkpoint: Checkpoint, device: str) -> list[Finding]:
-    """What running the model shows: a finding a comparison, told in numbers."""
+    """Run the model on this device: a finding for each comparison, in numbers."""
     from bertcli.engines.instant import Instant
     from bertcli.engines.packed import Packed
     from bertcli.engines.reference import Reference
@@ -245,7 +245,7 @@ def _convert_page(name: str, done: Conversion) -> Iterator[Line]:
 
 
 def _open(model: str | None) -> Checkpoint:
-    """The checkpoint a user names, whatever its weights are: nothing of a pickle is read to describe it."""
+    """The checkpoint that is named. A pickle is not read to describe it."""
     console.quiet_libraries()
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve

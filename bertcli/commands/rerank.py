@@ -38,7 +38,7 @@ from bertcli.parameters import whole_number
 def rerank(request: requests.Rerank) -> int:
     """Order texts by their relevance to a query, with a cross-encoder.
 
-    A cross-encoder reads the query and a text together, which tells more than two embeddings and takes longer: it is
+    A cross-encoder reads the query and a text together, which is slower than two embeddings and more accurate: it is
     for the best texts of a search. Prints the best of them with `rank`, `score` and `where` they are. With
     --query-field each record has its query, every argument is a file, and each group of consecutive records with the
     same query is ordered.

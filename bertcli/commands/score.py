@@ -1,4 +1,4 @@
-"""`bertcli score`: how likely the model holds each text."""
+"""`bertcli score`: how likely each text is."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from bertcli.options import (
     "--method",
     metavar="HOW",
     type=click.Choice(get_args(requests.ScoreMethod)),
-    help="What is hidden at a time: within-word also hides the rest of the word, plain one token.",
+    help="What is masked: within-word also masks the rest of the word, plain one token.",
 )
 @click.option("--words", is_flag=True, help="Also the log-probability of each word.")
 @input_options
@@ -43,10 +43,9 @@ from bertcli.options import (
 @long_options
 @run_options
 def score(request: requests.Score) -> int:
-    """Score each text: how likely the model holds it, and which words surprise it.
+    """Score each text: how likely it is, and which words surprise the model.
 
-    Adds `score`, the sum of the log-probabilities of the text's tokens, each hidden in turn; `tokens`; and
-    `perplexity`; with --words also `words`. With --pair-field both texts are scored, and `likelier` says
-    which is the likelier one.
+    Adds `score`, the sum of the log-probabilities of the text's tokens, each masked in turn; `tokens`; `perplexity`;
+    and with --words also `words`. With --pair-field both texts are scored, and `likelier` names the likelier one.
     """
     return run_request(request)

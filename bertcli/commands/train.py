@@ -71,7 +71,7 @@ def train() -> None:
     $ bertcli train label tickets.csv --text-field body --label-field team -o mine
     $ bertcli train label pairs.jsonl --pair-field other -o pairs --dev dev.jsonl
     """)  # fmt: skip
-@click.option("--label-field", metavar="NAME", help="Field that holds the label, the labels or the number.")
+@click.option("--label-field", metavar="NAME", help="Field with the label, the labels or the number.")
 @head_option
 @labelled_input_options
 @pair_field_option
@@ -171,7 +171,7 @@ def recipe(request: requests.TrainRecipe) -> int:
 
     The recipe is YAML: a base, a schedule, and heads (`skills`) with their data and weights.
     """
-    configure(request)
+    begin_training(request)
     from bertcli.training.recipe import open_base, read_recipe
 
     path = Path(request.recipe)
@@ -212,7 +212,7 @@ def _learn(
 
 def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint], Split]) -> int:
     """Read, train, write, and report how good the model is."""
-    configure(request)
+    begin_training(request)
     if not request.files and not request.texts and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("there is no input", hint="name a file, or pipe one in")
     from bertcli.models.checkpoint import open_checkpoint
@@ -240,7 +240,13 @@ def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint],
         )
         with console.StepBar() as bar:
             outcome = train_objective(
-                training, checkpoint, split, target, resume=request.resume, report=bar.show_step, say=console.say
+                training,
+                checkpoint,
+                split,
+                target,
+                resume=request.resume,
+                report=bar.show_step,
+                say=console.say,
             )
     for line in outcome.history:
         console.note(_figures(line))
@@ -249,7 +255,7 @@ def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint],
     return _interrupted(request) if outcome.interrupted else 0
 
 
-def configure(request: requests.TrainOptions) -> None:
+def begin_training(request: requests.TrainOptions) -> None:
     console.configure(quiet=request.quiet, verbose=request.verbose)
     console.claim_stdout()
     console.quiet_libraries(verbose=False)
@@ -270,7 +276,7 @@ def target_directory(request: requests.TrainOptions) -> Iterator[Target]:
         yield target
     except KeyboardInterrupt:
         if target.holds_state:
-            console.say(f"interrupted: {target.part} holds what was learnt so far, and --resume continues")
+            console.say(f"interrupted: --resume continues from {target.part}")
         else:
             console.say("interrupted before there was anything to keep: nothing is written")
         raise
@@ -280,8 +286,7 @@ def target_directory(request: requests.TrainOptions) -> Iterator[Target]:
 
 def _interrupted(request: requests.TrainOptions) -> int:
     console.say(
-        f"interrupted: {request.output} holds the best so far, and --resume continues from"
-        f" {request.output}.part"
+        f"interrupted: {request.output} is the best so far, and --resume continues from {request.output}.part"
     )
     return INTERRUPTED
 

@@ -25,7 +25,7 @@ MOST_HELD_OUT = 1000  # pairs, without --dev
     $ bertcli train translate a.csv --text-field de --target-field en -o de-en
     """,
 )
-@click.option("--target-field", metavar="NAME", help="Field that holds the translation.")
+@click.option("--target-field", metavar="NAME", help="Field with the translation.")
 @click.option(
     "--size",
     type=click.Choice(["tiny", "small", "base"]),
@@ -66,10 +66,10 @@ def train_translate(request: requests.TrainTranslate) -> int:
     Encoder, decoder, training and averaging are those of "Attention Is All You Need"; the vocabulary is made of the
     pairs. The result is a directory in Marian's layout: `bertcli translate -m DIR` and transformers read it.
     """
-    from bertcli.commands.train import INTERRUPTED, configure, target_directory, typed_arguments
+    from bertcli.commands.train import INTERRUPTED, begin_training, target_directory, typed_arguments
     from bertcli.training.reading import read_pairs
 
-    configure(request)
+    begin_training(request)
     if not request.files:
         raise UsageError("there is nothing to train on", hint="name a file of pairs")
     with target_directory(request) as target:

@@ -25,7 +25,7 @@ def painted(text: str, style: str) -> str:
 
 
 def terminal_width(descriptor: int) -> int:
-    """Cells in a line; `COLUMNS` wins, 80 when nobody knows."""
+    """Cells in a line; `COLUMNS` wins, 80 where the width is unknown."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns) > 0:
         return int(columns)

@@ -1,4 +1,4 @@
-"""How far a run has come: one line on stderr that is gone when the run is."""
+"""Progress: one line on stderr, which is removed when the run ends."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Bar:
 
 
 class StatusLine:
-    """One line on stderr that says what is being done, on a terminal and without -q; gone at the end."""
+    """One line on stderr that says what is being done, on a terminal and without -q; removed at the end."""
 
     def __init__(self) -> None:
         self._shown = messages.is_watched()
@@ -182,7 +182,7 @@ def _fitting(line: str, width: int) -> str:
 
 def _write(text: str) -> None:
     if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):  # the terminal has gone
+        with contextlib.suppress(OSError, ValueError):  # the terminal was closed
             messages.write_patiently(sys.stderr, text)
 
 
@@ -190,8 +190,8 @@ def progress(source: Progressing, stdout: BinaryIO | None, taken: Callable[[], i
     """A bar over the records of a source, of which `taken` have been read; `stdout` is where results go, None
     when that is a file (-o).
 
-    Shown when stderr is a terminal and nothing else writes there meanwhile: not when results go to a
-    terminal, nor to a pipe (its reader may show them on this very terminal), nor at the prompt, nor with -q.
+    Shown when stderr is a terminal and nothing else writes there: not when results go to a terminal or a pipe (whose
+    reader may print to the same terminal), not at the prompt, and not with -q.
     """
     busy = (stdout is not None and not _is_storage(stdout)) or (source.live and _isatty(sys.stdin))
     return Bar(source, shown=_isatty(sys.stderr) and not messages.is_quiet() and not busy, taken=taken)
@@ -202,7 +202,7 @@ def _isatty(stream: object) -> bool:
 
 
 def _is_storage(stdout: BinaryIO) -> bool:
-    """Whether stdout is a regular file or the null device: nobody watches it."""
+    """Whether stdout is a regular file or the null device, where nobody reads along."""
     try:
         kind = os.fstat(stdout.fileno())
     except (OSError, ValueError):

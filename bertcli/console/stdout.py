@@ -26,13 +26,13 @@ class Terminal:
 class ClosedStdout:
     """A stdout that was closed before the program began (`>&-`), or that a library does not have: every write fails."""
 
-    closed = False  # to be written to, so that the failure is told and not passed over
+    closed = False  # so that a write is tried, and its failure reported
 
     def write(self, data: bytes) -> int:
         raise OSError(errno.EBADF, "it is closed")
 
     def flush(self) -> None:
-        """Nothing was taken, so nothing waits."""
+        """There is nothing to flush."""
 
     def isatty(self) -> bool:
         return False
@@ -45,7 +45,7 @@ class ClosedStdout:
 
 
 class _Waiting(io.FileIO):
-    """A file whose writes wait, also when somebody made the pipe non-blocking."""
+    """A file whose writes block, also on a pipe that was made non-blocking."""
 
     def write(self, data: Any, /) -> int:
         view = memoryview(data).cast("B")
@@ -70,7 +70,7 @@ _claim: _Claim | None = None
 
 
 def claim_stdout() -> BinaryIO:
-    """Take stdout for results: from here on, whatever else prints to it lands on stderr.
+    """Reserve stdout for results: from now on, other output to it goes to stderr.
 
     File descriptor 1 is duplicated and then points at stderr, so that native code is caught too. A host that
     has put a `sys.stdout` of its own in place (a notebook, a test runner) gets the results there. Calling it
@@ -104,7 +104,7 @@ def release_stdout() -> None:
         return
     claim, _claim = _claim, None
     sys.stdout = claim.replaced
-    with contextlib.suppress(OSError, ValueError):  # a reader that has gone, a host's stream closed meanwhile
+    with contextlib.suppress(OSError, ValueError):  # the reader has closed the pipe, or the host its stream
         claim.stream.flush()
     if claim.private is not None:
         os.dup2(claim.private, 1)
