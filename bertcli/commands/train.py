@@ -139,13 +139,13 @@ def answer(request: requests.TrainAnswer) -> int:
     "--label-field",
     metavar="NAME",
     show_default="relevance, label or score",
-    help="Field that says how relevant the text is: 0 is not, a greater number is more.",
+    help="Field with the relevance: 0, or a greater number.",
 )
 @click.option(
     "--negatives",
     metavar="N",
     type=whole_number(1, 100),
-    help="How many texts of other queries to learn from for each text, where all texts are relevant.",
+    help="Texts of other queries to learn from, for each text.",
 )
 @labelled_query_input_options
 @train_options
