@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -130,10 +130,11 @@ class Foreign:
         is float32 as the head."""
         whole = [head for head in self._checkpoint.heads.values() if not head.skill and not head.missing]
         kind = whole[0].kind if whole and self.dtype == torch.float32 else None
-        encoder, head = self._load(kind, self.dtype)
         if kind is not None:
-            self._heads[kind] = head
-        return encoder
+            with suppress(EngineError):  # a head that does not run says so when it is asked for
+                encoder, self._heads[kind] = self._load(kind, self.dtype)
+                return encoder
+        return self._load(None, self.dtype)[0]
 
     def _load(self, kind: Kind | None, dtype: torch.dtype) -> tuple[Any, Any]:
         attention = _ATTENTION if self._packs else None

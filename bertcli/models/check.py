@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from bertcli.errors import ModelError
-from bertcli.models import cross_encoder, shapes, vocabulary
+from bertcli.models import cross_encoder, refusals, shapes, vocabulary
 from bertcli.models.checkpoint import NO_LIMIT, Checkpoint
 from bertcli.models.heads import PROBLEM_TYPES, Head, Kind
 from bertcli.models.jsonfile import ANOTHER_COPY
@@ -76,6 +76,7 @@ def quick_check(
     if wrapped := list(_wrapper(checkpoint)):
         return wrapped
     findings = [*_weights(checkpoint), *_design(checkpoint), *_limits(checkpoint), *_sides(checkpoint)]
+    findings += _refusal(checkpoint, kind)
     if kind == "embed":
         findings += _pooling(checkpoint, pooling)
     elif kind == "attention" and checkpoint.pooling.static:
@@ -154,6 +155,17 @@ def _weights(checkpoint: Checkpoint) -> Iterator[Finding]:
         )
     for contradiction in shapes.contradictions(checkpoint):
         yield _refuse(f"{checkpoint.name}: {contradiction}", _CONFIG)
+
+
+def _refusal(checkpoint: Checkpoint, kind: str) -> Iterator[Finding]:
+    """A type of model, or a head of one, that is known not to run."""
+    if checkpoint.writes or (reason := refusals.refusal(checkpoint.model_type, kind)) is None:
+        return
+    what = f"{checkpoint.name} is a {checkpoint.model_type} model, which does not run here: {reason}"
+    if (checkpoint.model_type, kind) in refusals.HEADS:
+        yield _refuse(what, "use another model for this task; `bertcli embed` has this one's embeddings")
+    else:
+        yield _refuse(what, "use a model that reads nothing but text, such as a BERT or RoBERTa")
 
 
 def _design(checkpoint: Checkpoint) -> Iterator[Finding]:

@@ -63,6 +63,7 @@ _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
     "WithLMHeadModel": "fill",  # XLM's and Flaubert's name for it
     "ForPreTraining": "fill",
     "ForQuestionAnswering": "answer",
+    "ForQuestionAnsweringSimple": "answer",  # of XLM and Flaubert
 }
 
 # What each head needs in the file: layers (weight and bias), or tensors with their full name. `{encoder}` is
@@ -209,7 +210,8 @@ def _ordinary(kind: Kind, config: Mapping[str, Any], weights: Weights, prefix: s
 def _needs(kind: Kind, config: Mapping[str, Any], prefix: str) -> Iterator[str]:
     """Names of the tensors a head needs; none where the architecture is not known here."""
     model_type = str(config.get("model_type"))
-    needs = _NEEDS.get(model_type, {}).get(kind, ("qa_outputs",) if kind == "answer" else ())
+    known = _NEEDS.get(model_type)
+    needs = () if known is None else known.get(kind, ("qa_outputs",) if kind == "answer" else ())
     if model_type == "deberta-v2" and kind == "fill" and config.get("legacy") is False:
         needs = (
             "lm_predictions.lm_head.dense",

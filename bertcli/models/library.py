@@ -22,7 +22,7 @@ BUNDLED_NAME = "bundled"
 _PULL_HINT = "`bertcli models list` shows what is here, `bertcli models pull {name}` downloads a model"
 _REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _PICKLE = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?")
-_SAFETENSORS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+_SAFETENSORS = re.compile(r"(model(-\d+-of-\d+)?|adapter_model)\.safetensors(\.index\.json)?")
 _BESIDE = re.compile(r"[\w.-]+\.(json|txt|model|spm)", re.ASCII)
 _MODULE = re.compile(r"\d+_\w+/(config\.json|model\.safetensors)", re.ASCII)
 
@@ -194,7 +194,7 @@ def _snapshot(repository: Path) -> Path | None:
     held = [
         snapshot
         for snapshot in found
-        if (snapshot / "config.json").is_file() or (snapshot / "modules.json").is_file()
+        if any((snapshot / name).is_file() for name in ("config.json", "modules.json", "adapter_config.json"))
     ]
     return held[0] if len(held) == 1 else None
 

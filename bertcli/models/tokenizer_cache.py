@@ -85,7 +85,12 @@ def _convert(files: Mapping[str, bytes], directory: Path) -> bytes:
     native, settings = tokenizer.backend_tokenizer, tokenizer.init_kwargs
     vocabulary = native.get_vocab(with_added_tokens=False)
     if vocabulary.keys() <= set(tokenizer.all_special_tokens):
-        raise _cannot_convert(directory, f"{type(tokenizer).__name__} reads other files")
+        hint = (
+            'if it is a BERT vocabulary, write "tokenizer_class": "BertTokenizer" into tokenizer_config.json'
+        )
+        name = type(tokenizer).__name__
+        is_other = "vocab.txt" in files and not name.startswith("Bert")
+        raise _cannot_convert(directory, f"{name} reads other files", hint if is_other else None)
     # Special tokens that the vocabulary lacks are added behind it, where the model has no embeddings.
     framing = tokenizer.convert_ids_to_tokens(tokenizer("")["input_ids"])
     if lost := sorted(set(framing) - vocabulary.keys()):
@@ -110,11 +115,11 @@ def _remove_references(path: Path) -> None:
         path.write_bytes(orjson.dumps(safe))
 
 
-def _cannot_convert(directory: Path, reason: str) -> ModelError:
+def _cannot_convert(directory: Path, reason: str, hint: str | None = None) -> ModelError:
     return ModelError(
         f"there is no tokenizer.json, and transformers cannot make one: {reason}",
         where=str(directory),
-        hint=f"{SAVE}, where it has a fast tokenizer of that class; or {ANOTHER_COPY}",
+        hint=hint or f"{SAVE}, where it has a fast tokenizer of that class; or {ANOTHER_COPY}",
     )
 
 

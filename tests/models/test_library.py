@@ -154,6 +154,18 @@ def test_shards_are_taken_with_their_index() -> None:
     )
 
 
+def test_an_adapter_is_taken() -> None:
+    files = [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "adapter_model.bin",
+        "optimizer.pt",
+    ]
+    expected = ["adapter_config.json", "adapter_model.safetensors"]
+    assert select_files(files, "a/b", allow_pickle=False) == expected
+
+
 def test_pickles_are_taken_only_with_leave() -> None:
     files = ["config.json", "pytorch_model.bin", "training_args.bin"]
     with pytest.raises(ModelError, match="pickle") as error:

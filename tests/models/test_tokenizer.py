@@ -533,6 +533,20 @@ def test_a_file_that_is_no_tokenizer_is_an_error(content: str, checkpoint_copy: 
         _tokenizer(path)
 
 
+def test_a_bert_vocabulary_of_another_type_names_the_setting(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("albert")
+    words = json.loads((checkpoint_copy("bert") / "tokenizer.json").read_text())["model"]["vocab"]
+    for file in path.glob("*token*"):
+        file.unlink()
+    (path / "vocab.txt").write_text("\n".join(sorted(words, key=lambda word: words[word])[:140]))
+    with pytest.raises(ModelError, match="AlbertTokenizer reads other files") as caught:
+        _tokenizer(path)
+    setting = {"tokenizer_class": "BertTokenizer"}
+    assert json.dumps(setting).strip("{}") in str(caught.value.hint)
+    (path / "tokenizer_config.json").write_text(json.dumps(setting))
+    assert _tokenizer(path).encode("the film").ids
+
+
 @pytest.mark.parametrize("content", [b"", b"a\nb\n", b"\xff\xfe"])
 def test_a_vocabulary_without_special_tokens_is_an_error(content: bytes, checkpoint_copy: Make) -> None:
     path = checkpoint_copy("bert")
