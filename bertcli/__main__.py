@@ -22,7 +22,7 @@ def main() -> None:
         code = 130
     interrupts.restore_default()
     if interrupts.seen():
-        os._exit(code)  # everything is written, and the arithmetic that still runs is waited for by nobody
+        os._exit(code)  # everything is written; nothing waits for the computation that still runs
     sys.exit(code)
 
 

@@ -200,7 +200,7 @@ def explained(error: Exception) -> BertcliError:
                 f"no memory to load a library: {one_line(error)}", hint="`ulimit -v` limits it"
             )
         case ImportError() if not (error.name or "bertcli").startswith("bertcli"):
-            return EngineError(f"cannot import {error.name}: {one_line(error)}", hint="install bertcli anew")
+            return EngineError(f"cannot import {error.name}: {one_line(error)}", hint="install bertcli again")
     return BertcliError(
         f"this is a bug in bertcli: {type(error).__name__}: {one_line(error)}".rstrip(": "),
         hint="`bertcli --debug …` shows where it happened; please report it",

@@ -147,7 +147,7 @@ def encoding(name: str) -> str:
 
 
 def delimiter(text: str) -> str:
-    """A click type: one character that may stand between cells; a tab may be written as `tab` or `\\t`."""
+    """A click type: one character that may separate cells; a tab may be written as `tab` or `\\t`."""
     character = "\t" if text in ("tab", "\\t") else text
     if len(character) != 1 or character in '"\r\n\\ ' or (not character.isprintable() and character != "\t"):
         raise click.BadParameter(f"'{text}' is not one character, such as ; or | or tab")

@@ -55,7 +55,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions(Options):
-    """`split_words`: words stand between blanks, and a text may also be a list of them. `bare_texts`: whether
+    """`split_words`: words are separated by blanks, and a text may also be a list of them. `bare_texts`: whether
     the command knows --text. `shard` is the part (I, N) of the records that is read, counted from 1."""
 
     files: tuple[str, ...] = ()

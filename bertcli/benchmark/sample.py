@@ -35,7 +35,7 @@ class Sample:
     """What was read. `lengths` are in tokens, special tokens included, one for each text that was not blank
     and not there before; `limit` is the number of tokens the model takes at once. `share` is the part of the
     input that was read, None where its size is not known. `timed` are in random order, so that any first
-    part of them stands for all."""
+    part of them represents all."""
 
     limit: int
     read: int = 0

@@ -1,6 +1,6 @@
 """Which choices are tried: first engines and dtypes, then numbers of threads, then sizes of batches.
 
-Each time with what was best so far: everything with everything would take an hour and tell little more.
+Each time with the best so far: all combinations would take an hour and show little more.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ENGINES: tuple[tuple[EngineName, ComputeDtype], ...] = (
 """The first gives the answers that others are compared with; the second is what a long run gets by itself."""
 START = 1.3  # times as long as an engine takes to load takes a process that loads one to start and end
 NEEDED = 2  # of the engines: they are tried even when the time is up
-COARSE = frozenset(["int8"])  # told, and never the best: whether its answers will do is the user's to say
+COARSE = frozenset(["int8"])  # reported, and never the best: the user decides whether its answers will do
 
 BATCHES = (0.25, 0.5, 2, 4)  # of the engine's own size
 COMPARED = 100  # texts at most

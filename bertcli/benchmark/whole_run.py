@@ -1,4 +1,4 @@
-"""A run as a process of its own: what no measurement inside this one can tell."""
+"""A run as a process of its own, which measures what this process cannot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HIGH_WATER = re.compile(rb"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class WholeRun:
-    """`seconds` from start to end; `memory` in bytes at most, None where the system does not tell it."""
+    """`seconds` from start to end; `memory` in bytes at most, None where the system does not report it."""
 
     seconds: float
     memory: int | None
@@ -27,7 +27,7 @@ def run_watched(
     """Run a command and watch it; None if it fails, or is ended because it takes longer than `most_seconds`.
     Its output goes nowhere.
 
-    The memory is the process's own high-water mark, as Linux keeps it: what a parent is told of a child that
+    The memory is the process's own high-water mark, as Linux keeps it: what a parent learns of a child that
     has ended counts the memory of the parent, too.
     """
     began = time.perf_counter()

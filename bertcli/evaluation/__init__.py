@@ -1,7 +1,7 @@
-"""Evaluation: answers held against what a person said. NumPy only.
+"""Evaluation: answers compared with right answers. NumPy only.
 
-What is measured comes from the ordinary pipeline, the one users run; a `Measurement` stands where a sink
-would and keeps of every result only what its figures need. A file a noun:
+What is measured comes from the ordinary pipeline, the one that users run; a `Measurement` takes the place of a sink and
+keeps of every result only what its figures need. A file a noun:
 
     labels, tags, masked_words, numbers, similarity, rankings    what is collected for one kind of answer
     gold                      what the file says, read from its fields
@@ -13,7 +13,7 @@ would and keeps of every result only what its figures need. A file a noun:
     bootstrap                 intervals
     report                    all figures of a run
     html                      the report as a page
-    comparison                two sets of answers, one held against the other
+    comparison                two sets of answers, compared
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Measurement(Protocol):
 
 
 class Collector:
-    """What all measurements have in common: `keep` is told of the results that are done."""
+    """What all measurements have in common: `keep` gets the results that are done."""
 
     def __init__(self) -> None:
         self.failures: list[Failure] = []

@@ -2,7 +2,7 @@
 
 The records of a file are a sample; another sample would have given another figure. Draw as many records from
 the file as it has, with replacement, and measure; 95 of 100 such figures lie between the 2.5th and the 97.5th
-percentile of many of them (Efron & Tibshirani 1993, chapter 13). A resample is told to a measure as how often
+percentile of many of them (Efron & Tibshirani 1993, chapter 13). A resample is given to a measure as how often
 each record was drawn, so that nothing is copied; what belongs to one text (its words, its masked pieces) is
 drawn together, for it is not independent of each other.
 """

@@ -116,7 +116,7 @@ INPUT = object()
 
 @dataclass(frozen=True)
 class Answered:
-    """A record with its answers, from one side; `where` it stands there."""
+    """A record with its answers, from one side; `where` it is there."""
 
     where: str
     fields: Mapping[str, Any]
@@ -155,7 +155,7 @@ class Change:
 
 @dataclass(slots=True)
 class Comparison:
-    """Is told of every record in turn; keeps the `most` worst changes, and a number a record and drift."""
+    """Gets every record in turn; keeps the `most` worst changes, and a number a record and drift."""
 
     most: int = 10
     records: int = 0

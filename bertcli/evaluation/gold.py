@@ -172,7 +172,7 @@ def tagged(record: Record, field: str, *, per_word: bool = False) -> Record:
 
 
 def _are_spans(found: list[Any] | None, field: str) -> bool:
-    """Whether these are spans and no tags; where there are none, the name of the field tells."""
+    """Whether these are spans and no tags; where there are none, the name of the field decides."""
     if not found:
         return found is not None and field.endswith("spans")
     return all(isinstance(item, dict) for item in found)

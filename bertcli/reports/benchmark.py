@@ -22,7 +22,7 @@ HEADER = "engine   dtype     threads   batch   texts/s   tokens/s   "
 
 
 def rows(findings: Iterable[Finding], facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """An object for the texts, for each trial, and for the best, told apart by `what`."""
+    """An object for the texts, for each trial, and for the best, distinguished by `what`."""
     from bertcli.benchmark.sample import Sample
     from bertcli.benchmark.trial import Trial
 

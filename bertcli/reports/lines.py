@@ -37,7 +37,7 @@ def show(
 
 
 def _wrapped(line: Line, cells: int) -> Iterator[Line]:
-    """What a person is told goes on in the next lines, indented."""
+    """A line that is too long continues in the next lines, indented."""
     from bertcli.sinks.table.cells import folded
 
     first, *others = folded(line, cells, cells - len(GAP))

@@ -93,7 +93,7 @@ def _warn_of_failures(measurement: Measurement, receipt: Receipt) -> None:
 def _facts(
     request: Evaluate, checkpoint: Checkpoint, measurement: Measurement, receipt: Receipt
 ) -> dict[str, Any]:
-    """What was measured, for whoever finds the report a year later."""
+    """What was measured, for readers of the report."""
     facts: dict[str, Any] = {
         "model": checkpoint.name,
         "fingerprint": checkpoint.fingerprint(),

@@ -29,8 +29,8 @@ def given(result: Result, choice: Choice | None) -> Iterator[tuple[str, str]]:
         elif field == "word_tags":
             yield from (("words", entry["tag"]) for entry in value or ())
         elif field == "label" and choice is not None and choice.several:
-            held = [e["label"] for e in result.values["labels"] if e["score"] >= choice.threshold]
-            yield from ((field, label) for label in held or [NOTHING])
+            over = [e["label"] for e in result.values["labels"] if e["score"] >= choice.threshold]
+            yield from ((field, label) for label in over or [NOTHING])
         elif field == "label" or field.endswith("_label"):
             yield field, NOTHING if value is None else value
 

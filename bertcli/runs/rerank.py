@@ -88,7 +88,7 @@ def run_rerank(request: Rerank, stdout: BinaryIO) -> Receipt:
 class Reranker:
     """A cross-encoder that orders what a search has found. Opening it raises ModelError for a model that cannot.
 
-    `long` says what becomes of long texts; the length of the windows is the cross-encoder's own.
+    `long` says how long texts are handled; the length of the windows is the cross-encoder's own.
     """
 
     def __init__(self, model: ModelOptions, long: LongOptions) -> None:

@@ -272,7 +272,7 @@ def _plain(name: str, value: Any) -> Any:
 
 def differences(before: Facts, now: Facts) -> list[str]:
     """What has changed between two runs, in words a user knows; empty when nothing has. Of another command
-    nothing else is told: all of its options are others."""
+    nothing else is reported: all of its options are others."""
     if before["command"] != now["command"]:
         return [f"the command was {before['command']}, and is {now['command']}"]
     found = []

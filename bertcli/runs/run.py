@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bertcli.sources import Source
     from bertcli.tasks import Task
 
-UNWATCHED = 0.5  # seconds of silence that make a pause where results go to a file: nobody waits for them
+UNWATCHED = 0.5  # seconds of silence that count as a pause where results go to a file
 
 
 def run(request: StreamRequest, stdout: BinaryIO) -> Receipt:
@@ -129,7 +129,7 @@ def _run_pipeline(
     results: Results,
     receipt: Receipt,
 ) -> None:
-    """Run the pipeline, and account for it however it ends (but for a closed pipe, which nobody reads)."""
+    """Run the pipeline, and finish the receipt however it ends (but for a closed pipe)."""
     from bertcli import pipeline
     from bertcli.journal import is_stdout
     from bertcli.planning import Plan

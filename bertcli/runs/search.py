@@ -375,7 +375,7 @@ class _QueryModel:
         how = f"as {role}" if role else "without a role"
         console.warn(
             f"{self._request.embeddings}: the texts were embedded {how}, with {made!r} before each;"
-            f" {self._checkpoint.name} wants documents, with {wanted!r}: embed them anew with --role document"
+            f" {self._checkpoint.name} wants documents, with {wanted!r}: embed them again with --role document"
         )
         return True
 

@@ -31,7 +31,7 @@ class Rows(Protocol):
 
 
 class RecordSpool:
-    """Records set down in a temporary file, which is gone when it is closed.
+    """Records in a temporary file, which is removed when it is closed.
 
     Of `records` as many are read as it takes to reach a row that is asked for.
     """
@@ -121,7 +121,7 @@ class IdRows:
             raise InputError(
                 "is not what embed wrote beside the vectors",
                 where=f"{self._path}:{row + 1}",
-                hint="embed anew, or name the files that the vectors were made from",
+                hint="embed again, or name the files that the vectors were made from",
             ) from error
 
     def close(self) -> None:

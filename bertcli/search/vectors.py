@@ -1,7 +1,7 @@
-"""Vectors that lie in a file, read a block at a time: memory does not grow with their number.
+"""Vectors in a file, read a block at a time: memory does not grow with their number.
 
-An npy file is read where it lies. A parquet file's column `embedding`, and the vectors of a run, are first
-set down in a temporary file.
+An npy file is read in place. A parquet file's column `embedding`, and the vectors of a run, are first
+written to a temporary file.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Vectors:
 
 
 class VectorSpool:
-    """Vectors on their way into a temporary file, which is gone when it is closed."""
+    """Vectors that are written to a temporary file, which is removed when it is closed."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115

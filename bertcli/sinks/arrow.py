@@ -85,7 +85,7 @@ def _as_decimal(value: Any) -> Any:
 
 
 def _is_double(number: ExactNumber) -> bool:
-    """Whether a number is a double with the 17 digits that tell it from all others, as C's %.17g has it."""
+    """Whether a number is a double with the 17 digits that identify it, as C's %.17g has it."""
     return bool(Decimal(f"{float(number):.17g}") == _as_decimal(number))
 
 

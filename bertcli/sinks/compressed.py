@@ -93,7 +93,9 @@ class CompressedOutput:
         self._block_end = codec.block_end
         self._waiting = bytearray()  # text the compressor has not been given
         self._text = 0  # bytes of text so far
-        self._ends: list[int] = [0]  # where blocks of it ended: the last one told, and those not told yet
+        self._ends: list[int] = [
+            0
+        ]  # where blocks of it ended: the last one reported, and those not reported yet
         if mark is not None:
             assert isinstance(output, FileOutput)  # nothing else has a mark
             self._catch_up(output, codec, mark)

@@ -2,7 +2,7 @@
 
     Peter   B-PER   B-PER      the word; the tag the input had, if it had one; the tag that was found
 
-What the input said stands between the two, as conlleval wants it; other readers take the first column and the
+The tag of the input is between the two, as conlleval wants it; other readers take the first column and the
 last. A record without an answer is a comment: its words without tags would be taken for words of nothing.
 """
 

@@ -11,7 +11,7 @@ from bertcli.sinks.numbers import Numbers
 
 
 class JsonArraySink:
-    """The array of an interrupted run stays open, so that nobody takes it for the whole."""
+    """The array of an interrupted run stays open, so that nobody takes it for complete."""
 
     def __init__(self, output: ByteSink, layout: Layout, digits: int | None, *, begun: bool = False) -> None:
         self._output = output

@@ -151,7 +151,7 @@ class ParquetSink:
             self._write_group()
 
     def _is_typed(self) -> bool:
-        """Whether each result column has had a value that tells its type, or was waited for long enough."""
+        """Whether each result column has had a value that gives its type, or enough rows have passed."""
         if len(self._rows) >= PATIENCE * GROUP_ROWS:
             return True
         prefix, extras = self._layout.prefix, self._layout.extras

@@ -102,7 +102,7 @@ def kind_of(head: bytes) -> FileKind | None:
 
 
 def _may_become_binary(head: bytes) -> bool:
-    """Whether more bytes are needed to tell: the first are some of those that tell, or a NUL is among them."""
+    """Whether more bytes are needed to decide: the first are a beginning of a signature, or a NUL is among them."""
     if len(head) < LOOKED and (b"\0" in head[:TAR_NAME] or head.startswith(b"RIFF")):
         return True
     return any(len(head) < len(magic) and magic.startswith(head) for magic in MAGIC)

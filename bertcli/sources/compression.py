@@ -48,7 +48,7 @@ def sniff_compression(head: bytes) -> str | None:
 
 
 def may_become_compressed(head: bytes) -> bool:
-    """Whether more bytes are needed to tell."""
+    """Whether more bytes are needed to decide."""
     return any(len(head) < len(magic) and magic.startswith(head) for magic in MAGIC)
 
 

@@ -1,9 +1,9 @@
 """CoNLL: a word a line with its tag, an empty line between sentences.
 
-    EU      B-ORG            columns stand between tabs, or between blanks where a line has no tab;
+    EU      B-ORG            columns are separated by tabs, or by blanks where a line has no tab;
     rejects O                the first is the word, the last its tag; a file of one column has no tags
 
-    # text = A comment       comments stand before a sentence; -DOCSTART- lines divide documents
+    # text = A comment       comments go before a sentence; -DOCSTART- lines divide documents
     Peter   B-PER
 
 CoNLL-U, the form of Universal Dependencies, has ten columns between tabs: the word is the second, the tag

@@ -19,7 +19,7 @@ MOST_PEEKED = 100
 @dataclass(slots=True)
 class Contents:
     """Rows, read once and lazily. `names` are the fields of the first row and `strings` those of them that
-    hold strings; both are None as long as only the rows themselves can tell. `count` is the number of rows, and
+    hold strings; both are None as long as only the rows themselves show it. `count` is the number of rows, and
     `rows_from` gives those from a number on without reading those before, where the format has an index."""
 
     rows: Iterator[Row]
@@ -39,7 +39,7 @@ class Contents:
     def peek(self) -> None:
         """Learn `names` from the first row that can be read, without losing a row.
 
-        Rows with a problem tell nothing and are looked past, MOST_PEEKED of them at most. An error after
+        Rows with a problem show nothing and are skipped, MOST_PEEKED of them at most. An error after
         the first row waits for its turn.
         """
         if self.names is not None:
@@ -68,7 +68,7 @@ def _raise_later(error: BertcliError) -> Iterator[Row]:
 
 
 def look(chunks: Iterator[bytes], undecided: Callable[[bytes], bool]) -> tuple[bytes, Iterator[bytes]]:
-    """Read on while `undecided` about the bytes so far: these, and all chunks as if nobody had looked."""
+    """Read on while `undecided` about the bytes so far: these, and all chunks as if nothing had been read."""
     head = b""
     while undecided(head) and (chunk := next(chunks, b"")):
         head += chunk

@@ -26,7 +26,7 @@ from bertcli.sources.lines import split_lines
 Quoting = Literal["auto", "csv", "none"]
 
 _QUOTED = re.compile('"[^"]*"?')
-_NAMED = re.compile(r"sep=(.)\s*")  # a first line with which Excel is told the delimiter
+_NAMED = re.compile(r"sep=(.)\s*")  # a first line that gives Excel the delimiter
 _NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d+)?\s*")
 MANY_LINES = 100  # of one cell: few texts have as many
 LONG_NAME = 60  # characters that no field name has

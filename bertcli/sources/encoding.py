@@ -16,7 +16,7 @@ from bertcli.sources.contents import look
 
 MARK = "\ud800"
 LOOKED = 16  # bytes of what may be UTF-16 without a mark
-TOO_BIG = b"\xf8\xf9\xfa\xfb"  # begins what stands for a record that is too big; never valid UTF-8
+TOO_BIG = b"\xf8\xf9\xfa\xfb"  # begins the replacement of a record that is too big; never valid UTF-8
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 
 
@@ -30,7 +30,7 @@ codecs.register_error("bertcli.mark", _mark)
 
 
 def check_encoding(encoding: str) -> None:
-    """Raise UsageError when Python has no text encoding of that name, or one that cannot tell bad bytes."""
+    """Raise UsageError when Python has no text encoding of that name, or one that cannot detect bad bytes."""
     try:
         codecs.getincrementaldecoder(encoding)("bertcli.mark").decode("a".encode(encoding))
     except (LookupError, UnicodeError, ValueError) as error:
@@ -67,7 +67,7 @@ def sniff_encoding(chunks: Iterator[bytes], encoding: str) -> tuple[str, Iterato
 
 
 def _may_have_mark(head: bytes) -> bool:
-    """Whether more bytes are needed to tell: the first are those of a mark, or a NUL is one of the first two."""
+    """Whether more bytes are needed to decide: the first are those of a mark, or a NUL is one of the first two."""
     return any(len(head) < len(mark) and mark.startswith(head) for mark in MARKS) or (
         b"\0" in head[:2] and len(head) < LOOKED
     )
@@ -108,14 +108,14 @@ def _transcode(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         except UnicodeError:  # bad bytes are marked, so it can only be this
             name = codecs.lookup(encoding).name
             raise InputError(
-                f"has no byte-order mark to tell which {name} it is", hint=f"name {name}-le or {name}-be"
+                f"has no byte-order mark to say which {name} it is", hint=f"name {name}-le or {name}-be"
             ) from None
         if text:
             yield text.encode("utf-8", "surrogatepass")
 
 
 def mark_too_big(most: int) -> bytes:
-    """What stands for a line of more than `most` bytes."""
+    """The replacement of a line of more than `most` bytes."""
     return TOO_BIG + str(most).encode()
 
 
@@ -129,7 +129,7 @@ def undecodable(what: str, data: bytes, encoding: str) -> Problem | None:
     """The problem of a line (or whatever `what` calls it) that is not text, or was too big to be read; None
     when `data` is valid.
 
-    `data` is what `to_utf8` made of bytes in `encoding`; the offset told counts the original bytes.
+    `data` is what `to_utf8` made of bytes in `encoding`; the offset reported counts the original bytes.
     """
     try:
         data.decode()

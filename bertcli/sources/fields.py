@@ -71,7 +71,7 @@ def make_records(
     """Number the rows and find their texts.
 
     A row whose text (or pair) is absent, not a string or not made of characters becomes a record with a
-    `field` problem and all its fields; null stands for no text. With `split_words` a list of strings is a
+    `field` problem and all its fields; null means no text. With `split_words` a list of strings is a
     text too: its words, joined by blanks. A field `words` that joined so gives the text says how it is split
     (see `sources.conll`).
     """

@@ -12,7 +12,7 @@ def whole_lines(chunks: Iterator[bytes], end: bytes = b"\n", *, most: int) -> It
 
     A line is handed on as soon as it is complete. However long a line is and in however many pieces it
     comes, each of its bytes is copied a fixed number of times. In place of a line of more than `most` bytes,
-    which is never in memory as a whole, stands a mark that `undecodable` knows.
+    which is never in memory as a whole, there is a mark that `undecodable` knows.
     """
     begun: list[bytes] = []
     size = 0

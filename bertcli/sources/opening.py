@@ -103,7 +103,7 @@ class Input:
         return size
 
     def unpacked(self) -> Iterator[bytes]:
-        """The bytes behind whatever compression the first bytes tell of."""
+        """The bytes behind the compression that the first bytes show."""
         head, chunks = look(self.chunks(), may_become_compressed)
         kind = sniff_compression(head)
         suffix = os.path.splitext(self.path)[1].lower()
@@ -122,7 +122,7 @@ class Input:
 
 
 def file_input(path: str, *, bare_texts: bool = True) -> Input:
-    """A file that exists and may be read; raises InputError for anything else, whose hint tells of --text if
+    """A file that exists and may be read; raises InputError for anything else, whose hint mentions --text if
     there may be `bare_texts`."""
     hint = _hint_text(path) if bare_texts else "check the path"
     shown = os.fsencode(path).decode("utf-8", "replace")
@@ -151,7 +151,7 @@ def file_input(path: str, *, bare_texts: bool = True) -> Input:
 
 
 def stream_input(stream: BinaryIO) -> Input:
-    """Standard input, or what stands for it; it is never closed."""
+    """Standard input, or its replacement; it is never closed."""
     try:
         descriptor = stream.fileno()
     except OSError:

@@ -106,7 +106,7 @@ class Stream:
             yield source.label, contents
 
     def _peek(self) -> None:
-        """Open inputs until one tells the names of its fields (an empty one may not), and choose the text."""
+        """Open inputs until one has names of fields (an empty one may not), and choose the text."""
         with self._peeking:  # one thread takes the records, another may ask for their names
             if self._peeked is not None:
                 return

@@ -17,7 +17,7 @@ from bertcli.records import Record, Window
 class Encoded:
     """A record's windows, what was lost on the way, and notes the task wants back in `decode`.
 
-    `slices` is into how many windows the text was cut, which a user is told as `windows`. `cut` says it where
+    `slices` is into how many windows the text was cut, which the record reports as `windows`. `cut` says it where
     there are more windows, since a task asks about the same slice several times (zero-shot by entailment once
     a label).
     """

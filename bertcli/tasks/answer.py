@@ -11,7 +11,7 @@ the whole question. As the published evaluation for SQuAD has it:
 
 The `score` of a record is a probability: softmax over all spans that may be, and over there being none.
 Unless `overlap` says otherwise, windows overlap by at least the longest answer as far as there is room, so
-that each span stands whole in one of them.
+that each span is complete in one of them.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def span_scores(
     """s + e of every span of a context, (tokens, longest): of the token it begins with and the tokens behind.
 
     `ends` are logits (tokens, 2) of each window from its first token of the context on. Spans that may not be
-    have -inf: those that begin or end with a token that shows nothing, or that stand in no window.
+    have -inf: those that begin or end with a token that shows nothing, or that are in no window.
     """
     count = len(visible)
     scores = np.full((count, longest), -np.inf, np.float32)

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 Which = int | Literal["mean", "all"]
 """One layer or head (from 1, or back from -1), the mean over them, or each of them."""
 
-ROLLOUT = "rollout"  # what stands for the head in a rollout's record
+ROLLOUT = "rollout"  # the head in the record of a rollout
 PARTS = ("query", "key", "value")
 
 
 class Inside(NamedTuple):
-    """What an engine tells of a window: `weights` (layers, heads, tokens, tokens) and, where they are asked
+    """What an engine computes for a window: `weights` (layers, heads, tokens, tokens) and, where they are asked
     for, queries, keys and values `parts` (layers, 3, heads, tokens, d)."""
 
     weights: Array

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def forward_in_batches(engine: Engine, windows: Sequence[Window], ask: Ask) -> Iterator[Array]:
     """One answer a window, in order, from calls of at most `batch_tokens` tokens each; one batch of answers is
-    held at a time.
+    in memory at a time.
 
     For windows a task makes itself (the beams of fill, the labels of zero-shot): those of records are cut
     into batches by `planning`.

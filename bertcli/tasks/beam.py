@@ -6,14 +6,14 @@ left to right, each filled before the next is asked about:
 
     P(w_1 … w_m) = P(w_1 | text) · P(w_2 | text, w_1) · … · P(w_m | text, w_1 … w_{m-1})
 
-where the masks not yet filled stand in the text as masks. With one mask this is the model's softmax,
+where the masks not yet filled remain masks. With one mask this is the model's softmax,
 nothing else. The search keeps the `width` best beginnings (beams) after each mask; all beams of all windows
 go to the engine together. The order is fixed so that a score never hangs on which of two masks is surer by
 a hair. Filling the surest mask first gains little: in 660 tries (two or three words masked in some 220
 sentences) the true words were among the ten best in 9.8 % against 9.3 % from left to right, and 0.02 to 0.2
 nats likelier.
 
-What may stand at a mask is a lexicon. `Vocabulary` offers single pieces. `Targets` offers given words of
+A lexicon gives the candidates for a mask. `Vocabulary` gives single tokens. `Targets` offers given words of
 any number of pieces: a word of n pieces takes the place of its mask with n masks, and its probability is
 the chain rule over its pieces. That makes it a probability among all fillings with n pieces; a model says
 nothing about how likely n pieces are, so between words of different n the longer competes with more and
@@ -99,7 +99,7 @@ class Beam:
 
 
 class Lexicon(Protocol):
-    """What may stand at a mask."""
+    """The candidates for a mask."""
 
     def extend(self, beams: Sequence[Beam], glued: bool, width: int) -> Step:
         """The beams, each filled at its mask with the words it may take (at least its best `width`)."""

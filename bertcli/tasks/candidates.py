@@ -1,4 +1,4 @@
-"""Labels of the user's own, and the words that stand for them in a template."""
+"""Labels of the user's own, and the words for them in a template."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Candidate:
 
 
 def candidates_from_option(value: str) -> tuple[Candidate, ...]:
-    """`--labels`: separated by commas; a label that holds a comma stands in double quotes."""
+    """`--labels`: separated by commas; a label with a comma is quoted by "."""
     return _checked(((label, label) for label in comma_separated(value)), "--labels")
 
 

@@ -69,8 +69,8 @@ def entropy(shares: Array) -> float:
 
     Shannon, A Mathematical Theory of Communication, 1948.
     """
-    held = shares[shares > 0].astype(np.float64)
-    return float(-(held * np.log(held)).sum()) + 0.0  # no -0.0
+    positive = shares[shares > 0].astype(np.float64)
+    return float(-(positive * np.log(positive)).sum()) + 0.0  # no -0.0
 
 
 def margin(shares: Array) -> float:

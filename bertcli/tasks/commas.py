@@ -10,7 +10,7 @@ from bertcli.errors import UsageError
 def comma_separated(value: str) -> list[str]:
     """The items of a list, blanks around them removed; nothing is a list of one empty item.
 
-    An item that holds a comma stands in double quotes. Raises UsageError for quotes that do not match.
+    An item with a comma is quoted by ". Raises UsageError for quotes that do not match.
     """
     if value.count('"') % 2 or "\n" in value:
         raise UsageError(f"not a list: {value}", hint='write a,b or "a, b",c on one line')

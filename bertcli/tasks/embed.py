@@ -11,7 +11,7 @@ See `pooling` for how a text becomes a vector. What is written:
     binary     one bit a dimension, 1 where x > 0, eight to a byte with the first dimension in the highest bit
                (numpy.packbits, what sentence-transformers calls ubinary); compared by Hamming distance
 
-`tokens` gives each token's own vector with the characters of the original text it stands for, special
+`tokens` gives each token's own vector with its characters in the original text, special
 tokens left out; in a long text each token is taken from the first window that holds it.
 """
 

@@ -7,7 +7,7 @@
              the words at once
     write    the original text with the words in place of its masks, its own spelling kept
 
-Only what can stand in a text is proposed: no special tokens and no unused entries of the vocabulary. They
+Only what can be in a text is proposed: no special tokens and no unused entries of the vocabulary. They
 keep their share of the probability, so that a score is the model's own and never renormalised; the same
 holds for what `words_only` and targets leave out. A piece that continues the word before it is shown as the
 vocabulary writes it (`##ing`) and joined to that word in the text.
@@ -157,7 +157,7 @@ class Fill:
         """Put a word behind a text as its piece wants it: after a blank, or joined to the word before.
 
         Where word starts are marked, the mark is the blank, so that its absence joins; else only a
-        continuation joins, and a word stands where the mask stood.
+        continuation joins, and a word replaces the mask.
         """
         if self._targets:
             return before + word
@@ -251,9 +251,7 @@ def _distinct(targets: Sequence[str]) -> tuple[str, ...]:
 
 def _spelling(mask_token: str, mask: str | None) -> re.Pattern[str]:
     if mask is not None and not mask.strip():
-        raise UsageError(
-            "--mask is empty", hint="give the letters that stand for a missing word, such as ___"
-        )
+        raise UsageError("--mask is empty", hint="give the characters for a missing word, such as ___")
     spellings = {*SPELLINGS, mask_token, *([mask] if mask else [])}
     return re.compile("|".join(map(re.escape, sorted(spellings, key=len, reverse=True))))
 
@@ -270,7 +268,7 @@ def _spelled(tokenizer: Tokenizer, target: str) -> tuple[int, ...]:
 
 
 def _proposed(tokenizer: Tokenizer, vocab_size: int) -> list[int]:
-    """Ids that may stand in a text: no special token, no unused entry, none without a piece."""
+    """Ids that may be in a text: no special token, no unused entry, none without a piece."""
     return [
         number
         for number, piece in enumerate(tokenizer.pieces[:vocab_size])

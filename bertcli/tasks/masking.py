@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer
 
-MOST_MASKS = 1024  # whose logits over the vocabulary are held at once
+MOST_MASKS = 1024  # whose logits over the vocabulary are in memory at once
 
 
 def mask_of(checkpoint: Checkpoint, tokenizer: Tokenizer) -> tuple[str, int]:

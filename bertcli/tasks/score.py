@@ -9,7 +9,7 @@ hidden once, and the log-probabilities of what was hidden are added up,
 in nats. A word of several pieces gives itself away, though: with `##vre` to see, `lou` is no longer hard to
 guess, and rare words look likely. So with `within-word` (Kauf and Ivanova 2023, arXiv 2305.10588) the pieces
 behind the hidden one in the same word are hidden too: a word is read from left to right, all others are
-there. `plain` hides one token at a time. A token that stands for blanks alone belongs to the word before it,
+there. `plain` masks one token at a time. A token of blanks alone belongs to the word before it,
 so that the words' log-probabilities add up to the score.
 
 A text longer than the model is scored window by window; each token in the window in which it has more

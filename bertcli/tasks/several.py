@@ -1,4 +1,4 @@
-"""Several answers from one pass: more than one label head, and what else their hidden states tell.
+"""Several answers from one pass: more than one label head, and what else the hidden states give.
 
     label      label and score (labels too, where asked for), as `tasks.label` gives them
     entropy    how undecided the head is, -Σ p·ln p in nats: 0 when sure, ln(labels) when it does not know

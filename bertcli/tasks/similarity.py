@@ -37,7 +37,7 @@ def known_similarity(name: str | None) -> Similarity:
 
 def similarities(vectors: NDArray[Any], queries: Array, similarity: Similarity) -> Array:
     """How near `vectors` (rows, dim) are to `queries` (queries, dim): (rows, queries); not a number for a row
-    that is none. Vectors of int8 stand for 1/127 of themselves."""
+    that is none. Vectors of int8 are multiplied by 1/127."""
     if similarity == "cosine":
         return cosines_of(vectors, cosine_scales(queries)[:, None] * queries)
     rows = numbers(vectors)

@@ -59,7 +59,7 @@ class Tag:
     """The tags of one head.
 
     `shape` is what a record gets: `spans`; `tokens`, each with its own tag; or for CoNLL `word_tags`, a word
-    and a tag in BIO each. With `split_words` a text's words are what stands between blanks; records that
+    and a tag in BIO each. With `split_words` the words of a text are separated by blanks; records that
     bring their `words` are always taken at their word.
     """
 
@@ -123,13 +123,13 @@ class Tag:
         return given_words(text, tokens, self._tokenizer, places)
 
     def _given(self, record: Record, text: str) -> list[tuple[int, int]] | None:
-        """Where the words stand that the input has split itself; None where it has not."""
+        """The places of the words that the input has split itself; None where it has not."""
         if record.words is not None:
             return list(places_of(record.words))
         return [found.span() for found in WORD.finditer(text)] if self._split_words else None
 
     def _places(self, record: Record, text: str, tokens: Tokens) -> list[tuple[int, int]]:
-        """Where all words stand, those without a token included."""
+        """The places of all words, those without a token included."""
         places = self._given(record, text)
         if places is not None:
             return places

@@ -5,7 +5,7 @@
     IO       PER PER O LOC            neighbours of one type are one span
     words    PROPN VERB PUNCT         a tag for every word and no O, as parts of speech: a span a word
 
-Prefixes may also be suffixes (`PER-B`), stand alone (`B`, `I`, `O`: the type is then `_`), be joined by an underscore
+Prefixes may also be suffixes (`PER-B`), be alone (`B`, `I`, `O`: the type is then `_`), be joined by an underscore
 (`B_PER`) or be lower case (`b-per`, `o`). Which of these a tag is follows from all tags of the set.
 
 I or E where nothing of the type is open begins a span, as in conlleval. A tag without a prefix among tags

@@ -1,4 +1,4 @@
-"""Which tokens make a word, and the characters it stands for.
+"""Which tokens make a word, and its characters.
 
 Where the vocabulary marks the pieces inside a word (WordPiece: `play ##ing`), a word is a piece without the
 mark and those with it that follow; punctuation marks are words of their own. Byte-level and SentencePiece
@@ -110,7 +110,7 @@ def found_words(text: str, tokens: Tokens, tokenizer: Tokenizer) -> Words:
     for place, start, end in _visible(text, tokens, tokenizer):
         if marked:
             begins = tokenizer.starts_word(tokens.ids[place])
-        else:  # several tokens may stand for one character
+        else:  # several tokens may belong to one character
             begins = start > started and start >= ended and _begins_word(text, start)
         if begins or not words:
             words.append(Word(place, place + 1, start, end))
@@ -121,7 +121,7 @@ def found_words(text: str, tokens: Tokens, tokenizer: Tokenizer) -> Words:
 
 
 def given_words(text: str, tokens: Tokens, tokenizer: Tokenizer, places: Sequence[tuple[int, int]]) -> Words:
-    """The words that stand at `places`, (start, end) in characters; those without a token are left out."""
+    """The words at `places`, (start, end) in characters; those without a token are left out."""
     words = Words()
     number = 0
     for place, start, _ in _visible(text, tokens, tokenizer):
@@ -138,7 +138,7 @@ def given_words(text: str, tokens: Tokens, tokenizer: Tokenizer, places: Sequenc
 
 
 def places_of(words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where words stand that are joined by blanks: (start, end) in characters."""
+    """The places of words that are joined by blanks: (start, end) in characters."""
     start = 0
     for word in words:
         yield start, start + len(word)
@@ -155,8 +155,8 @@ def each_token(text: str, tokens: Tokens) -> Words:
 
 
 def _visible(text: str, tokens: Tokens, tokenizer: Tokenizer) -> Iterator[tuple[int, int, int]]:
-    """(place, start, end) of each token that stands for more than blanks. A word's mark that is a token of
-    its own (`▁`) stands where the token behind it begins."""
+    """(place, start, end) of each token of more than blanks. A word's mark that is a token of
+    its own (`▁`) is where the next token begins."""
     ids, offsets, marked = tokens.ids, tokens.offsets, tokenizer.marks_insides
     for place, ((start, _), end) in enumerate(zip(offsets, _ends(text, offsets), strict=True)):
         said = text[start:end]
@@ -175,7 +175,7 @@ def _says(text: str, place: tuple[int, int]) -> bool:
 
 
 def _ends(text: str, offsets: Sequence[tuple[int, int]]) -> Iterator[int]:
-    """Where each token ends, with the combining marks behind it that no token stands for."""
+    """Where each token ends, with the combining marks after it that belong to no token."""
     if text.isascii():
         yield from (end for _, end in offsets)
         return
@@ -187,7 +187,7 @@ def _ends(text: str, offsets: Sequence[tuple[int, int]]) -> Iterator[int]:
 
 
 def _begins_word(text: str, start: int) -> bool:
-    """Whether the character at `start` begins a word, going by it and by what stands before it."""
+    """Whether the character at `start` begins a word, going by it and by what is before it."""
     if start == 0 or text[start - 1].isspace():
         return True
     if unicodedata.category(text[start]) in ATTACHED:

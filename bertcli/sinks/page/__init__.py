@@ -45,7 +45,7 @@ class PageSink:
         self._output.flush()
 
     def mark(self) -> Mark | None:
-        """None: a page is for a few texts, and is begun anew."""
+        """None: a page is for a few texts, and begins again."""
         return None
 
     def sync(self) -> None:

@@ -60,7 +60,7 @@ class TableSink:
         self._output.flush()
 
     def mark(self) -> Mark | None:
-        """None: columns grow with what they have held, so a table cannot be resumed."""
+        """None: columns grow with their content, so a table cannot be resumed."""
         return None
 
     def sync(self) -> None:

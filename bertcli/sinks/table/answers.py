@@ -1,4 +1,4 @@
-"""Answers in a table: the answer, and where in the text it stands."""
+"""Answers in a table: the answer, and its place in the text."""
 
 from __future__ import annotations
 

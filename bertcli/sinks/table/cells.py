@@ -18,7 +18,7 @@ LONGEST_CHARACTER = 8  # code points of one cell that are looked at before a lon
 
 
 def shown(text: str, cells: int | None) -> str:
-    """The text made visible, and no more of it than can matter in `cells`; … stands for the rest."""
+    """The text made visible, and no more of it than can matter in `cells`; … for the rest."""
     most = len(text) if cells is None else LONGEST_CHARACTER * (cells + 1)
     return visible(text[:most]) + ("…" if len(text) > most else "")
 

@@ -17,7 +17,7 @@ COLORS = (233, 17, 54, 90, 126, 162, 203, 209, 215, 223)  # of the 256 of xterm:
 MOST_TOKENS = 64  # in a map on a terminal
 TOKEN_CELLS = 14
 TITLE_LINES = 8  # letters of a token over its column
-FAVOURITE_CELLS = 22  # what stands behind a row
+FAVOURITE_CELLS = 22  # after a row
 PARTS = ("query", "key", "value")
 
 

@@ -17,7 +17,7 @@ LEAST_PLACE_CELLS = 12
 
 
 class Columns:
-    """The columns before the text: where a text stands, of which the end is shown, and its score, with a bar
+    """The columns before the text: the place of a text, of which the end is shown, and its score, with a bar
     where all scores are cosines. They only grow."""
 
     def __init__(self, page: Page) -> None:
@@ -33,7 +33,7 @@ class Columns:
         self._bars = self._bars and all(-1.001 < score < 1.001 for score in numbers)
 
     def lead(self, place: str, score: float | None) -> Line:
-        """Both columns, with the gap behind them; the score of a text may stand in another line."""
+        """Both columns, with the gap behind them; the score of a text may be in another line."""
         number = "" if score is None else self._page.number(score)
         line: Line = [
             (padded(self._shown(place), self._place_cells) + "  ", CYAN),

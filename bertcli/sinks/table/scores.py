@@ -14,7 +14,7 @@ from bertcli.sinks.table.page import Page
 # Heat: black on ever warmer grounds, which both light and dark terminals show. Limits of -log p in nats.
 LIMITS = (1.0, 2.5, 5.0, 8.0)
 HEAT = ("", "30;48;5;230", "30;48;5;222", "30;48;5;214", "97;48;5;160")
-NUMBERED_LEVEL = 3  # the level from which on the number is told
+NUMBERED_LEVEL = 3  # the level from which on the number is shown
 CELLS = 10  # of a number
 
 

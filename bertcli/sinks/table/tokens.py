@@ -14,7 +14,7 @@ TOKEN_CELLS = 14
 
 
 class TokensView:
-    """`##vre  4-7  …`: behind its place stands what `told` says of a token. A terminal shows at most `most`
+    """`##vre  4-7  …`: after its place is what `describe` gives for a token. A terminal shows at most `most`
     tokens of a text."""
 
     separate = True
