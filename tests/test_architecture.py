@@ -80,6 +80,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pyarrow": ("sources", "sinks", "search"),
     "zstandard": ("sources", "sinks"),
     "sacrebleu": ("evaluation.translations",),
+    "fsspec": ("storage",),
     "orjson": ("sources", "sinks", "models", "search"),
 }
 

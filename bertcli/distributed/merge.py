@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertcli.distributed.shards import ShardReceipt, blocks_of, read_shard_receipt
 from bertcli.errors import OutputError, UsageError
-from bertcli.journal import FileOutput, is_regular, is_stdout, part_of
+from bertcli.journal import FileOutput, Output, is_regular, is_stdout, open_output, part_of
 from bertcli.receipt import Receipt
 from bertcli.records import Problem, Record, Result
 from bertcli.sinks import REMARKS, Layout
@@ -26,6 +26,7 @@ from bertcli.sinks.formats import SUFFIXES, files_written
 from bertcli.sinks.npy import NpySink, ids_path
 from bertcli.sinks.parquet import ParquetSink
 from bertcli.sources.jsonl import parse_object
+from bertcli.storage import is_remote
 
 if TYPE_CHECKING:
     from bertcli.requests import OutputOptions
@@ -84,7 +85,7 @@ def merge(receipts: Sequence[ShardReceipt], options: OutputOptions) -> Receipt:
     """Write the joined file and return the sum of the receipts. Raises UsageError for an output of another
     format, OutputError for one that cannot be written."""
     path, first = options.output, receipts[0]
-    if path is None or is_stdout(path) or not is_regular(path):
+    if path is None or is_stdout(path) or not (is_regular(path) or is_remote(path)):
         raise UsageError("merge writes a file", hint="name it by -o FILE")
     stem, compression = os.path.splitext(path)
     if compression.lower() not in COMPRESSIONS:
@@ -95,7 +96,7 @@ def merge(receipts: Sequence[ShardReceipt], options: OutputOptions) -> Receipt:
             f"the shards are {first.format}, and -o names {wanted}",
             hint=f"give -o the suffix of the shards' outputs, as in merged.{first.format}",
         )
-    sink: FileOutput | CompressedOutput | ParquetSink | NpySink
+    sink: Output | CompressedOutput | ParquetSink | NpySink
     write: Callable[[], None]
     if first.format == "parquet":
         sink = ParquetSink.open(path, _layout_of(first), io.BytesIO(), overwrite=options.overwrite)
@@ -105,15 +106,16 @@ def merge(receipts: Sequence[ShardReceipt], options: OutputOptions) -> Receipt:
         write = partial(_write_vectors, receipts, sink)
     else:
         codec = open_codec(compression.lower()) if compression else None
-        output = FileOutput(path, overwrite=options.overwrite)
+        output = open_output(path, io.BytesIO(), overwrite=options.overwrite)
         sink = CompressedOutput(output, codec) if codec else output
         write = partial(_write_text, receipts, sink)
     try:
         write()
         sink.close(True)
     except BaseException:
-        for file in files_written(replace(options, format=first.format)):
-            part_of(file).unlink(missing_ok=True)  # a merge is run again, not resumed
+        if is_regular(path):
+            for file in files_written(replace(options, format=first.format)):
+                part_of(file).unlink(missing_ok=True)  # a merge is run again, not resumed
         sink.close(False)
         raise
     return _sum(receipts)
@@ -156,19 +158,19 @@ def _write_vectors(receipts: Sequence[ShardReceipt], sink: NpySink) -> None:
                 row += 1
 
 
-def _write_text(receipts: Sequence[ShardReceipt], sink: FileOutput | CompressedOutput) -> None:
-    for data in _joined(receipts):
+def _write_text(receipts: Sequence[ShardReceipt], sink: Output | CompressedOutput) -> None:
+    for data in _joined(receipts, _columns(receipts, drops_empty=isinstance(sink, FileOutput))):
         sink.write(data)
 
 
-def _joined(receipts: Sequence[ShardReceipt]) -> Iterator[bytes]:
+def _joined(receipts: Sequence[ShardReceipt], columns: Sequence[str]) -> Iterator[bytes]:
     match receipts[0].format:
         case "json":
             yield from _joined_arrays(receipts)
         case "csv":
-            yield from _joined_rows(receipts, ",")
+            yield from _joined_rows(receipts, columns, ",")
         case "tsv":
-            yield from _joined_rows(receipts, "\t")
+            yield from _joined_rows(receipts, columns, "\t")
         case _:
             for receipt in receipts:
                 yield from _text_of(receipt.output)
@@ -188,17 +190,22 @@ def _joined_arrays(receipts: Sequence[ShardReceipt]) -> Iterator[bytes]:
     yield b"[]\n" if lead == b"[\n" else b"\n]\n"
 
 
-def _joined_rows(receipts: Sequence[ShardReceipt], delimiter: str) -> Iterator[bytes]:
-    """The rows below one header. A file leaves out the columns of remarks that stayed empty; the joined file has
-    those that any shard has."""
-    prefix = receipts[0].facts["options"].get("--prefix") or ""
-    remarks = [prefix + name for name in REMARKS]
+def _columns(receipts: Sequence[ShardReceipt], *, drops_empty: bool) -> list[str]:
+    """The columns of the joined file. `drops_empty`: it is one that leaves out remarks that no record has."""
+    layout = _layout_of(receipts[0])
+    columns = list(layout.columns)
+    for remark, count in zip(REMARKS, ("windowed", "truncated", "failed"), strict=True):
+        name = layout.prefix + remark
+        if drops_empty and name in columns and not any(receipt.counts[count] for receipt in receipts):
+            columns.remove(name)
+    return columns
+
+
+def _joined_rows(receipts: Sequence[ShardReceipt], columns: Sequence[str], delimiter: str) -> Iterator[bytes]:
+    """The rows below one header."""
     limit = csv.field_size_limit(sys.maxsize)  # one for the whole process
     try:
-        headers = [next(_rows_of(receipt.output, delimiter)) for receipt in receipts]
-        used = [name for name in remarks if any(name in header for header in headers)]
-        columns = [name for name in headers[0] if name not in remarks] + used
-        yield joined_cells(columns, delimiter).encode()
+        yield joined_cells(list(columns), delimiter).encode()
         for receipt in receipts:
             rows = _rows_of(receipt.output, delimiter)
             header = next(rows)

@@ -7,9 +7,9 @@ divided by the number of records, which each shard counts before it runs.
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.console import Terminal
 from bertcli.errors import OutputError, UsageError
-from bertcli.journal import FileOutput
+from bertcli.journal import is_regular, open_output, reason_of
 from bertcli.sinks.formats import choose_format, files_written
 from bertcli.sinks.npy import ids_path
 from bertcli.sources import count_bytes, count_records, open_part, open_source
+from bertcli.storage import exists, is_remote, open_file
 
 if TYPE_CHECKING:
     from bertcli.receipt import Receipt
@@ -75,7 +76,7 @@ def shard_of(inputs: InputOptions) -> Shard:
     """The part of the input that `inputs.shard` names. Raises UsageError for an input that cannot be read twice."""
     assert inputs.shard is not None
     for path in inputs.files or (() if inputs.texts else ("-",)):
-        if path == "-" or (os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)):
+        if path == "-" or not (is_remote(path) or is_regular(path)):
             raise UsageError(
                 "--shard reads its input twice, which a pipe does not allow", hint="name files as input"
             )
@@ -102,14 +103,23 @@ def check_shard_options(outputs: OutputOptions, model: ModelOptions) -> None:
             hint="use --dtype bfloat16 or float32",
         )
     path = receipt_path(outputs.output)
-    if not os.path.lexists(path):
-        return
+    try:
+        if not (exists(path) if is_remote(path) else os.path.lexists(path)):
+            return
+        with open_file(path) as file:
+            begin = file.read(len(RECEIPT_BEGINS))
+    except OSError as error:
+        raise OutputError(
+            f"cannot be read: {reason_of(error)}", where=path, hint="name another -o"
+        ) from error
     if not outputs.overwrite and not outputs.resume:
         raise OutputError("exists already", where=path, hint="--overwrite replaces it")
-    with open(path, "rb") as file:
-        if file.read(len(RECEIPT_BEGINS)) != RECEIPT_BEGINS:
-            raise OutputError("is no receipt of a shard, so it is never replaced", where=path,
-                              hint="move it, or name another -o")  # fmt: skip
+    if begin != RECEIPT_BEGINS:
+        raise OutputError(
+            "is no receipt of a shard, so it is never replaced",
+            where=path,
+            hint="move it, or name another -o",
+        )
 
 
 def receipt_path(output: str) -> str:
@@ -134,7 +144,7 @@ def write_shard_receipt(
         "seconds": receipt.elapsed,
         "files": [digest_of(file) for file in files_written(outputs)],
     }
-    file = FileOutput(receipt_path(path), overwrite=True)
+    file = open_output(receipt_path(path), io.BytesIO(), overwrite=True)
     file.close(True, json.dumps(content, separators=(",", ":")).encode() + b"\n")
 
 
@@ -143,8 +153,8 @@ def read_shard_receipt(output: str) -> ShardReceipt:
     one that it was written for."""
     path = receipt_path(output)
     try:
-        with open(path, "rb") as file:
-            content = json.load(file)
+        with open_file(path) as file:
+            content = json.loads(file.read())
         receipt = ShardReceipt(
             output,
             _integers(content["shard"], 2),
@@ -160,7 +170,7 @@ def read_shard_receipt(output: str) -> ShardReceipt:
         expected = dict(zip(files, map(tuple, content["files"]), strict=True))
     except OSError as error:
         raise OutputError(
-            f"cannot be read: {error.strerror}",
+            f"cannot be read: {reason_of(error)}",
             where=path,
             hint="a shard writes it when it is complete: run the shard again with --overwrite",
         ) from error
@@ -171,7 +181,7 @@ def read_shard_receipt(output: str) -> ShardReceipt:
             found = digest_of(name)
         except OSError as error:
             raise OutputError(
-                f"cannot be read: {error.strerror}", where=name, hint="check the path"
+                f"cannot be read: {reason_of(error)}", where=name, hint="check the path"
             ) from error
         if found != digest:
             raise OutputError("has changed since its run", where=name, hint="run the shard again")
@@ -190,7 +200,7 @@ def digest_of(path: str) -> tuple[int, str]:
 
 def blocks_of(path: str) -> Iterator[bytes]:
     """The bytes of a file, block by block."""
-    with open(path, "rb", buffering=0) as file:
+    with open_file(path) as file:
         while data := file.read(BLOCK):
             yield data
 

@@ -15,6 +15,7 @@ from bertcli.journal.outputs import (
     journal_of,
     open_output,
     part_of,
+    reason_of,
     refuse_input,
 )
 from bertcli.journal.points import Mark, Point
@@ -31,5 +32,6 @@ __all__ = [
     "journal_of",
     "open_output",
     "part_of",
+    "reason_of",
     "refuse_input",
 ]

@@ -6,7 +6,8 @@ finished results, or none if there are none. An existing `NAME` or `NAME.part` i
 without a journal may not be bertcli's and is never replaced. Files beside `NAME` are created exclusively, and
 never through a symbolic link.
 
-Pipes, devices and standard output are written directly.
+Pipes, devices and standard output are written directly. An object in storage appears when it is complete; an
+interrupted run leaves nothing of it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from bertcli import console
 from bertcli.errors import OutputError
 from bertcli.journal.points import Mark
+from bertcli.storage import Upload, exists, is_remote
 
 BUFFER = 1 << 17  # bytes in one write
 JOURNAL_BEGINS = b'{"journal":'
@@ -36,7 +38,9 @@ def is_stdout(path: str | None) -> bool:
 
 
 def is_regular(path: str) -> bool:
-    """Whether the path is, or would become, an ordinary file: not a fifo, a device, a socket."""
+    """Whether the path is, or would become, an ordinary file: not a fifo, a device, a socket, and no URL."""
+    if is_remote(path):
+        return False
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
@@ -53,6 +57,8 @@ def open_output(
     """
     if path is None or is_stdout(path):
         return Output(stdout, "standard output", eager=eager)
+    if is_remote(path):
+        return RemoteOutput(path, overwrite=overwrite)
     if is_regular(path):
         return FileOutput(path, overwrite=overwrite, mark=mark)
     if os.path.isdir(path):
@@ -93,8 +99,11 @@ def _places(output: str) -> list[str | Path]:
     return [output, part_of(output), journal_of(output)] if is_regular(output) else [output]
 
 
-def _identity(file: str | Path | BinaryIO) -> tuple[int, int] | None:
-    """What an ordinary file has under any of its names, and no other file; None for all else."""
+def _identity(file: str | Path | BinaryIO) -> tuple[int, int] | str | None:
+    """What an ordinary file has under any of its names, and no other file; the URL of an object; None for all
+    else."""
+    if isinstance(file, str) and is_remote(file):
+        return file
     try:
         status = os.stat(file if isinstance(file, str | Path) else file.fileno())
     except (OSError, ValueError):
@@ -363,6 +372,44 @@ class FileOutput(Output):
                 self._part.unlink()
             else:
                 console.say(f"{self._given}.part has the finished records")
+
+
+class RemoteOutput(Output):
+    """An object in storage, which appears when it is complete."""
+
+    full_hint = "free some space, or write to another place"
+
+    def __init__(self, url: str, *, overwrite: bool) -> None:
+        self._overwrite = overwrite
+        self.name = url
+        try:
+            self._refuse_existing()
+            self._upload = Upload(url)
+        except OSError as error:
+            raise self._failed(error) from error
+        super().__init__(cast(BinaryIO, self._upload), url, owned=True)
+
+    def close(self, complete: bool, rest: bytes = b"") -> None:
+        """Give the object its name when `complete`, else discard it."""
+        if self.closed:
+            return
+        try:
+            if complete:
+                self.write(rest)
+                self._refuse_existing()  # another program may have written it meanwhile
+                self._upload.commit()
+        except OSError as error:
+            raise self._failed(error) from error
+        finally:
+            self._upload.close()
+
+    def _refuse_existing(self) -> None:
+        if not self._overwrite and exists(self.name):
+            raise OutputError("exists already", where=self.name, hint="--overwrite replaces it")
+
+    def _failed(self, error: OSError) -> Exception:
+        hint = self.full_hint if is_full(error) else "check the name, the credentials and the endpoint"
+        return OutputError(f"cannot be written: {reason_of(error)}", where=self.name, hint=hint)
 
 
 def damaged_journal(path: str) -> OutputError:

@@ -20,6 +20,7 @@ from bertcli.journal import Journal, Mark, Point, damaged_journal, is_regular, i
 from bertcli.planning import SeenTexts
 from bertcli.requests import FILE_FIELDS, flag_of, options_that_change_results
 from bertcli.sinks.formats import choose_format
+from bertcli.storage import is_remote
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
@@ -39,6 +40,12 @@ Facts = dict[str, Any]
 def is_resumable(outputs: OutputOptions) -> bool:
     """Whether results go to a file of its own. Raises UsageError for a --resume that cannot be."""
     lasting = outputs.output is not None and not is_stdout(outputs.output) and is_regular(outputs.output)
+    if outputs.resume and outputs.output is not None and is_remote(outputs.output):
+        raise UsageError(
+            "--resume: nothing of an interrupted upload can be continued",
+            where=outputs.output,
+            hint="write to a file and copy it when it is complete, or divide the run by --shard",
+        )
     if outputs.resume and not lasting:
         raise UsageError("--resume continues a file, and there is none", hint="name it by -o FILE")
     if outputs.resume and (form := choose_format(outputs, Terminal())[0]) in FOR_PERSONS:
@@ -66,7 +73,8 @@ def is_finished(request: StreamRequest) -> bool:
 class RunRecord:
     """What a run writes down of how far it has come; nothing where it has no file of its own to write.
 
-    `point` is where an interrupted run is resumed, None for a run that begins. Opening it takes the lock
+    `point` is where an interrupted run is resumed, None for a run that begins. `facts` are what decides the results
+    of a run that can be resumed or is a shard, with the engine once it has begun. Opening it takes the lock
     on the output. Raises OutputError when another run has it, and when what the interrupted run depended on
     has changed.
     """
@@ -78,15 +86,17 @@ class RunRecord:
         self._receipt: Receipt | None = None
         self._known = SeenTexts()
         self.point: Point | None = None
-        if self._journal is not None:
-            self._digest = Digest()
-            try:
-                self._facts = facts_of(request, command, checkpoint)
+        self.facts: Facts = {}
+        try:
+            if self._journal is not None or request.shard is not None:
+                self.facts = facts_of(request, command, checkpoint)
+            if self._journal is not None:
+                self._digest = Digest()
                 if request.resume:
                     self.point = self._find_point(self._journal)
-            except BaseException:
-                self._journal.close()
-                raise
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def output_options(self) -> OutputOptions:
@@ -110,11 +120,6 @@ class RunRecord:
     @property
     def mark(self) -> Mark | None:
         return None if self.point is None else self.point.mark
-
-    @property
-    def facts(self) -> Facts:
-        """Everything that decides what the run's results are."""
-        return self._begun
 
     def model_options(self, options: ModelOptions) -> ModelOptions:
         """The options with the engine of the interrupted run where the user leaves it to bertcli."""
@@ -159,13 +164,14 @@ class RunRecord:
         """Write down what the run depends on, before its first result. Raises OutputError for an interrupted
         run that was computed in another way."""
         self._sink, self._receipt = sink, receipt
-        if self._journal is None:
-            return
         names = ("name", "device", "dtype", "batch_tokens")
         facts = {"engine": {name: getattr(engine, name) for name in names}}
+        self.facts |= facts
+        if self._journal is None:
+            return
         if self.point is None:
             kept = {"workers": engine.workers, "overwrite": self._request.overwrite}
-            self._journal.begin({**self._facts, **facts, **kept})
+            self._journal.begin({**self.facts, **kept})
         elif found := differences(self._begun, {**self._begun, **facts}):
             raise self._refused(found)
 
@@ -211,7 +217,7 @@ class RunRecord:
                 "has no journal, so it cannot be resumed", where=f"{path}.part", hint=START_OVER
             )
         try:
-            found = differences(journal.begun, {**journal.begun, **self._facts})
+            found = differences(journal.begun, {**journal.begun, **self.facts})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged_journal(path) from error
         if found:

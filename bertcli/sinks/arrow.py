@@ -8,6 +8,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from bertcli.records import ExactNumber
+from bertcli.storage import open_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,7 +129,7 @@ def written_rows(path: str) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file that bertcli wrote, as it was given them: vectors are arrays again."""
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path) as file:
+    with open_file(path) as source, parquet.ParquetFile(source) as file:
         for batch in file.iter_batches(batch_size=1024):
             names = batch.schema.names
             for values in zip(*map(_values, batch.columns), strict=True):

@@ -11,6 +11,7 @@ from bertcli.journal import Mark, damaged_journal, is_regular, is_stdout, open_o
 from bertcli.sinks import LastingSink, Layout
 from bertcli.sinks.compressed import SUFFIXES as COMPRESSIONS
 from bertcli.sinks.compressed import ByteSink, CompressedOutput, open_codec
+from bertcli.storage import is_remote
 
 if TYPE_CHECKING:
     from bertcli.requests import OutputOptions
@@ -114,7 +115,7 @@ def choose_format(options: OutputOptions, terminal: Terminal) -> tuple[str, str]
         return options.format or ("table" if terminal.is_tty else "jsonl"), ""
     stem, compression = _split_compression(path)
     file_format = options.format or SUFFIXES.get(os.path.splitext(stem)[1].lower())
-    if file_format is None and not is_regular(path):
+    if file_format is None and not is_regular(path) and not is_remote(path):
         file_format = "jsonl"  # a fifo or device: whatever reads it is a program
     if file_format is None:
         raise UsageError(

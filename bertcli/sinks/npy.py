@@ -57,8 +57,8 @@ class NpySink:
             )
         if path is None or is_stdout(path) or not is_regular(path):
             raise UsageError(
-                "npy needs a file: its header is completed at the end, and ids lie beside it",
-                hint="-o NAME.npy",
+                "npy needs a file on this machine: its header is completed at the end, and ids are beside it",
+                hint="-o NAME.npy; .parquet can be written anywhere",
             )
         if overwrite and mark is None:
             _refuse_other_ids(ids_path(path))

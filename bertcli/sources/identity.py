@@ -11,6 +11,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from bertcli.errors import InputError
+from bertcli.storage import is_remote, object_size, read_ranges
 
 if TYPE_CHECKING:
     from bertcli.requests import InputOptions
@@ -35,23 +36,36 @@ def fingerprint(path: str, most: int = MOST_READ) -> tuple[int, str]:
     from hashlib import blake2b
 
     digest = blake2b(digest_size=16)
+    if is_remote(path):
+        size = object_size(path) or 0
+        for data in read_ranges(path, _sampled(size, most)):
+            digest.update(data)
+        return size, digest.hexdigest()
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         if size <= most:
             while data := file.read(1 << 20):
                 digest.update(data)
         else:
-            length = max(LEAST_SAMPLE, most // SAMPLES)
-            for sample in range(SAMPLES):
-                file.seek((size - length) * sample // (SAMPLES - 1))
-                digest.update(file.read(length))
+            for begin, end in _sampled(size, most):
+                file.seek(begin)
+                digest.update(file.read(end - begin))
     return size, digest.hexdigest()
+
+
+def _sampled(size: int, most: int) -> list[tuple[int, int]]:
+    """The ranges of a file that are read to identify it: all of it, or samples."""
+    if size <= most:
+        return [(0, size)] if size else []
+    length = max(LEAST_SAMPLE, most // SAMPLES)
+    begins = [(size - length) * sample // (SAMPLES - 1) for sample in range(SAMPLES)]
+    return [(begin, begin + length) for begin in begins]
 
 
 def _identify(path: str, most: int) -> dict[str, Any]:
     shown = os.fsencode(path).decode("utf-8", "replace")
     try:
-        if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
+        if path == "-" or not (is_remote(path) or stat.S_ISREG(os.stat(path).st_mode)):
             return {"name": "stdin" if path == "-" else shown, "size": None, "digest": None}
         size, digest = fingerprint(path, most)
     except OSError as error:

@@ -17,6 +17,7 @@ from bertcli.errors import InputError
 from bertcli.sources.compression import SUFFIXES, decompress, may_become_compressed, sniff_compression
 from bertcli.sources.contents import look
 from bertcli.sources.prompt import Prompt
+from bertcli.storage import is_remote, object_size, open_file
 
 BLOCK = 1 << 18
 LEAST_BLOCK = 1 << 10
@@ -39,8 +40,8 @@ class Input:
     """One input: a file or a pipe.
 
     `path` is what the user called it, fit to be shown (`-` for stdin); `label` is its name in messages.
-    `live`, `prompt`, `size` and `position` are as in `Source`. `regular` is the path of a file that can be
-    read in any order, None for everything else. `begin` is the offset of the first byte, more than 0 in a part of a
+    `live`, `prompt`, `size` and `position` are as in `Source`. `regular` is the path or the URL of a file that can
+    be read in any order, None for everything else. `begin` is the offset of the first byte, more than 0 in a part of a
     file (see `parts`); a part has a `size`. `resources` are closed with the input.
     """
 
@@ -125,6 +126,8 @@ def file_input(path: str, *, bare_texts: bool = True) -> Input:
     """A file that exists and may be read; raises InputError for anything else, whose hint mentions --text if
     there may be `bare_texts`."""
     hint = _hint_text(path) if bare_texts else "check the path"
+    if is_remote(path):
+        return _remote_input(path)
     shown = os.fsencode(path).decode("utf-8", "replace")
     if len(shown) > MOST_SHOWN and " " in shown:
         shown = shown[:MOST_SHOWN] + "…"
@@ -148,6 +151,21 @@ def file_input(path: str, *, bare_texts: bool = True) -> Input:
         size=info.st_size if regular else None,
         regular=path if regular else None,
     )
+
+
+def _remote_input(url: str) -> Input:
+    """An object in storage. Raises InputError where it cannot be read."""
+    try:
+        size = object_size(url)
+    except FileNotFoundError as error:
+        raise InputError("does not exist", where=url, hint="check the bucket and the name") from error
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {_reason(error)}", where=url, hint="check the credentials and the endpoint"
+        ) from error
+    if size is None:
+        raise InputError("is a directory", where=url, hint="name the objects in it")
+    return Input(url, lambda: open_file(url), size=size, regular=url)
 
 
 def stream_input(stream: BinaryIO) -> Input:

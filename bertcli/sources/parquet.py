@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import IO, TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from bertcli.errors import InputError, first_line, quoted
 from bertcli.sources.contents import Contents, Row, look
 from bertcli.sources.encoding import too_big
 from bertcli.sources.opening import Input
+from bertcli.storage import is_remote, open_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -64,9 +65,12 @@ def read_parquet(source: Input, chunks: Iterator[bytes], *, most: int) -> Conten
 def _seekable(source: Input, chunks: Iterator[bytes]) -> str | IO[bytes]:
     """The path of a plain file, a copy of anything else."""
     if source.regular is not None:
-        with open(source.regular, "rb") as file:
-            if file.read(len(MAGIC)) == MAGIC:
-                return source.regular
+        with open_file(source.regular) as file:
+            is_parquet = file.read(len(MAGIC)) == MAGIC
+        if is_parquet and is_remote(source.regular):
+            return source.resources.enter_context(open_file(source.regular))
+        if is_parquet:
+            return source.regular
     head, chunks = look(chunks, lambda head: len(head) < len(MAGIC))
     if not head.startswith(MAGIC):  # a bomb should not fill the disk before it turns out to be none
         raise InputError("cannot be read as Parquet: it does not begin like it", hint=CONVERT)
@@ -87,7 +91,7 @@ def _rows(source: Input, file: Any, most: int, first: int) -> Iterator[Row]:
     source.position = (source.size or 0) * first // max(1, file.metadata.num_rows)
     try:
         finer = _finer_than_python(file)
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups) if groups else ():
+        for batch in _batches(file, groups):
             passed = min(first - count, batch.num_rows)
             if passed > 0:
                 count, batch = count + passed, batch.slice(passed)
@@ -105,6 +109,12 @@ def _rows(source: Input, file: Any, most: int, first: int) -> Iterator[Row]:
         ) from error
     finally:
         source.close()
+
+
+def _batches(file: Any, groups: Sequence[int]) -> Iterator[pyarrow.RecordBatch]:
+    """The batches of row groups, each of which is read when it is needed."""
+    for group in groups:
+        yield from file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group])
 
 
 def _finer_than_python(file: Any) -> frozenset[str]:
