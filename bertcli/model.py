@@ -94,10 +94,10 @@ class Model:
     def embed(self, texts: Texts, **options: Any) -> npt.NDArray[Any] | Iterator[dict[str, Any]]:
         """Embeddings; see requests.Embed. Of a list or tuple an array (texts, dim), float32 unless `output_dtype` says
         otherwise; of another iterable, or with `tokens=True`, a dict for each text. Raises ValueError where a text of
-        a list is blank or fails: an array has no place for it."""
+        a list is blank or fails: an array has no place for it. With `sparse=True` a dict with `terms` for each text."""
         request = requests.Embed(**self._merged(options))
         found = self._results(request, texts)
-        if request.tokens or not isinstance(texts, list | tuple):
+        if request.tokens or request.sparse or not isinstance(texts, list | tuple):
             return found
         return _stacked(found)
 
@@ -113,7 +113,7 @@ class Model:
         request = requests.Embed(**self._merged(options))
         checkpoint, tokenizer = self._encoder.checkpoint, self._encoder.tokenizer
         with console.to_logger():
-            self._encoder.check("embed", pooling=request.pooling)
+            self._encoder.check_search(request.pooling)
         queries = Queries((query,), checkpoint, tokenizer, request, pooling=request.pooling, dim=request.dim)
         task = Search(
             queries, checkpoint, tokenizer, request, pooling=request.pooling, prompt_name=request.prompt_name

@@ -191,15 +191,26 @@ class Fill(StreamRequest, LongOptions):
 @dataclass(frozen=True, kw_only=True)
 class Embed(StreamRequest, LongOptions, PromptOptions):
     """Export the embeddings of texts or, with `tokens`, of their tokens. None follows the model's own files.
-    `output_dtype` is what is written."""
+    `output_dtype` is what is written. `sparse` gives the terms of each text with their weights."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "npy")
     pooling: Pooling | None = None
     normalize: bool | None = None
     layer: int = -1
     tokens: bool = False
+    sparse: bool = False
     dim: int | None = None
     output_dtype: WrittenDtype = "float32"
+
+    def check(self) -> None:
+        super().check()
+        names = ("pooling", "normalize", "layer", "tokens", "dim", "output_dtype")
+        changed = [name for name in names if getattr(self, name) != getattr(type(self), name)]
+        if self.sparse and changed:
+            raise UsageError(
+                f"{flag_of(changed[0])} is for vectors, and --sparse gives the weights of terms",
+                hint="leave one of them out",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

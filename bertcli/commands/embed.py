@@ -40,6 +40,7 @@ def _written(name: str) -> str:
     $ bertcli embed notes.txt -m MODEL -o notes.npy --dtype float16
     $ bertcli embed passages.jsonl -m MODEL --role document -o passages.npy
     $ bertcli embed -m MODEL -t "a single sentence" --tokens
+    $ bertcli embed passages.jsonl -m SPLADE --sparse | jq -c .terms
     """,
 )
 @pooling_option
@@ -55,6 +56,7 @@ def _written(name: str) -> str:
     help="Layer: 0 the embeddings, -1 the last.",
 )
 @click.option("--tokens", is_flag=True, help="An embedding of each token.")
+@click.option("--sparse", is_flag=True, help="The weights of terms, by a SPLADE model.")
 @click.option(
     "--dim",
     metavar="N",
@@ -79,7 +81,8 @@ def _written(name: str) -> str:
 def embed(request: requests.Embed) -> int:
     """Export embeddings, of texts or of their tokens, from any layer.
 
-    Adds `embedding` to each record; with --tokens `tokens`, each with its place in the text. Pooling,
+    Adds `embedding` to each record; with --tokens `tokens`, each with its place in the text; with --sparse
+    `terms`, each with its weight. Pooling,
     normalisation, prompts and the length limit come from the model's own sentence-transformers files.
     """
     return run_request(request)

@@ -61,7 +61,7 @@ class Finding:
 
 def quick_check(
     checkpoint: Checkpoint,
-    kind: Kind | Literal["embed", "attention"],
+    kind: Kind | Literal["embed", "sparse", "attention"],
     head: Head | None = None,
     *,
     pooling: Mode | None = None,
@@ -77,13 +77,20 @@ def quick_check(
         return wrapped
     findings = [*_weights(checkpoint), *_design(checkpoint), *_limits(checkpoint), *_sides(checkpoint)]
     findings += _refusal(checkpoint, kind)
-    if kind == "embed":
-        findings += _pooling(checkpoint, pooling)
-    elif kind == "attention" and checkpoint.pooling.static:
-        message = f"{checkpoint.name} is a table of token vectors and has no attention"
-        findings.append(_refuse(message, "take an encoder"))
-    elif kind != "attention":
-        findings += _head(checkpoint, kind, head)
+    match kind:
+        case "embed":
+            findings += _pooling(checkpoint, pooling)
+            if checkpoint.pooling.sparse is not None:
+                message = f"{checkpoint.name} makes sparse embeddings, the weights of terms"
+                findings.append(_refuse(message, "`embed --sparse` and `search` give them"))
+        case "sparse":
+            findings += [*_pooling(checkpoint, pooling), *_head(checkpoint, "fill", head)]
+        case "attention":
+            if checkpoint.pooling.static:
+                message = f"{checkpoint.name} is a table of token vectors and has no attention"
+                findings.append(_refuse(message, "take an encoder"))
+        case _:
+            findings += _head(checkpoint, kind, head)
     return _gravest_first(findings)
 
 
@@ -94,8 +101,9 @@ def full_check(checkpoint: Checkpoint, *, tokenizer_failure: str | None = None) 
     here then.
     """
     weights = checkpoint.weights
+    embeddings: Literal["embed", "sparse"] = "embed" if checkpoint.pooling.sparse is None else "sparse"
     if weights.faults:
-        return quick_check(checkpoint, "embed")
+        return quick_check(checkpoint, embeddings)
     findings = []
     if weights.pickle:
         name = weights.files[0].name
@@ -103,7 +111,7 @@ def full_check(checkpoint: Checkpoint, *, tokenizer_failure: str | None = None) 
         findings.append(
             _refuse(message, "use the safetensors version, or trust this file with --allow-pickle")
         )
-    findings += quick_check(checkpoint, "embed")
+    findings += quick_check(checkpoint, embeddings)
     for head in checkpoint.heads.values():
         findings += (found for found in quick_check(checkpoint, head.kind, head) if found not in findings)
     findings += [

@@ -33,6 +33,9 @@ _OLD_SPELLINGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 
+ENCODERS = ("Transformer", "MLMTransformer", "StaticEmbedding")
+"""Modules that the others compute on."""
+
 _ROUTERS = ("Router", "Asym")
 _TASKS = ("feature-extraction", "sequence-classification")  # the second belongs to cross-encoders
 _TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
@@ -49,6 +52,17 @@ _HARMLESS_ARGUMENTS = frozenset(  # they change where and how fast something is 
 
 
 @dataclass(frozen=True, slots=True)
+class SpladePooling:
+    """How logits over the vocabulary become term weights: x = log(1 + ReLU(logit)), or log(1 + x) of that (`twice`); of
+    the positions of a text the largest (`max`) or their sum. Only the `most` largest weights are kept, None for all
+    (Formal et al. 2021, https://arxiv.org/abs/2109.10086)."""
+
+    strategy: Literal["max", "sum"] = "max"
+    twice: bool = False
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pooling:
     """`modes` pool token vectors, several side by side in one vector; `modules` compute on, and at last
     `normalize` scales to length 1. `prompts` go in front of a text by name, `default_prompt` names the one
@@ -60,6 +74,7 @@ class Pooling:
     kept, None all. `similarity` is the function that compares two vectors in a search, `role_lengths` the lengths
     of texts in tokens that hold for a role ("query", "document") in place of `max_length`.
     `static` says that the encoder is a table of token vectors (see `models.static`).
+    `sparse` makes term weights of a text, in place of a vector of hidden states.
     `unsupported` lists, in words, what the files ask for and bertcli does not do: embeddings would be others
     than the model's own.
     """
@@ -78,6 +93,7 @@ class Pooling:
     similarity: str = "cosine"
     role_lengths: Mapping[str, int] = field(default_factory=dict)
     static: bool = False
+    sparse: SpladePooling | None = None
     unsupported: tuple[str, ...] = ()
 
     @property
@@ -93,7 +109,7 @@ class Pooling:
 def encoder_folder(directory: Path) -> Path:
     """Where the encoder lies: the directory itself, unless modules.json names a folder in it."""
     for module in _modules(directory):
-        if _kind(module) in ("Transformer", "StaticEmbedding"):
+        if _kind(module) in ENCODERS:
             return directory / str(module.get("path", ""))
         if _kind(module) in _ROUTERS:
             raise ModelError(
@@ -112,10 +128,13 @@ def read_pooling(directory: Path) -> Pooling:
     unsupported: list[str] = []
     settings: dict[str, Any] = {"declared": True}
     after: list[Module] = []
+    is_sparse = any(_kind(module) == "SpladePooling" for module in modules)
     for module in modules:
         folder, kind = directory / module.get("path", ""), _kind(module)
-        if kind == "Transformer":
-            settings |= _encoder_settings(folder, unsupported)
+        if kind in ("Transformer", "MLMTransformer"):
+            settings |= _encoder_settings(folder, unsupported, predicts=is_sparse)
+        elif kind == "SpladePooling" and "modes" not in settings:
+            settings |= {"sparse": _splade_pooling(directory, folder, unsupported), "modes": ("mean",)}
         elif kind == "StaticEmbedding":
             settings |= {"static": True, "modes": ("mean",)}
         elif kind == "Pooling":
@@ -137,7 +156,10 @@ def read_pooling(directory: Path) -> Pooling:
         settings["normalize"] = True
         after.pop()
     return Pooling(
-        **settings, **_own_settings(directory), modules=tuple(after), unsupported=tuple(unsupported)
+        **settings,
+        **_own_settings(directory, "dot" if is_sparse else "cosine"),
+        modules=tuple(after),
+        unsupported=tuple(unsupported),
     )
 
 
@@ -197,7 +219,8 @@ def _kind(module: Mapping[str, Any]) -> str:
     return str(module["type"]).rpartition(".")[2]
 
 
-def _encoder_settings(folder: Path, unsupported: list[str]) -> dict[str, Any]:
+def _encoder_settings(folder: Path, unsupported: list[str], *, predicts: bool) -> dict[str, Any]:
+    """`predicts` says that the modules behind the encoder read its masked-LM logits."""
     for path in sorted(folder.glob("sentence_*_config.json")):
         found = read_object(path)
         length = found.get("max_seq_length")
@@ -207,7 +230,7 @@ def _encoder_settings(folder: Path, unsupported: list[str]) -> dict[str, Any]:
                 where=str(path),
                 hint="mend the file, or download the model again",
             )
-        unsupported += _unsupported_settings(found)
+        unsupported += _unsupported_settings(found, predicts=predicts)
         lengths = {role: found.get(f"{role}_length") for role in ("query", "document")}
         return {
             "max_length": length,
@@ -217,10 +240,10 @@ def _encoder_settings(folder: Path, unsupported: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _unsupported_settings(config: Mapping[str, Any]) -> Iterator[str]:
+def _unsupported_settings(config: Mapping[str, Any], *, predicts: bool) -> Iterator[str]:
     """What sentence_bert_config.json asks for and bertcli does not do."""
-    task = config.get("transformer_task", "feature-extraction")
-    if task not in _TASKS:
+    task = config.get("transformer_task", "fill-mask" if predicts else "feature-extraction")
+    if task not in _TASKS and not (predicts and task == "fill-mask"):
         yield f"transformer_task {task!r}"
     output = config.get("module_output_name", "token_embeddings")
     if task == "feature-extraction" and output != "token_embeddings":
@@ -263,7 +286,23 @@ def _pooling_settings(folder: Path, unsupported: list[str]) -> dict[str, Any]:
     }
 
 
-def _own_settings(directory: Path) -> dict[str, Any]:
+def _splade_pooling(directory: Path, folder: Path, unsupported: list[str]) -> SpladePooling:
+    config = read_object(folder / "config.json")
+    strategy, activation = (
+        config.get("pooling_strategy", "max"),
+        config.get("activation_function", "relu"),
+    )
+    if strategy not in ("max", "sum") or activation not in ("relu", "log1p_relu"):
+        unsupported.append(f"{strategy} pooling of {activation} logits")
+        return SpladePooling()
+    own = read_optional(directory / "config_sentence_transformers.json", dict) or {}
+    most = own.get("max_active_dims")
+    return SpladePooling(
+        strategy, activation == "log1p_relu", most if type(most) is int and most > 0 else None
+    )
+
+
+def _own_settings(directory: Path, default_similarity: str) -> dict[str, Any]:
     path = directory / "config_sentence_transformers.json"
     config = read_optional(path, dict) or {}
     prompts = config.get("prompts") or {}
@@ -285,5 +324,5 @@ def _own_settings(directory: Path) -> dict[str, Any]:
         "prompts": prompts,
         "default_prompt": default if isinstance(default, str) else None,
         "dim": dim,
-        "similarity": str(config.get("similarity_fn_name") or "cosine"),
+        "similarity": str(config.get("similarity_fn_name") or default_similarity),
     }

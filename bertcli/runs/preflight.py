@@ -31,7 +31,7 @@ class OpenModel:
 
     def check(
         self,
-        kind: Kind | Literal["embed", "attention"],
+        kind: Kind | Literal["embed", "sparse", "attention"],
         head: Head | None = None,
         *,
         pooling: Mode | None = None,
@@ -44,6 +44,10 @@ class OpenModel:
             if finding.refuses and not self.unsafe:
                 raise ModelError(finding.message, hint=f"{finding.hint}; --unsafe-model uses it all the same")
             console.warn(f"{finding.message}; {finding.hint}")
+
+    def check_search(self, pooling: Mode | None = None) -> None:
+        """The same for the embeddings that a search compares, which may be sparse."""
+        self.check("embed" if self.checkpoint.pooling.sparse is None else "sparse", pooling=pooling)
 
     def choose_head(self, kind: Kind, name: str | None = None) -> Head:
         """The head that answers `kind`: the one named, else the first, which is named on stderr when the run

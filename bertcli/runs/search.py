@@ -171,10 +171,15 @@ class _Search:
         from bertcli.tasks.embed import Embed
 
         request = self.request
+        checkpoint, tokenizer = _opened(request)
+        if checkpoint.pooling.sparse is not None:
+            raise UsageError(
+                f"{checkpoint.name} makes sparse embeddings, which are compared with a query",
+                hint="give a QUERY",
+            )
         vectors, records = VectorSpool(), RecordSpool(source.field_names, source.text_field)
         self.held.callback(vectors.close)
         self.held.callback(records.close)
-        checkpoint, tokenizer = _opened(request)
         task = Embed(
             checkpoint,
             tokenizer,
@@ -410,7 +415,7 @@ class _QueryModel:
 
 def _opened(request: Search) -> tuple[Checkpoint, Tokenizer]:
     model = open_model(request)
-    model.check("embed", pooling=request.pooling)
+    model.check_search(request.pooling)
     return model.checkpoint, model.tokenizer
 
 

@@ -182,6 +182,8 @@ def _fill(request: requests.Fill, model: OpenModel) -> Task:
 def _embed(request: requests.Embed, model: OpenModel) -> Task:
     from bertcli.tasks.embed import Embed
 
+    if request.sparse:
+        return _sparse_embed(request, model)
     model.check("embed", pooling=request.pooling)
     return Embed(
         model.checkpoint,
@@ -197,6 +199,28 @@ def _embed(request: requests.Embed, model: OpenModel) -> Task:
         role=request.role,
         dtype=request.output_dtype,
     )
+
+
+def _sparse_embed(request: requests.Embed, model: OpenModel) -> Task:
+    from bertcli.tasks.sparse import SparseEmbed, SparseVector
+
+    name, splade = model.checkpoint.name, model.checkpoint.pooling.sparse
+    if splade is None:
+        raise UsageError(
+            f"{name} makes no sparse embeddings", hint="leave out --sparse, or name a SPLADE model"
+        )
+    model.check("sparse")
+    vector = SparseVector(
+        model.checkpoint,
+        model.tokenizer,
+        model.checked_head("fill"),
+        splade,
+        request,
+        prompt_name=request.prompt_name,
+        prompt=request.prompt,
+        role=request.role,
+    )
+    return SparseEmbed(vector, model.tokenizer)
 
 
 def _tag(request: requests.Tag, model: OpenModel) -> Tag:

@@ -32,6 +32,7 @@ from bertcli.engines import Pooled
 from bertcli.errors import UsageError
 from bertcli.models.modules import Normalize
 from bertcli.models.prompts import choose_prompt
+from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.modules import apply, unit
 from bertcli.tasks.windowing import Windowing, fresh_shares
 
@@ -40,7 +41,7 @@ __all__ = ["TextVector", "unit"]
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bertcli.engines import Array, PoolingMode
+    from bertcli.engines import Array, Engine, PoolingMode
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.modules import Module
     from bertcli.models.pooling import Mode
@@ -122,6 +123,10 @@ class TextVector:
         first, *others = encoded.windows
         start = min(prompt_tokens + self._windowing.leading, len(first) - 1)
         return replace(encoded, windows=[replace(first, fresh=(start, first.fresh[1])), *others])
+
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
+        """The vector (hidden,) of each window."""
+        return list(forward_in_batches(engine, windows, self.ask))
 
     def combine(self, windows: Sequence[Window], vectors: Sequence[Array]) -> Array:
         """The text's vector (width,), before normalisation, from those of its windows."""

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertcli.errors import ModelError, UsageError
-from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.pooling import TextVector, unit
 from bertcli.tasks.similarity import Similarity, known_similarity, similarities
+from bertcli.tasks.sparse import SparseVector
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.pooling import Mode
+    from bertcli.models.prompts import Role
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
@@ -42,7 +43,7 @@ class Queries:
         dim: int | None = None,
     ) -> None:
         self.texts = texts
-        self._text = TextVector(
+        self._text = text_vector(
             checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name, role="query"
         )
         if dim is not None and dim > self._text.width:
@@ -69,10 +70,27 @@ def similarity_of(checkpoint: Checkpoint) -> Similarity:
         ) from None
 
 
-def text_vectors(texts: Sequence[str], text: TextVector, engine: Engine) -> Array:
-    """The vectors (texts, hidden) that `text` makes of a few texts."""
+def text_vector(
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    long: LongOptions,
+    *,
+    pooling: Mode | None = None,
+    prompt_name: str | None = None,
+    role: Role,
+) -> TextVector | SparseVector:
+    """How the model turns a text into what is compared: a vector, or the weights of terms. Raises ModelError for sparse
+    embeddings without a masked-LM head."""
+    if (splade := checkpoint.pooling.sparse) is None:
+        return TextVector(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name, role=role)
+    head = checkpoint.head("fill")
+    return SparseVector(checkpoint, tokenizer, head, splade, long, prompt_name=prompt_name, role=role)
+
+
+def text_vectors(texts: Sequence[str], text: TextVector | SparseVector, engine: Engine) -> Array:
+    """The vectors (texts, width) that `text` makes of a few texts."""
     cut = [text.encode(one).windows for one in texts]
-    vectors = forward_in_batches(engine, [window for windows in cut for window in windows], text.ask)
+    vectors = iter(text.forward(engine, [window for windows in cut for window in windows]))
     return np.stack([text.combine(windows, [next(vectors) for _ in windows]) for windows in cut])
 
 
@@ -93,7 +111,7 @@ class Search:
         prompt_name: str | None = None,
     ) -> None:
         self._queries = queries
-        self._text = TextVector(
+        self._text = text_vector(
             checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name, role="document"
         )
         self._wanted: Array = np.empty((0, 0), dtype=np.float32)
@@ -107,7 +125,7 @@ class Search:
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """A vector (hidden,) a window."""
-        return engine.forward(windows, self._text.ask)
+        return self._text.forward(engine, windows)
 
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
         vector = self._text.combine(encoded.windows, outputs)[None, : self._queries.dim]
