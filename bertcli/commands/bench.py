@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -61,6 +62,21 @@ def bench(request: requests.Bench) -> int:
     console.quiet_libraries(verbose=request.verbose)
     from bertcli.runs.bench import bench
 
-    held: settings.Settings = click.get_current_context().meta[settings.META]
-    bench(request, held.path or Path(settings.FILE_NAME))
+    task, options = bench(request)
+    if request.save:
+        _save(task, options)
     return 0
+
+
+def _save(task: str, options: Mapping[str, str]) -> None:
+    """Write the options of a task into the settings file."""
+    from bertcli.settings_file import write
+
+    if not options:
+        console.say("nothing to save: no setting is better than the defaults")
+        return
+    read: settings.Settings = click.get_current_context().meta[settings.META]
+    path = read.path or Path(settings.FILE_NAME)
+    write(path, task, options)
+    written = ", ".join(f"{name}: {value}" for name, value in options.items())
+    console.say(f"wrote {path}: {task}: {written}")

@@ -44,8 +44,9 @@ READING = 0.05  # of the seconds, and as much to choose texts
 PATIENCE = 1.3  # times as long as expected may the whole run take
 
 
-def bench(request: Bench, settings_file: Path) -> None:
-    """Measure, print everything as it is found, and write the best settings to `settings_file` if asked to."""
+def bench(request: Bench) -> tuple[TaskName, dict[str, str]]:
+    """Measure, print everything as it is found, and return the task and the options of its command that are better
+    than the defaults."""
     from bertcli.sources import open_source
 
     with closing(open_source(request)) as source:
@@ -60,8 +61,7 @@ def bench(request: Bench, settings_file: Path) -> None:
         }
         findings = benchmark.findings(source)
         show(rows(findings, facts), request.report_format, lambda: benchmark_page(findings, facts))
-    if request.save:
-        benchmark.save(settings_file)
+    return benchmark.name, benchmark.better_options()
 
 
 class Benchmark:
@@ -99,17 +99,9 @@ class Benchmark:
         left = self._end - time.monotonic() - START * search.loading
         return 0 if left <= 0 else max(1, int(left * search.best.texts_per_second))
 
-    def save(self, path: Path) -> None:
-        """Write what is better than the defaults into the settings file, for this command."""
-        from bertcli.settings_file import write
-
-        settings = {self._key(name): value for name, value in self.verdict.settings.items()}
-        if not settings:
-            console.say("nothing to save: no setting is better than the defaults")
-            return
-        write(path, self.name, settings)
-        written = ", ".join(f"{name}: {value}" for name, value in settings.items())
-        console.say(f"wrote {path}: {self.name}: {written}")
+    def better_options(self) -> dict[str, str]:
+        """The options that are better than the defaults, as the command calls them."""
+        return {self._key(name): value for name, value in self.verdict.settings.items()}
 
     def _make_task(self) -> Task:
         request = self._request

@@ -62,7 +62,7 @@ def test_a_real_run_measures_and_ends_in_a_whole_process(
     monkeypatch.setattr(
         whole_run, "run_watched", lambda command, environment, most: run_watched(command, environment, 120)
     )
-    monkeypatch.setattr(bench_run.Measuring, "_texts_in_time", lambda self, search: 3)
+    monkeypatch.setattr(bench_run.Benchmark, "_texts_in_time", lambda self, search: 3)
     path = checkpoints("sentence", "base")
     assert cli.main(["bench", "texts.txt", "-m", str(path), "--seconds", "9"]) == 0
     texts, *trials, best = rows(capsys.readouterr().out)
