@@ -40,6 +40,14 @@ _CLASSES: dict[Kind | Literal["translate"] | None, Any] = {
     "translate": transformers.AutoModelForSeq2SeqLM,
 }
 
+OF_LOADING = frozenset(
+    [
+        "attn_implementation", "dtype", "ignore_mismatched_sizes", "local_files_only", "trust_remote_code",
+        "weights_only",
+    ]
+)  # fmt: skip
+"""Arguments of `from_pretrained` that are no settings of config.json."""
+
 PROBE_ALLOWED = 1e-3  # of the largest number
 
 transformers.utils.logging.set_verbosity_error()
@@ -209,7 +217,9 @@ def from_checkpoint(auto_class: Any, checkpoint: Checkpoint, **settings: Any) ->
             checkpoint.path, output_loading_info=True, **settings
         )
     facts = {**checkpoint.config, "return_dict": True}
-    config = transformers.CONFIG_MAPPING[checkpoint.model_type].from_dict(facts)
+    # Of a model that is loaded from files, transformers sets these itself.
+    own = {name: settings.pop(name) for name in settings.keys() - OF_LOADING}
+    config = transformers.CONFIG_MAPPING[checkpoint.model_type].from_dict(facts, **own)
     with torch.device("meta"):
         model_class = type(auto_class.from_config(config))
     weights = checkpoint.weights

@@ -47,6 +47,11 @@ _HEAD_CLASSES = {
     "TOKEN_CLS": "ForTokenClassification",
     "QUESTION_ANS": "ForQuestionAnswering",
 }
+# Names of modules as rank_pattern and alpha_pattern have them. Any regular expression would do for PEFT, and some take
+# for ever.
+_PATTERN = re.compile(r"\^?\w(?:[\w.-]|(?<=\.)\*|\\\.)*\$?", re.ASCII)
+MOST_STARS = 3
+LONGEST_NAME = 500  # of a module: matching takes longer with each character
 _CLASS_ENDING = re.compile(r"(For[A-Z]\w+|(LMHead)?Model)$")
 _HEAD_OUTPUTS = re.compile(r"(classifier(\.out_proj)?|score|qa_outputs)\.weight")
 
@@ -107,6 +112,10 @@ def _unsupported(settings: Mapping[str, Any]) -> Iterator[str]:
             type(v) in (int, float) and v > 0 for v in pattern.values()
         ):
             yield f"{name} does not give numbers above 0 by name"
+            continue
+        for key in pattern:
+            if not _PATTERN.fullmatch(key) or key.count("*") > MOST_STARS:
+                yield f"{name} has the pattern {key[:80]!r}, which is not a name with up to {MOST_STARS} of .*"
 
 
 def apply_adapter(
@@ -122,6 +131,8 @@ def apply_adapter(
         str, dict[str, str]
     ] = {}  # a weight's name in the base model -> part of its update -> name in the file
     for stored in adapter.weights:
+        if len(stored) > LONGEST_NAME:
+            raise _misfit(adapter, f"the name {stored[:80]} … is no module's")
         name = stored.removeprefix(_PREFIX).replace(".base_layer.", ".")
         module, part = _split(name)
         if part is None:
@@ -194,11 +205,8 @@ def _scale(adapter: Adapter, module: str, rank: int) -> float:
 def _by_module(pattern: Mapping[str, float] | None, module: str, default: float) -> float:
     """The number of the first pattern that matches the module's name or its end, as PEFT finds it."""
     for key, value in (pattern or {}).items():
-        try:
-            if re.match(rf"(.*\.)?({key})$", module):
-                return value
-        except re.error:
-            raise ModelError(f"{key!r} is not a pattern", where=CONFIG, hint=ANOTHER_COPY) from None
+        if re.match(rf"(.*\.)?({key})$", module):
+            return value
     return default
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from bertcli.models.tokenizer import Tokenizer
 from bertcli.requests import ModelOptions
 from bertcli.runs.convert import convert
 from bertcli.runs.preflight import open_model
+from bertcli.training.network import load_base
 from tests.checkpoints import AUTO_CLASSES, edit_json
 from tests.conftest import Make
 from tests.engines.windows import make_windows
@@ -82,9 +84,17 @@ def train(base: Path, kind: str, path: Path, settings: dict[str, Any]) -> Path:
     return merged
 
 
+@pytest.fixture(scope="module")
+def trained(checkpoints: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trained")
+    train(checkpoints("bert", "label"), "label", path / "adapter", {"task_type": "SEQ_CLS"})
+    return path
+
+
 @pytest.fixture
-def adapter(checkpoints: Make, tmp_path: Path) -> Path:
-    train(checkpoints("bert", "label"), "label", tmp_path / "adapter", {"task_type": "SEQ_CLS"})
+def adapter(trained: Path, tmp_path: Path) -> Path:
+    """An adapter that a test may change."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     return tmp_path / "adapter"
 
 
@@ -159,7 +169,8 @@ def test_the_tokenizer_of_the_adapter_wins(adapter: Path, checkpoints: Make) -> 
         ({"setting_of_the_future": 1}, "setting_of_the_future is set"),
         ({"r": 3}, "has rank 4, adapter_config.json gives it 3"),
         ({"r": "4"}, "r is '4', not a number above 0"),
-        ({"alpha_pattern": {"(": 1}}, r"'\(' is not a pattern"),
+        ({"alpha_pattern": {"(a+)+b": 1}}, r"alpha_pattern has the pattern '\(a\+\)\+b', which is not a name"),
+        ({"rank_pattern": {"a.*b.*c.*d.*e": 1}}, "rank_pattern has the pattern"),
         ({"base_model_name_or_path": "nobody/no-such-model"}, "is an adapter for nobody/no-such-model, which is"),
     ],
 )  # fmt: skip
@@ -190,6 +201,14 @@ def test_convert_writes_what_peft_merges(adapter: Path, tmp_path: Path, checkpoi
     model = AUTO_CLASSES["label"].from_pretrained(tmp_path / "new")
     assert model.config.num_labels == 5
     assert not (tmp_path / "new" / "adapter_config.json").exists()
+
+
+def test_training_starts_from_the_adapted_weights(adapter: Path) -> None:
+    merged = AUTO_CLASSES["label"].from_pretrained(adapter.with_name("adapter.merged"))
+    model = load_base(AUTO_CLASSES["label"], open_checkpoint(adapter), num_labels=2)
+    name = "bert.encoder.layer.1.attention.self.query.weight"
+    assert torch.allclose(model.state_dict()[name], merged.state_dict()[name], atol=1e-6)
+    assert model.config.num_labels == model.classifier.out_features == 2
 
 
 def test_a_pickle_is_refused(adapter: Path) -> None:
