@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+from bertcli.engines.names import FAMILY
 
 from bertcli.cli import cli
 from bertcli.command import SHOW_ALL
-from bertcli.engines.names import FAMILY
 from bertcli.models import refusals
 
 PAGE = Path(__file__).with_name("cli.md")

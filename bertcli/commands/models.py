@@ -137,8 +137,8 @@ def _proved(checkpoint: Checkpoint, device: str) -> list[Finding]:
     from bertcli.engines.packed import Packed
     from bertcli.engines.reference import Reference
     from bertcli.models.check import Finding
-    from bertcli.models.deep import prove
     from bertcli.models.tokenizer import Tokenizer
+    from bertcli.verification import prove
 
     console.say("comparing the engines with transformers, which takes minutes for a large model")
     with console.StatusLine() as status:

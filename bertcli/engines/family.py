@@ -2,9 +2,9 @@
 take longer than torch itself.
 
 BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA, DistilBERT and ALBERT share one encoder (attention, add, normalise,
-feed-forward, add, normalise) under different names; the table of `names` holds them and what little else
-differs. Many small steps run as few large ones: query, key and value are one matrix product, and on CPU the
-additions and GELU happen inside oneDNN's products. A layer sees a pack as one long sequence.
+feed-forward, add, normalise) under different names, which their descriptions hold. Many small steps run as
+few large ones: query, key and value are one matrix product, and on CPU the additions and GELU happen inside
+oneDNN's products. A layer sees a pack as one long sequence.
 
 The encoder computes in a dtype of choice. The hidden states that leave it are normalised in float32, and the
 heads compute in float32.
@@ -12,7 +12,7 @@ heads compute in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,25 +21,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bertcli.architectures.architecture import Norm as Normalisation
 from bertcli.engines import lacking
 from bertcli.engines.attention import arrange, attend_once
 from bertcli.engines.device import ROUND_ROWS
 from bertcli.engines.linear import ACTIVATIONS, linear
-from bertcli.engines.names import (
-    EMBEDDING_NORM,
-    FAMILY,
-    POSITIONS,
-    TYPES,
-    WORDS,
-    Names,
-    encoder_shapes,
-    groups,
-    layer_places,
-)
+from bertcli.models.shapes import undescribed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bertcli.architectures.architecture import Architecture, Step
     from bertcli.engines.attention import Attention
     from bertcli.engines.packs import Pack
     from bertcli.models.checkpoint import Checkpoint
@@ -57,18 +49,19 @@ class Family:
     def __init__(
         self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, int8: bool = False
     ) -> None:
-        self._checkpoint = checkpoint
-        self._names = FAMILY[checkpoint.model_type]
+        assert checkpoint.description is not None, "supports was not asked"
+        self._checkpoint, self._description = checkpoint, checkpoint.description
         self.dtype, self._device, self._int8 = dtype, device, int8
-        own = checkpoint.config if self._names.heeds_eps else {}
-        self._eps = float(own.get("layer_norm_eps", 1e-12))
-        prefix = checkpoint.encoder_prefix
-        self._words, self._positions = (self._tensor(prefix + table, dtype) for table in (WORDS, POSITIONS))
-        self._types = self._tensor(prefix + TYPES, dtype) if prefix + TYPES in checkpoint.weights else None
-        self._embedding_norm = self._norm(prefix + EMBEDDING_NORM)
-        into = prefix + self._names.into
+        self._prefix = prefix = checkpoint.encoder_prefix
+        names = self._description.embeddings
+        self._words = self._tensor(f"{prefix}{names.words}.weight", dtype)
+        self._positions = self._tensor(f"{prefix}{names.positions}.weight", dtype)
+        types = f"{prefix}{names.types}.weight"
+        self._types = self._tensor(types, dtype) if types in checkpoint.weights else None
+        self._embedding_norm = self._norm(f"{prefix}{names.norm}")
+        into = prefix + names.projection
         self._into = self._product(into) if f"{into}.weight" in checkpoint.weights else None
-        self._places = list(layer_places(checkpoint, self._names))
+        self._places = [prefix + place for place in self._description.places(checkpoint.layers)]
         layers = {place: self._layer(place) for place in set(self._places)}  # ALBERT's share weights
         self._layers = [layers[place] for place in self._places]
         self._once_read: dict[int, OnceRead] = {}
@@ -76,21 +69,12 @@ class Family:
     @staticmethod
     def supports(checkpoint: Checkpoint) -> bool:
         """Whether the checkpoint is of the family in every respect, with all weights of its encoder."""
-        names, config, weights = FAMILY.get(checkpoint.model_type), checkpoint.config, checkpoint.weights
+        description = checkpoint.description
         return (
-            names is not None
-            and not weights.faults
-            and not config.get("is_decoder")
-            and not config.get("add_cross_attention")
-            and config.get("position_embedding_type", "absolute") == "absolute"
-            and config.get("inner_group_num", 1) == 1
-            and groups(checkpoint) in range(1, checkpoint.layers + 1)
-            and checkpoint.hidden_size % checkpoint.attention_heads == 0
-            and isinstance(config.get("layer_norm_eps", 0.0), int | float)
-            and _activation(config, names) in ACTIVATIONS
-            and all(
-                name in weights and weights.shape(name) == shape for name, shape in encoder_shapes(checkpoint)
-            )
+            description is not None
+            and undescribed(checkpoint) is None
+            and _is_like_bert(description)
+            and description.layer.feed_forward.activation in ACTIVATIONS
         )
 
     def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
@@ -117,22 +101,18 @@ class Family:
 
         Raises EngineError when weights are missing.
         """
-        match kind:
-            case "label":
-                classify = self._steps(self._names.label)
-                return lambda states: classify(states[:, 0])
-            case "fill":
-                transform, project = self._steps(self._names.fill), self._projection()
-                return lambda states: project(transform(states))
-            case "tag":
-                return self._steps(("classifier",))
-            case "answer":
-                return self._steps(("qa_outputs",))
+        steps = self._steps(self._description.heads.steps(kind, self._prefix))
+        if kind == "label":
+            return lambda states: steps(states[:, 0])
+        if kind == "fill":
+            project = self._projection()
+            return lambda states: project(steps(states))
+        return steps
 
     def _embed(self, pack: Pack, *, last: bool) -> Tensor:
         """A token's vector: what it is, in which of two texts, and where it stands in its own. Those that
         are `last`, with no layer after them, are float32."""
-        padding = self._names.padding(self._checkpoint.config)
+        padding = self._description.embeddings.padding
         x = self._words[self._numbers(pack.ids())]
         if self._types is not None:
             x = x + self._types[self._numbers(pack.types())]
@@ -148,21 +128,22 @@ class Family:
         return torch.from_numpy(np.pad(array, (0, spare), mode="edge")).to(self._device)
 
     def _layer(self, place: str) -> Layer:
-        names = self._names
+        layer = self._description.layer
+        attention, inner = layer.attention, layer.feed_forward
         return Layer(
             heads=self._checkpoint.attention_heads,
-            query_key_value=self._products(place, names.query, names.key, names.value),
-            out=self._product(place + names.out, int8=self._int8),
-            attention_norm=self._norm(place + names.attention_norm),
-            up=self._product(place + names.up, _activation(self._checkpoint.config, names), int8=self._int8),
-            down=self._product(place + names.down, int8=self._int8),
-            norm=self._norm(place + names.norm),
+            query_key_value=self._products(place, attention.query, attention.key, attention.value),
+            out=self._product(place + attention.out, int8=self._int8),
+            attention_norm=self._norm(place + layer.attention_norm),
+            up=self._product(place + inner.up, inner.activation, int8=self._int8),
+            down=self._product(place + inner.down, int8=self._int8),
+            norm=self._norm(place + layer.norm),
         )
 
     def _read_once(self, depth: int) -> OnceRead:
         """The layer of that depth for packs of which it is the last, made when the first of them comes."""
         if depth not in self._once_read:
-            names, place = self._names, self._places[depth - 1]
+            names, place = self._description.layer.attention, self._places[depth - 1]
             self._once_read[depth] = OnceRead(
                 self._layers[depth - 1],
                 self._products(place, names.query),
@@ -176,11 +157,9 @@ class Family:
         weight, bias = map(torch.cat, zip(*parts, strict=True))
         return linear(weight, bias, int8=self._int8)
 
-    def _steps(self, steps: Sequence[str]) -> Head:
+    def _steps(self, steps: Sequence[Step]) -> Head:
         """The steps of a head, one after the other, in float32."""
-        made = [
-            self._step(*step.format(encoder=self._checkpoint.encoder_prefix).split(":")) for step in steps
-        ]
+        made = [self._step(step) for step in steps]
 
         def run(states: Tensor) -> Tensor:
             for step in made:
@@ -189,16 +168,14 @@ class Family:
 
         return run
 
-    def _step(self, name: str, then: str | None = None) -> Any:
-        if then == "norm":
-            return self._norm(name)
-        activation = _activation(self._checkpoint.config, self._names) if then == "act" else then
-        return linear(*self._parts(name, torch.float32), activation)
+    def _step(self, step: Step) -> Any:
+        if isinstance(step, Normalisation):
+            return self._norm(step.name)
+        return linear(*self._parts(step.name, torch.float32), step.activation)
 
     def _projection(self) -> Head:
         """Onto the vocabulary: by the head's own weight, or by the word embeddings themselves."""
-        layer = (self._checkpoint.decoder_weight or "").removesuffix(".weight")
-        biases = (f"{layer}.bias", f"{layer.rpartition('.')[0]}.bias")
+        biases = self._description.heads.projection.biases
         bias = next((name for name in biases if name in self._checkpoint.weights), biases[0])
         name = self._checkpoint.projection
         shared = name == self._checkpoint.word_embeddings and self.dtype == torch.float32
@@ -210,7 +187,7 @@ class Family:
         return linear(*self._parts(name, self.dtype), activation, int8=int8)
 
     def _norm(self, name: str) -> Norm:
-        return Norm(*self._parts(name, torch.float32), eps=self._eps, dtype=self.dtype)
+        return Norm(*self._parts(name, torch.float32), eps=self._description.eps, dtype=self.dtype)
 
     def _parts(self, name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         return self._tensor(f"{name}.weight", dtype), self._tensor(f"{name}.bias", dtype)
@@ -283,5 +260,14 @@ class OnceRead:
         return self.layer.after_attention(functional.pad(context, (0, 0, 0, spare)), read, last=True)
 
 
-def _activation(config: Mapping[str, Any], names: Names) -> str:
-    return str(config.get(names.activation, names.default_activation))
+def _is_like_bert(description: Architecture) -> bool:
+    """Whether the encoder is BERT's: plain attention and feed-forward, norms behind them."""
+    layer = description.layer
+    return (
+        description.absolute
+        and description.embeddings.norm is not None
+        and not description.embeddings.norm_last
+        and not layer.norm_first
+        and layer.attention.fused is None
+        and not layer.feed_forward.gated
+    )

@@ -25,24 +25,8 @@ if TYPE_CHECKING:
     from bertcli.models.heads import Head, Kind
     from bertcli.records import Window
 
-# Architectures whose label head reads the vector of position 0 (ModernBERT's may be set to read the mean).
-_ONE_VECTOR = frozenset(
-    [
-        "bert",
-        "roberta",
-        "xlm-roberta",
-        "camembert",
-        "distilbert",
-        "electra",
-        "albert",
-        "mpnet",
-        "deberta-v2",
-        "modernbert",
-    ]
-)
-
-
 # The row that each way of pooling takes; other ways read all fresh ones.
+_LABEL_READS = {"first": "cls", "mean": "mean", "each": None}
 _READ: Mapping[object, Reading] = {"cls": "first", "first": "first fresh", "last": "last fresh"}
 
 
@@ -98,9 +82,8 @@ class Readout:
         """How a label head makes one vector of a text; None if that is its own affair."""
         if head.skill:
             return head.pooling
-        if self._checkpoint.model_type not in _ONE_VECTOR:
-            return None
-        return "mean" if self._checkpoint.config.get("classifier_pooling") == "mean" else "cls"
+        description = self._checkpoint.description
+        return _LABEL_READS[description.heads.label_reads] if description else None
 
     def _classify(self, head: Head, states: Tensor, counts: Sequence[int]) -> Tensor:
         """Logits of the classes: (windows, labels)."""

@@ -35,9 +35,6 @@ ACTIVATIONS = frozenset(
         "relu6", "sigmoid", "silu", "sqrtsoftplus", "swish", "tanh", "xielu",
     ]
 )  # fmt: skip
-# Once they could have relative positions; transformers 5 runs such a model without a word as if it had none.
-_ABSOLUTE = frozenset(["albert", "bert", "camembert", "electra", "roberta", "xlm-roberta"])
-_ACTIVATION_KEYS = {"distilbert": "activation", "modernbert": "hidden_activation"}
 _MAY_BE_ZERO = ("token_type_embeddings", "pooler")  # by design of the model, or because nothing reads them
 _BLOCK = 4_000_000  # numbers looked at together
 _LAYER = re.compile(r".*encoder\.layer\.\d+\.")
@@ -145,7 +142,7 @@ WRAPPERS = ("module.", "_orig_mod.", "model.", "base_model.model.")
 
 def _wrapper(checkpoint: Checkpoint) -> Iterator[Finding]:
     """Weights that were saved from inside a wrapper: transformers would find none of them."""
-    if checkpoint.model_type not in shapes.FAMILIES or checkpoint.model_type == "modernbert":
+    if checkpoint.description is None or checkpoint.description.prefix in WRAPPERS:
         return
     for wrapper in WRAPPERS:
         if checkpoint.weights.names and all(name.startswith(wrapper) for name in checkpoint.weights.names):
@@ -185,11 +182,13 @@ def _design(checkpoint: Checkpoint) -> Iterator[Finding]:
             kind += ", is_decoder is true in config.json"
         message = f"{checkpoint.name} is made to write text ({kind}): it is no encoder"
         yield _refuse(message, "use a model of BERT's kind, which reads a text as a whole")
-    key = _ACTIVATION_KEYS.get(checkpoint.model_type, "hidden_act")
+    description = checkpoint.description
+    key = description.activation_key if description else "hidden_act"
     if key in config and (not isinstance(config[key], str) or config[key] not in ACTIVATIONS):
         yield _refuse(f"{key} is {config[key]!r}, which is no activation", "correct config.json, as in gelu")
     positions = config.get("position_embedding_type")
-    if checkpoint.model_type in _ABSOLUTE and positions not in (None, "absolute"):
+    if description is not None and description.absolute and positions not in (None, "absolute"):
+        # transformers 5 runs such a model without a word as if its positions were absolute
         message = f"position_embedding_type is {positions!r}: neither engine has relative positions"
         yield _refuse(message, "use a checkpoint with absolute positions; transformers 4 runs this one")
     if config.get("transformers_weights") not in (None, *(file.name for file in checkpoint.weights.files)):
@@ -339,9 +338,9 @@ def _numbering(names: object) -> Iterator[Finding]:
 
 def _type(checkpoint: Checkpoint) -> Iterator[Finding]:
     """Whether transformers knows the type at all: asked only of types that are not known here."""
-    if checkpoint.model_type in shapes.FAMILIES or checkpoint.pooling.static:
+    if checkpoint.description is not None or checkpoint.pooling.static:
         return
-    from bertcli.engines.types import is_known
+    from bertcli.models.types import is_known
 
     if not is_known(checkpoint.model_type):
         message = f"model_type is {checkpoint.model_type!r}, which transformers does not know"
@@ -395,7 +394,8 @@ def _untied(checkpoint: Checkpoint) -> Iterator[Finding]:
     words = checkpoint.word_embeddings
     if name is None or name not in weights or words not in weights:
         return
-    if checkpoint.config.get("tie_word_embeddings") is False or shapes.unreadable(weights):
+    description = checkpoint.description
+    if description is None or not description.heads.projection.tied or shapes.unreadable(weights):
         return
     if not np.array_equal(weights.read(name), weights.read(words)):
         message = f"{name} is used, which differs from the word embeddings that config.json ties it to"

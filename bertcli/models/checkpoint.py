@@ -12,27 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertcli.architectures import describe
+from bertcli.architectures.architecture import Architecture, Embeddings
 from bertcli.errors import ModelError
 from bertcli.models.adapter import Adapter, apply_adapter, is_adapter, open_adapter
 from bertcli.models.cross_encoder import follow, read_cross_encoder
-from bertcli.models.heads import Head, Kind, decoder_weight, find_heads, first_architecture
+from bertcli.models.heads import Head, Kind, find_heads, first_architecture
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
 from bertcli.models.pooling import Pooling, encoder_folder, read_pooling
 from bertcli.models.static import StaticTable, static_config
 from bertcli.models.tokenizer_cache import holds_tokenizer
 from bertcli.models.weights import Weights, open_weights
 
-# Positions start behind the padding index in these: a table of 514 takes 512 tokens.
-_OFFSET_POSITIONS = (
-    "roberta",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "camembert",
-    "mpnet",
-    "data2vec-text",
-    "roberta-prelayernorm",
-    "xmod",
-)
+# Of the architectures that are not described: where positions start behind the padding index, so that a table
+# of 514 takes 512 tokens.
+_OFFSET_POSITIONS = ("xmod",)
 # How the names of models that write text end, and the commonest of their types.
 # What model types call the width, the number of layers and that of attention heads.
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
@@ -52,8 +46,6 @@ _WRITING_TYPES = frozenset(
         "pegasus", "phi", "phi3", "qwen2", "qwen3", "stablelm", "t5", "xglm",
     ]
 )  # fmt: skip
-_WORD_TABLES = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight")
-_POSITION_TABLE = "embeddings.position_embeddings.weight"
 _CONVERT = "write a model of its own first: `bertcli models convert DIR -o NEW`"
 NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer has no limit
 _HINTS: Mapping[Kind, str] = {
@@ -73,7 +65,8 @@ class Checkpoint:
 
     `position_limit` is what the positions take, `max_length` the least of that and the tokenizer's own limit,
     `embed_max_length` what embeddings were trained for. `encoder_prefix` stands before the encoder's weights
-    (`bert.`, or nothing). `token_types` is how many there are, 0 or 1 where they say nothing. `directory` is what the
+    (`bert.`, or nothing). `description` says how the architecture computes, None of one that only transformers
+    runs. `token_types` is how many there are, 0 or 1 where they say nothing. `directory` is what the
     user named (the adapter, where one is applied), `path` the directory of config.json and the weights,
     `tokenizer_path` that of the tokenizer, `adapter` that of the LoRA adapter, if there is one; `config` and `weights`
     are as it changes them. `tokenizer_config` is tokenizer_config.json, with the `tokenizer_class` of config.json where
@@ -89,6 +82,7 @@ class Checkpoint:
     tokenizer_config: Mapping[str, Any]
     model_type: str
     architecture: str | None
+    description: Architecture | None
     hidden_size: int
     layers: int
     attention_heads: int
@@ -151,21 +145,22 @@ class Checkpoint:
     @property
     def word_embeddings(self) -> str:
         """The name of the table of word embeddings."""
-        names = [self.encoder_prefix + table for table in _WORD_TABLES]
-        return next((name for name in names if name in self.weights), names[0])
+        return f"{self.encoder_prefix}{_embeddings(self.description).words}.weight"
 
     @property
     def decoder_weight(self) -> str | None:
-        """The name of the masked-LM head's projection onto the vocabulary; it need not be in the file."""
-        return decoder_weight(self.config)
+        """The name of the masked-LM head's own projection onto the vocabulary; it need not be in the file."""
+        return self.description.heads.projection.weight if self.description else None
 
     @property
     def projection(self) -> str:
         """The name of what projects onto the vocabulary: the masked-LM head's own weight, or the word
         embeddings where the file holds none and config.json ties the two. One that is there is used, tied or
         not, as in transformers: where the two were one in training, they hold the same numbers."""
-        own = self.decoder_weight or ""
-        tied = self.config.get("tie_word_embeddings", True) and own not in self.weights
+        own = self.decoder_weight
+        if own is None or self.description is None:
+            return self.word_embeddings
+        tied = self.description.heads.projection.tied and own not in self.weights
         return self.word_embeddings if tied else own
 
     def parameters(self) -> int:
@@ -235,7 +230,8 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False, adapter: Path | N
     opened = open_adapter(_model_folder(adapter))
     if weights.pickle:
         raise ModelError("an adapter cannot be applied to a pickle", where=str(folder), hint=_CONVERT)
-    config, weights = apply_adapter(opened, config, weights, _encoder_prefix(weights))
+    prefix = _encoder_prefix(weights, _embeddings(describe(config)))
+    config, weights = apply_adapter(opened, config, weights, prefix)
     own_pooling = read_pooling(adapter)
     pooling = own_pooling if own_pooling.declared else pooling
     return _assemble(adapter, folder, config, pooling, weights, opened)
@@ -318,9 +314,11 @@ def _assemble(
             where=str(folder / "config.json"),
             hint="save the model again with transformers' save_pretrained, or add its model_type",
         )
-    prefix = _encoder_prefix(weights)
-    words = _word_table(weights, prefix)
-    position_limit = _position_limit(model_type, config, weights, prefix)
+    description = describe(config)
+    names = _embeddings(description)
+    prefix = _encoder_prefix(weights, names)
+    words = _word_table(weights, prefix, names)
+    position_limit = _position_limit(config, weights, prefix, names)
     told = tokenizer_config.get("model_max_length")
     tokenizer_limit = position_limit
     if isinstance(told, int | float) and not isinstance(told, bool) and 0 < told < NO_LIMIT:
@@ -339,6 +337,7 @@ def _assemble(
         tokenizer_config=tokenizer_config,
         model_type=model_type,
         architecture=first_architecture(config),
+        description=description,
         hidden_size=_number(config, *_WIDTHS, default=words[1]),
         layers=0 if pooling.static else _number(config, *_DEPTHS, default=12),
         attention_heads=_number(config, *_HEAD_COUNTS, default=12),
@@ -346,9 +345,12 @@ def _assemble(
         position_limit=position_limit,
         max_length=max_length,
         embed_max_length=min(position_limit, pooling.max_length or max_length),
-        token_types=_token_types(config, weights, prefix),
+        token_types=_token_types(config, weights, prefix, names),
         pooling=pooling,
-        heads={name: follow(head, cross) for name, head in find_heads(config, weights, prefix).items()},
+        heads={
+            name: follow(head, cross)
+            for name, head in find_heads(config, weights, prefix, description).items()
+        },
         weights=weights,
         encoder_prefix=prefix,
     )
@@ -362,40 +364,43 @@ def name_of(path: Path) -> str:
     return whole.name
 
 
-def _encoder_prefix(weights: Weights) -> str:
+def _embeddings(description: Architecture | None) -> Embeddings:
+    """The names of an encoder's embeddings: BERT's, for an architecture that is not described."""
+    return description.embeddings if description is not None else Embeddings()
+
+
+def _encoder_prefix(weights: Weights, names: Embeddings) -> str:
     """What stands before the encoder's weight names: before the table of word embeddings, to be exact."""
-    prefixes = [
-        name.removesuffix(table) for table in _WORD_TABLES for name in weights.names if name.endswith(table)
-    ]
+    table = f"{names.words}.weight"
+    prefixes = [name.removesuffix(table) for name in weights.names if name.endswith(table)]
     return min(prefixes, key=len, default="")
 
 
-def _word_table(weights: Weights, prefix: str) -> tuple[int, int]:
+def _word_table(weights: Weights, prefix: str, names: Embeddings) -> tuple[int, int]:
     """(vocabulary, width) of the word embeddings, BERT's own sizes without one."""
-    for table in _WORD_TABLES:
-        if prefix + table in weights and len(weights.shape(prefix + table)) == 2:
-            rows, width = weights.shape(prefix + table)
-            return rows, width
+    table = f"{prefix}{names.words}.weight"
+    if table in weights and len(weights.shape(table)) == 2:
+        rows, width = weights.shape(table)
+        return rows, width
     return 30522, 768
 
 
-def _position_limit(model_type: str, config: Mapping[str, Any], weights: Weights, prefix: str) -> int:
-    table = prefix + _POSITION_TABLE
-    rows = weights.row_count(table)
+def _position_limit(config: Mapping[str, Any], weights: Weights, prefix: str, names: Embeddings) -> int:
+    rows = None if names.positions is None else weights.row_count(f"{prefix}{names.positions}.weight")
     positions = _number(config, "max_position_embeddings", "n_positions", default=rows or 512)
     if rows is not None:
         positions = min(positions, rows)
-    if model_type in _OFFSET_POSITIONS:
-        padding = 1 if model_type == "mpnet" else _number(config, "pad_token_id", default=1, least=0)
-        return positions - padding - 1
-    return positions
+    padding = names.padding
+    if config["model_type"] in _OFFSET_POSITIONS:
+        padding = _number(config, "pad_token_id", default=1, least=0)
+    return positions if padding is None else positions - padding - 1
 
 
-def _token_types(config: Mapping[str, Any], weights: Weights, prefix: str) -> int:
+def _token_types(config: Mapping[str, Any], weights: Weights, prefix: str, names: Embeddings) -> int:
     """Rows of the table of token types, 0 without one."""
     if weights.pickle:
         return _number(config, "type_vocab_size", default=0, least=0)
-    return weights.row_count(prefix + "embeddings.token_type_embeddings.weight") or 0
+    return weights.row_count(f"{prefix}{names.types}.weight") or 0
 
 
 def _number(config: Mapping[str, Any], *keys: str, default: int, least: int = 1) -> int:

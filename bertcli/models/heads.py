@@ -8,10 +8,11 @@ from the file is said with it, because transformers would fill them with random 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from bertcli.architectures.architecture import Architecture
 from bertcli.errors import ModelError
 from bertcli.models.temperature import read_temperatures
 
@@ -66,90 +67,35 @@ _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
     "ForQuestionAnsweringSimple": "answer",  # of XLM and Flaubert
 }
 
-# What each head needs in the file: layers (weight and bias), or tensors with their full name. `{encoder}` is
-# the encoder's prefix, `a|b` either of the two. The classifier's layer stands last. The projection onto the
-# vocabulary is the word embedding itself where config.json ties them.
-_CLASSIFIER = ("classifier",)
-_DENSE_CLASSIFIER = ("classifier.dense", "classifier.out_proj")
-_BERT_FILL = (
-    "cls.predictions.transform.dense",
-    "cls.predictions.transform.LayerNorm",
-    "cls.predictions.bias|cls.predictions.decoder.bias",
-)
-_ROBERTA_FILL = ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias|lm_head.decoder.bias")
-_ROBERTA: Mapping[Kind, tuple[str, ...]] = {
-    "label": _DENSE_CLASSIFIER,
-    "tag": _CLASSIFIER,
-    "fill": _ROBERTA_FILL,
-}
-_NEEDS: Mapping[str, Mapping[Kind, tuple[str, ...]]] = {
-    "bert": {"label": ("{encoder}pooler.dense", "classifier"), "tag": _CLASSIFIER, "fill": _BERT_FILL},
-    "roberta": _ROBERTA,
-    "xlm-roberta": _ROBERTA,
-    "camembert": _ROBERTA,
-    "mpnet": _ROBERTA,
-    "distilbert": {
-        "label": ("pre_classifier", "classifier"),
-        "tag": _CLASSIFIER,
-        "fill": ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
-    },
-    "electra": {
-        "label": _DENSE_CLASSIFIER,
-        "tag": _CLASSIFIER,
-        "fill": ("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias"),
-    },
-    "albert": {
-        "label": ("{encoder}pooler", "classifier"),
-        "tag": _CLASSIFIER,
-        "fill": ("predictions.dense", "predictions.LayerNorm", "predictions.bias|predictions.decoder.bias"),
-    },
-    "deberta-v2": {"label": ("pooler.dense", "classifier"), "tag": _CLASSIFIER, "fill": _BERT_FILL},
-    "modernbert": {
-        "label": ("head.dense.weight", "head.norm.weight", "classifier"),
-        "tag": ("head.dense.weight", "head.norm.weight", "classifier"),
-        "answer": ("head.dense.weight", "head.norm.weight", "classifier"),
-        "fill": ("head.dense.weight", "head.norm.weight", "decoder.bias"),
-    },
-}
 _LABEL_COUNTS = range(1, 100_001)  # what may be believed of a number of labels
-_DECODER = {
-    **dict.fromkeys(("bert", "deberta-v2"), "cls.predictions.decoder.weight"),
-    **dict.fromkeys(("roberta", "xlm-roberta", "camembert", "mpnet"), "lm_head.decoder.weight"),
-    "distilbert": "vocab_projector.weight",
-    "electra": "generator_lm_head.weight",
-    "albert": "predictions.decoder.weight",
-    "modernbert": "decoder.weight",
-}
 
 
-def find_heads(config: Mapping[str, Any], weights: Weights, encoder_prefix: str) -> dict[str, Head]:
+def find_heads(
+    config: Mapping[str, Any], weights: Weights, encoder_prefix: str, architecture: Architecture | None
+) -> dict[str, Head]:
     """The heads of a checkpoint by name: skills first, in the order of config.json, then the ordinary one.
 
     Raises ModelError when `bertcli.heads` or `bertcli.temperature` is not what it should be.
     """
     heads = {head.name: head for head in _skills(config, weights)}
-    declared = _declared_kind(config) or _clear_kind(config, weights, encoder_prefix)
+    needs = {kind: list(_needs(kind, architecture, encoder_prefix)) for kind in KINDS}
+    declared = _declared_kind(config) or _clear_kind(config, weights, needs)
     kinds: list[Kind] = [declared] if declared else []
-    if "fill" not in kinds and _fill_is_there(config, weights, encoder_prefix):
+    if "fill" not in kinds and _fill_is_there(weights, needs):
         kinds.append("fill")
     for kind in kinds:
-        heads.setdefault(kind, _ordinary(kind, config, weights, encoder_prefix))
+        heads.setdefault(kind, _ordinary(kind, config, weights, needs[kind]))
     for name, temperature in read_temperatures(config).items():
         if name in heads:
             heads[name] = replace(heads[name], temperature=temperature)
     return heads
 
 
-def decoder_weight(config: Mapping[str, Any]) -> str | None:
-    """The name of the masked-LM head's projection onto the vocabulary, None where it is not known."""
-    return _DECODER.get(str(config.get("model_type")))
-
-
-def needed(head: Head, config: Mapping[str, Any], encoder_prefix: str) -> list[str]:
+def needed(head: Head, architecture: Architecture | None, encoder_prefix: str) -> list[str]:
     """Names of the tensors a head is made of, `a|b` for either of two; none where the architecture is not
     known here. A named head's dense layer may be missing."""
     if not head.skill:
-        return list(_needs(head.kind, config, encoder_prefix))
+        return list(_needs(head.kind, architecture, encoder_prefix))
     layers = (f"heads.{head.name}.dense", f"heads.{head.name}.classifier")
     return [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
 
@@ -169,19 +115,16 @@ def _declared_kind(config: Mapping[str, Any]) -> Kind | None:
     return kind
 
 
-def _clear_kind(config: Mapping[str, Any], weights: Weights, encoder_prefix: str) -> Kind | None:
+def _clear_kind(config: Mapping[str, Any], weights: Weights, needs: Mapping[Kind, list[str]]) -> Kind | None:
     """The head that the weights hold where config.json names no architecture; None where that is not clear."""
     if first_architecture(config) is not None:
         return None
     if "qa_outputs.weight" in weights:
         return "answer"
-    needs = {kind: list(_needs(kind, config, encoder_prefix)) for kind in ("label", "tag")}
     if needs["label"] == needs["tag"]:
         return None
-    for kind in ("label", "tag"):  # what a tag head needs, some label heads need too
-        if needs[kind] and all(any(name in weights for name in need.split("|")) for need in needs[kind]):
-            return kind
-    return None
+    tasks: tuple[Kind, ...] = ("label", "tag")  # what a tag head needs, some label heads need too
+    return next((kind for kind in tasks if needs[kind] and _all_held(needs[kind], weights)), None)
 
 
 def first_architecture(config: Mapping[str, Any]) -> str | None:
@@ -192,9 +135,8 @@ def first_architecture(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _ordinary(kind: Kind, config: Mapping[str, Any], weights: Weights, prefix: str) -> Head:
+def _ordinary(kind: Kind, config: Mapping[str, Any], weights: Weights, needs: list[str]) -> Head:
     """The one head of a Hugging Face checkpoint."""
-    needs = list(_needs(kind, config, prefix))
     missing = () if weights.pickle else tuple(need for need in needs if not _held(need, weights))
     outputs = needs[-2] if needs and kind in ("label", "tag", "answer") else None
     if kind == "fill":
@@ -207,39 +149,35 @@ def _ordinary(kind: Kind, config: Mapping[str, Any], weights: Weights, prefix: s
     return Head(kind, kind, labels, problem, named, missing=missing, outputs=outputs, declared=declared)
 
 
-def _needs(kind: Kind, config: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Names of the tensors a head needs; none where the architecture is not known here."""
-    model_type = str(config.get("model_type"))
-    known = _NEEDS.get(model_type)
-    needs = () if known is None else known.get(kind, ("qa_outputs",) if kind == "answer" else ())
-    if model_type == "deberta-v2" and kind == "fill" and config.get("legacy") is False:
-        needs = (
-            "lm_predictions.lm_head.dense",
-            "lm_predictions.lm_head.LayerNorm",
-            "lm_predictions.lm_head.bias",
-        )
-    elif kind == "fill" and config.get("tie_word_embeddings") is False and needs:
-        yield _DECODER[model_type]
-    if config.get("decoder_bias") is False:  # ModernBERT's own setting
-        needs = tuple(need for need in needs if need != "decoder.bias")
-    for need in needs:
-        need = need.format(encoder=prefix)
-        if need.endswith((".weight", ".bias")):
-            yield need
-        else:
-            yield from (f"{need}.weight", f"{need}.bias")
+def _needs(kind: Kind, architecture: Architecture | None, prefix: str) -> Iterator[str]:
+    """Names of the tensors a head needs, `a|b` for either of two, the classifier's last; none where the
+    architecture is not known here."""
+    steps = architecture.heads.steps(kind, prefix) if architecture else ()
+    for step in steps:
+        yield f"{step.name}.weight"
+        if step.bias:
+            yield f"{step.name}.bias"
+    if architecture is not None and kind == "fill":
+        projection = architecture.heads.projection
+        if projection.weight is not None and not projection.tied:
+            yield projection.weight
+        if projection.biases:
+            yield "|".join(projection.biases)
 
 
 def _held(need: str, weights: Weights) -> bool:
     return any(name in weights for name in need.split("|"))
 
 
-def _fill_is_there(config: Mapping[str, Any], weights: Weights, prefix: str) -> bool:
+def _all_held(needs: Iterable[str], weights: Weights) -> bool:
+    return all(_held(need, weights) for need in needs)
+
+
+def _fill_is_there(weights: Weights, needs: Mapping[Kind, list[str]]) -> bool:
     """Whether the file holds a whole masked-LM head that config.json does not mention. Without a bias and a
     projection of its own, ModernBERT's has no weight that its label head has not."""
-    needs = set(_needs("fill", config, prefix))
-    own = needs - set(_needs("label", config, prefix))
-    return bool(own) and all(_held(need, weights) for need in needs)
+    own = set(needs["fill"]) - set(needs["label"])
+    return bool(own) and _all_held(needs["fill"], weights)
 
 
 def _labels(config: Mapping[str, Any], rows: int | None) -> tuple[tuple[str, ...], bool]:

@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from bertcli.engines.names import encoder_shapes
+from bertcli.architectures.architecture import Architecture, Embeddings
+from bertcli.architectures.tensors import Sizes, encoder_tensors
 from bertcli.models.checkpoint import Checkpoint
 from bertcli.models.floats import FLOATS
 from bertcli.models.heads import Head, needed
@@ -14,26 +15,12 @@ from bertcli.models.weights import Weights
 
 # One of a stack of equal layers. ALBERT's layers are shared, and its names (`albert_layers.0`) do not match.
 _LAYER = re.compile(r"^(?P<stack>.*?\blayers?)\.(?P<number>\d+)\.(?P<part>.+)$")
-_IN_LAYER = re.compile(r"layers?\.\d+\.")
-# ModernBERT's first layer needs none: the embeddings are normalised already.
-_NOT_IN_LAYER_0 = frozenset({"attn_norm.weight", "attn_norm.bias"})
-_TABLES = (
-    ("embeddings.word_embeddings.weight", "vocab_size"),
-    ("embeddings.tok_embeddings.weight", "vocab_size"),
-    ("embeddings.position_embeddings.weight", "max_position_embeddings"),
-    ("embeddings.token_type_embeddings.weight", "type_vocab_size"),
-)
-FAMILIES = (
-    "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "albert", "mpnet", "modernbert",
-    "deberta-v2",
-)  # fmt: skip
-_WIDTHS = {"electra": 256, "albert": 4096, "deberta-v2": 1536}  # of transformers, where they are not 768
 
 
 def contradictions(checkpoint: Checkpoint) -> Iterator[str]:
     """Each contradiction in words. Nothing is known of the shapes in a pickle, nor of the weights that another
     architecture has: transformers says what it misses when it loads them."""
-    if checkpoint.weights.pickle or checkpoint.model_type not in FAMILIES:
+    if checkpoint.weights.pickle or checkpoint.description is None:
         return
     if checkpoint.hidden_size % checkpoint.attention_heads:
         heads = f"{checkpoint.attention_heads} attention heads"
@@ -43,7 +30,6 @@ def contradictions(checkpoint: Checkpoint) -> Iterator[str]:
         *_tables(checkpoint),
         *_layer_count(checkpoint),
         *_incomplete_layers(checkpoint),
-        *_widths(checkpoint),
     ]
     yield from found or _shapes(checkpoint)
 
@@ -51,7 +37,7 @@ def contradictions(checkpoint: Checkpoint) -> Iterator[str]:
 def head_contradictions(checkpoint: Checkpoint, head: Head) -> Iterator[str]:
     """Weights of a head that fit neither the encoder nor the head's own outputs, in words."""
     weights, hidden = checkpoint.weights, checkpoint.hidden_size
-    needs = needed(head, checkpoint.config, checkpoint.encoder_prefix)
+    needs = needed(head, checkpoint.description, checkpoint.encoder_prefix)
     if head.kind == "fill":
         last, words = checkpoint.decoder_weight, checkpoint.word_embeddings
         table = weights.shape(words) if words in weights else ()
@@ -69,13 +55,12 @@ def head_contradictions(checkpoint: Checkpoint, head: Head) -> Iterator[str]:
 
 
 def _unsaid(checkpoint: Checkpoint) -> Iterator[str]:
-    """Sizes that config.json leaves out, for which transformers takes its own."""
-    config = checkpoint.config
-    if checkpoint.model_type not in FAMILIES or "hidden_size" in config or "dim" in config:
+    """A width that config.json leaves out, for which transformers takes its own."""
+    config, description = checkpoint.config, checkpoint.description
+    if description is None or "hidden_size" in config or "dim" in config:
         return
-    default = _WIDTHS.get(checkpoint.model_type, 768)
-    if checkpoint.hidden_size != default:
-        yield f"config.json has no hidden_size, for which transformers takes {default}"
+    if checkpoint.hidden_size != description.hidden_size:
+        yield f"config.json has no hidden_size, for which transformers takes {description.hidden_size}"
 
 
 def unreadable(weights: Weights) -> list[str]:
@@ -90,19 +75,23 @@ def unreadable(weights: Weights) -> list[str]:
 def _tables(checkpoint: Checkpoint) -> Iterator[str]:
     """The embedding tables: a row for each number there can be, as wide as config.json says."""
     weights, config = checkpoint.weights, checkpoint.config
-    width = config.get("embedding_size", checkpoint.hidden_size)
-    found = False
-    for table, key in _TABLES:
-        name = checkpoint.encoder_prefix + table
+    names = checkpoint.description.embeddings if checkpoint.description else Embeddings()
+    width = config.get("embedding_size") or checkpoint.hidden_size
+    tables = (
+        (names.words, "vocab_size"),
+        (names.positions, "max_position_embeddings"),
+        (names.types, "type_vocab_size"),
+    )
+    for table, key in tables:
+        name = f"{checkpoint.encoder_prefix}{table}.weight"
         if name not in weights:
             continue
-        found = found or key == "vocab_size"
         shape = weights.shape(name)
         if len(shape) != 2 or shape[1] != width:
             yield f"{name} is {spelled(shape)}, config.json asks for a width of {width}"
         elif key in config and shape[0] != config[key]:
             yield f"{name} has {shape[0]} rows, config.json has {key} {config[key]}"
-    if not found:
+    if checkpoint.word_embeddings not in weights:
         yield "the weights hold no table of word embeddings"
 
 
@@ -121,7 +110,7 @@ def _layer_count(checkpoint: Checkpoint) -> Iterator[str]:
     held = sum(number < checkpoint.layers for number in layers)
     if layers and held < checkpoint.layers:
         yield f"config.json has {checkpoint.layers} layers, the weights only {held} of them"
-    elif len(layers) > checkpoint.layers and checkpoint.model_type in FAMILIES:
+    elif len(layers) > checkpoint.layers:
         yield f"config.json has {checkpoint.layers} layers, the weights {len(layers)}"
 
 
@@ -129,40 +118,82 @@ def _incomplete_layers(checkpoint: Checkpoint) -> Iterator[str]:
     """Parts that one layer has and another lacks: transformers would fill them with random numbers."""
     layers = _layers(checkpoint)
     parts = set().union(*layers.values())
+    layer = checkpoint.description.layer if checkpoint.description else None
+    not_in_first = set() if layer is None or layer.first_norm else _parts(layer.attention_norm)
     for number, held in sorted(layers.items()):
-        lost = sorted(parts - held - (_NOT_IN_LAYER_0 if number == 0 else frozenset()))
+        lost = sorted(parts - held - (not_in_first if number == 0 else set()))
         if lost:
             yield f"layer {number} lacks {lost[0]}" + (f" and {len(lost) - 1} more" if len(lost) > 1 else "")
 
 
-def _widths(checkpoint: Checkpoint) -> Iterator[str]:
-    """The first weight of a layer that is not made of the widths of config.json."""
-    if checkpoint.model_type not in FAMILIES:
-        return
-    hidden, config = checkpoint.hidden_size, checkpoint.config
-    inner = config.get("intermediate_size", config.get("hidden_dim"))
-    if type(inner) is not int:
-        return
-    # Three and two at once: ModernBERT's query, key and value are one matrix, and so are halves of its GLU.
-    widths = {hidden, inner, 3 * hidden, 2 * inner}
-    for name in checkpoint.weights.names:
-        shape = checkpoint.weights.shape(name)
-        if name.endswith((".weight", ".bias")) and _IN_LAYER.search(name) and not widths.issuperset(shape):
-            sizes = f"hidden_size {hidden} and intermediate_size {inner}"
-            yield f"{name} is {spelled(shape)}, config.json has {sizes}"
-            return
+def _parts(name: str) -> set[str]:
+    return {f"{name}.weight", f"{name}.bias"}
 
 
 def _shapes(checkpoint: Checkpoint) -> Iterator[str]:
-    """The first weight of an encoder of BERT's family that is not of the shape the engines take it for: NumPy
-    would stretch a single number over all."""
+    """The first weight of the encoder that is not of the shape the engines take it for: NumPy would stretch a
+    single number over all."""
+    if checkpoint.description is None:
+        return
     for name, shape in encoder_shapes(checkpoint):
         if name not in checkpoint.weights:
             return
         if checkpoint.weights.shape(name) != shape:
-            found = spelled(checkpoint.weights.shape(name))
-            yield f"{name} is {found}, where {spelled(shape)} is needed"
+            found, inner = (
+                spelled(checkpoint.weights.shape(name)),
+                checkpoint.description.layer.feed_forward.width,
+            )
+            sizes = f"hidden_size {checkpoint.hidden_size} and intermediate_size {inner}"
+            yield f"{name} is {found}, where {spelled(shape)} is needed: config.json has {sizes}"
             return
+
+
+def encoder_shapes(checkpoint: Checkpoint) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the encoder's weights; of none for an architecture that is not described, or whose
+    layers cannot be cut into as many groups as config.json says."""
+    description, weights = checkpoint.description, checkpoint.weights
+    if description is None or not _has_groups(description, checkpoint.layers):
+        return
+    words, hidden = checkpoint.word_embeddings, checkpoint.hidden_size
+    positions = f"{checkpoint.encoder_prefix}{description.embeddings.positions}.weight"
+    table = weights.shape(words) if words in weights else ()
+    sizes = Sizes(
+        layers=checkpoint.layers,
+        heads=checkpoint.attention_heads,
+        hidden=hidden,
+        width=table[-1] if table else hidden,
+        words=table[0] if table else 0,
+        positions=weights.row_count(positions) or 0,
+    )
+    yield from encoder_tensors(description, sizes, checkpoint.encoder_prefix)
+
+
+def undescribed(checkpoint: Checkpoint) -> str | None:
+    """Why only transformers can run the checkpoint, in words; None where its description is all there is to it."""
+    description, weights = checkpoint.description, checkpoint.weights
+    if description is None:
+        return f"it is a {checkpoint.model_type} model"
+    if description.unsupported is not None:
+        return description.unsupported
+    if weights.pickle:
+        return "its weights are a pickle"
+    if weights.faults:
+        return weights.faults[0]
+    if not _has_groups(description, checkpoint.layers):
+        return f"its {checkpoint.layers} layers are in {description.layer.groups} groups"
+    if checkpoint.hidden_size % checkpoint.attention_heads:
+        return f"its width does not divide by {checkpoint.attention_heads} heads"
+    for name, shape in encoder_shapes(checkpoint):
+        if name not in weights:
+            return f"it lacks {name}"
+        if weights.shape(name) != shape:
+            return f"{name} is {spelled(weights.shape(name))}, not {spelled(shape)}"
+    return None
+
+
+def _has_groups(description: Architecture, layers: int) -> bool:
+    groups = description.layer.groups
+    return groups is None or groups in range(1, layers + 1)
 
 
 def spelled(shape: tuple[int, ...]) -> str:

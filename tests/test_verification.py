@@ -15,9 +15,9 @@ from bertcli.engines import Ask, Hidden
 from bertcli.engines.packed import Packed
 from bertcli.engines.reference import Reference
 from bertcli.models.checkpoint import open_checkpoint
-from bertcli.models.deep import difference, probes, prove
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.records import Window
+from bertcli.verification import difference, probes, prove
 from tests.conftest import Make
 
 

@@ -98,14 +98,14 @@ def probes(checkpoint: Checkpoint, tokenizer: Tokenizer) -> list[Window]:
     ids = tokenizer.encode(_TEXT).ids
     windows = []
     for number, length in enumerate(sorted(LENGTHS, key=lambda length: length * 7 % 11)):
-        room = min(length, checkpoint.max_length) - len(frame)
-        if room < 1:
+        space = min(length, checkpoint.max_length) - len(frame)
+        if space < 1:
             continue
-        text = [ids[(3 * number + place) % len(ids)] for place in range(room)]
+        text = [ids[(3 * number + place) % len(ids)] for place in range(space)]
         if tokenizer.mask_id is not None:
             text[0] = text[-1] = tokenizer.mask_id
         built, types, start, _ = frame.build(text)
-        masks = tuple(sorted({start, start + room - 1}))
+        masks = tuple(sorted({start, start + space - 1}))
         windows.append(Window(built, types, (0, len(built)), masks=masks))
     return windows
 
