@@ -60,6 +60,7 @@ STRANGERS: dict[str, frozenset[str]] = {
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "click": ("cli", "command", "commands", "options", "parameters", "settings"),
     "numpy": (
+        "architectures",
         "model",
         "tasks",
         "training",

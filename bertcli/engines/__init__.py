@@ -141,6 +141,14 @@ def lacking(model: str, weights: Sequence[str]) -> EngineError:
     )
 
 
+def more_than_formula(model_type: str) -> EngineError:
+    """The error of an architecture whose attention is not explained by queries and keys."""
+    return EngineError(
+        f"the weights of a {model_type} model are more than softmax(QKᵀ/√d)",
+        hint="leave out --show qkv; the weights themselves can be shown",
+    )
+
+
 def available_cores() -> int:
     """The number of CPU cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

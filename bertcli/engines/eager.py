@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bertcli.engines import Ask, AttentionWeights, OfAttention, available_cores, depth_of
+from bertcli.engines import Ask, AttentionWeights, OfAttention, available_cores, depth_of, more_than_formula
 from bertcli.engines.device import choose_device, choose_dtype
 from bertcli.engines.loading import as_configured, load, takes_types
 from bertcli.errors import EngineError
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from bertcli.engines import Array
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.records import Window
-
-# Architectures whose weights are softmax(QKᵀ/√d) of what these layers give, and nothing besides. Others turn
-# queries and keys by their position first (ModernBERT), or add to the scores (MPNet, DeBERTa).
-_BERT = ("query", "key", "value")
-_PARTS = {
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "albert"), _BERT),
-    "distilbert": ("q_lin", "k_lin", "v_lin"),
-}
 
 
 class Eager:
@@ -79,13 +71,11 @@ class Eager:
 
     def _queries_keys_values(self, window: Window) -> list[Tensor]:
         """(3, heads, tokens, d) of each layer."""
-        model_type = self._checkpoint.model_type
-        parts = _PARTS.get(model_type)
-        if parts is None:
-            raise EngineError(
-                f"the weights of a {model_type} model are more than softmax(QKᵀ/√d)",
-                hint="leave out --show qkv; the weights themselves can be shown",
-            )
+        description = self._checkpoint.description
+        if description is None or not description.layer.attention.plain or description.layer.attention.fused:
+            raise more_than_formula(self._checkpoint.model_type)
+        names = description.layer.attention
+        parts = [name.rpartition(".")[2] for name in (names.query, names.key, names.value)]
         with _listening(self._encoder, parts) as heard:
             self._run(window)
         heads = self._checkpoint.attention_heads

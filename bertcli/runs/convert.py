@@ -146,8 +146,8 @@ def _differences(checkpoint: Checkpoint, copy: Checkpoint) -> Iterator[tuple[str
         yield from _differences_in_text(checkpoint, copy)
         return
     from bertcli.engines.packed import Packed
-    from bertcli.models.deep import difference, possible_asks, probes
     from bertcli.models.tokenizer import Tokenizer
+    from bertcli.verification import difference, possible_asks, probes
 
     tokenizers = [Tokenizer.of(each) for each in (checkpoint, copy)]
     yield _tokens_differ(*[tokenizer.encode for tokenizer in tokenizers])

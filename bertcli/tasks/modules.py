@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertcli.engines.instant import gelu, silu
+from bertcli.engines.instant.arithmetic import gelu, silu
 from bertcli.models.modules import Dense, LayerNorm, Module
 
 if TYPE_CHECKING:

@@ -33,7 +33,8 @@ def test_little_goes_to_numpy_and_much_to_torch(small: Checkpoint) -> None:
 
 def test_what_numpy_does_not_have_goes_to_torch(small: Checkpoint, checkpoints: Make) -> None:
     assert engine_for(small, dtype="bfloat16") == "packed"
-    assert engine_for(open_checkpoint(checkpoints("distilbert"))) == "packed"
+    assert engine_for(open_checkpoint(checkpoints("big_bird"))) == "packed"
+    assert engine_for(open_checkpoint(checkpoints("distilbert"))) == "instant"
 
 
 def test_a_user_has_the_last_word(small: Checkpoint) -> None:
@@ -76,7 +77,7 @@ def test_a_larger_model_goes_to_torch_earlier(small: Checkpoint) -> None:
 def test_choosing_the_instant_engine_imports_no_torch(checkpoints: Make) -> None:
     program = (
         "import sys; from pathlib import Path; from bertcli.engines.choosing import choose;"
-        "from bertcli.models.checkpoint import open_checkpoint; from bertcli.options import ModelOptions;"
+        "from bertcli.models.checkpoint import open_checkpoint; from bertcli.requests import ModelOptions;"
         "choose(open_checkpoint(Path(sys.argv[1])), ModelOptions(), tokens_ahead=10);"
         "print({'torch', 'transformers'} & set(sys.modules))"
     )

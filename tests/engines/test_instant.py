@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertcli.engines import Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits
-from bertcli.engines.instant import ACTIVATIONS, Instant, gelu, softmax
+from bertcli.engines.instant import Instant
+from bertcli.engines.instant.arithmetic import ACTIVATIONS, gelu, softmax
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from tests.checkpoints import edit_json
@@ -135,7 +136,7 @@ def test_a_layer_that_is_not_there(small: Checkpoint, layer: int) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"model_type": "roberta"}, "roberta model"),
+        ({"model_type": "xmod"}, "xmod model"),
         ({"is_decoder": True}, "decoder"),
         ({"position_embedding_type": "relative_key"}, "relative"),
         ({"hidden_act": "mish"}, "mish"),

@@ -107,7 +107,7 @@ def test_engines_refuse_what_they_cannot_tell(checkpoints: Make) -> None:
 
 
 def test_options_reach_the_engine_that_tells(checkpoints: Make) -> None:
-    checkpoint = open_checkpoint(checkpoints("roberta"))
+    checkpoint = open_checkpoint(checkpoints("big_bird"))
     with pytest.raises(EngineError, match="never computed in int8"):
         choose_telling(checkpoint, ModelOptions(dtype="int8"))
     before = torch.get_num_threads()
@@ -125,10 +125,11 @@ def test_options_reach_the_engine_that_tells(checkpoints: Make) -> None:
         ("bert", {}, "instant"),
         ("bert", {"engine": "packed"}, "eager"),
         ("bert", {"dtype": "bfloat16"}, "eager"),
-        ("roberta", {}, "eager"),
+        ("roberta", {}, "instant"),
+        ("big_bird", {}, "eager"),
     ],
 )
-def test_bert_is_told_by_numpy_and_others_by_torch(
+def test_described_architectures_are_told_by_numpy_and_others_by_torch(
     checkpoints: Make, family: str, options: dict[str, str], name: str
 ) -> None:
     checkpoint = open_checkpoint(checkpoints(family))

@@ -1,0 +1,147 @@
+"""Every architecture that is described: what the engines compute from the description is what transformers says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from bertcli.architectures import ARCHITECTURES
+from bertcli.architectures.architecture import Disentangled, RelativeBias
+from bertcli.architectures.positions import bias_buckets, distance_rows
+from bertcli.engines import AttentionWeights, Hidden, MaskLogits, SequenceLogits, TokenLogits
+from bertcli.engines.instant import Instant
+from bertcli.models.check import quick_check
+from bertcli.models.checkpoint import Checkpoint, open_checkpoint
+from tests.checkpoints import AUTO_CLASSES, SEED, randomise
+from tests.engines import oracle
+from tests.engines.windows import make_windows
+
+TOLERANCE = 1e-4
+LENGTHS = (7, 3, 40, 7, 90)
+ASKS = {"label": SequenceLogits, "tag": TokenLogits, "fill": MaskLogits}
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 96,
+    "pad_token_id": 0,
+}
+DISTILBERT = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}
+DISTANCES = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
+V3 = DISTANCES | {"position_buckets": 16, "norm_rel_ebd": "layer_norm", "share_att_key": True}
+LOCAL = ["full_attention", "sliding_attention", "sliding_attention"]
+BIASES = {"attention_bias": True, "mlp_bias": True}
+
+# (model type, head, settings): the first row of a type is as its checkpoints are, the others are what it can be
+ROWS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+    ("albert", "fill", {"embedding_size": 16}),
+    ("albert", "label", {"embedding_size": 16, "num_hidden_groups": 2}),
+    ("bert", "label", {}),
+    ("camembert", "tag", {"pad_token_id": 1}),
+    ("data2vec-text", "fill", {"pad_token_id": 1}),
+    ("deberta", "label", DISTANCES),
+    (
+        "deberta",
+        "fill",
+        DISTANCES | {"pos_att_type": ["p2c"], "type_vocab_size": 2, "max_relative_positions": 20},
+    ),
+    ("deberta-v2", "label", V3),
+    ("deberta-v2", "fill", V3 | {"legacy": False, "pos_att_type": "c2p"}),
+    ("deberta-v2", "tag", DISTANCES | {"embedding_size": 16, "type_vocab_size": 2}),
+    ("distilbert", "fill", DISTILBERT | {"tie_word_embeddings": False}),
+    ("electra", "fill", {"embedding_size": 16}),
+    ("ernie", "label", {}),
+    ("eurobert", "label", {"num_key_value_heads": 2}),
+    ("eurobert", "fill", BIASES | {"head_dim": 12}),
+    ("eurobert", "label", {"classifier_pooling": "bos"}),
+    ("gte", "fill", {"type_vocab_size": 2}),
+    ("gte", "label", {"type_vocab_size": 0}),
+    ("megatron-bert", "fill", {}),
+    ("modernbert", "label", {"layer_types": LOCAL, "local_attention": 8, "classifier_pooling": "mean"}),
+    (
+        "modernbert",
+        "fill",
+        BIASES | {"global_attn_every_n_layers": 2, "local_attention": 16, "decoder_bias": False},
+    ),
+    ("modernbert", "tag", {"norm_bias": True, "classifier_bias": True}),
+    ("mpnet", "label", {"pad_token_id": 1}),
+    ("nomic_bert", "label", {}),
+    ("nomic_bert", "fill", {"head_dim": 12}),
+    ("roberta", "label", {"pad_token_id": 1}),
+    ("roberta-prelayernorm", "label", {"pad_token_id": 1}),
+    ("roformer", "label", {"embedding_size": 16}),
+    ("roformer", "fill", {"rotary_value": True}),
+    ("xlm-roberta", "fill", {"pad_token_id": 1}),
+    ("xlm-roberta-xl", "label", {"pad_token_id": 1}),
+)
+
+
+def test_every_architecture_has_a_row() -> None:
+    assert {row[0] for row in ROWS} == ARCHITECTURES.keys()
+
+
+def saved(path: Path, model_type: str, kind: str, settings: Mapping[str, Any]) -> Checkpoint:
+    config = transformers.AutoConfig.for_model(model_type, **(SIZES | {"num_labels": 3} | dict(settings)))
+    model = AUTO_CLASSES[kind].from_config(config)
+    randomise(model, SEED)
+    model.eval().save_pretrained(path)
+    (path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n", encoding="utf-8")
+    return open_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "kind", "settings"), ROWS, ids=[f"{row[0]}-{number}" for number, row in enumerate(ROWS)]
+)
+def test_instant_is_transformers(
+    model_type: str, kind: str, settings: Mapping[str, Any], tmp_path: Path
+) -> None:
+    checkpoint = saved(tmp_path, model_type, kind, settings)
+    head = checkpoint.head(kind)  # type: ignore[arg-type]
+    assert Instant.supports(checkpoint) is None
+    assert [found.message for found in quick_check(checkpoint, head.kind, head) if found.refuses] == []
+    assert head.missing == ()
+    windows = make_windows(checkpoint, LENGTHS)
+    asks = [Hidden(1), Hidden(), ASKS[kind](head), AttentionWeights()]
+    first, last, logits, weights = Instant(checkpoint).forward_all(windows, asks)
+    for number, window in enumerate(windows):
+        model = oracle.load(tmp_path, kind)
+        said = oracle.ask(tmp_path, kind, window)
+        with torch.inference_mode():
+            inputs = {"input_ids": torch.tensor([list(window.ids)])}
+            if window.types is not None:
+                inputs["token_type_ids"] = torch.tensor([list(window.types)])
+            states = model.base_model(**inputs).last_hidden_state[0].numpy()
+            found = model(**inputs, output_attentions=True).attentions
+        expected = said.logits[0].numpy()
+        expected = expected[list(window.masks)] if kind == "fill" else expected
+        assert oracle.difference([first[number]], [said.hidden_states[1][0].numpy()]) < TOLERANCE
+        assert oracle.difference([last[number]], [states]) < TOLERANCE
+        assert oracle.difference([logits[number]], [expected]) < TOLERANCE * max(1, np.abs(expected).max())
+        assert oracle.difference([weights[number]], [torch.stack(found)[:, 0].numpy()]) < TOLERANCE
+
+
+@pytest.mark.parametrize(("buckets", "distance"), [(16, 96), (256, 512), (32, 4096)])
+def test_buckets_of_distances_are_those_of_deberta(buckets: int, distance: int) -> None:
+    from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
+
+    states = torch.zeros(1, 512, 1)
+    expected = build_relative_position(states, states, buckets, distance)[0].numpy() + buckets
+    scheme = Disentangled(span=buckets, buckets=buckets, distance=distance)
+    assert np.array_equal(distance_rows(scheme, 512), np.clip(expected, 0, 2 * buckets - 1))
+
+
+def test_buckets_of_distances_are_those_of_mpnet() -> None:
+    from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+
+    positions = torch.arange(512)
+    expected = MPNetEncoder.relative_position_bucket(positions - positions[:, None])
+    assert np.array_equal(bias_buckets(RelativeBias(table=""), 512), expected.numpy())
