@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
-from bertcli.engines.names import FAMILY
 
+from bertcli.architectures import describe
 from bertcli.cli import cli
 from bertcli.command import SHOW_ALL
 from bertcli.models import refusals
@@ -36,7 +36,8 @@ MODELS_HEAD = """\
 Every `model_type` for which transformers {version} has a head that bertcli knows: `label` (sequence classification),
 `tag` (token classification), `fill` (masked LM), `answer` (question answering). Every type that runs can `embed`.
 
-* **fused**: the encoder runs on bertcli's own code, which is the fast one.
+* **fused**: the encoder runs on bertcli's own code, in NumPy for little input and in torch for more.
+* **NumPy, transformers**: little input runs on bertcli's own code in NumPy, more on the modules of transformers.
 * **transformers**: the encoder runs on the modules of transformers, with bertcli's batches.
 * **refused**: it does not run, for the reason given.
 
@@ -117,9 +118,15 @@ def _row(model_type: str, kinds: list[str]) -> str:
     }
     heads = ", ".join(kind for kind in kinds if kind not in refused)
     remarks = "; ".join(f"no `{kind}`: {reason}" for kind, reason in refused.items())
-    return (
-        f"| `{model_type}` | {'fused' if model_type in FAMILY else 'transformers'} | {heads} | {remarks} |\n"
-    )
+    return f"| `{model_type}` | {_engine(model_type)} | {heads} | {remarks} |\n"
+
+
+def _engine(model_type: str) -> str:
+    """What a model type runs on."""
+    description = describe({"model_type": model_type})
+    if description is None:
+        return "transformers"
+    return "fused" if description.like_bert else "NumPy, transformers"
 
 
 if __name__ == "__main__":

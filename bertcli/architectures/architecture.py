@@ -243,6 +243,18 @@ class Architecture:
         """Whether positions are those of the embeddings alone."""
         return self.embeddings.positions is not None and self.layer.attention.plain
 
+    @property
+    def like_bert(self) -> bool:
+        """Whether the encoder is BERT's: plain attention and feed-forward, norms after them."""
+        return (
+            self.absolute
+            and self.embeddings.norm is not None
+            and not self.embeddings.norm_last
+            and not self.layer.norm_first
+            and self.layer.attention.fused is None
+            and not self.layer.feed_forward.gated
+        )
+
     def places(self, layers: int) -> Iterator[str]:
         """What comes before the names of each layer's parts, in the order in which layers run."""
         groups = self.layer.groups or layers

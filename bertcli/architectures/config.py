@@ -1,4 +1,4 @@
-"""Config of a config.json, with transformers' defaults for those it leaves out."""
+"""The settings of a config.json, with transformers' defaults for those it leaves out."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from bertcli.models.shapes import undescribed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bertcli.architectures.architecture import Architecture, Step
+    from bertcli.architectures.architecture import Step
     from bertcli.engines.attention import Attention
     from bertcli.engines.packs import Pack
     from bertcli.models.checkpoint import Checkpoint
@@ -73,7 +73,7 @@ class Family:
         return (
             description is not None
             and undescribed(checkpoint) is None
-            and _is_like_bert(description)
+            and description.like_bert
             and description.layer.feed_forward.activation in ACTIVATIONS
         )
 
@@ -258,16 +258,3 @@ class OnceRead:
         context = attend_once(query, key, value, lengths, scale=query.shape[-1] ** -0.5).flatten(1)
         spare = len(read) - sequences
         return self.layer.after_attention(functional.pad(context, (0, 0, 0, spare)), read, last=True)
-
-
-def _is_like_bert(description: Architecture) -> bool:
-    """Whether the encoder is BERT's: plain attention and feed-forward, norms behind them."""
-    layer = description.layer
-    return (
-        description.absolute
-        and description.embeddings.norm is not None
-        and not description.embeddings.norm_last
-        and not layer.norm_first
-        and layer.attention.fused is None
-        and not layer.feed_forward.gated
-    )
