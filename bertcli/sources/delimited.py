@@ -42,6 +42,7 @@ def read_delimited(
     quoting: Quoting = "auto",
     header: bool = True,
     given: bool = False,
+    skipped: int = 0,
 ) -> Contents:
     """Rows of `blocks` (see `whole_lines`) as fields named by the header; every cell is a string.
 
@@ -50,7 +51,8 @@ def read_delimited(
     the delimiter was `given`. Without `header` the fields are `column_1`, `column_2` and so on. Empty lines are no
     records, but are counted. A row with too many or too few cells, an unclosed quote or undecodable bytes is a
     record with a problem and the cells that could be saved; one of more than `most` bytes has none. What may have
-    been read wrongly is reported once, with the line; `label` names the input. Raises InputError for a header that
+    been read wrongly is reported once, with the line; `label` names the input. `skipped` lines of it are left out
+    between the header and the rest. Raises InputError for a header that
     names a field twice or is not text.
     """
     lines = _Lines(blocks, encoding, most)
@@ -65,7 +67,19 @@ def read_delimited(
         return Contents(iter(()))
     lines.push_back([first])
     rows = _Rows(lines, delimiter, label, quoting, header=header)
+    lines.count += skipped
     return Contents(rows.read(), names=rows.header, strings=rows.header)
+
+
+def header_size(head: bytes, *, delimiter: str, given: bool) -> int | None:
+    """The number of bytes up to the end of the header, if `head`, the beginning of a file, has all of it."""
+    at = 0
+    while end := head.find(b"\n", at) + 1:
+        line = head[at:end].decode("utf-8-sig", "replace")
+        at = end
+        if line.strip() and (given or delimiter != "," or not _NAMED.fullmatch(line)):
+            return at
+    return None
 
 
 def _first_line(lines: Iterator[str]) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from bertcli.errors import UsageError
@@ -17,6 +18,7 @@ from bertcli.sources.contents import Contents, look
 from bertcli.sources.encoding import MARKS, is_utf8, sniff_encoding, to_utf8
 from bertcli.sources.lines import LineNumbers, whole_lines
 from bertcli.sources.opening import Input
+from bertcli.sources.parts import count_lines, has_byte
 from bertcli.storage import open_file
 
 if TYPE_CHECKING:
@@ -74,17 +76,7 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
     """
     field = options.text_field or "text"
     if source.begin is not None:
-        from bertcli.sources.parts import count_lines
-
-        return _read(
-            _lines_format(source, options),
-            to_utf8(source.chunks(), options.encoding) if source.begin == 0 else source.chunks(),
-            options,
-            encoding=options.encoding,
-            label=source.label,
-            numbers=LineNumbers(partial(count_lines, source, line_end(options))),
-            begun=source.begin > 0,
-        )
+        return _open_part(source, options)
     if options.whole_files:
         from bertcli.sources.text import read_whole
 
@@ -128,20 +120,55 @@ def open_contents(source: Input, options: InputOptions) -> Contents:
 
 
 def is_divisible(source: Input, options: InputOptions) -> bool:
-    """Whether each line of an input is a record (or none) whatever is before it, so that parts of it can be read
-    from any line on."""
-    if (
-        options.whole_files
-        or source.regular is None
-        or _lines_format(source, options) not in ("txt", "jsonl")
-    ):
+    """Whether each line of an input is a record (or none) whatever is before it, but for a header, so that parts of
+    it can be read from any line on."""
+    if options.whole_files or source.regular is None or not is_utf8(options.encoding):
         return False
-    if not is_utf8(options.encoding):
-        return False
+    file_format = _lines_format(source, options)
     with open_file(source.regular) as file:
-        head = file.read(MOST_LOOKED)
-    is_other = sniff_compression(head) is not None or head.startswith((PARQUET, *MARKS))
-    return not is_other
+        head = file.read(MOST_FIRST_LINE)
+        if sniff_compression(head) is not None or head.startswith((PARQUET, *MARKS)):
+            return False
+        if file_format not in DELIMITERS:
+            return file_format in ("txt", "jsonl")
+        if options.no_header or _header_size(head, file_format, options) is None:
+            return False
+        # without quotes, no cell has more than one line
+        return options.quoting == "none" or not has_byte(file, b'"')
+
+
+def _header_size(head: bytes, file_format: str, options: InputOptions) -> int | None:
+    from bertcli.sources.delimited import header_size
+
+    delimiter = options.delimiter or DELIMITERS[file_format]
+    return header_size(head, delimiter=delimiter, given=options.delimiter is not None)
+
+
+def _open_part(source: Input, options: InputOptions) -> Contents:
+    """Begin to read a part of a file that is divisible."""
+    assert source.begin is not None
+    assert source.regular is not None
+    assert source.size is not None
+    file_format, end = _lines_format(source, options), line_end(options)
+    header = b""
+    if file_format in DELIMITERS:
+        with open_file(source.regular) as file:
+            header = file.read(MOST_FIRST_LINE)
+        header = header[: _header_size(header, file_format, options)]
+        last = source.begin + source.size
+        source.begin = max(source.begin, len(header))
+        source.size = max(last, len(header)) - source.begin
+    chunks = chain([header] if header else (), source.chunks())
+    return _read(
+        file_format,
+        to_utf8(chunks, options.encoding) if header or source.begin == 0 else chunks,
+        options,
+        encoding=options.encoding,
+        label=source.label,
+        numbers=LineNumbers(partial(count_lines, source, end)),
+        begun=source.begin > 0,
+        skipped=count_lines(source, end) - header.count(end) if header else 0,
+    )
 
 
 def _lines_format(source: Input, options: InputOptions) -> str:
@@ -167,6 +194,7 @@ def _read(
     label: str,
     numbers: LineNumbers | None = None,
     begun: bool = False,
+    skipped: int = 0,
 ) -> Contents:
     """The contents of a form made of lines; `chunks` are UTF-8."""
     end, most = line_end(options), options.max_record_bytes
@@ -191,6 +219,7 @@ def _read(
             quoting=options.quoting,
             header=not options.no_header,
             given=options.delimiter is not None,
+            skipped=skipped,
         )
     if file_format in ("conll", "conllu"):
         from bertcli.sources.conll import read_conll

@@ -1,4 +1,4 @@
-"""Parts of files whose records are lines, read without reading what is before them.
+"""Parts of files whose records are lines (below a header), read without reading what is before them.
 
 A line belongs to the part that has its first byte.
 """
@@ -43,6 +43,15 @@ def count_lines(source: Input, end: bytes) -> int:
             left -= len(data)
             count += data.count(end)
     return count
+
+
+def has_byte(file: BinaryIO, byte: bytes) -> bool:
+    """Whether a byte is anywhere in a file."""
+    file.seek(0)
+    while data := file.read(BLOCK):
+        if byte in data:
+            return True
+    return False
 
 
 def _line_at(file: BinaryIO, offset: int, end: bytes, size: int) -> int:

@@ -20,6 +20,7 @@ LINES = [json.dumps({"id": number, "text": "word " * (number * 7 % 23)}) for num
 JSONL = "\n".join(
     [*LINES[:3], "", "  ", *LINES[3:25], "not JSON", '{"text": NaN}', *LINES[25:], '[{"a": 1}']
 ).encode()
+CELLS = b"x;1\n\ny;2\r\nz\n\xff;3\n"
 
 
 def shards(options: InputOptions, count: int) -> list[Shard]:
@@ -52,7 +53,9 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a.parquet": (write_parquet, "records"),
     "a.jsonl.gz": (lambda path: path.write_bytes(gzip.compress(JSONL)), "records"),
     "utf16.txt": (lambda path: path.write_bytes("a\nb\nc\nd".encode("utf-16")), "records"),
-    "a.csv": (lambda path: path.write_text('text,b\n"two\nlines",1\none,2\n' * 1 + "x,3\n" * 9), "records"),
+    "quoted.csv": (lambda path: path.write_text('text,b\n"two\nlines",1\none,2\n' * 1 + "x,3\n" * 9), "records"),
+    "a.csv": (lambda path: path.write_bytes(b"\xef\xbb\xbf\nsep=;\n\ntext;b\n" + CELLS * 9), "bytes"),
+    "a.tsv": (lambda path: path.write_text("text\tb\n" + "x\t1\ny" * 9), "bytes"),
 }  # fmt: skip
 
 
