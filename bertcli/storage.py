@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import re
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -18,7 +18,9 @@ from bertcli.errors import UsageError, first_line
 if TYPE_CHECKING:
     from fsspec.spec import AbstractFileSystem
 
-URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+URL = re.compile(
+    r"(?!https?://.*\s)[A-Za-z][A-Za-z0-9+.-]+://"
+)  # a text may begin with the address of a page
 BLOCK = 8 << 20  # bytes of a request to an object store
 PARALLEL = 16  # ranges that are asked for together
 COMMITTING = frozenset({"s3", "s3a", "gs", "gcs"})  # where an object appears when its upload is completed
@@ -70,7 +72,7 @@ class Upload:
         self._system, self._path = _locate(url)
         protocols = self._system.protocol
         self._commits = not COMMITTING.isdisjoint([protocols] if isinstance(protocols, str) else protocols)
-        self._written = self._path if self._commits else f"{self._path}.{uuid.uuid4().hex[:8]}.part"
+        self._written = self._path if self._commits else f"{self._path}.{os.urandom(4).hex()}.part"
         with _os_errors():
             bucket = self._path.partition("/")[0]
             if self._commits and not self._system.exists(bucket):
