@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder
 
@@ -19,6 +19,7 @@ from tests.conftest import Make
 JUDGED = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=25).filter(any), min_size=1, max_size=8)
 
 
+@settings(max_examples=25)
 @given(JUDGED, st.integers(0, 1 << 30))
 def test_figures_are_those_of_trec_eval(judged: list[list[int]], seed: int) -> None:
     pytrec_eval = pytest.importorskip("pytrec_eval")
