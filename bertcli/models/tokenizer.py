@@ -39,6 +39,7 @@ from bertcli.models.seams import Seams
 from bertcli.models.vocabulary import (
     additional_tokens,
     cuts_left,
+    highest_id,
     pieces_of,
     read_definition,
     special_names,
@@ -188,8 +189,7 @@ class Tokenizer:
         self.pad_id = self._id(names, "pad_token")
         self.unknown_id = self._id(names, "unk_token")
         self._special = frozenset(token["id"] for token in definition["added_tokens"] if token.get("special"))
-        self._style = _word_style(definition)
-        self._size = 1 + max((*pieces_of(definition).values(), *self._added.values()), default=-1)
+        self._size = 1 + max(highest_id(definition), *self._added.values(), -1)
         self._single_frame = self._learn_frame(self._native.encode(PROBE))
         self._pair_frame = self._learn_frame(self._native.encode(PROBE, PROBE))
         self._read = self._harmless_ones(additional, names.values())
@@ -284,7 +284,11 @@ class Tokenizer:
 
     def piece(self, token: int) -> str:
         """A token as the vocabulary spells it, with the marks of its kind (`##ing`, `Ġthe`)."""
-        return self.pieces[token]
+        return self._native.id_to_token(token) or ""
+
+    @cached_property
+    def _style(self) -> str:
+        return _word_style(self._definition)
 
     @property
     def marks_insides(self) -> bool:
@@ -466,8 +470,8 @@ def _word_style(definition: Mapping[str, Any]) -> str:
     model = definition["model"]
     if model.get("continuing_subword_prefix"):
         return CONTINUATION
-    pieces = pieces_of(definition)
-    counts = {mark: sum(piece.startswith(mark) for piece in pieces) for mark in WORD_STARTS}
+    pieces = "\n".join(["", *pieces_of(definition)])
+    counts = {mark: pieces.count(f"\n{mark}") for mark in WORD_STARTS}
     mark = max(WORD_STARTS, key=counts.__getitem__)
     return mark if counts[mark] else ""
 

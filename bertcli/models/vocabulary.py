@@ -90,6 +90,12 @@ def pieces_of(definition: Mapping[str, Any]) -> dict[str, int]:
     return {piece: number for number, (piece, _) in enumerate(vocabulary)}
 
 
+def highest_id(definition: Mapping[str, Any]) -> int:
+    """The highest id of a piece, -1 without one."""
+    vocabulary = definition["model"]["vocab"]
+    return max(vocabulary.values(), default=-1) if isinstance(vocabulary, dict) else len(vocabulary) - 1
+
+
 def setting_conflicts(directory: Path, config: Mapping[str, Any]) -> list[str]:
     """Where tokenizer_config.json and tokenizer.json ask for different treatment of the same text."""
     path = directory / "tokenizer.json"
