@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bertcli.architectures import describe
+from bertcli.architectures import ARCHITECTURES
 from bertcli.cli import cli
 from bertcli.command import SHOW_ALL
 from bertcli.models import refusals
@@ -37,7 +37,6 @@ Every `model_type` for which transformers {version} has a head that bertcli know
 `tag` (token classification), `fill` (masked LM), `answer` (question answering). Every type that runs can `embed`.
 
 * **fused**: the encoder runs on bertcli's own code, in NumPy for little input and in torch for more.
-* **NumPy, transformers**: little input runs on bertcli's own code in NumPy, more on the modules of transformers.
 * **transformers**: the encoder runs on the modules of transformers, with bertcli's batches.
 * **refused**: it does not run, for the reason given.
 
@@ -123,10 +122,7 @@ def _row(model_type: str, kinds: list[str]) -> str:
 
 def _engine(model_type: str) -> str:
     """What a model type runs on."""
-    description = describe({"model_type": model_type})
-    if description is None:
-        return "transformers"
-    return "fused" if description.like_bert else "NumPy, transformers"
+    return "fused" if model_type in ARCHITECTURES else "transformers"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The BERT family on torch, built from the weights of a checkpoint: transformers is not imported, which would
+"""Described architectures on torch, built from the weights of a checkpoint: transformers is not imported, which would
 take longer than torch itself.
 
 BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA, DistilBERT and ALBERT share one encoder (attention, add, normalise,
@@ -21,11 +21,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bertcli.architectures.architecture import Disentangled, RelativeBias, Rotary
 from bertcli.architectures.architecture import Norm as Normalisation
 from bertcli.engines import lacking
 from bertcli.engines.attention import arrange, attend_once
 from bertcli.engines.device import ROUND_ROWS
 from bertcli.engines.linear import ACTIVATIONS, linear
+from bertcli.engines.relative import Relative, Turns
 from bertcli.models.shapes import undescribed
 
 if TYPE_CHECKING:
@@ -55,14 +57,22 @@ class Family:
         self._prefix = prefix = checkpoint.encoder_prefix
         names = self._description.embeddings
         self._words = self._tensor(f"{prefix}{names.words}.weight", dtype)
-        self._positions = self._tensor(f"{prefix}{names.positions}.weight", dtype)
-        types = f"{prefix}{names.types}.weight"
-        self._types = self._tensor(types, dtype) if types in checkpoint.weights else None
-        self._embedding_norm = self._norm(f"{prefix}{names.norm}")
+        self._positions = self._optional(names.positions, dtype)
+        self._types = self._optional(names.types, dtype)
+        self._embedding_norm = self._norm(prefix + names.norm) if names.norm else _unchanged
         into = prefix + names.projection
-        self._into = self._product(into) if f"{into}.weight" in checkpoint.weights else None
+        has_into = f"{into}.weight" in checkpoint.weights
+        self._into = self._product(into, bias=names.projection_bias) if has_into else None
+        last = self._description.last_norm
+        self._last_norm = self._norm(prefix + last) if last else _unchanged
+        self._scheme = self._description.layer.attention.positions
+        table = getattr(self._scheme, "table", None)
+        self._table = self._optional(table, torch.float32)
         self._places = [prefix + place for place in self._description.places(checkpoint.layers)]
-        layers = {place: self._layer(place) for place in set(self._places)}  # ALBERT's share weights
+        numbers = {place: number for number, place in reversed(list(enumerate(self._places)))}
+        layers = {
+            place: self._layer(place, number) for place, number in numbers.items()
+        }  # ALBERT's share weights
         self._layers = [layers[place] for place in self._places]
         self._once_read: dict[int, OnceRead] = {}
 
@@ -73,16 +83,16 @@ class Family:
         return (
             description is not None
             and undescribed(checkpoint) is None
-            and description.like_bert
             and description.layer.feed_forward.activation in ACTIVATIONS
         )
 
     def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
         """float32 hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
-        attention = arrange(pack.lengths, self._checkpoint.attention_heads, self.dtype, self._device)
+        attention = self._arrange(pack)
         read = self._numbers(np.array(rows)) if rows else None
         # on a CPU alone: nowhere else has anybody seen whether it is faster
         once = self._device.type == "cpu" and rows is not None and pack.has_one_in_each(rows)
+        once = once and self._description.like_bert
         x = self._embed(pack, last=depth == 0)  # (tokens and spare ones, hidden)
         for number, layer in enumerate(self._layers[:depth], 1):
             if number < depth:
@@ -93,7 +103,22 @@ class Family:
                 x = layer(x, attention, read, last=True)
         if depth == 0 and read is not None:
             x = x[read]
+        if depth == len(self._layers):
+            x = self._last_norm(x.float())
         return x[: pack.tokens if rows is None else len(rows)]
+
+    def _arrange(self, pack: Pack) -> Attention | Relative | Turned:
+        """The attention of a pack, for all of its layers."""
+        scheme = self._scheme
+        if isinstance(scheme, RelativeBias | Disentangled):
+            bias = self._table if isinstance(scheme, RelativeBias) else None
+            return Relative(scheme, pack.lengths, self._device, None if bias is None else bias.to(self.dtype))
+        heads = self._checkpoint.attention_heads
+        attention = arrange(pack.lengths, heads, self.dtype, self._device)
+        if not isinstance(scheme, Rotary):
+            return attention
+        width = self._description.layer.attention.head_width or self._checkpoint.hidden_size // heads
+        return Turned(attention, Turns(scheme, self._numbers(pack.positions()), width, self._table))
 
     def head(self, kind: Kind) -> Head:
         """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits; those of a label
@@ -102,6 +127,8 @@ class Family:
         Raises EngineError when weights are missing.
         """
         steps = self._steps(self._description.heads.steps(kind, self._prefix))
+        if kind == "label" and self._description.heads.label_reads == "each":
+            return lambda states: steps(states).mean(1)
         if kind == "label":
             return lambda states: steps(states[:, 0])
         if kind == "fill":
@@ -116,28 +143,111 @@ class Family:
         x = self._words[self._numbers(pack.ids())]
         if self._types is not None:
             x = x + self._types[self._numbers(pack.types())]
-        x = x + self._positions[self._numbers(pack.positions(padding))]
-        if self._into is not None:
-            projected: Tensor = self._into(self._embedding_norm(x))
-            return projected.float() if last else projected
-        return self._embedding_norm(x.float() if last else x)
+        if self._positions is not None:
+            x = x + self._positions[self._numbers(pack.positions(padding))]
+        if self._into is None:
+            return self._embedding_norm(x.float() if last else x)
+        if self._description.embeddings.norm_last:
+            return self._embedding_norm(self._into(x).float() if last else self._into(x))
+        projected: Tensor = self._into(self._embedding_norm(x))
+        return projected.float() if last else projected
 
     def _numbers(self, array: NDArray[np.int64]) -> Tensor:
         """On the device, the last one repeated until their count is round."""
         spare = -len(array) % ROUND_ROWS[self._device.type]
         return torch.from_numpy(np.pad(array, (0, spare), mode="edge")).to(self._device)
 
-    def _layer(self, place: str) -> Layer:
+    def _layer(self, place: str, number: int) -> Layer:
         layer = self._description.layer
         attention, inner = layer.attention, layer.feed_forward
+        normed = number > 0 or layer.first_norm
+        windows = attention.windows
+        weight, bias = self._query_key_value(place)
+        distances = self._distances(place) if isinstance(self._scheme, Disentangled) else (None, None)
         return Layer(
+            number=number,
             heads=self._checkpoint.attention_heads,
-            query_key_value=self._products(place, attention.query, attention.key, attention.value),
-            out=self._product(place + attention.out, int8=self._int8),
-            attention_norm=self._norm(place + layer.attention_norm),
-            up=self._product(place + inner.up, inner.activation, int8=self._int8),
-            down=self._product(place + inner.down, int8=self._int8),
+            query_key_value=linear(weight, bias, int8=self._int8),
+            out=self._product(place + attention.out, int8=self._int8, bias=attention.out_bias),
+            attention_norm=self._norm(place + layer.attention_norm) if normed else _unchanged,
+            up=self._up(place),
+            down=self._product(place + inner.down, int8=self._int8, bias=inner.down_bias),
             norm=self._norm(place + layer.norm),
+            norm_first=layer.norm_first,
+            terms=attention.terms,
+            window=windows[number] if windows else None,
+            distances=distances,
+        )
+
+    def _query_key_value(self, place: str) -> tuple[Tensor, Tensor | None]:
+        """The weight and the bias of all queries, all keys and all values, in this order."""
+        names, heads = self._description.layer.attention, self._checkpoint.attention_heads
+        if names.fused is None:
+            each = [
+                self._parts(place + part, self.dtype, bias=names.bias)
+                for part in (names.query, names.key, names.value)
+            ]
+            each[1:] = [self._for_all_heads(*part) for part in each[1:]]
+            weight = torch.cat([part[0] for part in each])
+            biases = [part[1] for part in each if part[1] is not None]
+            return weight, torch.cat(biases) if biases else None
+        weight, bias = self._parts(place + names.fused, self.dtype, bias=names.bias)
+        if names.by_head:
+            weight = weight.unflatten(0, (heads, 3, -1)).transpose(0, 1).flatten(0, 2).contiguous()
+        if names.query_bias is not None and names.value_bias is not None:
+            query, value = (
+                self._tensor(place + name, self.dtype) for name in (names.query_bias, names.value_bias)
+            )
+            bias = torch.cat([query, torch.zeros_like(query), value])
+        return weight, bias
+
+    def _for_all_heads(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """A layer of keys or values in which each head that serves several queries is there for each of them."""
+        fewer, heads = self._description.layer.attention.key_heads, self._checkpoint.attention_heads
+        if fewer in (None, heads):
+            return weight, bias
+
+        def repeated(x: Tensor) -> Tensor:
+            each: Tensor = x.unflatten(0, (fewer, -1)).repeat_interleave(heads // (fewer or 1), 0)
+            return each.flatten(0, 1)
+
+        return repeated(weight), None if bias is None else repeated(bias)
+
+    def _distances(self, place: str) -> tuple[Tensor | None, Tensor | None]:
+        """A layer's keys and queries of every distance: (heads, distances, width) each."""
+        scheme, heads = self._scheme, self._checkpoint.attention_heads
+        assert isinstance(scheme, Disentangled)
+        assert self._table is not None
+        table = self._norm(self._prefix + scheme.norm)(self._table) if scheme.norm else self._table
+
+        def made(name: str | None, bias: bool) -> Tensor | None:
+            if name is None:
+                return None
+            weight, shift = self._parts(place + name, torch.float32, bias=bias)
+            found = functional.linear(table, weight, shift).to(self.dtype)
+            each: Tensor = found.unflatten(-1, (heads, -1)).transpose(0, 1).contiguous()
+            return each
+
+        return made(scheme.key, scheme.key_bias), made(scheme.query, True)
+
+    def _up(self, place: str) -> Any:
+        """From a token's numbers to those inside the feed-forward."""
+        names = self._description.layer.feed_forward
+        if not names.gated:
+            return self._product(place + names.up, names.activation, int8=self._int8, bias=names.bias)
+        if names.fused is not None:
+            weight, bias = self._parts(place + names.fused, self.dtype, bias=names.bias)
+            halves = weight.chunk(2), (None, None) if bias is None else bias.chunk(2)
+            order = (0, 1) if names.gate_first else (1, 0)
+            parts = [(halves[0][number], halves[1][number]) for number in order]
+        else:
+            parts = [
+                self._parts(place + str(name), self.dtype, bias=names.bias) for name in (names.gate, names.up)
+            ]
+        gate, up = parts
+        return Gated(
+            linear(gate[0].contiguous(), gate[1], names.activation, int8=self._int8),
+            linear(up[0].contiguous(), up[1], int8=self._int8),
         )
 
     def _read_once(self, depth: int) -> OnceRead:
@@ -170,27 +280,37 @@ class Family:
 
     def _step(self, step: Step) -> Any:
         if isinstance(step, Normalisation):
-            return self._norm(step.name)
-        return linear(*self._parts(step.name, torch.float32), step.activation)
+            return self._norm(step.name, bias=step.bias)
+        return linear(*self._parts(step.name, torch.float32, bias=step.bias), step.activation)
 
     def _projection(self) -> Head:
         """Onto the vocabulary: by the head's own weight, or by the word embeddings themselves."""
         biases = self._description.heads.projection.biases
-        bias = next((name for name in biases if name in self._checkpoint.weights), biases[0])
+        bias = next((name for name in biases if name in self._checkpoint.weights), None)
         name = self._checkpoint.projection
         shared = name == self._checkpoint.word_embeddings and self.dtype == torch.float32
         weight = self._words if shared else self._tensor(name, torch.float32)
-        onto: Head = linear(weight, self._tensor(bias, torch.float32))
+        onto: Head = linear(weight, None if bias is None else self._tensor(bias, torch.float32))
         return onto
 
-    def _product(self, name: str, activation: str | None = None, *, int8: bool = False) -> Any:
-        return linear(*self._parts(name, self.dtype), activation, int8=int8)
+    def _product(
+        self, name: str, activation: str | None = None, *, int8: bool = False, bias: bool = True
+    ) -> Any:
+        return linear(*self._parts(name, self.dtype, bias=bias), activation, int8=int8)
 
-    def _norm(self, name: str) -> Norm:
-        return Norm(*self._parts(name, torch.float32), eps=self._description.eps, dtype=self.dtype)
+    def _norm(self, name: str, *, bias: bool | None = None) -> Norm:
+        description = self._description
+        has_bias = description.norm_bias if bias is None else bias
+        weight, shift = self._parts(name, torch.float32, bias=has_bias)
+        return Norm(weight, shift, eps=description.eps, dtype=self.dtype, rms=description.rms)
 
-    def _parts(self, name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        return self._tensor(f"{name}.weight", dtype), self._tensor(f"{name}.bias", dtype)
+    def _parts(self, name: str, dtype: torch.dtype, *, bias: bool = True) -> tuple[Tensor, Tensor | None]:
+        return self._tensor(f"{name}.weight", dtype), self._tensor(f"{name}.bias", dtype) if bias else None
+
+    def _optional(self, table: str | None, dtype: torch.dtype) -> Tensor | None:
+        """A table of the encoder, None where there is none."""
+        name = f"{self._prefix}{table}.weight"
+        return self._tensor(name, dtype) if table is not None and name in self._checkpoint.weights else None
 
     def _tensor(self, name: str, dtype: torch.dtype) -> Tensor:
         if name not in self._checkpoint.weights:
@@ -198,43 +318,100 @@ class Family:
         return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, dtype)
 
 
-class Norm:
-    """Layer normalisation of `dtype` or of float32, in the dtype that comes in."""
+def _unchanged(x: Tensor) -> Tensor:
+    """The norm of an architecture that has none there."""
+    return x
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, eps: float, dtype: torch.dtype) -> None:
-        self._parts = {kind: (weight.to(kind), bias.to(kind)) for kind in {torch.float32, dtype}}
-        self._eps = eps
+
+class Norm:
+    """Layer normalisation, or that without a mean (`rms`), of `dtype` or of float32, in the dtype that comes in."""
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, *, eps: float, dtype: torch.dtype, rms: bool = False
+    ) -> None:
+        kinds = {torch.float32, dtype}
+        self._parts = {kind: (weight.to(kind), None if bias is None else bias.to(kind)) for kind in kinds}
+        self._eps, self._rms = eps, rms
 
     def __call__(self, x: Tensor) -> Tensor:
         weight, bias = self._parts[x.dtype]
-        return functional.layer_norm(x, weight.shape, weight, bias, self._eps)
+        if self._rms:
+            scaled: Tensor = functional.rms_norm(x, weight.shape, weight, self._eps)
+            return scaled
+        normal: Tensor = functional.layer_norm(x, weight.shape, weight, bias, self._eps)
+        return normal
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """activation(gate(x)) * up(x)"""
+
+    gate: Any
+    up: Any
+
+    def __call__(self, x: Tensor) -> Tensor:
+        inner: Tensor = self.gate(x)
+        return inner.mul_(self.up(x))
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """Attention with rotary positions."""
+
+    attention: Attention
+    turns: Turns
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One encoder layer over a pack: (tokens, hidden) -> (tokens, hidden)."""
 
+    number: int
     heads: int
     query_key_value: Any
     out: Any
-    attention_norm: Norm
+    attention_norm: Callable[[Tensor], Tensor]
     up: Any
     down: Any
     norm: Norm
+    norm_first: bool = False
+    terms: int = 1
+    window: int | None = None
+    distances: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def __call__(
-        self, x: Tensor, attention: Attention, rows: Tensor | None = None, *, last: bool = False
+        self,
+        x: Tensor,
+        attention: Attention | Relative | Turned,
+        rows: Tensor | None = None,
+        *,
+        last: bool = False,
     ) -> Tensor:
         """With `rows`, only these come out, though they have looked at all."""
-        qkv = self.query_key_value(x).view(len(x), 3, self.heads, -1)  # (tokens, 3, heads, width)
-        context = attention.attend(qkv, scale=qkv.shape[-1] ** -0.5).flatten(1)  # (tokens, hidden)
+        y = self.attention_norm(x) if self.norm_first else x
+        qkv = self.query_key_value(y).view(len(x), 3, self.heads, -1)  # (tokens, 3, heads, width)
+        context = self._attend(qkv, attention).flatten(1)  # (tokens, heads * width)
         if rows is not None:
             context, x = context[rows], x[rows]
         return self.after_attention(context, x, last=last)
 
+    def _attend(self, qkv: Tensor, attention: Attention | Relative | Turned) -> Tensor:
+        scale = (qkv.shape[-1] * self.terms) ** -0.5
+        if isinstance(attention, Relative):
+            return attention.attend(qkv, scale, *self.distances)
+        if isinstance(attention, Turned):
+            attention.turns.turn(self.number, qkv)
+            attention = attention.attention
+        return attention.attend(qkv, scale, self.window)
+
     def after_attention(self, context: Tensor, x: Tensor, *, last: bool) -> Tensor:
         """The rest of the layer, which looks at each row by itself: both are (rows, hidden). The hidden
         states of the `last` layer are float32."""
+        if self.norm_first:
+            x = self.out(context, residual=x)
+            inner = self.up(self.norm(x))
+            y: Tensor = self.down(inner).float() + x if last else self.down(inner, residual=x)
+            return y
         x = self.attention_norm(self.out(context, residual=x))
         if last and x.dtype != torch.float32:
             return self.norm(self.down(self.up(x)).float() + x)

@@ -69,7 +69,9 @@ class Packed:
         self._model = _open(checkpoint, number_format, where, dtype)
         self.dtype = "int8" if dtype == "int8" else str(self._model.dtype).removeprefix("torch.")
         # oneDNN adds up a row's products in one order, however many rows there are; others may not
-        self.steady = isinstance(self._model, Family) and onednn_takes(number_format, where)
+        description = checkpoint.description
+        invariant = isinstance(self._model, Family) and description is not None and description.like_bert
+        self.steady = invariant and onednn_takes(number_format, where)
         self._readout = Readout(checkpoint, where, self._model.head)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:

@@ -189,7 +189,7 @@ class Tokenizer:
         self.pad_id = self._id(names, "pad_token")
         self.unknown_id = self._id(names, "unk_token")
         self._special = frozenset(token["id"] for token in definition["added_tokens"] if token.get("special"))
-        self._size = 1 + max(highest_id(definition), *self._added.values(), -1)
+        self._size: int = 1 + max(highest_id(definition), *self._added.values(), -1)
         self._single_frame = self._learn_frame(self._native.encode(PROBE))
         self._pair_frame = self._learn_frame(self._native.encode(PROBE, PROBE))
         self._read = self._harmless_ones(additional, names.values())
@@ -284,7 +284,8 @@ class Tokenizer:
 
     def piece(self, token: int) -> str:
         """A token as the vocabulary spells it, with the marks of its kind (`##ing`, `Ġthe`)."""
-        return self._native.id_to_token(token) or ""
+        piece: str | None = self._native.id_to_token(token)
+        return piece or ""
 
     @cached_property
     def _style(self) -> str:

@@ -15,7 +15,9 @@ from bertcli.architectures import ARCHITECTURES
 from bertcli.architectures.architecture import Disentangled, RelativeBias
 from bertcli.architectures.positions import bias_buckets, distance_rows
 from bertcli.engines import AttentionWeights, Hidden, MaskLogits, SequenceLogits, TokenLogits
+from bertcli.engines.family import Family
 from bertcli.engines.instant import Instant
+from bertcli.engines.packed import Packed
 from bertcli.models.check import quick_check
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from tests.checkpoints import AUTO_CLASSES, SEED, randomise
@@ -101,7 +103,7 @@ def saved(path: Path, model_type: str, kind: str, settings: Mapping[str, Any]) -
 @pytest.mark.parametrize(
     ("model_type", "kind", "settings"), ROWS, ids=[f"{row[0]}-{number}" for number, row in enumerate(ROWS)]
 )
-def test_instant_is_transformers(
+def test_both_engines_are_transformers(
     model_type: str, kind: str, settings: Mapping[str, Any], tmp_path: Path
 ) -> None:
     checkpoint = saved(tmp_path, model_type, kind, settings)
@@ -112,6 +114,11 @@ def test_instant_is_transformers(
     windows = make_windows(checkpoint, LENGTHS)
     asks = [Hidden(1), Hidden(), ASKS[kind](head), AttentionWeights()]
     first, last, logits, weights = Instant(checkpoint).forward_all(windows, asks)
+    packed = Packed(checkpoint, dtype="float32", device="cpu", threads=1)
+    assert type(packed._model) is Family
+    for found, expected in zip(packed.forward_all(windows, asks[:3]), (first, last, logits), strict=True):
+        largest = max(1, *(np.abs(each).max() for each in expected))
+        assert oracle.difference(found, expected) < TOLERANCE * largest
     for number, window in enumerate(windows):
         model = oracle.load(tmp_path, kind)
         said = oracle.ask(tmp_path, kind, window)
