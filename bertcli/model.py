@@ -18,7 +18,7 @@ from bertcli import console, requests
 from bertcli.errors import UsageError
 from bertcli.feed import Feed, characters
 from bertcli.records import Record
-from bertcli.runs.flow import attention_engine, choose_engine, exact_options, work_of
+from bertcli.runs.flow import attention_engine, choose_engine, for_task, work_of
 from bertcli.runs.preflight import OpenModel, open_model
 from bertcli.runs.tasks import TASKS, make_task, refuse_unread_pairs, task_name
 from bertcli.sources.fields import choose_text_field, make_records
@@ -198,13 +198,15 @@ class Model:
                 if name not in self._engines:
                     self._engines[name] = attention_engine(options, checkpoint)
                 return self._engines[name]
-            options = exact_options(options, task)
-            packed = f"packed {options.dtype}"
+            options, adapted = for_task(options, checkpoint, task)
+            reads = getattr(task, "head", None) if adapted is not checkpoint else None
+            key = options.dtype if reads is None else f"{options.dtype} {reads.name}"
+            packed = f"packed {key}"
             if packed in self._engines:  # it is loaded, so it is the faster one for any input
                 return self._engines[packed]
             weigh = work_of(task) if entry.reads_many_times else characters
-            engine = choose_engine(options, checkpoint, feed, weigh)
-            return self._engines.setdefault(f"{engine.name} {options.dtype}", engine)
+            engine = choose_engine(options, adapted, feed, weigh)
+            return self._engines.setdefault(f"{engine.name} {key}", engine)
 
 
 def _records(texts: Texts, request: requests.StreamRequest) -> Iterator[Record]:

@@ -439,6 +439,14 @@ def json_option(callback: F) -> F:
     return click.option("--json", is_flag=True, help="The report as one JSON object.")(callback)
 
 
+def no_answer_option(callback: F) -> F:
+    """--no-answer-threshold, for answers to questions."""
+    return click.option(
+        "--no-answer-threshold", metavar="X", type=float,
+        help="How far the logit of no answer must be ahead; inf always answers.",
+    )(callback)  # fmt: skip
+
+
 def labels_options(callback: F) -> F:
     """Which labels."""
     return _stack(

@@ -431,6 +431,15 @@ class EvaluateRerank(Evaluate, LongOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluateAnswer(Evaluate, LongOptions):
+    """Measure answers to the questions in `pair_field`."""
+
+    pair_field: str | None = "question"
+    answers_field: str = "answers"
+    no_answer_threshold: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateTranslate(Evaluate):
     """Measure translations."""
 

@@ -10,6 +10,7 @@ from bertcli.commands import run_request
 from bertcli.options import (
     long_options,
     model_options,
+    no_answer_option,
     output_options,
     question_input_options,
     run_options,
@@ -34,12 +35,7 @@ from bertcli.parameters import whole_number
     type=whole_number(1),
     help="The most tokens of an answer.",
 )
-@click.option(
-    "--no-answer-threshold",
-    metavar="X",
-    type=float,
-    help="How far the logit of no answer must be ahead; inf always answers.",
-)
+@no_answer_option
 @question_input_options
 @shard_option
 @output_options

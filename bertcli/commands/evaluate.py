@@ -14,9 +14,11 @@ from bertcli.options import (
     json_option,
     labelled_input_options,
     labelled_query_input_options,
+    labelled_question_input_options,
     labels_options,
     long_options,
     model_options,
+    no_answer_option,
     pair_field_option,
     pooling_option,
     prompt_name_option,
@@ -205,6 +207,26 @@ def rerank(request: requests.EvaluateRerank) -> int:
 
     Each record has a `query`, a text, and how relevant the text is to the query. All texts of a query are ordered, and
     the figures are means over queries.
+    """
+    return run_evaluation(request)
+
+
+@evaluate.command(cls=Command, request=requests.EvaluateAnswer, examples="""
+    $ bertcli evaluate answer squad-dev.jsonl --context-field context -m MODEL
+    $ bertcli evaluate answer dev.jsonl -m MODEL --json | jq .metrics.f1.value
+    """)  # fmt: skip
+@click.option("--answers-field", metavar="NAME", help="Field that holds the right answers.")
+@no_answer_option
+@json_option
+@labelled_question_input_options
+@model_options
+@long_options
+@run_options
+def answer(request: requests.EvaluateAnswer) -> int:
+    """Measure answers to questions: exact match and F1, as SQuAD defines them.
+
+    Records are those of SQuAD: a context, a `question`, and `answers` with a list `text` of right answers, which is
+    empty where the context has none. Intervals are 95 % bootstrap intervals.
     """
     return run_evaluation(request)
 

@@ -204,13 +204,13 @@ def _load_quietly(
 
 
 def from_checkpoint(auto_class: Any, checkpoint: Checkpoint, **settings: Any) -> tuple[Any, dict[str, Any]]:
-    """A model of one of the Auto classes of transformers, and what it reports of loading: from the files, or with an
-    adapter from the weights that it makes of them."""
+    """A model of one of the Auto classes of transformers, and what it reports of loading: from the files, or where an
+    adapter changes them from the weights that it makes of them."""
     settings |= {
         "local_files_only": True,
         "trust_remote_code": False,
     }  # else transformers asks whether to run it
-    if checkpoint.adapter is None:
+    if checkpoint.adapter is None and not checkpoint.weights.updates:
         safe = None if checkpoint.weights.pickle else True
         settings |= {"use_safetensors": safe, "return_dict": True}  # which config.json can turn off
         return auto_class.from_pretrained(  # type: ignore[no-any-return]

@@ -3,7 +3,8 @@
 What is measured comes from the ordinary pipeline, the one that users run; a `Measurement` takes the place of a sink and
 keeps of every result only what its figures need. A file a noun:
 
-    labels, tags, masked_words, numbers, similarity, rankings    what is collected for one kind of answer
+    labels, tags, answers, masked_words, numbers,
+    similarity, rankings      what is collected for one kind of answer
     gold                      what the file says, read from its fields
     classification            counts → precision, recall, F1, confusion
     entities, words           tags → counts, of entities by seqeval's definition, or of each word

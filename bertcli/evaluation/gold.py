@@ -29,6 +29,8 @@ ANY_FIELDS = ("labels", "label", "score", "category", "class", "target")
 says which of these it is: the first that is there."""
 
 TAG_FIELDS = ("tags", "spans")
+QUESTION_FIELD, ANSWERS_FIELD = "question", "answers"
+"""As in SQuAD."""
 
 WORD = re.compile(r"\w+|[^\w\s]")
 ROUNDING = 1e-4  # of the scores of a text's labels, taken together
@@ -119,6 +121,21 @@ class Labels:
                 read(record)
             except (RecordError, UnknownLabelError):
                 continue
+
+
+def squad_answers(record: Record, field: str) -> list[tuple[str, Any]]:
+    """The answers to the record's question in the form of SQuAD, `{"text": [...], "answer_start": [...]}`: pairs of a
+    text and where it starts in the context, None where the file does not say. Raises RecordError."""
+    found = record.fields.get(field)
+    texts = found.get("text") if isinstance(found, dict) else None
+    starts = found.get("answer_start") if isinstance(found, dict) else None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise _unreadable(field, found, "an object with a list `text` of answers")
+    if starts is None:
+        starts = [None] * len(texts)
+    if not isinstance(starts, list) or len(starts) != len(texts):
+        raise _unreadable(field, found, "an object with as many answers as places where they start")
+    return list(zip(texts, starts, strict=True))
 
 
 def number(record: Record, field: str) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from bertcli.architectures.architecture import Architecture, Embeddings
 from bertcli.errors import ModelError
 from bertcli.models.adapter import Adapter, apply_adapter, is_adapter, open_adapter
 from bertcli.models.cross_encoder import follow, read_cross_encoder
-from bertcli.models.heads import Head, Kind, find_heads, first_architecture
+from bertcli.models.heads import Head, Kind, adapter_tensor, find_heads, first_architecture
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
+from bertcli.models.low_rank import LowRankUpdate
 from bertcli.models.pooling import Pooling, encoder_folder, read_pooling
 from bertcli.models.static import StaticTable, static_config
 from bertcli.models.tokenizer_cache import holds_tokenizer
@@ -106,6 +107,27 @@ class Checkpoint:
     def heads_of(self, kind: Kind) -> list[Head]:
         """The heads that answer `kind`; where there are several, the first is the one to take unasked."""
         return [head for head in self.heads.values() if head.kind == kind]
+
+    def for_head(self, head: Head) -> Checkpoint:
+        """The checkpoint with the encoder as `head` reads it: the weights of its adapter are updated by up·down (see
+        `training.adapter`). Raises ModelError for an adapter that does not fit the encoder."""
+        if not head.adapter:
+            return self
+        if self.adapter is not None:
+            raise ModelError(
+                f"the head {head.name} has an adapter of its own and cannot be used with another",
+                where=str(self.adapter),
+                hint="leave out --adapter",
+            )
+        updates = {}
+        for name in head.adapter:
+            down, up = (self.weights.read(adapter_tensor(head.name, name, part)) for part in ("down", "up"))
+            if down.ndim != 2 or up.ndim != 2 or up.shape[1] != len(down):
+                raise ModelError(f"the adapter of the head {head.name} has factors that do not fit: {name}")
+            updates[name] = LowRankUpdate(up, down, 1.0)
+            if updates[name].shape != self.weights.shape(name):
+                raise ModelError(f"the adapter of the head {head.name} does not fit the weight {name}")
+        return replace(self, weights=replace(self.weights, updates=updates))
 
     def _no_head(self, kind: Kind, name: str | None) -> ModelError:
         others = [head.name for head in self.heads_of(kind)]

@@ -39,7 +39,9 @@ class Head:
     head's logits are divided by its `temperature` (`bertcli.temperature` in config.json, see
     `models.temperature`). `declared` says that config.json has a `problem_type`. `activation` and `prompt`
     are what sentence-transformers' files say of a cross-encoder (see `models.cross_encoder`): the function
-    that its output goes through, and what goes before the first text of a pair.
+    that its output goes through, and what goes before the first text of a pair. `adapter` are the names of the
+    encoder's weights that are other ones for this head (see `Checkpoint.for_head`). `shapes` says that a tag head
+    has tables of logits for the shapes of words (see `tasks.word_shapes`).
     """
 
     name: str
@@ -55,6 +57,8 @@ class Head:
     declared: bool = False
     activation: str | None = None
     prompt: str = ""
+    adapter: tuple[str, ...] = ()
+    shapes: bool = False
 
 
 _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
@@ -67,6 +71,7 @@ _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
     "ForQuestionAnsweringSimple": "answer",  # of XLM and Flaubert
 }
 
+SHAPE_TABLES = ("own", "previous", "next")
 _LABEL_COUNTS = range(1, 100_001)  # what may be believed of a number of labels
 
 
@@ -77,7 +82,7 @@ def find_heads(
 
     Raises ModelError when `bertcli.heads` or `bertcli.temperature` is not what it should be.
     """
-    heads = {head.name: head for head in _skills(config, weights)}
+    heads = {head.name: head for head in _skills(config, weights, encoder_prefix)}
     needs = {kind: list(_needs(kind, architecture, encoder_prefix)) for kind in KINDS}
     declared = _declared_kind(config) or _clear_kind(config, weights, needs)
     kinds: list[Kind] = [declared] if declared else []
@@ -193,8 +198,8 @@ def _labels(config: Mapping[str, Any], rows: int | None) -> tuple[tuple[str, ...
     return labels, not all(re.fullmatch(r"LABEL_\d+", label) for label in labels)
 
 
-def _skills(config: Mapping[str, Any], weights: Weights) -> Iterator[Head]:
-    """The heads of `"bertcli": {"heads": {NAME: {"kind", "labels", "problem_type", "pooling"}}}`."""
+def _skills(config: Mapping[str, Any], weights: Weights, encoder_prefix: str) -> Iterator[Head]:
+    """The heads of `"bertcli": {"heads": {NAME: {"kind", "labels", "problem_type", "pooling", "adapter"}}}`."""
     own = config.get("bertcli", {})
     declared = own.get("heads", {}) if isinstance(own, dict) else None
     if not isinstance(declared, dict):
@@ -204,10 +209,10 @@ def _skills(config: Mapping[str, Any], weights: Weights) -> Iterator[Head]:
             hint="mend config.json, or train the model again",
         )
     for name, skill in declared.items():
-        yield _skill(name, skill, weights)
+        yield _skill(name, skill, weights, encoder_prefix)
 
 
-def _skill(name: str, skill: Any, weights: Weights) -> Head:
+def _skill(name: str, skill: Any, weights: Weights, encoder_prefix: str) -> Head:
     def expect(good: bool, what: str) -> None:
         if not good:
             raise ModelError(
@@ -217,8 +222,9 @@ def _skill(name: str, skill: Any, weights: Weights) -> Head:
             )
 
     expect(isinstance(skill, dict), "is not an object")
-    expect(skill.get("kind") in ("label", "tag"), "kind must be label or tag")
-    labels = skill.get("labels")
+    kind = skill.get("kind")
+    expect(kind in ("label", "tag", "answer"), "kind must be label, tag or answer")
+    labels = ["start", "end"] if kind == "answer" else skill.get("labels")
     expect(isinstance(labels, list) and bool(labels), "labels must be a list of names")
     pooling = skill.get("pooling", "cls")
     expect(pooling in ("cls", "mean"), "pooling must be cls or mean")
@@ -232,7 +238,38 @@ def _skill(name: str, skill: Any, weights: Weights) -> Head:
     dense = [f"heads.{name}.dense.weight", f"heads.{name}.dense.bias"]
     if any(tensor in weights for tensor in dense):
         needs += dense
-    problem = problem_type(declared, len(labels)) if skill["kind"] == "label" else None
+    rank = skill.get("adapter", 0)
+    expect(type(rank) is int and rank >= 0, "adapter must be a rank, a whole number")
+    expect(not rank or kind != "label", "adapter is for tag and answer heads")
+    adapter = tuple(_block_weights(weights, encoder_prefix)) if rank else ()
+    needs += [adapter_tensor(name, weight, part) for weight in adapter for part in ("down", "up")]
+    shapes = skill.get("shapes", False)
+    expect(type(shapes) is bool, "shapes must be true or false")
+    expect(not shapes or kind == "tag", "shapes are for tag heads")
+    needs += [shape_tensor(name, table) for table in SHAPE_TABLES if shapes]
+    problem = problem_type(declared, len(labels)) if kind == "label" else None
     missing = tuple(need for need in needs if need not in weights)
     names = tuple(str(label) for label in labels)
-    return Head(name, skill["kind"], names, problem, True, True, pooling, missing, outputs)
+    return Head(
+        name, kind, names, problem, True, True, pooling, missing, outputs, adapter=adapter, shapes=shapes
+    )
+
+
+def shape_tensor(head: str, table: str) -> str:
+    """The name of a named head's table of logits (shapes, labels)."""
+    return f"heads.{head}.shapes.{table}"
+
+
+def adapter_tensor(head: str, weight: str, part: Literal["down", "up"]) -> str:
+    """The name of a factor of what a named head adds to a weight of the encoder: `down` (rank, in) or `up` (out,
+    rank)."""
+    return f"heads.{head}.adapter.{weight}.{part}"
+
+
+def _block_weights(weights: Weights, encoder_prefix: str) -> Iterator[str]:
+    """The matrices of the blocks of a BERT."""
+    return (
+        name
+        for name in weights
+        if name.startswith(f"{encoder_prefix}encoder.layer.") and len(weights.shape(name)) == 2
+    )

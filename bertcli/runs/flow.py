@@ -59,13 +59,15 @@ def choose_engine(
     return Finite(engine)
 
 
-def exact_options(options: ModelOptions, task: Task) -> ModelOptions:
-    """The options of a model for a task: `--dtype auto` is float32 for a regression, whose answers lose digits when the
-    encoder computes in bfloat16."""
+def for_task(options: ModelOptions, checkpoint: Checkpoint, task: Task) -> tuple[ModelOptions, Checkpoint]:
+    """What the engine of a task is opened with: the encoder as the head of the task reads it, and for `--dtype auto`
+    float32 for a regression, whose answers lose digits when the encoder computes in bfloat16."""
     head = getattr(task, "head", None)
-    if options.dtype == "auto" and head is not None and head.problem == "regression":
-        return replace(options, dtype="float32")
-    return options
+    if head is None:
+        return options, checkpoint
+    if options.dtype == "auto" and head.problem == "regression":
+        options = replace(options, dtype="float32")
+    return options, checkpoint.for_head(head)
 
 
 def attention_engine(options: ModelOptions, checkpoint: Checkpoint) -> Engine:
@@ -142,7 +144,7 @@ def run_into(
     from bertcli.planning import Plan
 
     feed = feed_of(source, records)
-    options = exact_options(options, task)
+    options, checkpoint = for_task(options, checkpoint, task)
     engine = (
         open_engine(checkpoint, options) if open_engine else choose_engine(options, checkpoint, feed, weigh)
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bertcli import console, requests
 from bertcli.errors import OutputError, UsageError
 from bertcli.runs.preflight import refuse_pairs
-from bertcli.runs.tasks import make_label_task, make_rerank_task
+from bertcli.runs.tasks import make_label_task, make_rerank_task, make_task
 from bertcli.runs.translate import make_translation, open_tokenizer, translation_engine
 
 if TYPE_CHECKING:
@@ -158,6 +158,17 @@ def _rerank(request: requests.EvaluateRerank, model: OpenModel, source: Source) 
     return Rankings(task, field, facts={})
 
 
+def _answer(request: requests.EvaluateAnswer, model: OpenModel, source: Source) -> Measurement:
+    from bertcli.evaluation.answers import SquadAnswers
+
+    field = _gold_field(request, source, request.answers_field, option="--answers-field")
+    parts = (requests.InputOptions, requests.ModelOptions, requests.LongOptions)
+    asked = requests.Answer(
+        **requests.fields_of(request, *parts), no_answer_threshold=request.no_answer_threshold
+    )
+    return SquadAnswers(make_task(asked, model), field, {})
+
+
 def _translate(request: requests.EvaluateTranslate, model: OpenModel, source: Source) -> Measurement:
     from bertcli.evaluation.translations import Translations
 
@@ -187,6 +198,7 @@ MEASUREMENTS: Mapping[type[Evaluate], MeasurementEntry] = MappingProxyType(
         requests.EvaluateFill: MeasurementEntry(_fill),
         requests.EvaluateEmbed: MeasurementEntry(_embed),
         requests.EvaluateRerank: MeasurementEntry(_rerank),
+        requests.EvaluateAnswer: MeasurementEntry(_answer),
         requests.EvaluateTranslate: MeasurementEntry(_translate, open_tokenizer, translation_engine),
     }
 )

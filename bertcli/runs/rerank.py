@@ -15,7 +15,7 @@ from bertcli.console.drawing import grouped
 from bertcli.errors import UsageError
 from bertcli.feed import Feed
 from bertcli.requests import Rerank
-from bertcli.runs.flow import choose_engine, exact_options, run_into
+from bertcli.runs.flow import choose_engine, for_task, run_into
 from bertcli.runs.hits import (
     FailureReporter,
     closing_receipt,
@@ -93,9 +93,8 @@ class Reranker:
 
     def __init__(self, model: ModelOptions, long: LongOptions) -> None:
         opened = open_model(model)
-        self._checkpoint = opened.checkpoint
         self._task = make_task(Rerank(pair_field="query", long=long.long), opened)
-        self._options = exact_options(model, self._task)
+        self._options, self._checkpoint = for_task(model, opened.checkpoint, self._task)
         self._engine: Engine | None = None
         self._scored = 0
 

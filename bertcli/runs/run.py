@@ -18,8 +18,8 @@ from bertcli.runs.flow import (
     Counter,
     attention_engine,
     choose_engine,
-    exact_options,
     feed_of,
+    for_task,
     warn_of_shortage,
     work_of,
 )
@@ -92,17 +92,17 @@ def _run(
         if feed.first(wait=not source.live) is not PAUSE:
             results.open()
         record.skip(feed, receipt)
-        options = exact_options(record.model_options(request), task)
+        options, checkpoint = for_task(record.model_options(request), model.checkpoint, task)
         if entry.open_engine is not None:
-            engine = entry.open_engine(model.checkpoint, options)
+            engine = entry.open_engine(checkpoint, options)
         elif entry.needs_attention:
-            engine = attention_engine(options, model.checkpoint)
+            engine = attention_engine(options, checkpoint)
         else:
             weigh = work_of(task) if entry.reads_many_times else characters
             with closing(open_source(shard.whole)) if shard else nullcontext() as whole:
                 # all shards take the engine that a run over the whole input takes
                 measured = feed if whole is None else Feed(whole)
-                engine = choose_engine(options, model.checkpoint, measured, weigh)
+                engine = choose_engine(options, checkpoint, measured, weigh)
         receipt.ran_on(engine)
         task.prepare(engine)
         is_empty = feed.first() is END

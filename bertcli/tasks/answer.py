@@ -67,6 +67,7 @@ class Answer:
     ) -> None:
         self._tokenizer = tokenizer
         self._frame = tokenizer.frame(True)
+        self.head = head
         self._ask = TokenLogits(head)
         self._question = question
         self._longest = longest

@@ -28,11 +28,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from bertcli.engines import TokenLogits
+from bertcli.models.heads import shape_tensor
 from bertcli.tasks import Encoded
 from bertcli.tasks.choice import softmax
 from bertcli.tasks.tagset import OUTSIDE, Tagset
 from bertcli.tasks.windowing import Slice, Windowing, borders
 from bertcli.tasks.word_alignment import Words, each_token, found_words, given_words, places_of, within
+from bertcli.tasks.word_shapes import TABLES, shape_logits
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
@@ -78,7 +80,11 @@ class Tag:
     ) -> None:
         self._tokenizer = tokenizer
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
+        self.head = head
         self._ask = TokenLogits(head)
+        self._shapes = {
+            name: checkpoint.weights.read(shape_tensor(head.name, name)) for name in TABLES if head.shapes
+        }
         self.tagset = Tagset(head.labels)
         self._aggregation = aggregation
         self._shape = shape
@@ -95,14 +101,17 @@ class Tag:
         return Encoded(windows, truncated, TagNotes(tokens, slices))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
-        """Probabilities (tokens, labels) of each window, special tokens included."""
-        return [softmax(logits) for logits in engine.forward(windows, self._ask)]
+        """Logits (tokens, labels) of each window, special tokens included."""
+        return engine.forward(windows, self._ask)
 
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
         text = record.text or ""
         tokens, slices = encoded.notes
         words = self._words(record, text, tokens)
-        p = self._stitched(slices, outputs, words.firsts)  # (tokens, labels)
+        logits = self._stitched(slices, outputs, words.firsts)  # (tokens, labels)
+        if self._shapes:
+            logits = logits + self._logits_of_shapes(record, text, tokens)[: len(logits)]
+        p = softmax(logits)
         start, stop = slices[0][0], slices[-1][1]
         if self._shape == "tokens":
             return {"tokens": self._token_tags(tokens, slice(start, stop), p)}
@@ -117,10 +126,22 @@ class Tag:
         """What gets a label together."""
         if self._aggregation == "simple" or self._shape == "tokens":
             return each_token(text, tokens)
+        return self._whole_words(record, text, tokens)
+
+    def _whole_words(self, record: Record, text: str, tokens: Tokens) -> Words:
         places = self._given(record, text)
         if places is None:
             return found_words(text, tokens, self._tokenizer)
         return given_words(text, tokens, self._tokenizer, places)
+
+    def _logits_of_shapes(self, record: Record, text: str, tokens: Tokens) -> Array:
+        """What the shapes of words add to the logits of their tokens: (tokens, labels)."""
+        words = self._whole_words(record, text, tokens)
+        added = np.zeros((len(tokens), len(self.tagset.tags)), np.float32)
+        found = shape_logits([text[word.start : word.end] for word in words], self._shapes)
+        for word, row in zip(words, found, strict=True):
+            added[word.first : word.stop] = row
+        return added
 
     def _given(self, record: Record, text: str) -> list[tuple[int, int]] | None:
         """The places of the words that the input has split itself; None where it has not."""

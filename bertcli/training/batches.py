@@ -33,7 +33,8 @@ class Batch:
 
     fill: token ids [masked] at the flat `positions` [masked];
     label: classes [rows] int64, or [rows, labels] float32, or numbers [rows] float32;
-    tag: [rows, length], IGNORED at all but the first word pieces of words;
+    tag: [rows, length], IGNORED at all but the first word pieces of words, whose features of shape are `shapes`
+    [rows, length, tables] if the head reads them;
     answer: the first and the last token of the answer [rows, 2], 0 where the window has none;
     embed: the teacher's embeddings [rows, hidden], or of scored pairs the wanted cosines [rows / 2], where the first
     half of the rows are the first texts and the second half their partners.
@@ -42,6 +43,7 @@ class Batch:
     inputs: dict[str, Tensor]
     targets: Tensor
     positions: Tensor | None = None
+    shapes: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
@@ -49,6 +51,7 @@ class Batch:
             {name: value.to(device) for name, value in self.inputs.items()},
             self.targets.to(device),
             None if self.positions is None else self.positions.to(device),
+            None if self.shapes is None else self.shapes.to(device),
         )
 
 

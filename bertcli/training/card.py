@@ -131,7 +131,10 @@ def _facts(one: Objective) -> list[str]:
         more = (
             f" and {len(one.head.labels) - MOST_CLASSES} more" if len(one.head.labels) > MOST_CLASSES else ""
         )
-        facts += ["", f"Labels: {', '.join(shown)}{more}."]
+        if shown:
+            facts += ["", f"Labels: {', '.join(shown)}{more}."]
+        if one.head.adapter:
+            facts += ["", f"It reads the encoder with an adapter of rank {one.head.adapter}."]
     return facts
 
 

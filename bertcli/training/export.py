@@ -2,7 +2,8 @@
 
 `config.json`, `model.safetensors`, tokenizer files and sentence-transformers' modules. The tensors
 are those of `BertForMaskedLM` (`bert.…`, `cls.predictions.…`; the decoder is tied and left out) and
-`heads.<name>.…`.
+`heads.<name>.…`, where `heads.<name>.adapter.<weight>.down` and `.up` are the factors of what a head adds to a weight
+of the encoder.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
 from bertcli.models.checkpoint import Checkpoint
 from bertcli.models.cross_encoder import DECLARED
-from bertcli.training.network import HeadSpec
+from bertcli.training.network import HeadSpec, Network
 
 MODEL = "model."
+OWN_PREFIX = "bert."  # before the weights of the encoder
 TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 FILL = "cls.predictions."
 HEADS = "heads."
@@ -30,10 +32,11 @@ OF_THE_BASE = (  # keys of config.json
     "bertcli", "id2label", "label2id", "problem_type", "torch_dtype", *DECLARED,
 )  # fmt: skip
 MAX_LENGTH = 256  # tokens, of an embedding
+MODULE_FILES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
 
 
 def export(
-    weights: dict[str, Tensor], specs: Mapping[str, HeadSpec], base: Checkpoint, target: Path, *, fill: bool
+    network: Network, specs: Mapping[str, HeadSpec], base: Checkpoint, target: Path, *, fill: bool
 ) -> None:
     """Write the weights of a Network as the directory `target`; config and tokenizer come from `base`.
 
@@ -41,13 +44,49 @@ def export(
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    save_file(checkpoint_tensors(weights, fill=fill), target / "model.safetensors", metadata={"format": "pt"})
+    tensors = encoder_tensors(network.weights(), fill=fill) | head_tensors(network, OWN_PREFIX)
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     config = {name: value for name, value in base.config.items() if name not in OF_THE_BASE}
     config |= {"architectures": ["BertForMaskedLM" if fill else "BertModel"], "dtype": "float16"}
     config["bertcli"] = {"heads": {name: spec.as_config() for name, spec in specs.items()}}
     _write_json(target / "config.json", config)
     write_tokenizer(base.tokenizer_path, target)
     write_pooling(target, base.hidden_size, min(MAX_LENGTH, base.max_length))
+
+
+def export_beside(network: Network, specs: Mapping[str, HeadSpec], base: Checkpoint, target: Path) -> None:
+    """Write the base as it is with the heads of a Network beside its own, as the directory `target`."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    tensors: dict[str, Tensor] = {}
+    for file in base.weights.files:
+        tensors |= load_file(file)
+    replaced = tuple(f"{HEADS}{name}." for name in specs)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(replaced)}
+    tensors |= head_tensors(network, base.encoder_prefix)
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    own = dict(base.config.get("bertcli", {}))
+    own["heads"] = own.get("heads", {}) | {name: spec.as_config() for name, spec in specs.items()}
+    _write_json(target / "config.json", dict(base.config) | {"bertcli": own})
+    write_tokenizer(base.path, target)
+    for name in MODULE_FILES:
+        if (base.path / name).is_file():
+            shutil.copyfile(base.path / name, target / name)
+    for folder in base.path.glob("[0-9]*_*"):
+        shutil.copytree(folder, target / folder.name)
+
+
+def head_tensors(network: Network, encoder_prefix: str) -> dict[str, Tensor]:
+    """The heads of a Network under their names on disk: in float32, as they compute (the bias of a regression may be
+    1950.4), and adapters in float16, as the encoder."""
+    heads = {f"{HEADS}{name}": value for name, value in network.heads.state_dict().items()}
+    adapters = {
+        f"{HEADS}{name}.adapter.{weight}": value.to(torch.float16)
+        for name in network.adapters
+        if (adapter := network.adapter(name)) is not None
+        for weight, value in adapter.tensors(encoder_prefix).items()
+    }
+    return {name: value.detach().cpu().contiguous() for name, value in (heads | adapters).items()}
 
 
 def export_one_head(model: Any, base: Path, target: Path) -> None:
@@ -67,18 +106,17 @@ def write_tokenizer(base: Path, target: Path) -> None:
     _write_json(file, definition | {"truncation": None, "padding": None})
 
 
-def checkpoint_tensors(parameters: dict[str, Tensor], *, fill: bool) -> dict[str, Tensor]:
-    """The state of a Network under its names on disk, tied tensors once: the encoder in float16, heads in
-    float32, as they compute (the bias of a regression may be 1950.4)."""
+def encoder_tensors(parameters: Mapping[str, Tensor], *, fill: bool) -> dict[str, Tensor]:
+    """The encoder and, with `fill`, the masked-LM head among the parameters of a Network, under their names on disk
+    and tied tensors once: in float16, unless a number is beyond it."""
     tensors = {}
     for name, value in parameters.items():
         on_disk = name.removeprefix(MODEL)
-        if on_disk.startswith(FILL) and not fill:
+        if on_disk == name or on_disk in TIED or (on_disk.startswith(FILL) and not fill):
             continue
-        if on_disk not in TIED and value.is_floating_point():
+        if value.is_floating_point():
             half = value.to(torch.float16)
-            exact = on_disk.startswith(HEADS) or not half.isfinite().all()
-            tensors[on_disk] = (value.float() if exact else half).contiguous()
+            tensors[on_disk] = (half if half.isfinite().all() else value.float()).contiguous()
     return tensors
 
 

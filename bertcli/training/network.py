@@ -6,8 +6,9 @@ import os
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 # Read when huggingface_hub is first imported: nothing may be fetched.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from bertcli.engines.loading import from_checkpoint
 from bertcli.errors import ModelError, first_line
 from bertcli.models.cross_encoder import DECLARED
+from bertcli.tasks.word_shapes import TABLES
+from bertcli.training.adapter import Adapter
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -40,29 +43,42 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What a head predicts, as config.json has it. `problem_type`, `pooling` and `dense` are for label heads."""
+    """What a head predicts, as config.json has it. `problem_type`, `pooling` and `dense` are for label heads. `adapter`
+    is the rank of its own changes to the encoder, 0 for none. `shapes` says that a tag head reads the shapes of
+    words."""
 
     kind: Literal["label", "tag", "answer"]
     labels: tuple[str, ...]
     problem_type: ProblemType | None = None
     pooling: Literal["cls", "mean"] | None = None
     dense: bool = False
+    adapter: int = 0
+    shapes: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Logits of a text or a token: one a label, or of an answer that it begins there and that it ends there."""
+        return 2 if self.kind == "answer" else len(self.labels)
 
     def as_config(self) -> dict[str, Any]:
         """The entry of config.json; whether there is a dense layer is seen from the tensors."""
-        entry = {key: value for key, value in asdict(self).items() if value is not None and key != "dense"}
-        return entry | {"labels": list(self.labels)}
+        entry = {key: value for key, value in asdict(self).items() if value and key != "dense"}
+        return entry | {"labels": list(self.labels)} if self.labels else entry
 
 
 class NamedHead(nn.Module):
-    """A head beside others: hidden states -> optional pooling -> optional dense + tanh (BERT's pooler) -> logits."""
+    """A head beside others: hidden states -> optional pooling -> optional dense + tanh (BERT's pooler) -> logits, and
+    for tags the logits of the shapes of words, which its objective adds."""
 
     def __init__(self, spec: HeadSpec, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.pooling = spec.pooling
         self.dense = nn.Linear(hidden, hidden) if spec.dense else None
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(hidden, len(spec.labels))
+        self.classifier = nn.Linear(hidden, spec.outputs)
+        self.shapes = nn.ParameterDict(
+            {name: torch.zeros(rows, spec.outputs) for name, rows in TABLES.items() if spec.shapes}
+        )
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """states [rows, length, hidden], mask [rows, length] -> logits [rows, labels], or without pooling
@@ -73,6 +89,11 @@ class NamedHead(nn.Module):
             states = torch.tanh(self.dense(states))
         logits: Tensor = self.classifier(self.dropout(states))
         return logits
+
+    def shape_logits(self, features: Tensor) -> Tensor:
+        """features [rows, length, tables] -> logits [rows, length, labels]."""
+        parts = [self.shapes[name][features[..., column]] for column, name in enumerate(TABLES)]
+        return torch.stack(parts).sum(0)
 
 
 class Network(nn.Module):
@@ -93,16 +114,32 @@ class Network(nn.Module):
             head.apply(model._init_weights)
             compute_in_float32(head)
             self.heads[name] = head
+        self.adapters = nn.ModuleDict(
+            {
+                name: Adapter(model.base_model, spec.adapter)
+                for name, spec in (heads or {}).items()
+                if spec.adapter
+            }
+        )
 
-    def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Hidden states [rows, length, hidden] of the encoder."""
-        states: Tensor = self.model.base_model(**inputs).last_hidden_state
+    def states(self, inputs: Mapping[str, Tensor], head: str = "") -> Tensor:
+        """Hidden states [rows, length, hidden] of the encoder, as the named head reads them."""
+        adapter = self.adapter(head)
+        with nullcontext() if adapter is None else adapter.applied():
+            states: Tensor = self.model.base_model(**inputs).last_hidden_state
         return states
 
-    def logits(self, name: str, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Logits of a head in float32: [rows, labels], or [rows, length, labels] of a head that reads tokens."""
+    def adapter(self, head: str) -> Adapter | None:
+        """What the named head alone adds to the encoder."""
+        return cast(Adapter, self.adapters[head]) if head in self.adapters else None
+
+    def logits(self, name: str, inputs: Mapping[str, Tensor], shapes: Tensor | None = None) -> Tensor:
+        """Logits of a head in float32: [rows, labels], or [rows, length, labels] of a head that reads tokens; `shapes`
+        are the features of words [rows, length, tables] for a head that has tables of them."""
         if name in self.heads:
-            return self.heads[name](self.states(inputs), inputs["attention_mask"]).float()  # type: ignore[no-any-return]
+            head = cast(NamedHead, self.heads[name])
+            logits: Tensor = head(self.states(inputs, name), inputs["attention_mask"]).float()
+            return logits if shapes is None else logits + head.shape_logits(shapes)
         output = self.model(**inputs)
         if "start_logits" in output:
             return torch.stack([output.start_logits, output.end_logits], 2).float()

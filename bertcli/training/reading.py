@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from bertcli import console
 from bertcli.errors import InputError, RecordError, UsageError
 from bertcli.evaluation.gold import (
+    ANSWERS_FIELD,
     ANY_FIELDS,
+    QUESTION_FIELD,
     TAG_FIELDS,
     gold_field,
     is_ranking,
     label_name,
     listed,
+    squad_answers,
     tagged,
 )
 from bertcli.evaluation.rankings import RELEVANCE_FIELDS, relevance
@@ -26,9 +29,6 @@ from bertcli.training.dataset import Example, number_of
 if TYPE_CHECKING:
     from bertcli.records import Record
     from bertcli.requests import InputOptions
-
-
-QUESTION_FIELD, ANSWERS_FIELD = "question", "answers"
 
 
 def read_labelled(options: InputOptions, label_field: str | None) -> list[Example]:
@@ -103,14 +103,13 @@ def read_questions(options: InputOptions) -> list[Example]:
             )
 
         def example(record: Record) -> Example | None:
-            answers = record.fields.get(ANSWERS_FIELD)
-            if record.blank or not record.pair or not isinstance(answers, dict):
+            if record.blank or not record.pair:
                 return None
-            texts, starts = answers.get("text"), answers.get("answer_start")
-            if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+            try:
+                found = tuple(squad_answers(record, ANSWERS_FIELD))
+            except RecordError:
                 return None
             context = str(record.text)
-            found = tuple(zip(texts, starts, strict=True))
             if any(
                 type(start) is not int or context[start : start + len(text)] != text for text, start in found
             ):

@@ -1,6 +1,6 @@
 """A YAML recipe: a base model, a schedule, and objectives, which it calls skills (docs/training.md).
 
-Each has a kind (fill, embed, label, tag), its data, and a weight: the share of micro-batches it gets. A
+Each has a kind (fill, embed, label, tag, answer), its data, and a weight: the share of micro-batches it gets. A
 weight may be a pair `[at the start, at the end]` of the schedule.
 """
 
@@ -126,7 +126,8 @@ class LabelSettings(ObjectiveSettings):
 class TagSettings(ObjectiveSettings):
     """A tag for each word; the first word piece of a word carries it.
 
-    `join` reads half of the sentences in groups of up to so many, so that long texts are seen too.
+    `join` reads half of the sentences in groups of up to so many, so that long texts are seen too. `adapter` is as
+    for answer. `shapes` adds tables of logits for the shapes of words (see `tasks.word_shapes`).
     """
 
     data: tuple[Source, ...]
@@ -134,11 +135,22 @@ class TagSettings(ObjectiveSettings):
     dev_fraction: float = 0.1
     dropout: float = 0.1
     join: int = 1
+    adapter: int = 0
+    shapes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerSettings(ObjectiveSettings):
-    """The span of a context that answers a question, or none."""
+    """The span of a context that answers a question, or none.
+
+    `adapter` is the rank of changes to the encoder that this head alone uses (see `training.adapter`), 0 for none.
+    """
+
+    data: tuple[Source, ...]
+    dev: tuple[Source, ...] = ()
+    dev_fraction: float = 0.1
+    dropout: float = 0.1
+    adapter: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,16 +163,22 @@ KINDS: dict[str, type[ObjectiveSettings]] = {
     "embed": EmbedSettings,
     "label": LabelSettings,
     "tag": TagSettings,
+    "answer": AnswerSettings,
 }
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a run depends on besides the files it names. Without `model` the base is the bundled one."""
+    """Everything a run depends on besides the files it names. Without `model` the base is the bundled one.
+
+    `frozen`: nothing of the base changes. The result has all its weights and heads, and those of the skills beside
+    them.
+    """
 
     schedule: Schedule
     skills: tuple[ObjectiveSettings, ...]
     model: ModelName | None = None
+    frozen: bool = False
     seed: int = 7
 
 
@@ -214,6 +232,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
             yield f"{where}.name: {skill.name!r} is empty or has a dot; tensor names are split at dots"
         if isinstance(skill, EmbedSettings) and bool(skill.pairs) == (skill.teacher is not None):
             yield f"{where}: a `teacher` with `data` is needed, or scored `pairs`"
+        if recipe.frozen and isinstance(skill, FillSettings | EmbedSettings):
+            yield f"{where}: fill and embed have no head of their own: `frozen` leaves nothing to learn"
         yield from (f"{where}.{problem}" for problem in _wrong_numbers(skill))
     yield from (f"schedule.{problem}" for problem in _wrong_numbers(recipe.schedule))
 
@@ -224,6 +244,7 @@ LEAST = {
     "evaluate_steps": 1,
     "batch_tokens": 8,
     "max_length": 8,
+    "adapter": 0,
 }
 SHARES = ("mask_rate", "keep_rate", "random_rate", "dev_fraction", "dropout")
 

@@ -15,8 +15,8 @@ from bertcli.records import Record
 from bertcli.requests import InputOptions
 from bertcli.sources import open_source
 from bertcli.training.dataset import Example, Split, hold_out, number_of
-from bertcli.training.reading import read_labelled, read_tagged
-from bertcli.training.recipe import LabelSettings, Source, TagSettings
+from bertcli.training.reading import read_labelled, read_questions, read_tagged
+from bertcli.training.recipe import AnswerSettings, LabelSettings, Source, TagSettings
 
 PAIR_FIELD = "text_pair"
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]? +(?=[\"'(]?[A-Z])")
@@ -39,8 +39,13 @@ def tagged(settings: TagSettings, seed: int) -> Split:
     return _split(settings, seed, lambda source: read_tagged(options_of(source)))
 
 
+def answered(settings: AnswerSettings, seed: int) -> Split:
+    """The questions of an answer objective, held out in the same way."""
+    return _split(settings, seed, lambda source: read_questions(options_of(source)))
+
+
 def _split(
-    settings: LabelSettings | TagSettings, seed: int, read: Callable[[Source], list[Example]]
+    settings: LabelSettings | TagSettings | AnswerSettings, seed: int, read: Callable[[Source], list[Example]]
 ) -> Split:
     def all_of(sources: Sequence[Source]) -> list[Example]:
         return [example for source in sources for example in drawn(read(source), source.limit, seed)]

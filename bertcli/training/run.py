@@ -19,7 +19,7 @@ from bertcli.models.tokenizer import Tokenizer
 from bertcli.training.card import Account, write_card, write_recipe_card
 from bertcli.training.conversion import RecipeError
 from bertcli.training.dataset import FEW, REGRESSION, Split, spread, starts_from_probe
-from bertcli.training.export import export, export_one_head
+from bertcli.training.export import export, export_beside, export_one_head
 from bertcli.training.few_examples import Comparison, compare_on_halves
 from bertcli.training.machine import Machine
 from bertcli.training.mean_layer import append_mean_layer
@@ -42,7 +42,7 @@ from bertcli.training.recipe import (
     Schedule,
     TagSettings,
 )
-from bertcli.training.recipe_data import labelled, tagged
+from bertcli.training.recipe_data import answered, labelled, tagged
 from bertcli.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -214,9 +214,11 @@ def train_recipe(
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
+    if recipe.frozen:
+        model.requires_grad_(False)
     network = Network(model, heads, {s.name: getattr(s, "dropout", 0.0) for s in recipe.skills})
     network.to(context.machine.device)
-    key = _key((checkpoint.fingerprint(), recipe.seed, recipe.skills))
+    key = _key((checkpoint.fingerprint(), recipe.seed, recipe.skills, recipe.frozen))
     trainer = Trainer(network, objectives, schedule, context.machine, target.part, key, recipe.seed, report)
     if resume:
         trainer.resume()
@@ -229,7 +231,10 @@ def train_recipe(
     fill = "fill" in checkpoint.heads and not checkpoint.heads["fill"].missing
     fill = fill or any(isinstance(settings, FillSettings) for settings in recipe.skills)
     with target.writing(keep_state=trainer.interrupted) as folder:
-        export(network.weights(), heads, checkpoint, folder, fill=fill)
+        if recipe.frozen:
+            export_beside(network, heads, checkpoint, folder)
+        else:
+            export(network, heads, checkpoint, folder, fill=fill)
         (folder / "recipe.yaml").write_bytes(path.read_bytes())
         (folder / "README.md").write_text(card, encoding="utf-8")
     figures = {
@@ -271,6 +276,8 @@ def _of_recipe(settings: ObjectiveSettings, context: Context, seed: int) -> Obje
             return LabelObjective(settings, labelled(settings, context.seed), context, seed)
         case TagSettings():
             return TagObjective(settings, tagged(settings, context.seed), context, seed)
+        case AnswerSettings():
+            return AnswerObjective(settings, answered(settings, context.seed), context, seed)
         case _:
             raise TypeError(f"no objective for {type(settings).__name__}")
 
@@ -288,7 +295,7 @@ def _objective(
         tag = TagSettings(name="tag", data=(), max_length=length, batch_tokens=tokens)
         return TagObjective(tag, split, context, training.seed, head)
     if training.kind == "answer":
-        answer = AnswerSettings(name="answer", max_length=length, batch_tokens=tokens)
+        answer = AnswerSettings(name="answer", data=(), max_length=length, batch_tokens=tokens)
         return AnswerObjective(answer, split, context, training.seed)
     if training.kind == "rerank":
         rerank = RerankSettings(name="rerank", max_length=length, batch_tokens=tokens)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertcli.evaluation.answers import answer_measure
 from bertcli.evaluation.bootstrap import Estimate, Measure, Numbers, estimates
 from bertcli.evaluation.classification import (
     any_of_many,
@@ -126,14 +127,12 @@ def of_rankings(
     return Validation(mean_measure(figures), count, tuple(figures), loss)
 
 
-def of_answers(matches: NDArray[np.float64], overlaps: NDArray[np.float64]) -> Validation:
-    """Whether each answer is a gold one, and the F1 of its words with the nearest gold one: (questions,) both."""
-
-    def measure(weights: Numbers) -> Figures:
-        total = weights.sum()
-        return {"f1": float(weights @ overlaps / total), "exact_match": float(weights @ matches / total)}
-
-    return Validation(measure, len(matches), ("f1", "exact_match"))
+def of_answers(equal: Numbers, overlaps: Numbers, answerable: Numbers) -> Validation:
+    """Whether each answer is a gold one, the F1 of its words with the nearest gold one, and whether there is one:
+    (questions,) each."""
+    measure = answer_measure(equal, overlaps, answerable)
+    names = ("f1", "exact_match", "answerable_f1", "no_answer_accuracy")
+    return Validation(measure, len(equal), names[: 2 if answerable.all() else 4])
 
 
 def better(one: Figures, other: Figures) -> bool:

@@ -399,3 +399,32 @@ def test_suspects_are_written_with_their_ids(
     assert f"{len(found)} labels that are likely wrong are in {file}" in shown
     assert cli.main(command) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_answer_measures_what_answer_answers(checkpoints: Make, run: Run) -> None:
+    context = "the dog runs in the park and the cat sleeps"
+    model = checkpoints("bert", "answer")
+    options = ("--context-field", "context", "--question-field", "question", "-m", model)
+    rows = [{"context": context, "question": question} for question in ("where is the dog", "the cat", "who")]
+    asked = write("asked.jsonl", rows)
+    found = [row["answer"] for row in run("answer", asked, *options, "--no-answer-threshold", "inf")]
+    gold = [[found[0], "never"], ["the park"], []]
+    answers = [{"text": texts, "answer_start": [0] * len(texts)} for texts in gold]
+    file = write("dev.jsonl", [row | {"answers": one} for row, one in zip(rows, answers, strict=True)])
+    always = run("evaluate", "answer", file, *options, "--no-answer-threshold", "inf", "--json")[0]["metrics"]
+    assert always["exact_match"]["value"] == pytest.approx((1 + (found[1] == "the park")) / 3)
+    assert always["no_answer_accuracy"]["value"] == 0
+    assert always["answerable_f1"]["value"] == pytest.approx(always["f1"]["value"] * 3 / 2)
+    never = run("evaluate", "answer", file, *options, "--no-answer-threshold", "-inf", "--json")[0]["metrics"]
+    assert never["no_answer_accuracy"]["value"] == 1
+    assert never["f1"]["value"] == pytest.approx(1 / 3)
+
+
+def test_answers_in_another_form_than_that_of_squad_fail(checkpoints: Make, capsys: Capture) -> None:
+    rows = [{"context": "the dog", "question": "who", "answers": "the dog"}]
+    options = ("--context-field", "context", "-m", checkpoints("bert", "answer"))
+    said = error(capsys, "evaluate", "answer", write("dev.jsonl", rows), *options, code=3)
+    assert "holds 'the dog', which is not an object with a list `text` of answers" in said
+    rows = [{"context": "the dog", "question": "who"}]
+    said = error(capsys, "evaluate", "answer", write("dev.jsonl", rows), *options)
+    assert "no field 'answers' (--answers-field)" in said

@@ -10,7 +10,7 @@ import torch
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.training.batches import encode, truncation
-from bertcli.training.export import checkpoint_tensors
+from bertcli.training.export import encoder_tensors, head_tensors
 from bertcli.training.machine import Machine
 from bertcli.training.network import FAMILIES as AUTO
 from bertcli.training.network import HeadSpec, Network, load_base
@@ -68,17 +68,23 @@ def test_named_heads_compute_in_float32(checkpoints: Make) -> None:
             assert (logits != logits.bfloat16().float()).any()
 
 
-def test_heads_are_saved_in_float32() -> None:
-    """A bias of 1950.4 is not a number of float16, and 70000 is beyond it."""
+def test_the_encoder_is_saved_in_float16_where_its_numbers_are_numbers_of_float16() -> None:
     weights = {
         "model.bert.encoder.x.weight": torch.tensor([0.1]),
         "model.bert.encoder.y.weight": torch.tensor([70000.0]),
         "heads.year.classifier.bias": torch.tensor([1950.4]),
     }
-    saved = checkpoint_tensors(weights, fill=False)
+    saved = encoder_tensors(weights, fill=False)
     assert {name: tensor.dtype for name, tensor in saved.items()} == {
         "bert.encoder.x.weight": torch.float16,
         "bert.encoder.y.weight": torch.float32,
-        "heads.year.classifier.bias": torch.float32,
     }
     assert all(tensor.isfinite().all() for tensor in saved.values())
+
+
+def test_heads_are_saved_in_float32(checkpoints: Make) -> None:
+    """A bias of 1950.4 is not a number of float16."""
+    masked_lm, _, _ = opened(checkpoints("bert", "fill"), "fill")
+    network = Network(masked_lm, {"year": HeadSpec("label", ("year",), "regression", "cls")})
+    torch.nn.init.constant_(network.heads["year"].classifier.bias, 1950.4)
+    assert head_tensors(network, "bert.")["heads.year.classifier.bias"].item() == pytest.approx(1950.4)

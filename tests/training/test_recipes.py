@@ -14,11 +14,17 @@ import pytest
 import torch
 import transformers
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+import bertcli
 from bertcli.cli import main
+from bertcli.engines import TokenLogits
+from bertcli.engines.instant import Instant
+from bertcli.engines.packed import Packed
+from bertcli.engines.reference import Reference
 from bertcli.interrupts import ENDING
 from bertcli.models.checkpoint import open_checkpoint
+from bertcli.records import Window
 from bertcli.training import state, trainer
 from tests.checkpoints import TEXTS
 from tests.conftest import Make
@@ -294,3 +300,114 @@ def test_only_a_bert_can_have_several_skills(
 def test_float16_is_refused(checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture) -> None:
     train(write(data, checkpoints("bert", "fill"), [MOOD]), tmp_path / "m", "--dtype", "float16", code=2)
     assert "float16 cannot be trained in" in capsys.readouterr().err
+
+
+def questions(data: Path) -> None:
+    rows = []
+    for n in range(24):
+        context = f"the dog {n} runs in the park and the cat {n} sleeps"
+        found = {"text": ["park"], "answer_start": [context.index("park")]} if n % 3 else None
+        question = "where is the dog" if found else "where is the bird"
+        answers = found or {"text": [], "answer_start": []}
+        rows.append({"context": context, "question": question, "answers": answers})
+    (data / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def beside(data: Path, base: Path, tmp_path: Path, **schedule: Any) -> Path:
+    """A model with heads beside those of the base, two of them with an adapter."""
+    questions(data)
+    source = {"path": "questions.jsonl", "text_field": "context", "pair_field": "question"}
+    skills = [
+        skill("answer", "finder", data=source, dev=source, adapter=4, max_length=32),
+        skill("tag", "people", data="people.conll", adapter=2, dropout=0.0),
+        MOOD,
+    ]
+    recipe = write(data, base, skills, **schedule)
+    recipe.write_text("frozen: true\n" + recipe.read_text())
+    return train(recipe, tmp_path / "beside")
+
+
+def test_a_frozen_base_keeps_its_answers_beside_new_heads(
+    checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    base = checkpoints("skills", "skills")
+    out = beside(data, base, tmp_path, steps=40, peak_rate=1e-2)
+    before, after = tensors(base), tensors(out)
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    *heads, fill = open_checkpoint(base).heads
+    assert list(open_checkpoint(out).heads) == [*heads, "finder", "people", "mood", fill]
+    for arguments in (("label", "--head", "sentiment"), ("tag", "--head", "entities"), ("embed",)):
+        model = [said(capsys, *arguments, "-t", "the dog in Rome", "-m", str(m)) for m in (base, out)]
+        assert model[0] == model[1]
+    asked = ("answer", "--question", "where is the dog", "-t", "the dog 4 runs in the park", "-m", str(out))
+    assert "park" in said(capsys, *asked)["answer"]
+
+
+def test_an_adapter_computes_in_every_engine_what_it_learnt(
+    checkpoints: Make, data: Path, tmp_path: Path
+) -> None:
+    """The reference is transformers' own encoder, with the weights of the adapter added by hand."""
+    base = checkpoints("skills", "skills")
+    out = beside(data, base, tmp_path, steps=8, peak_rate=2e-2)
+    opened, stored = open_checkpoint(out), tensors(out)
+    encoder = transformers.AutoModel.from_pretrained(base, attn_implementation="eager").eval()
+    window = Window((2, *range(5, 14), 3, *range(20, 30), 3), (0,) * 11 + (1,) * 11, (0, 22))
+    inputs = {"input_ids": torch.tensor([window.ids]), "token_type_ids": torch.tensor([window.types])}
+    plain = {name: value.clone() for name, value in encoder.state_dict().items()}
+    for name in ("finder", "people"):
+        head = opened.heads[name]
+        encoder.load_state_dict(plain)
+        for weight in head.adapter:
+            up, down = (stored[f"heads.{name}.adapter.{weight}.{part}"].float() for part in ("up", "down"))
+            assert up.abs().max() > 0
+            encoder.get_parameter(weight.removeprefix("bert.")).data += up @ down
+        layer = f"heads.{name}.classifier."
+        with torch.no_grad():
+            states = encoder(**inputs).last_hidden_state[0]
+            expected = states @ stored[f"{layer}weight"].T + stored[f"{layer}bias"]
+        adapted = opened.for_head(head)
+        for engine in (Instant(adapted), Packed(adapted, device="cpu", dtype="float32"), Reference(adapted)):
+            assert engine.forward([window], TokenLogits(head))[0] == pytest.approx(expected.numpy(), abs=1e-4)
+
+
+def test_a_head_without_its_adapter_is_refused(
+    checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = beside(data, checkpoints("skills", "skills"), tmp_path, steps=1)
+    lost = "heads.people.adapter.bert.encoder.layer.1.output.dense.weight.up"
+    kept = {name: tensor for name, tensor in tensors(out).items() if name != lost}
+    save_file(kept, out / "model.safetensors", {"format": "pt"})
+    assert main(["tag", "--head", "people", "-t", "Ann runs", "-m", str(out)]) == 1
+    assert "the people head" in capsys.readouterr().err
+
+
+def test_the_library_keeps_the_encoders_of_its_heads_apart(
+    checkpoints: Make, data: Path, tmp_path: Path
+) -> None:
+    out = beside(data, checkpoints("skills", "skills"), tmp_path, steps=8, peak_rate=2e-2)
+    model = bertcli.load(str(out), engine="packed", dtype="float32")
+    fresh = bertcli.load(str(out), engine="packed", dtype="float32")
+    texts = ["the dog 4 runs in the park"]
+    first = list(model.tag(texts, head="entities")), list(model.tag(texts, head="people"))
+    assert first == (list(fresh.tag(texts, head="entities")), list(model.tag(texts, head="people")))
+    assert list(fresh.answer(texts, question="where")) == list(model.answer(texts, question="where"))
+
+
+def test_a_tag_head_with_shapes_tells_apart_what_the_encoder_does_not(
+    checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """The encoder is uncased: only the shape of a word says whether it is a name here."""
+    lines = [
+        f"the\tO\n{'Fox' if n % 2 else 'fox'}\t{'B-PER' if n % 2 else 'O'}\nRuns\tO\n" for n in range(40)
+    ]
+    (data / "foxes.conll").write_text("\n".join(lines))
+    skills = [skill("tag", "names", data="foxes.conll", dev="foxes.conll", shapes=True)]
+    recipe = write(data, checkpoints("skills", "skills"), skills, steps=60, peak_rate=5e-2)
+    out = train(recipe, tmp_path / "m")
+    assert "| micro f1 | 1.0000 |" in (out / "README.md").read_text()
+    for options in ((), ("--aggregation", "max"), ("--engine", "packed", "--dtype", "float32")):
+        for text, names in (("the Fox Runs", ["Fox"]), ("the fox Runs", [])):
+            found = said(capsys, "tag", "-t", text, "-m", str(out), *options)
+            assert [span["text"] for span in found["spans"]] == names
+    evaluated = said(capsys, "evaluate", "tag", str(data / "foxes.conll"), "-m", str(out), "--json")
+    assert evaluated["metrics"]["micro_f1"]["value"] == 1

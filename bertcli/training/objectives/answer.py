@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import string
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertcli.errors import InputError, RecordError
+from bertcli.evaluation.answers import score_answer
 from bertcli.models.heads import Head
 from bertcli.records import Record
 from bertcli.requests import LongOptions
@@ -23,14 +21,13 @@ from bertcli.training.batches import Batch, ShuffledBatches, pad
 from bertcli.training.dataset import Example, Split
 from bertcli.training.network import HeadSpec, Network
 from bertcli.training.objectives import Context
+from bertcli.training.recipe_data import evenly_spaced
 from bertcli.training.validation import Validation, of_answers
 
 if TYPE_CHECKING:
     from bertcli.records import Window
     from bertcli.tasks import Encoded
     from bertcli.training.recipe import AnswerSettings
-
-ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 class AnswerObjective:
@@ -39,8 +36,8 @@ class AnswerObjective:
 
     def __init__(self, settings: AnswerSettings, split: Split, context: Context, seed: int) -> None:
         """Raises InputError where no answer can be found in a context, or no example fits the length."""
-        self.settings, self.split, self._context = settings, split, context
-        self.head = HeadSpec("answer", ())
+        self.settings, self._context = settings, context
+        self.head = HeadSpec("answer", (), adapter=settings.adapter)
         long = LongOptions(long="window", max_length=settings.max_length)
         self._task = Answer(context.checkpoint, context.tokenizer, Head("answer", "answer"), long)
         self.train: list[Window] = []
@@ -52,8 +49,9 @@ class AnswerObjective:
                 self._spans += spans_of(example.target, encoded)
         if not any(end for _, end in self._spans):
             raise InputError("no answer of the examples can be found in its context")
-        self._dev = [(example, self._encoded(example)) for example in split.dev]
-        self.train_size, self.dev_size = len(split.train), len(split.dev)
+        dev = evenly_spaced(split.dev, context.validation_limit)
+        self._dev = [(example, self._encoded(example)) for example in dev]
+        self.train_size, self.dev_size = len(split.train), len(dev)
         lengths = [len(one) for one in self.train]
         self._order = ShuffledBatches(lengths, settings.batch_tokens, seed, context.max_rows)
 
@@ -88,17 +86,17 @@ class AnswerObjective:
             logits = network.logits(self.settings.name, inputs).cpu().numpy()
             for index, row in zip(indices, logits, strict=True):
                 outputs[index] = row[: len(windows[index])]
-        matches, overlaps, taken = [], [], 0
+        found: list[tuple[float, float, bool]] = []
+        taken = 0
         for example, encoded in self._dev:
             answer = None
             if encoded is not None:
                 part = outputs[taken : taken + len(encoded.windows)]
                 taken += len(encoded.windows)
                 answer = self._task.decode(_record(example), encoded, part)["answer"]
-            gold = [text for text, _ in example.target] or [""]
-            matches.append(max(float(normalised(answer or "") == normalised(one)) for one in gold))
-            overlaps.append(max(token_f1(answer or "", one) for one in gold))
-        return of_answers(np.array(matches), np.array(overlaps))
+            gold = [text for text, _ in example.target]
+            found.append((*score_answer(answer, gold), bool(gold)))
+        return of_answers(*np.array(found, dtype=np.float64).T)
 
 
 def _record(example: Example) -> Record:
@@ -119,17 +117,3 @@ def spans_of(answers: Sequence[tuple[str, int]], encoded: Encoded) -> list[tuple
         inside = bool(tokens) and start <= tokens[0] and tokens[-1] < stop
         found.append((at + tokens[0] - start, at + tokens[-1] - start) if inside else (0, 0))
     return found
-
-
-def normalised(answer: str) -> str:
-    """An answer without case, punctuation, articles and repeated blanks, as the evaluation of SQuAD compares it."""
-    lower = "".join(character for character in answer.lower() if character not in string.punctuation)
-    return " ".join(ARTICLES.sub(" ", lower).split())
-
-
-def token_f1(answer: str, gold: str) -> float:
-    """The F1 of the words that two answers have in common; 1 for two empty ones."""
-    said, wanted = normalised(answer).split(), normalised(gold).split()
-    if not said or not wanted:
-        return float(said == wanted)
-    return 2 * sum((Counter(said) & Counter(wanted)).values()) / (len(said) + len(wanted))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from bertcli.errors import InputError
-from bertcli.training.batches import IGNORED, Batch, ShuffledBatches, encode_words, pad
+from bertcli.tasks.word_shapes import TABLES, shape_features
+from bertcli.training.batches import IGNORED, Batch, Sentence, ShuffledBatches, encode_words, pad
 from bertcli.training.dataset import Split, joined, tag_names
 from bertcli.training.network import HeadSpec, Network
 from bertcli.training.objectives import Context
@@ -33,7 +37,9 @@ class TagObjective:
     ) -> None:
         """Without `head` the tags are those of the training sentences. Raises InputError for a tag that the head does
         not have."""
-        self.head = head or HeadSpec("tag", tag_names(split.train))
+        self.head = head or HeadSpec(
+            "tag", tag_names(split.train), adapter=settings.adapter, shapes=settings.shapes
+        )
         self.settings, self.split, self._context = settings, split, context
         index = {tag: number for number, tag in enumerate(self.head.labels)}
         self._gold = evenly_spaced(split.dev, context.validation_limit)
@@ -50,6 +56,9 @@ class TagObjective:
             encode_words(tokenizer, context.windowing(context.checkpoint.max_length), one.words)
             for one in self._gold
         ]
+        self._shapes, self._dev_shapes = (
+            [shape_features(one.words) for one in part if self.head.shapes] for part in (examples, self._gold)
+        )
         self._targets = [
             [index[example.target[word]] for word in sentence.words]
             for example, sentence in zip(examples, self.train, strict=True)
@@ -69,10 +78,25 @@ class TagObjective:
         targets = torch.full(inputs["input_ids"].shape, IGNORED)
         for row, i in enumerate(chosen):
             targets[row, self.train[i].positions] = torch.tensor(self._targets[i], dtype=torch.long)
-        return Batch(inputs, targets)
+        return Batch(inputs, targets, shapes=self._features(inputs, chosen, self.train, self._shapes))
+
+    def _features(
+        self,
+        inputs: Mapping[str, Tensor],
+        chosen: Sequence[int],
+        sentences: Sequence[Sentence],
+        shapes: Sequence[NDArray[np.int64]],
+    ) -> Tensor | None:
+        """The features of the words' shapes at their first word pieces [rows, length, tables], 0 elsewhere."""
+        if not self.head.shapes:
+            return None
+        features = torch.zeros((*inputs["input_ids"].shape, len(TABLES)), dtype=torch.long)
+        for row, i in enumerate(chosen):
+            features[row, sentences[i].positions] = torch.from_numpy(shapes[i][sentences[i].words])
+        return features
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
-        logits = network.logits(self.settings.name, batch.inputs)  # [rows, length, tags]
+        logits = network.logits(self.settings.name, batch.inputs, batch.shapes)  # [rows, length, tags]
         return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
 
     def validate(self, network: Network) -> Validation | None:
@@ -83,7 +107,9 @@ class TagObjective:
         answers = [[tags[0]] * len(one.words) for one in self._gold]
         loss, count = 0.0, 0
         for indices, inputs in self._context.machine.sweep([one.window for one in self.dev]):
-            logits = network.logits(self.settings.name, inputs).cpu()
+            features = self._features(inputs, indices, self.dev, self._dev_shapes)
+            shapes = None if features is None else features.to(inputs["input_ids"].device)
+            logits = network.logits(self.settings.name, inputs, shapes).cpu()
             for row, i in enumerate(indices):
                 _, words, positions = self.dev[i]
                 found = logits[row, positions]  # [words, tags]
