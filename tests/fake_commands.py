@@ -18,6 +18,7 @@ from bertcli.options import (
     long_options,
     model_options,
     output_options,
+    pair_field_option,
     run_options,
     shard_option,
     split_words_option,
@@ -37,6 +38,7 @@ def fake_cli(monkeypatch: pytest.MonkeyPatch, act: Act) -> Callable[[list[str]],
 
 @command(requests.Label, examples="$ bertcli label reviews.csv")
 @input_options
+@pair_field_option
 @split_words_option
 @shard_option
 @output_options

@@ -206,15 +206,16 @@ def _load_quietly(
 def from_checkpoint(auto_class: Any, checkpoint: Checkpoint, **settings: Any) -> tuple[Any, dict[str, Any]]:
     """A model of one of the Auto classes of transformers, and what it reports of loading: from the files, or where an
     adapter changes them from the weights that it makes of them."""
-    settings |= {
-        "local_files_only": True,
-        "trust_remote_code": False,
-    }  # else transformers asks whether to run it
+    # Without trust_remote_code=False transformers asks whether to run code beside the weights.
     if checkpoint.adapter is None and not checkpoint.weights.updates:
         safe = None if checkpoint.weights.pickle else True
         settings |= {"use_safetensors": safe, "return_dict": True}  # which config.json can turn off
         return auto_class.from_pretrained(  # type: ignore[no-any-return]
-            checkpoint.path, output_loading_info=True, **settings
+            checkpoint.path,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **settings,
         )
     facts = {**checkpoint.config, "return_dict": True}
     # Of a model that is loaded from files, transformers sets these itself.
@@ -225,7 +226,13 @@ def from_checkpoint(auto_class: Any, checkpoint: Checkpoint, **settings: Any) ->
     weights = checkpoint.weights
     state = {name: torch.from_numpy(weights.read(name).copy()) for name in weights.floats}
     return model_class.from_pretrained(  # type: ignore[no-any-return]
-        None, config=config, state_dict=state, output_loading_info=True, **settings
+        None,
+        config=config,
+        state_dict=state,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **settings,
     )
 
 
