@@ -1,4 +1,4 @@
-"""Who may import whom, and which library lives in which room (docs/architecture.md)."""
+"""Which packages may import which packages and libraries (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.conftest import Make
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# From the top of the house to its foundation: a room imports only from the floors below its own.
-FLOORS: tuple[frozenset[str], ...] = (
+# From the top layer to the lowest: a package imports only from the layers below its own, also for types.
+LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
     frozenset({"commands"}),
@@ -29,7 +29,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"reports"}),
     frozenset({"benchmark"}),
     frozenset({"distributed", "pipeline", "search", "training"}),
-    frozenset({"planning", "workers", "receipt", "settings_file", "sinks", "evaluation"}),
+    frozenset({"workers"}),
+    frozenset({"planning", "receipt", "settings_file", "sinks", "evaluation"}),
     frozenset({"feed", "journal", "sources", "tasks", "verification"}),
     frozenset({"engines"}),
     frozenset({"models"}),
@@ -39,8 +40,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
 )
 
-# What a lower floor would allow and the house does not: each room knows only its own thing.
-STRANGERS: dict[str, frozenset[str]] = {
+# Imports that the layers allow and that are refused all the same, except for types.
+REFUSED: dict[str, frozenset[str]] = {
     "pipeline": frozenset({"options", "settings", "command", "sources", "models", "console", "journal"}),
     "workers": frozenset({"options", "sources", "models", "console", "journal"}),
     "benchmark": frozenset({"options", "settings", "sources", "sinks", "models", "console", "journal"}),
@@ -99,27 +100,27 @@ def _name(module: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def _room(name: str) -> str:
+def _package(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node but those that only a type checker sees."""
+def _nodes(tree: ast.AST, *, types: bool) -> Iterator[ast.AST]:
+    """Every node; without `types` not those that only a type checker reads."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if not types and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         yield node
-        yield from _running_nodes(node)
+        yield from _nodes(node, types=types)
 
 
 @functools.cache
-def _imports(module: Path) -> tuple[str, ...]:
-    """The dotted names a module imports, at its top or later."""
-    return tuple(_import_names(module))
+def _imports(module: Path, *, types: bool = False) -> tuple[str, ...]:
+    """The dotted names a module imports, at its top or later; with `types` also those for types alone."""
+    return tuple(_import_names(module, types=types))
 
 
-def _import_names(module: Path) -> Iterator[str]:
-    for node in _running_nodes(_tree(module)):
+def _import_names(module: Path, *, types: bool) -> Iterator[str]:
+    for node in _nodes(_tree(module), types=types):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -127,41 +128,46 @@ def _import_names(module: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _rooms(module: Path) -> Iterator[str]:
-    """The rooms of the package that a module imports."""
-    for name in _imports(module):
+def _packages(module: Path, *, types: bool = False) -> set[str]:
+    """The other packages and modules of bertcli that a module imports."""
+    found = set()
+    for name in _imports(module, types=types):
         top, _, rest = name.partition(".")
         if top == "bertcli":
-            yield "__init__" if rest.startswith("__") else _room(rest)
+            found.add("__init__" if rest.startswith("__") else _package(rest))
+    return found - {_package(_name(module))}
 
 
-def _floor(room: str) -> int:
-    return next(floor for floor, rooms in enumerate(FLOORS) if room in rooms)
+def _layer(package: str) -> int:
+    return next(layer for layer, packages in enumerate(LAYERS) if package in packages)
 
 
-def test_every_room_has_a_floor() -> None:
-    assert {_room(_name(module)) for module in MODULES} <= frozenset[str]().union(*FLOORS)
+def test_every_package_has_a_layer() -> None:
+    assert {_package(_name(module)) for module in MODULES} <= frozenset[str]().union(*LAYERS)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=_name)
-def test_imports_lead_downstairs(module: Path) -> None:
-    room = _room(_name(module))
-    if room == "__init__":
+def test_a_package_imports_from_lower_layers_only(module: Path) -> None:
+    package = _package(_name(module))
+    if package == "__init__":
         return  # its functions import the API when they are called; all may import its version
-    for other in set(_rooms(module)) - {room}:
-        assert _floor(other) > _floor(room), f"{room} imports {other}"
-        assert other not in STRANGERS.get(room, ()), f"{room} imports {other}"
+    for other in _packages(module, types=True):
+        assert _layer(other) > _layer(package), f"{package} imports {other}"
+    for other in _packages(module):
+        assert other not in REFUSED.get(package, ()), f"{package} imports {other}"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=_name)
-def test_a_library_stays_in_its_rooms(module: Path) -> None:
+def test_a_library_is_imported_by_its_packages_only(module: Path) -> None:
     name = _name(module)
     for library in {imported.partition(".")[0] for imported in _imports(module)} - sys.stdlib_module_names:
         if library == "bertcli":
             continue
-        assert library in LIBRARIES, f"{name} imports {library}, which has no room yet"
-        rooms = LIBRARIES[library]
-        assert any(name == room or name.startswith(room + ".") for room in rooms), f"{name} imports {library}"
+        assert library in LIBRARIES, f"{name} imports {library}, which LIBRARIES does not list"
+        packages = LIBRARIES[library]
+        assert any(name == package or name.startswith(package + ".") for package in packages), (
+            f"{name} imports {library}"
+        )
 
 
 @pytest.mark.parametrize("module", MODULES, ids=_name)
@@ -171,7 +177,7 @@ def test_only_the_console_writes_stderr_and_only_the_entry_point_exits(module: P
     used = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
     arguments = {node.arg for node in nodes if isinstance(node, ast.keyword)}
     # A prompt is part of reading a terminal.
-    if _room(name) != "console" and name != "sources.prompt":
+    if _package(name) != "console" and name != "sources.prompt":
         assert "sys.stderr" not in used
         assert "err" not in arguments  # of click.echo
         assert not any(name.startswith("traceback.print") for name in used)
