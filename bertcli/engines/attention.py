@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertcli.engines.device import ATTENTION_STEP
-from bertcli.engines.powers import Powers, near
+from bertcli.engines.grouped_attention import GroupedAttention, near
 
 
 class Attention(Protocol):
@@ -31,7 +31,7 @@ class Attention(Protocol):
 def arrange(lengths: Sequence[int], heads: int, dtype: torch.dtype, device: torch.device) -> Attention:
     """The attention of sequences that lie end to end in ascending length."""
     if dtype == torch.bfloat16 and device.type == "cpu":
-        return Powers(lengths, heads)
+        return GroupedAttention(lengths, heads)
     return Grouped(lengths, device)
 
 

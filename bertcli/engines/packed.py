@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bertcli.engines import Ask, Pooled, available_cores, depth_of
 from bertcli.engines.device import BATCH_TOKENS, choose_device, choose_dtype, keep_freed_memory
-from bertcli.engines.family import Family
+from bertcli.engines.fused import FusedModel
 from bertcli.engines.linear import onednn_takes
 from bertcli.engines.packs import Pack
 from bertcli.engines.readout import Readout
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """An encoder in `dtype` and its heads in float32: `family.Family`, or `foreign.Foreign` for all that it
-    does not know."""
+    """An encoder in `dtype` and its heads in float32: a `FusedModel`, or a `TransformersModel` for all that is not
+    described."""
 
     dtype: torch.dtype
 
@@ -70,7 +70,7 @@ class Packed:
         self.dtype = "int8" if dtype == "int8" else str(self._model.dtype).removeprefix("torch.")
         # oneDNN adds up a row's products in one order, however many rows there are; others may not
         description = checkpoint.description
-        invariant = isinstance(self._model, Family) and description is not None and description.like_bert
+        invariant = isinstance(self._model, FusedModel) and description is not None and description.like_bert
         self.steady = invariant and onednn_takes(number_format, where)
         self._readout = Readout(checkpoint, where, self._model.head)
 
@@ -124,13 +124,15 @@ def _side_by_side(answers: Sequence[list[Array]]) -> list[Array]:
 
 def _open(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, asked: str) -> Model:
     """The model in `dtype`, which was chosen for the dtype a user `asked` for."""
-    if Family.supports(checkpoint):
-        return Family(checkpoint, dtype, device, int8=asked == "int8")
+    if FusedModel.supports(checkpoint):
+        return FusedModel(checkpoint, dtype, device, int8=asked == "int8")
     if asked == "int8":
         raise EngineError(
             f"int8 is for BERT and its family, and {checkpoint.name} is a {checkpoint.model_type} model",
             hint="use bfloat16 or float32",
         )
-    from bertcli.engines.foreign import open_foreign  # brings transformers, which takes longer than torch
+    from bertcli.engines.transformers_backend import (
+        open_transformers_model,  # brings transformers, which takes longer than torch
+    )
 
-    return open_foreign(checkpoint, dtype, device, or_float32=asked == "auto")
+    return open_transformers_model(checkpoint, dtype, device, or_float32=asked == "auto")

@@ -15,7 +15,7 @@ from bertcli.architectures import ARCHITECTURES
 from bertcli.architectures.architecture import Disentangled, RelativeBias
 from bertcli.architectures.positions import bias_buckets, distance_rows
 from bertcli.engines import AttentionWeights, Hidden, MaskLogits, SequenceLogits, TokenLogits
-from bertcli.engines.family import Family
+from bertcli.engines.fused import FusedModel
 from bertcli.engines.instant import Instant
 from bertcli.engines.packed import Packed
 from bertcli.models.check import quick_check
@@ -115,7 +115,7 @@ def test_both_engines_are_transformers(
     asks = [Hidden(1), Hidden(), ASKS[kind](head), AttentionWeights()]
     first, last, logits, weights = Instant(checkpoint).forward_all(windows, asks)
     packed = Packed(checkpoint, dtype="float32", device="cpu", threads=1)
-    assert type(packed._model) is Family
+    assert type(packed._model) is FusedModel
     for found, expected in zip(packed.forward_all(windows, asks[:3]), (first, last, logits), strict=True):
         largest = max(1, *(np.abs(each).max() for each in expected))
         assert oracle.difference(found, expected) < TOLERANCE * largest

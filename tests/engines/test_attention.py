@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bertcli.engines.attention import arrange, attend_once
 from bertcli.engines.device import ATTENTION_STEP
-from bertcli.engines.powers import _SCORES, pieces
+from bertcli.engines.grouped_attention import _SCORES, pieces
 from bertcli.engines.rounding import rounded_count, rounded_length
 
 HEADS, WIDTH = 3, 8

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bertcli.engines import Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits, device, linear
-from bertcli.engines.family import Family
-from bertcli.engines.foreign import Foreign
+from bertcli.engines.fused import FusedModel
 from bertcli.engines.packed import Packed
 from bertcli.engines.rounding import rounded_length
+from bertcli.engines.transformers_backend import TransformersModel
 from bertcli.errors import EngineError
 from bertcli.models.check import quick_check
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
@@ -52,7 +52,7 @@ OF_THE_FAMILY = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "dist
 @pytest.mark.parametrize("family", FAMILIES)
 def test_described_encoders_are_not_run_by_transformers(checkpoints: Make, family: str) -> None:
     engine, _ = make_engine(checkpoints(family))
-    assert type(engine._model) is Family
+    assert type(engine._model) is FusedModel
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
@@ -60,7 +60,7 @@ def test_what_the_family_does_not_know_is_run_by_transformers(checkpoints: Make,
     name = "activation" if family == "distilbert" else "hidden_act"
     path = checkpoints(family, "label", **{name: "mish"})
     engine, checkpoint = make_engine(path)
-    assert type(engine._model) is Foreign
+    assert type(engine._model) is TransformersModel
     windows = make_windows(checkpoint)
     expected = [oracle.logits(path, "label", window) for window in windows]
     answers = engine.forward(windows, SequenceLogits(checkpoint.head("label")))
@@ -71,7 +71,7 @@ def test_what_the_family_does_not_know_is_run_by_transformers(checkpoints: Make,
 def test_activations(checkpoints: Make, activation: str) -> None:
     path = checkpoints("bert", hidden_act=activation)
     engine, checkpoint = make_engine(path)
-    assert type(engine._model) is Family
+    assert type(engine._model) is FusedModel
     windows = make_windows(checkpoint)
     expected = [oracle.hidden(path, "base", window) for window in windows]
     assert oracle.difference(engine.forward(windows, Hidden()), expected) < TOLERANCE

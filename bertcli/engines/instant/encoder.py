@@ -22,7 +22,7 @@ import numpy as np
 from bertcli.architectures.positions import embedded_positions
 from bertcli.engines.instant.arithmetic import ACTIVATIONS, normalise, softmax
 from bertcli.engines.instant.positions import Positions
-from bertcli.engines.kept import Kept
+from bertcli.engines.weight_cache import WeightCache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,8 +50,8 @@ class Encoder:
         self.layers = checkpoint.layers
         self._places = [self.prefix + place for place in description.places(checkpoint.layers)]
         self._stored = checkpoint.weights
-        kept = Kept(checkpoint.weights)
-        self.read, self.product = kept.read, kept.product
+        cache = WeightCache(checkpoint.weights)
+        self.read, self.product = cache.read, cache.product
 
     def encode(self, windows: Sequence[Window], depth: int, seen: list[Seen] | None = None) -> Array:
         """Hidden states of windows of equal length after `depth` layers: (n, length, hidden). What attention

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     Head = Callable[[Tensor], Tensor]
 
 
-class Family:
-    """An encoder of the BERT family and its heads, for checkpoints that it `supports`.
+class FusedModel:
+    """A described encoder and its heads, for checkpoints that it `supports`.
 
     `dtype` is that of the encoder; with `int8`, of all of the encoder but the products of the layers.
     """
@@ -78,7 +78,7 @@ class Family:
 
     @staticmethod
     def supports(checkpoint: Checkpoint) -> bool:
-        """Whether the checkpoint is of the family in every respect, with all weights of its encoder."""
+        """Whether the description is all there is to the checkpoint, with all weights of its encoder in the file."""
         description = checkpoint.description
         return (
             description is not None

@@ -10,8 +10,8 @@ import pytest
 from bertcli import cli
 from bertcli.architectures import ARCHITECTURES
 from bertcli.engines import Hidden, SequenceLogits, device
-from bertcli.engines.foreign import _PADDED, Foreign
 from bertcli.engines.packed import Packed
+from bertcli.engines.transformers_backend import _PADDED, TransformersModel
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from tests.checkpoints import FAMILIES, FOREIGN
@@ -29,7 +29,7 @@ MIXING = ("convbert", "fnet")  # neighbouring positions, by convolution or Fouri
 def make_engine(path: Path, dtype: str = "float32") -> tuple[Packed, Checkpoint]:
     checkpoint = open_checkpoint(path)
     engine = Packed(checkpoint, device="cpu", dtype=dtype)
-    assert type(engine._model) is Foreign
+    assert type(engine._model) is TransformersModel
     return engine, checkpoint
 
 

@@ -1,7 +1,7 @@
-"""Every encoder that `family` does not know, as transformers' own modules.
+"""Every encoder that is not described, as transformers' own modules.
 
 Where the architecture lets its attention be handed a function, packs run as one long sequence as they do in
-the family. What cannot be packed (relative positions) runs padded, in batches of near-equal length, if a
+the fused model. What cannot be packed (relative positions) runs padded, in batches of near-equal length, if a
 token is known to see padding through the attention mask alone. In every other encoder windows of one length
 run together and nothing is padded: FNet's Fourier transform and ConvBERT's convolutions mix whatever stands
 side by side. The arrangement of the pack that is running reaches it through a context variable, so that
@@ -51,19 +51,19 @@ _PADDED = frozenset(
 )  # fmt: skip
 
 
-def open_foreign(
+def open_transformers_model(
     checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, or_float32: bool
-) -> Foreign:
+) -> TransformersModel:
     """The encoder in `dtype`, or in float32 where its code cannot compute in `dtype` and `or_float32` allows:
     FNet's Fourier transform has no bfloat16, and DeBERTa adds float32 to it.
 
     Raises EngineError for a checkpoint that transformers cannot load, or that does not compute in `dtype`.
     """
-    model = Foreign(checkpoint, dtype, device)
+    model = TransformersModel(checkpoint, dtype, device)
     failure = model.failure()
     if failure is None:
         return model
-    wide = model if dtype == torch.float32 else Foreign(checkpoint, torch.float32, device)
+    wide = model if dtype == torch.float32 else TransformersModel(checkpoint, torch.float32, device)
     if (reason := wide.failure()) is not None:  # the dtype is not to blame
         raise EngineError(
             f"transformers cannot run a {checkpoint.model_type} model on a short text alone: {first_line(reason)}",
@@ -75,7 +75,7 @@ def open_foreign(
     raise EngineError(f"a {checkpoint.model_type} model does not compute in {name}", hint="use float32")
 
 
-class Foreign:
+class TransformersModel:
     """An encoder and its heads. Raises EngineError for a checkpoint that transformers cannot load."""
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:

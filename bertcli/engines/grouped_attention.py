@@ -33,7 +33,7 @@ _SPARE_SCORES = 1 << 15  # so many more take about as long as another round of c
 _SMALLEST, _LARGEST = 1e-34, 1e34  # sums of powers well within what bfloat16 can hold
 
 
-class Powers:
+class GroupedAttention:
     """The attention of a pack of sequences that lie end to end in ascending length."""
 
     def __init__(self, lengths: Sequence[int], heads: int) -> None:

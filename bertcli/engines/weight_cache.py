@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 1 << 18  # numbers that stay in a core's cache beside what they are converted from
 
 
-class Kept:
+class WeightCache:
     """The tensors of a checkpoint. May be read in several threads at once.
 
     All that must be converted has its place in one large piece of memory: from 4 MB on NumPy asks for pages
@@ -48,7 +48,7 @@ class Kept:
         """x·Wᵀ for a weight W (out, in): (…, in) -> (…, out), some rows of W after the other.
 
         A weight that must be converted is not kept when it is first used: a short run needs it once, and to
-        touch memory for all of them may take longer than everything else. Kept or not, the same products are
+        touch memory for all of them may take longer than everything else. WeightCache or not, the same products are
         computed, so that an answer does not hang on what came before it.
         """
         if name not in self._places:
