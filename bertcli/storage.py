@@ -18,9 +18,8 @@ from bertcli.errors import UsageError, first_line
 if TYPE_CHECKING:
     from fsspec.spec import AbstractFileSystem
 
-URL = re.compile(
-    r"(?!https?://.*\s)[A-Za-z][A-Za-z0-9+.-]+://"
-)  # a text may begin with the address of a page
+# Object storage only: pages of the web are never fetched, and a query may begin with the address of one.
+URL = re.compile(r"(?!(https?|ftp)://)[A-Za-z][A-Za-z0-9+.-]+://")
 BLOCK = 8 << 20  # bytes of a request to an object store
 PARALLEL = 16  # ranges that are asked for together
 COMMITTING = frozenset({"s3", "s3a", "gs", "gcs"})  # where an object appears when its upload is completed

@@ -124,6 +124,7 @@ def test_an_existing_object_is_replaced_when_asked(
         ("memory://none.jsonl", (), "memory://none.jsonl: does not exist"),
         ("memory://", (), "is a directory"),
         ("https://example.org is down", (), "it looks like text"),
+        ("https://example.org/a.jsonl", (), "nothing is downloaded: curl -s https://example.org/a.jsonl |"),
         ("nowhere://a.jsonl", (), "no storage is known by nowhere://"),
         ("gs://bucket/a.jsonl", (), 'pip install "bertcli[cloud]"'),
         ("memory://in.jsonl", ("-o", "gs://bucket/a.jsonl"), 'pip install "bertcli[cloud]"'),

@@ -243,6 +243,8 @@ def _pauses(mode: int) -> bool:
 def _hint_text(path: str) -> str:
     if " " in path.strip():
         return "it looks like text: write --text before it, and quotes around it"
+    if path.startswith(("http://", "https://")):
+        return f"nothing is downloaded: curl -s {shlex.quote(path)} | bertcli …"
     return "check the path; literal text goes behind --text"
 
 
