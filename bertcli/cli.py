@@ -33,6 +33,7 @@ COMMANDS = MappingProxyType(
         "translate": "Translate each text with an encoder-decoder: Marian, T5, BART, NLLB and the like.",
         "train": "Train a model of your own, from a file or from a recipe.",
         "evaluate": "Measure a model on a file with the right answers.",
+        "sample": "Draw records to check from a labelled file, with weights that keep estimates unbiased.",
         "compare": "Compare two files of answers, or two models: what flipped, what drifted.",
         "merge": "Join the outputs of all shards of a run.",
         "models": "List, describe, check, download and convert models.",

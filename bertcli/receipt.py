@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bertcli.console.drawing import duration, grouped, rate
-from bertcli.records import Result
+from bertcli.records import ACCEPTED, DECISION_FIELD, REVIEW, Result
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
@@ -24,8 +24,8 @@ class Receipt:
 
     read = done + blank + failed. `windowed`, `truncated` and `duplicates` count records that took more than one
     window, lost text, or had a text equal to an earlier one. `before` records were answered by the interrupted run
-    that this one resumes. `labels` counts each (result field, label); the caller fills it. The clock starts with the
-    receipt and stops with `finish`.
+    that this one resumes. `labels` counts each (result field, label); the caller fills it. `guarantee` is the bound
+    that holds for accepted labels. The clock starts with the receipt and stops with `finish`.
     """
 
     engine: str = ""
@@ -39,6 +39,7 @@ class Receipt:
     duplicates: int = 0
     before: int = 0
     labels: Counter[tuple[str, str]] = field(default_factory=Counter)
+    guarantee: str = ""
     interrupted: bool = False
     clock: Callable[[], float] = time.monotonic
     elapsed: float | None = None
@@ -118,6 +119,10 @@ class Receipt:
             "from before": self.before,
         }
         parts += [f"{grouped(count)} {word}" for word, count in notes.items() if count]
+        accepted, review = (self.labels[DECISION_FIELD, decision] for decision in (ACCEPTED, REVIEW))
+        if accepted or review:
+            bound = f" ({self.guarantee})" if self.guarantee else ""
+            parts.append(f"{grouped(accepted)} accepted + {grouped(review)} to review{bound}")
         seconds = self.clock() - self._began if self.elapsed is None else self.elapsed
         parts.append(duration(seconds))
         now = self.read - self.before

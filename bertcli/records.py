@@ -9,6 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+DECISION_FIELD = "decision"
+ACCEPTED, REVIEW = "accepted", "review"
+"""The result field of `label --guarantee`, and its values."""
+
 NUMBER_SIZE = 32
 """Bytes of a number among fields, and of its place in a list."""
 

@@ -35,6 +35,7 @@ WrittenDtype = Literal["float32", "float16", "int8", "binary"]
 Aggregation = Literal["first", "average", "max", "simple"]
 ScoreMethod = Literal["within-word", "plain"]
 Split = Literal["sentences", "none"]
+SampleBy = Literal["random", "uncertainty", "diversity"]
 LayerOrHead = int | Literal["mean", "all"]
 TEMPLATE = "This text is about {}."
 
@@ -167,12 +168,14 @@ class StreamRequest(InputOptions, OutputOptions, ModelOptions, RunOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Label(StreamRequest, LongOptions, LabelOptions):
-    """Label each text. `k` also lists that many labels, `all` lists all of them."""
+    """Label each text. `k` also lists that many labels, `all` lists all of them. `guarantee` is a file that
+    EvaluateLabel wrote."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "plain")
     k: int | None = None
     all: bool = False
     emit: tuple[Emitted, ...] = ("label",)
+    guarantee: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,13 +386,24 @@ class Evaluate(InputOptions, ModelOptions, RunOptions):
 @dataclass(frozen=True, kw_only=True)
 class EvaluateLabel(Evaluate, LongOptions, LabelOptions):
     """Measure labels. `suspects` is how many of the likeliest wrong labels to name, or a file for all of them.
-    `overwrite` replaces the files that `suspects` and `plot` name."""
+    `guarantee` is the share of the file that may be wrong, `output` the file for the guarantee. `overwrite` replaces
+    the files that `suspects`, `plot` and `output` name."""
 
     label_field: str | None = None
     calibrate: bool = False
     suspects: int | str | None = None
     plot: str | None = None
+    guarantee: float | None = None
+    confidence: float = 0.95
+    output: str | None = None
     overwrite: bool = False
+
+    def check(self) -> None:
+        super().check()
+        if self.output is not None and self.guarantee is None:
+            raise UsageError(
+                "--output is the file for a guarantee", hint="add --guarantee 0.05, or leave it out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -448,6 +462,19 @@ class EvaluateTranslate(Evaluate):
     source_lang: str | None = None
     target_lang: str | None = None
     prefix_text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawSample(InputOptions, OutputOptions):
+    """Draw `n` records to check, uniformly or preferring uncertain or diverse ones. `score_field` has the score of the
+    label."""
+
+    formats: ClassVar[tuple[OutputFormat, ...]] = RECORD_FORMATS
+    n: int = 200
+    by: SampleBy = "random"
+    score_field: str = "score"
+    seed: int = 0
+    quiet: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -587,7 +614,7 @@ WITHOUT_EFFECT_ON_RESULTS = frozenset(
     }
 )
 
-FILE_FIELDS = frozenset({"labels_file"})
+FILE_FIELDS = frozenset({"labels_file", "guarantee"})
 """Fields that name a file whose content changes results."""
 
 

@@ -63,8 +63,7 @@ def evaluate() -> None:
     $ bertcli evaluate label held-out.jsonl -m ./tickets-model
     $ bertcli evaluate label held-out.csv --label-field topic --suspects 20
     $ bertcli evaluate label dev.jsonl -m ./tickets-model --calibrate
-    $ bertcli evaluate label dev.jsonl --json | jq .metrics.macro_f1.value
-    $ bertcli evaluate label dev.jsonl --labels "praise,complaint"
+    $ bertcli evaluate label checked.jsonl --guarantee 0.05 -o bound.json
     """)  # fmt: skip
 @click.option("--head", metavar="NAME", help="Which of a model's several label heads.")
 @click.option(
@@ -87,6 +86,25 @@ def evaluate() -> None:
     metavar="FILE",
     type=click.Path(),
     help="Write the report to FILE.html, with diagrams of confusion and calibration.",
+)
+@click.option(
+    "--guarantee",
+    metavar="E",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="From a checked `sample`: the score above which labels need no check, for at most a share E wrong.",
+)
+@click.option(
+    "--confidence",
+    metavar="P",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="How surely the guarantee holds.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(readable=False),
+    help="Write the guarantee to FILE, for `label --guarantee`.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing FILE.")
 @json_option

@@ -46,6 +46,12 @@ from bertcli.parameters import one_or_more, whole_number
     type=one_or_more(get_args(requests.Emitted)),
     help="Results: label, entropy, margin, embedding.",
 )
+@click.option(
+    "--guarantee",
+    metavar="FILE",
+    type=click.Path(readable=False),
+    help="What `evaluate label --guarantee` wrote: mark each record as accepted or review.",
+)
 @input_options
 @pair_field_option
 @shard_option
@@ -58,7 +64,8 @@ def label(request: requests.Label) -> int:
 
     Adds `label` and `score` to each record; with -k or --all also `labels`, best first. Where a text may have several
     labels, `labels` are those over the threshold. A regression gives `score` alone. Several heads run in one pass; each
-    puts its name before its fields.
+    puts its name before its fields. With --guarantee, `decision` says whether the label may be taken unseen (accepted)
+    or a person should check it (review).
     """
     refuse_options_for_own_labels(request)
     return run_request(request)

@@ -12,6 +12,8 @@ keeps of every result only what its figures need. A file a noun:
     calibration               how far a score is from how often it is right; the temperature that mends it
     suspects                  labels of the file that are likely wrong
     bootstrap                 intervals
+    guarantee                 the score above which labels may be taken unseen
+    sampling                  which records of a file to check
     report                    all figures of a run
     html                      the report as a page
     comparison                two sets of answers, compared

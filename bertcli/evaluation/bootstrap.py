@@ -34,14 +34,18 @@ class Estimate:
     high: float
 
 
-def estimates(measure: Measure, records: int, *, resamples: int = RESAMPLES) -> dict[str, Estimate]:
-    """Each figure of `measure` over all records, with its interval. The same file gives the same intervals.
+def estimates(
+    measure: Measure, records: int, *, weights: Numbers | None = None, resamples: int = RESAMPLES
+) -> dict[str, Estimate]:
+    """Each figure of `measure` over all records, with its interval. The same file gives the same intervals. `weights`
+    (records,) are those of a sample that was not drawn uniformly.
 
     Resamples in which a figure is not defined are left out of its interval.
     """
-    values = measure(np.ones(records))
+    counts = np.ones(records) if weights is None else weights
+    values = measure(counts)
     random = np.random.default_rng(SEED)
-    drawn = [measure(_resample(random, records)) for _ in range(resamples)]
+    drawn = [measure(counts * _resample(random, records)) for _ in range(resamples)]
     return {
         name: Estimate(float(value), *_percentiles([figures[name] for figures in drawn]))
         for name, value in values.items()

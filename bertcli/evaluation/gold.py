@@ -32,6 +32,9 @@ TAG_FIELDS = ("tags", "spans")
 QUESTION_FIELD, ANSWERS_FIELD = "question", "answers"
 """As in SQuAD."""
 
+WEIGHT_FIELD, DRAWS_FIELD = "sample_weight", "sample_draws"
+"""The fields in which `sample` writes the weight of a record and how often it was drawn."""
+
 WORD = re.compile(r"\w+|[^\w\s]")
 ROUNDING = 1e-4  # of the scores of a text's labels, taken together
 

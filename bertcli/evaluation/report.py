@@ -10,6 +10,7 @@ from typing import Any
 from bertcli.evaluation.bootstrap import Estimate, Numbers
 from bertcli.evaluation.calibration import Calibration
 from bertcli.evaluation.classification import Counts
+from bertcli.evaluation.guarantee import Guarantee
 from bertcli.evaluation.suspects import Suspect
 
 DIGITS = 6  # significant ones
@@ -55,6 +56,7 @@ class Report:
     calibration: Calibration | None = None
     suspects: Sequence[Suspect] | None = None
     notes: Sequence[str] = field(default=())
+    guarantee: Guarantee | None = None
 
     def row(self) -> dict[str, Any]:
         """The report as one JSON object; parts that were not measured are absent."""
@@ -68,6 +70,8 @@ class Report:
             parts["calibration"] = asdict(self.calibration)
         if self.suspects is not None:
             parts["suspects"] = [asdict(suspect) for suspect in self.suspects]
+        if self.guarantee is not None:
+            parts["guarantee"] = asdict(self.guarantee)
         if self.notes:
             parts["notes"] = list(self.notes)
         rounded: dict[str, Any] = _rounded(parts)

@@ -11,6 +11,7 @@ from bertcli.reports.lines import GAP, Line
 if TYPE_CHECKING:
     from bertcli.evaluation.bootstrap import Estimate
     from bertcli.evaluation.calibration import Calibration
+    from bertcli.evaluation.guarantee import Guarantee
     from bertcli.evaluation.report import Confusion, Report
     from bertcli.evaluation.suspects import Suspect
 
@@ -34,6 +35,8 @@ def evaluation_page(report: Report) -> Iterator[Line]:
         yield from _calibration(report.calibration)
     if report.suspects is not None:
         yield from _suspects(report.suspects)
+    if report.guarantee is not None:
+        yield from _guarantee(report.guarantee)
     for note in report.notes:
         yield [("note: ", YELLOW), (note, "")]
 
@@ -134,6 +137,14 @@ def _calibration(calibration: Calibration) -> Iterator[Line]:
         (_figure(calibration.ece), BOLD),
         ("; no temperature fits" if calibration.is_at_limit else then, DIM),
     ]
+
+
+def _guarantee(guarantee: Guarantee) -> Iterator[Line]:
+    above = f"labels with a score over {guarantee.above:.4f}" if guarantee.above else "all labels"
+    yield []
+    yield [("guarantee: ", DIM), (guarantee.statement, BOLD)]
+    yield [(f"  {above} may be taken unseen, about {100 * guarantee.accepted:.0f} % of the file", "")]
+    yield [(f"  found from {grouped(guarantee.checked)} checked records of it; correct the others", DIM)]
 
 
 def _suspects(suspects: Sequence[Suspect]) -> Iterator[Line]:

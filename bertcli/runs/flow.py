@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bertcli import console
-from bertcli.errors import RecordError
+from bertcli.errors import RecordError, UsageError
 from bertcli.feed import END, Feed, LiveFeed, PromptFeed, characters
 from bertcli.runs.label_counts import given
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.receipt import Receipt
     from bertcli.records import Record, Result
-    from bertcli.requests import ModelOptions
+    from bertcli.requests import ComputeDtype, ModelOptions
     from bertcli.sinks import Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
@@ -61,7 +61,16 @@ def choose_engine(
 
 def for_task(options: ModelOptions, checkpoint: Checkpoint, task: Task) -> tuple[ModelOptions, Checkpoint]:
     """What the engine of a task is opened with: the encoder as the head of the task reads it, and for `--dtype auto`
-    float32 for a regression, whose answers lose digits when the encoder computes in bfloat16."""
+    float32 for a regression, whose answers lose digits when the encoder computes in bfloat16, or the dtype of the
+    guarantee of accepted labels. Raises UsageError for a dtype other than that."""
+    guaranteed: str | None = getattr(task, "dtype", None)
+    if guaranteed is not None:
+        if options.dtype not in ("auto", guaranteed):
+            raise UsageError(
+                f"--dtype {options.dtype}: the guarantee is for scores in {guaranteed}",
+                hint=f"leave --dtype out, or find a guarantee with `evaluate label --dtype {options.dtype}`",
+            )
+        options = replace(options, dtype=cast("ComputeDtype", guaranteed))
     head = getattr(task, "head", None)
     if head is None:
         return options, checkpoint

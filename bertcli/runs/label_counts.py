@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from bertcli.console.drawing import grouped, meter
+from bertcli.records import DECISION_FIELD
 
 if TYPE_CHECKING:
     from bertcli.records import Result
@@ -31,6 +32,8 @@ def given(result: Result, choice: Choice | None) -> Iterator[tuple[str, str]]:
         elif field == "label" and choice is not None and choice.several:
             over = [e["label"] for e in result.values["labels"] if e["score"] >= choice.threshold]
             yield from ((field, label) for label in over or [NOTHING])
+        elif field == DECISION_FIELD:
+            yield field, value
         elif field == "label" or field.endswith("_label"):
             yield field, NOTHING if value is None else value
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bertcli import console, requests
 from bertcli.errors import OutputError, UsageError
+from bertcli.runs.guarantee import ZERO_SHOT, guarantee_text
 from bertcli.runs.preflight import refuse_pairs
 from bertcli.runs.tasks import make_label_task, make_rerank_task, make_task
 from bertcli.runs.translate import make_translation, open_tokenizer, translation_engine
@@ -40,7 +41,7 @@ class MeasurementEntry:
 
 
 def _label(request: EvaluateLabel, model: OpenModel, source: Source) -> Measurement:
-    from bertcli.evaluation.gold import LABEL_FIELDS, SEVERAL_FIELDS
+    from bertcli.evaluation.gold import DRAWS_FIELD, LABEL_FIELDS, SEVERAL_FIELDS, WEIGHT_FIELD
     from bertcli.evaluation.labels import AnyLabels, OneLabel
 
     parts = (requests.InputOptions, requests.ModelOptions, requests.LongOptions, requests.LabelOptions)
@@ -55,11 +56,18 @@ def _label(request: EvaluateLabel, model: OpenModel, source: Source) -> Measurem
         "suspects": ALL if isinstance(request.suspects, str) else request.suspects or 0,
         "id_field": request.id_field,
         "temperature": head.temperature if head else 1.0,
-        "facts": {"head": head.name if head else "zero-shot"},
+        "weighted": WEIGHT_FIELD in source.field_names and DRAWS_FIELD in source.field_names,
+        "facts": {"head": head.name if head else ZERO_SHOT},
     }
     if task.choice.several:
+        if request.guarantee is not None:
+            raise UsageError(
+                "--guarantee is for one label a text, and here a text may have several",
+                hint="leave --guarantee out",
+            )
         return AnyLabels(task, task.choice.names, threshold=task.choice.threshold, **settings)
-    return OneLabel(task, task.choice.names, **settings)
+    guaranteed = None if request.guarantee is None else (request.guarantee, request.confidence)
+    return OneLabel(task, task.choice.names, guaranteed=guaranteed, **settings)
 
 
 def _numbers(request: EvaluateLabel, task: Any, head: Head, source: Source) -> Measurement:
@@ -68,7 +76,7 @@ def _numbers(request: EvaluateLabel, task: Any, head: Head, source: Source) -> M
 
     if len(head.labels) > 1:
         raise UsageError(f"{head.name} gives {len(head.labels)} numbers for a text, and one can be measured")
-    for name in ("calibrate", "suspects", "plot"):
+    for name in ("calibrate", "suspects", "plot", "guarantee"):
         if getattr(request, name):
             raise UsageError(f"--{name} is for labels, and {head.name} gives a number")
     field = _gold_field(request, source, request.label_field, *NUMBER_FIELDS, option="--label-field")
@@ -82,6 +90,8 @@ def _refuse_outputs(request: EvaluateLabel, checkpoint: Checkpoint, head: Head |
             raise UsageError("a report is an HTML page", where=request.plot, hint="name the file .html")
         if os.path.exists(request.plot) and not request.overwrite:
             raise OutputError("exists already", where=request.plot, hint="--overwrite replaces it")
+    if request.output is not None and os.path.exists(request.output) and not request.overwrite:
+        raise OutputError("exists already", where=request.output, hint="--overwrite replaces it")
     if isinstance(request.suspects, str):
         from bertcli.reports.suspects import check_suspects
 
@@ -212,13 +222,20 @@ def write_label_files(request: EvaluateLabel, report: Report) -> None:
         write_suspects(request.suspects, report.suspects or (), overwrite=request.overwrite)
     if request.plot is not None:
         from bertcli.evaluation.html import document
-        from bertcli.journal import open_output
 
-        stdout = cast(Any, console.ClosedStdout())  # the page always has a name
-        output = open_output(request.plot, stdout, overwrite=request.overwrite)
-        output.close(True, document(report).encode())
+        _write_file(request.plot, document(report), overwrite=request.overwrite)
+    if request.output is not None and report.guarantee is not None:
+        _write_file(request.output, guarantee_text(request, report), overwrite=request.overwrite)
+        console.say(f"the guarantee is in {request.output}: bertcli label FILE --guarantee {request.output}")
     if request.calibrate and report.calibration is not None:
         _store_temperature(request, report)
+
+
+def _write_file(path: str, text: str, *, overwrite: bool) -> None:
+    from bertcli.journal import open_output
+
+    stdout = cast(Any, console.ClosedStdout())  # the file always has a name
+    open_output(path, stdout, overwrite=overwrite).close(True, text.encode())
 
 
 def _store_temperature(request: EvaluateLabel, report: Report) -> None:

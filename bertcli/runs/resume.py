@@ -255,12 +255,12 @@ def facts_of(request: StreamRequest, command: str, checkpoint: Checkpoint) -> Fa
         "version": __version__,
         "command": command,
         "model": {"name": checkpoint.name, "fingerprint": checkpoint.fingerprint()},
-        "options": {flag_of(name): _plain(name, value) for name, value in values.items()},
+        "options": {flag_of(name): plain_option(name, value) for name, value in values.items()},
         "inputs": identify(request),
     }
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain_option(name: str, value: Any) -> Any:
     """The value of a field as JSON has it; of a file its size and a digest of its content."""
     if name in FILE_FIELDS and isinstance(value, str):
         from bertcli.sources.identity import fingerprint
@@ -290,7 +290,7 @@ def differences(before: Facts, now: Facts) -> list[str]:
         found.append(
             f"the model {names[0]} has changed" if same else "the model was {}, and is {}".format(*names)
         )
-    found += _changed_options(before["options"], now["options"])
+    found += changed_options(before["options"], now["options"])
     found += _changed_inputs(before["inputs"], now["inputs"])
     was, new = before["engine"], now["engine"]
     found += [
@@ -302,7 +302,8 @@ def differences(before: Facts, now: Facts) -> list[str]:
 ENGINE = {"name": "--engine", "device": "--device", "dtype": "the dtype", "batch_tokens": "--batch-tokens"}
 
 
-def _changed_options(before: Facts, now: Facts) -> list[str]:
+def changed_options(before: Facts, now: Facts) -> list[str]:
+    """Which options have another value, in words."""
     found = []
     for flag in dict.fromkeys([*before, *now]):
         was, new = before.get(flag), now.get(flag)

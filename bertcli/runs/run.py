@@ -87,6 +87,7 @@ def _run(
     feed = feed_of(source, patience=UNWATCHED if is_resumable(request) else 0.0)
     model = open_model(request, entry.open_tokenizer)
     task = make_task(request, model)
+    receipt.guarantee = getattr(task, "statement", "")
     record = RunRecord(request, task_name(request), model.checkpoint)
     with Results(request, source, task, stdout, record) as results:
         if feed.first(wait=not source.live) is not PAUSE:

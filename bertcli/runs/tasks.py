@@ -75,11 +75,19 @@ def refuse_unread_pairs(request: requests.StreamRequest) -> None:
 
 
 def _label(request: requests.Label, model: OpenModel) -> Task:
+    from bertcli.runs.guarantee import with_decision
     from bertcli.tasks.commas import comma_separated
 
     heads = [None] if request.head is None else list(dict.fromkeys(comma_separated(request.head)))
     tasks = [make_label_task(replace(request, head=head), model) for head in heads]
-    if len(tasks) == 1 and request.emit == ("label",):
+    plain = len(tasks) == 1 and request.emit == ("label",)
+    if request.guarantee is not None:
+        if not plain:
+            raise UsageError(
+                "--guarantee is for the label of one head", hint="leave --guarantee or --emit out"
+            )
+        return with_decision(tasks[0], request.guarantee, request, model)
+    if plain:
         return tasks[0]
     return _emitting(tasks, request, model)
 
