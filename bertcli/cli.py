@@ -12,12 +12,12 @@ from types import MappingProxyType
 
 import click
 
-from bertcli import __version__, console, interrupts, settings
-from bertcli.command import Group, command_line
+from bertcli import __version__, console, interrupts
 from bertcli.commands.completion import VARIABLE
 from bertcli.errors import BertcliError, EngineError, FieldClashError, UsageError, one_line
-from bertcli.options import DEBUG, debug_option
-from bertcli.parameters import called
+from bertcli.options import DEBUG, debug_option, settings
+from bertcli.options.command import Group, command_line
+from bertcli.options.parameters import called
 
 COMMANDS = MappingProxyType(
     {

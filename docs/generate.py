@@ -12,8 +12,8 @@ import click
 
 from bertcli.architectures import ARCHITECTURES
 from bertcli.cli import cli
-from bertcli.command import SHOW_ALL
 from bertcli.models import refusals
+from bertcli.options.command import SHOW_ALL
 
 PAGE = Path(__file__).with_name("cli.md")
 MODELS = Path(__file__).with_name("models.md")

@@ -12,7 +12,6 @@ import click
 import pytest
 
 from bertcli import cli, requests
-from bertcli.command import Group, command
 from bertcli.options import (
     input_options,
     long_options,
@@ -23,6 +22,7 @@ from bertcli.options import (
     shard_option,
     split_words_option,
 )
+from bertcli.options.command import Group, command
 
 Act = Callable[[str, Any], int | None]
 _act: Act = lambda name, request: None  # noqa: E731

@@ -22,15 +22,14 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
     frozenset({"commands"}),
-    frozenset({"command"}),
-    frozenset({"options", "settings"}),
+    frozenset({"options"}),
     frozenset({"model"}),
-    frozenset({"parameters", "runs"}),
+    frozenset({"runs"}),
     frozenset({"reports"}),
     frozenset({"benchmark"}),
     frozenset({"distributed", "pipeline", "search", "training"}),
     frozenset({"workers"}),
-    frozenset({"planning", "receipt", "settings_file", "sinks", "evaluation"}),
+    frozenset({"planning", "receipt", "sinks", "evaluation"}),
     frozenset({"feed", "journal", "sources", "tasks", "verification"}),
     frozenset({"engines"}),
     frozenset({"models"}),
@@ -42,9 +41,9 @@ LAYERS: tuple[frozenset[str], ...] = (
 
 # Imports that the layers allow and that are refused all the same, except for types.
 REFUSED: dict[str, frozenset[str]] = {
-    "pipeline": frozenset({"options", "settings", "command", "sources", "models", "console", "journal"}),
+    "pipeline": frozenset({"options", "sources", "models", "console", "journal"}),
     "workers": frozenset({"options", "sources", "models", "console", "journal"}),
-    "benchmark": frozenset({"options", "settings", "sources", "sinks", "models", "console", "journal"}),
+    "benchmark": frozenset({"options", "sources", "sinks", "models", "console", "journal"}),
     "planning": frozenset({"options", "sources", "models", "console", "journal"}),
     "evaluation": frozenset({"options", "sources", "journal", "feed", "console"}),
     "tasks": frozenset({"options", "sources", "journal", "feed"}),
@@ -53,13 +52,11 @@ REFUSED: dict[str, frozenset[str]] = {
     "sources": frozenset({"models", "engines", "tasks", "sinks"}),
     "engines": frozenset({"console", "records"}),
     "receipt": frozenset({"models", "engines", "options", "journal"}),
-    "settings": frozenset({"models", "engines", "journal", "sources"}),
-    "command": frozenset({"models", "engines", "sources", "sinks", "tasks"}),
     "options": frozenset({"models", "engines"}),
 }
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "click": ("cli", "command", "commands", "options", "parameters", "settings"),
+    "click": ("cli", "commands", "options"),
     "numpy": (
         "architectures",
         "model",
@@ -80,7 +77,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "safetensors": ("models", "engines", "training"),
     "huggingface_hub": ("models",),
     "rich": ("sinks.table",),
-    "yaml": ("settings", "settings_file", "training.recipe"),
+    "yaml": ("options", "training.recipe"),
     "pyarrow": ("sources", "sinks", "search"),
     "zstandard": ("sources", "sinks"),
     "sacrebleu": ("evaluation.translations",),
@@ -218,7 +215,7 @@ def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "kind"),
+    ("kind"),
     [
         ("fill", "fill"),
         ("label", "label"),
@@ -240,7 +237,7 @@ def test_a_quick_answer_loads_neither_torch_nor_transformers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("command", "kind"), [("fill", "fill"), ("label", "label"), ("embed", "base")])
+@pytest.mark.parametrize(("kind"), [("fill", "fill"), ("label", "label"), ("embed", "base")])
 def test_the_packed_engine_runs_the_family_without_transformers(
     command: str, kind: str, checkpoints: Make, tmp_path: Path
 ) -> None:

@@ -234,7 +234,7 @@ def wait():
     sys.stdin.read()
 """
 COMMAND = """
-from bertcli.command import command
+from bertcli.options.command import command
 @command(examples="")
 def label():
     "Label."

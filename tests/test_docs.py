@@ -124,7 +124,7 @@ def test_a_page_is_run_again(tmp_path: Path) -> None:
 
 
 def test_settings_page_shows_a_file_that_is_valid(tmp_path: Path) -> None:
-    from bertcli import settings
+    from bertcli.options import settings
 
     text = (DOCS / "settings.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from bertcli import requests
-from bertcli.command import command
 from bertcli.commands import run_request
 from bertcli.options import (
     long_options,
@@ -16,7 +15,8 @@ from bertcli.options import (
     run_options,
     shard_option,
 )
-from bertcli.parameters import whole_number
+from bertcli.options.command import command
+from bertcli.options.parameters import whole_number
 
 
 @command(

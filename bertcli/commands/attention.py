@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from bertcli import requests
-from bertcli.command import command
 from bertcli.commands import run_request
 from bertcli.options import input_options, model_options, output_options, pair_field_option, run_options
+from bertcli.options.command import command
 
 
 def which(text: str | int) -> requests.LayerOrHead:

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import click
 
-from bertcli import console, requests, settings
-from bertcli.command import command
+from bertcli import console, requests
 from bertcli.options import (
     input_options,
     long_options,
     machine_options,
     pair_field_option,
     report_format_option,
+    settings,
     verbosity_options,
 )
+from bertcli.options.command import command
 
 
 @command(
@@ -70,7 +71,7 @@ def bench(request: requests.Bench) -> int:
 
 def _save(task: str, options: Mapping[str, str]) -> None:
     """Write the options of a task into the settings file."""
-    from bertcli.settings_file import write
+    from bertcli.options.settings_file import write
 
     if not options:
         console.say("nothing to save: no setting is better than the defaults")

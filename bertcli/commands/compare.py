@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from bertcli import console, requests
-from bertcli.command import command, typed
 from bertcli.errors import UsageError
 from bertcli.options import (
     engine_options,
@@ -15,7 +14,8 @@ from bertcli.options import (
     pair_field_option,
     run_options,
 )
-from bertcli.parameters import SharedParameter, whole_number
+from bertcli.options.command import command, typed
+from bertcli.options.parameters import SharedParameter, whole_number
 
 OF_MODELS = ("--task", "--head", "--text-field", "--pair-field", "--id-field", "--strict", "--max-errors")
 """Options without effect on two files; nor have those under the headings Model and Long texts."""

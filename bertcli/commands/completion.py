@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bertcli.command import command
+from bertcli.options.command import command
 
 VARIABLE = "_BERTCLI_COMPLETE"
 """The environment variable through which the script asks bertcli for completions."""

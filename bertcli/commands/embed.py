@@ -7,7 +7,6 @@ from typing import get_args
 import click
 
 from bertcli import requests
-from bertcli.command import command
 from bertcli.commands import run_request
 from bertcli.options import (
     input_options,
@@ -19,7 +18,8 @@ from bertcli.options import (
     run_options,
     shard_option,
 )
-from bertcli.parameters import whole_number
+from bertcli.options.command import command
+from bertcli.options.parameters import whole_number
 
 
 def _written(name: str) -> str:

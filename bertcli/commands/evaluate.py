@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli import console, requests
-from bertcli.command import Command, Group, refuse_options_for_own_labels
 from bertcli.options import (
     input_options,
     json_option,
@@ -25,7 +24,8 @@ from bertcli.options import (
     run_options,
     threshold_options,
 )
-from bertcli.parameters import whole_number
+from bertcli.options.command import Command, Group, refuse_options_for_own_labels
+from bertcli.options.parameters import whole_number
 
 if TYPE_CHECKING:
     from bertcli.evaluation.report import Report

@@ -7,7 +7,6 @@ from typing import get_args
 import click
 
 from bertcli import requests
-from bertcli.command import command, refuse_options_for_own_labels
 from bertcli.commands import run_request
 from bertcli.options import (
     input_options,
@@ -20,7 +19,8 @@ from bertcli.options import (
     shard_option,
     threshold_options,
 )
-from bertcli.parameters import one_or_more, whole_number
+from bertcli.options.command import command, refuse_options_for_own_labels
+from bertcli.options.parameters import one_or_more, whole_number
 
 
 @command(

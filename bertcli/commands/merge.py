@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bertcli import console
-from bertcli.command import command
+from bertcli.options.command import command
 from bertcli.requests import OutputOptions
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bertcli import console
-from bertcli.command import Command, Group
 from bertcli.console.drawing import BOLD, CYAN, DIM, RED, YELLOW, grouped
 from bertcli.errors import ModelError
 from bertcli.options import report_format_option
-from bertcli.parameters import device as device_name
+from bertcli.options.command import Command, Group
+from bertcli.options.parameters import device as device_name
 from bertcli.reports.lines import Line, columns, show
 from bertcli.requests import ReportFormat
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from bertcli import requests
-from bertcli.command import command
 from bertcli.commands import run_request
 from bertcli.options import (
     late_output_options,
@@ -14,7 +13,8 @@ from bertcli.options import (
     query_input_options,
     run_options,
 )
-from bertcli.parameters import whole_number
+from bertcli.options.command import command
+from bertcli.options.parameters import whole_number
 
 
 @command(

@@ -7,9 +7,9 @@ from typing import get_args
 import click
 
 from bertcli import console, requests
-from bertcli.command import command
 from bertcli.options import debug_option, labelled_input_options, late_output_options
-from bertcli.parameters import whole_number
+from bertcli.options.command import command
+from bertcli.options.parameters import whole_number
 
 
 @command(

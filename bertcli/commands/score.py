@@ -7,7 +7,6 @@ from typing import get_args
 import click
 
 from bertcli import requests
-from bertcli.command import command
 from bertcli.commands import run_request
 from bertcli.options import (
     input_options,
@@ -18,6 +17,7 @@ from bertcli.options import (
     run_options,
     shard_option,
 )
+from bertcli.options.command import command
 
 
 @command(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from bertcli import console, requests
-from bertcli.command import command, typed
 from bertcli.errors import UsageError
 from bertcli.options import (
     input_options,
@@ -15,7 +14,8 @@ from bertcli.options import (
     pooling_option,
     run_options,
 )
-from bertcli.parameters import RareOption, whole_number
+from bertcli.options.command import command, typed
+from bertcli.options.parameters import RareOption, whole_number
 from bertcli.runs.search import MOST
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli import console, requests
-from bertcli.command import Group
 from bertcli.commands.train_translate import train_translate
 from bertcli.errors import UsageError
 from bertcli.options import (
@@ -25,7 +24,8 @@ from bertcli.options import (
     recipe_options,
     train_options,
 )
-from bertcli.parameters import whole_number
+from bertcli.options.command import Group
+from bertcli.options.parameters import whole_number
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint

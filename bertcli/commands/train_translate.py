@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from bertcli import console, requests
-from bertcli.command import command
 from bertcli.errors import UsageError
 from bertcli.options import labelled_input_options, recipe_options
-from bertcli.parameters import whole_number
+from bertcli.options.command import command
+from bertcli.options.parameters import whole_number
 
 MOST_HELD_OUT = 1000  # pairs, without --dev
 

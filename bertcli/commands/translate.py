@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from bertcli import requests
-from bertcli.command import command
 from bertcli.commands import run_request
 from bertcli.options import input_options, model_options, output_options, run_options, shard_option
-from bertcli.parameters import RareOption, whole_number
+from bertcli.options.command import command
+from bertcli.options.parameters import RareOption, whole_number
 
 
 @command(

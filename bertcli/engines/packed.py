@@ -124,13 +124,14 @@ def _side_by_side(answers: Sequence[list[Array]]) -> list[Array]:
 
 def _open(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, asked: str) -> Model:
     """The model in `dtype`, which was chosen for the dtype a user `asked` for."""
-    if FusedModel.supports(checkpoint):
-        return FusedModel(checkpoint, dtype, device, int8=asked == "int8")
-    if asked == "int8":
+    description = checkpoint.description
+    if asked == "int8" and not (description and description.like_bert and FusedModel.supports(checkpoint)):
         raise EngineError(
-            f"int8 is for BERT and its family, and {checkpoint.name} is a {checkpoint.model_type} model",
+            f"int8 is for architectures like BERT, and {checkpoint.name} is a {checkpoint.model_type} model",
             hint="use bfloat16 or float32",
         )
+    if FusedModel.supports(checkpoint):
+        return FusedModel(checkpoint, dtype, device, int8=asked == "int8")
     from bertcli.engines.transformers_backend import (
         open_transformers_model,  # brings transformers, which takes longer than torch
     )

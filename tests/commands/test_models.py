@@ -53,7 +53,7 @@ def test_info_tells_what_the_checkpoint_holds(checkpoints: Make, capsys: Capture
 
 def test_info_names_the_engines_a_model_runs_on(checkpoints: Make, capsys: Capture) -> None:
     (row,) = _rows(capsys, "info", str(checkpoints("roberta", "label")))
-    assert row["engines"] == ["packed"]
+    assert row["engines"] == ["instant", "packed"]
 
 
 @pytest.mark.parametrize(("family", "kind"), [("skills", "base"), ("sentence", "base"), ("roberta", "tag")])

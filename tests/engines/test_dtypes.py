@@ -19,8 +19,8 @@ from bertcli.records import Window
 from tests.checkpoints import FAMILIES, FOREIGN
 from tests.conftest import Make
 from tests.engines import oracle
-from tests.engines.test_foreign import FLOAT32_ALONE
 from tests.engines.test_packed import OF_THE_FAMILY
+from tests.engines.test_transformers_backend import FLOAT32_ALONE
 from tests.engines.windows import make_windows
 
 pytestmark = pytest.mark.slow

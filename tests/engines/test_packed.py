@@ -382,8 +382,8 @@ def test_a_row_of_zeros_stays_one_in_int8() -> None:
     assert torch.equal(linear.linear(torch.ones(8, 8), None, int8=True)(torch.zeros(3, 8)), torch.zeros(3, 8))
 
 
-def test_int8_is_for_the_family_and_for_cpus(checkpoints: Make) -> None:
-    with pytest.raises(EngineError, match="int8 is for BERT and its family"):
+def test_int8_is_for_architectures_like_bert_and_for_cpus(checkpoints: Make) -> None:
+    with pytest.raises(EngineError, match="int8 is for architectures like BERT"):
         make_engine(checkpoints("mpnet"), "int8")
     with pytest.raises(EngineError, match="int8 is for CPUs"):
         device.choose_dtype("int8", torch.device("cuda"))

@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 import click
 
-from bertcli import settings
 from bertcli.cli import cli
 from bertcli.console import Terminal
 from bertcli.errors import BertcliError
@@ -28,6 +27,7 @@ from bertcli.models.check import full_check
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.models.weights import open_weights
+from bertcli.options import settings
 from bertcli.records import Problem, Record, Result
 from bertcli.requests import InputOptions, OutputOptions
 from bertcli.sinks import REMARKS, Layout, open_sink
@@ -171,7 +171,7 @@ class SettingsFile:
         self._file.write_bytes(data)
         try:
             held = settings.read(self._file)
-            settings.check(held, cli, click.Context(cli, info_name="bertcli"))
+            settings.refuse_unknown_settings(held, cli, click.Context(cli, info_name="bertcli"))
         except BertcliError as error:
             _check_message(error)
 

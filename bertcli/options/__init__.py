@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import click
 
-from bertcli.parameters import (
+from bertcli.options.parameters import (
     OptionSection,
     SharedArgument,
     SharedOption,

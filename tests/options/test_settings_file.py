@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bertcli import settings
 from bertcli.errors import OutputError
-from bertcli.settings import Section
-from bertcli.settings_file import edited, write
+from bertcli.options import settings
+from bertcli.options.settings import Section
+from bertcli.options.settings_file import edited, write
 
 VALUES = {"threads": "2", "batch-tokens": "8192"}
 

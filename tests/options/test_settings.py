@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bertcli import settings
 from bertcli.errors import InputError
+from bertcli.options import settings
 from bertcli.tasks.commas import comma_separated
 from tests.fake_commands import fake_cli
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertcli import cli
-from bertcli.command import shell_quoted
 from bertcli.console import visible
-from bertcli.parameters import MOST, device, encoding, whole_number
+from bertcli.options.command import shell_quoted
+from bertcli.options.parameters import MOST, device, encoding, whole_number
 from bertcli.requests import Embed, Label, LabelOptions
 from tests import fake_commands
 from tests.fake_commands import fake_cli

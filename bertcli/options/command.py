@@ -22,9 +22,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bertcli import settings
 from bertcli.errors import UsageError
-from bertcli.parameters import RareOption, SharedParameter, called, or_list
+from bertcli.options import settings
+from bertcli.options.parameters import RareOption, SharedParameter, called, or_list
 from bertcli.requests import LabelOptions, Options
 
 HEADINGS = ("Input", "Output", "Training", "Model", "Long texts", "Run")

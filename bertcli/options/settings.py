@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli.errors import InputError, UsageError, one_line
-from bertcli.parameters import SharedParameter
+from bertcli.options.parameters import SharedParameter
 
 if TYPE_CHECKING:
     import yaml
 
 FILE_NAME = "bertcli.yaml"
-META = "bertcli.settings"
+META = "bertcli.options.settings"
 ROOT_VARIABLES = ("BERTCLI_CONFIG", "BERTCLI_DEBUG")
 INSTEAD_OF_FORCE = (
     "--overwrite replaces an existing output, --unsafe-model uses a model that the check refuses"
