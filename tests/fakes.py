@@ -49,7 +49,7 @@ class EchoEngine:
     name: str = "echo"
     device: str = "cpu"
     dtype: str = "float32"
-    steady: bool = True
+    batch_invariant: bool = True
     calls: list[list[Window]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -126,13 +126,13 @@ def run(folder: Path, command: str, models: dict[str, str]) -> dict[str, str]:
         timeout=60,
     )
     return {
-        "stdout": steady(done.stdout.decode(), models),
-        "stderr": steady(done.stderr.decode(), models),
+        "stdout": batch_invariant(done.stdout.decode(), models),
+        "stderr": batch_invariant(done.stderr.decode(), models),
         "code": f"{done.returncode}\n",
     }
 
 
-def steady(text: str, models: dict[str, str]) -> str:
+def batch_invariant(text: str, models: dict[str, str]) -> str:
     """The text without what changes from run to run."""
     for name, path in models.items():
         text = text.replace(path, f"${name}").replace(Path(path).name, f"${name}")

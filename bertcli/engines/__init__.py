@@ -1,6 +1,6 @@
 """Engines turn windows of token ids into numbers. They never see text.
 
-An engine is asked one question (an `Ask`) about a pack of windows and answers with one NumPy float32 array
+An engine is asked one question (an `Ask`) about a batch of windows and answers with one NumPy float32 array
 a window, in the order of the windows. Arrays never share memory that a later call changes.
 """
 
@@ -96,16 +96,16 @@ Ask = OfStates | OfAttention
 
 
 class Engine(Protocol):
-    """`name`, `device` and `dtype` go into the receipt; `workers` is how many packs may run at once (each
-    call from a thread of its own); `batch_tokens` is the number of tokens a pack is best cut to. `steady` says
-    that a window's answer is the same to the last bit whatever runs beside it."""
+    """`name`, `device` and `dtype` go into the receipt; `workers` is how many batches may run at once (each call from a
+    thread of its own); `batch_tokens` is the best number of tokens of a batch. `batch_invariant`: the answer of a window
+    is the same to the last bit whatever else is in its batch."""
 
     name: str
     device: str
     dtype: str
     workers: int
     batch_tokens: int
-    steady: bool
+    batch_invariant: bool
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         """Answer `ask` for each window, in order. Raises EngineError for an ask the model cannot answer."""

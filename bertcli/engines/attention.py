@@ -1,4 +1,4 @@
-"""Attention over a pack: sequences of several lengths end to end, none of which sees another."""
+"""Attention over a batch: sequences of several lengths end to end, none of which sees another."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bertcli.engines.grouped_attention import GroupedAttention, near
 
 
 class Attention(Protocol):
-    """The attention of one pack, made ready for all of its layers."""
+    """The attention of one batch, made ready for all of its layers."""
 
     def attend(self, qkv: Tensor, scale: float, reach: int | None = None) -> Tensor:
         """softmax(QKᵀ·scale)·V within each sequence: (tokens, 3, heads, width) -> (tokens, heads, width).
 
         With `reach`, a token sees only those less than that far away (ModernBERT's local layers). Rows behind
-        the last sequence (the engine may round a pack up) come out as zeros.
+        the last sequence (the engine may round a batch up) come out as zeros.
         """
         ...
 
@@ -58,10 +58,10 @@ class Grouped:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """`count` sequences that share one attention call, their rows in `start:stop` of the pack.
+    """`count` sequences that share one attention call, their rows in `start:stop` of the batch.
 
     All are `length` long, or padded to it inside the call alone: then `rows` (count * length) says which row
-    of the pack stands at each position and `real` (count, 1, 1, length) which positions are no padding.
+    of the batch stands at each position and `real` (count, 1, 1, length) which positions are no padding.
     """
 
     start: int
@@ -72,12 +72,12 @@ class Group:
     real: Tensor | None = None
 
     def take(self, packed: Tensor) -> Tensor:
-        """(tokens, heads, width) of the pack -> (count, heads, length, width) of this group."""
+        """(tokens, heads, width) of the batch -> (count, heads, length, width) of this group."""
         rows = packed[self.start : self.stop] if self.rows is None else packed[self.rows]
         return rows.view(self.count, self.length, *packed.shape[1:]).transpose(1, 2)
 
     def put(self, packed: Tensor, answer: Tensor) -> None:
-        """The inverse of `take`: write (count, heads, length, width) into the pack."""
+        """The inverse of `take`: write (count, heads, length, width) into the batch."""
         rows = answer.transpose(1, 2)
         if self.real is not None:
             packed[self.start : self.stop] = rows[self.real[:, 0, 0]]

@@ -29,7 +29,7 @@ class Eager:
     name = "eager"
     workers = 1
     batch_tokens = 512
-    steady = True  # a window at a time
+    batch_invariant = True  # a window at a time
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ class NotFiniteError(EngineError, ArithmeticError):
 
 
 class Finite:
-    """Another engine, with a look at each of its answers. Raises NotFiniteError for a pack that holds one
+    """Another engine, with a look at each of its answers. Raises NotFiniteError for a batch that holds one
     that is not finite."""
 
     def __init__(self, engine: Engine) -> None:
@@ -30,7 +30,7 @@ class Finite:
         self.dtype = engine.dtype
         self.workers = engine.workers
         self.batch_tokens = engine.batch_tokens
-        self.steady = engine.steady
+        self.batch_invariant = engine.batch_invariant
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         return _checked(self._engine.forward(windows, ask))

@@ -4,7 +4,7 @@ take longer than torch itself.
 BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA, DistilBERT and ALBERT share one encoder (attention, add, normalise,
 feed-forward, add, normalise) under different names, which their descriptions hold. Many small steps run as
 few large ones: query, key and value are one matrix product, and on CPU the additions and GELU happen inside
-oneDNN's products. A layer sees a pack as one long sequence.
+oneDNN's products. A layer sees a batch as one long sequence.
 
 The encoder computes in a dtype of choice. The hidden states that leave it are normalised in float32, and the
 heads compute in float32.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from bertcli.architectures.architecture import Step
     from bertcli.engines.attention import Attention
-    from bertcli.engines.packs import Pack
+    from bertcli.engines.packed_batch import PackedBatch
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Kind
 
@@ -86,39 +86,41 @@ class FusedModel:
             and description.layer.feed_forward.activation in ACTIVATIONS
         )
 
-    def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
+    def encode(self, batch: PackedBatch, depth: int, rows: Sequence[int] | None) -> Tensor:
         """float32 hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
-        attention = self._arrange(pack)
+        attention = self._arrange(batch)
         read = self._numbers(np.array(rows)) if rows else None
         # on a CPU alone: nowhere else has anybody seen whether it is faster
-        once = self._device.type == "cpu" and rows is not None and pack.has_one_in_each(rows)
+        once = self._device.type == "cpu" and rows is not None and batch.has_one_in_each(rows)
         once = once and self._description.like_bert
-        x = self._embed(pack, last=depth == 0)  # (tokens and spare ones, hidden)
+        x = self._embed(batch, last=depth == 0)  # (tokens and spare ones, hidden)
         for number, layer in enumerate(self._layers[:depth], 1):
             if number < depth:
                 x = layer(x, attention)
             elif once and read is not None:
-                x = self._read_once(depth)(x, pack.lengths, read)
+                x = self._read_once(depth)(x, batch.lengths, read)
             else:
                 x = layer(x, attention, read, last=True)
         if depth == 0 and read is not None:
             x = x[read]
         if depth == len(self._layers):
             x = self._last_norm(x.float())
-        return x[: pack.tokens if rows is None else len(rows)]
+        return x[: batch.tokens if rows is None else len(rows)]
 
-    def _arrange(self, pack: Pack) -> Attention | Relative | Turned:
-        """The attention of a pack, for all of its layers."""
+    def _arrange(self, batch: PackedBatch) -> Attention | Relative | Turned:
+        """The attention of a batch, for all of its layers."""
         scheme = self._scheme
         if isinstance(scheme, RelativeBias | Disentangled):
             bias = self._table if isinstance(scheme, RelativeBias) else None
-            return Relative(scheme, pack.lengths, self._device, None if bias is None else bias.to(self.dtype))
+            return Relative(
+                scheme, batch.lengths, self._device, None if bias is None else bias.to(self.dtype)
+            )
         heads = self._checkpoint.attention_heads
-        attention = arrange(pack.lengths, heads, self.dtype, self._device)
+        attention = arrange(batch.lengths, heads, self.dtype, self._device)
         if not isinstance(scheme, Rotary):
             return attention
         width = self._description.layer.attention.head_width or self._checkpoint.hidden_size // heads
-        return Turned(attention, Turns(scheme, self._numbers(pack.positions()), width, self._table))
+        return Turned(attention, Turns(scheme, self._numbers(batch.positions()), width, self._table))
 
     def head(self, kind: Kind) -> Head:
         """The ordinary head of `kind`: hidden states (texts, positions, hidden) -> logits; those of a label
@@ -136,15 +138,15 @@ class FusedModel:
             return lambda states: project(steps(states))
         return steps
 
-    def _embed(self, pack: Pack, *, last: bool) -> Tensor:
+    def _embed(self, batch: PackedBatch, *, last: bool) -> Tensor:
         """A token's vector: what it is, in which of two texts, and where it stands in its own. Those that
         are `last`, with no layer after them, are float32."""
         padding = self._description.embeddings.padding
-        x = self._words[self._numbers(pack.ids())]
+        x = self._words[self._numbers(batch.ids())]
         if self._types is not None:
-            x = x + self._types[self._numbers(pack.types())]
+            x = x + self._types[self._numbers(batch.types())]
         if self._positions is not None:
-            x = x + self._positions[self._numbers(pack.positions(padding))]
+            x = x + self._positions[self._numbers(batch.positions(padding))]
         if self._into is None:
             return self._embedding_norm(x.float() if last else x)
         if self._description.embeddings.norm_last:
@@ -251,7 +253,7 @@ class FusedModel:
         )
 
     def _read_once(self, depth: int) -> OnceRead:
-        """The layer of that depth for packs of which it is the last, made when the first of them comes."""
+        """The layer of that depth for batches of which it is the last, made when the first of them comes."""
         if depth not in self._once_read:
             names, place = self._description.layer.attention, self._places[depth - 1]
             self._once_read[depth] = OnceRead(
@@ -364,7 +366,7 @@ class Turned:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One encoder layer over a pack: (tokens, hidden) -> (tokens, hidden)."""
+    """One encoder layer over a batch: (tokens, hidden) -> (tokens, hidden)."""
 
     number: int
     heads: int

@@ -34,7 +34,7 @@ _SMALLEST, _LARGEST = 1e-34, 1e34  # sums of powers well within what bfloat16 ca
 
 
 class GroupedAttention:
-    """The attention of a pack of sequences that lie end to end in ascending length."""
+    """The attention of a batch of sequences that lie end to end in ascending length."""
 
     def __init__(self, lengths: Sequence[int], heads: int) -> None:
         self._stacks = []
@@ -62,10 +62,10 @@ class GroupedAttention:
 
 
 class Stack:
-    """Sequences from the row `start` to before `stop` of the pack, filled up to one `length`.
+    """Sequences from the row `start` to before `stop` of the batch, filled up to one `length`.
 
     `back` (tokens * heads) says where each row of the answer is found, and `_rows` (3 * matrices * length)
-    which of the pack's rows stand where among its queries, keys and values; `_real` (matrices, 1, length -
+    which of the batch's rows stand where among its queries, keys and values; `_real` (matrices, 1, length -
     shortest) is zero where a key is none, in the columns where that may be.
     """
 
@@ -92,7 +92,7 @@ class Stack:
         self._real = torch.from_numpy(is_real)[:, None].bfloat16()
 
     def attend(self, rows: Tensor, scale: float, reach: int | None) -> Tensor:
-        """(tokens * 3 * heads, width) of the pack -> (matrices * length, width) of the stack."""
+        """(tokens * 3 * heads, width) of the batch -> (matrices * length, width) of the stack."""
         width = rows.shape[1]
         q, k, v = rows.index_select(0, self._rows).view(3, -1, self.length, width)
         visible = near(self.length, reach, rows.device)

@@ -1,6 +1,6 @@
 """A checkpoint as transformers' modules: loaded silently and offline, and only when every weight is there.
 
-A model with a head comes apart into its encoder, which runs packs, and its head, which is transformers' own
+A model with a head comes apart into its encoder, which runs batches, and its head, which is transformers' own
 code whatever the architecture: a `Relay` in the encoder's place hands it chosen hidden states.
 """
 

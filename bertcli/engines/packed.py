@@ -1,6 +1,6 @@
-"""The engine for bulk: packs of windows that lie end to end, without padding, on torch.
+"""The engine for bulk: batches of windows that lie end to end, without padding, on torch.
 
-The encoder gives the hidden states of a pack, (tokens, hidden); a head sees only the positions it reads.
+The encoder gives the hidden states of a batch, (tokens, hidden); a head sees only the positions it reads.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bertcli.engines import Ask, Pooled, available_cores, depth_of
 from bertcli.engines.device import BATCH_TOKENS, choose_device, choose_dtype, keep_freed_memory
 from bertcli.engines.fused import FusedModel
 from bertcli.engines.linear import onednn_takes
-from bertcli.engines.packs import Pack
+from bertcli.engines.packed_batch import PackedBatch
 from bertcli.engines.readout import Readout
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
-    from bertcli.engines.packs import Reading
+    from bertcli.engines.packed_batch import Reading
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Kind
     from bertcli.records import Window
@@ -35,7 +35,7 @@ class Model(Protocol):
 
     dtype: torch.dtype
 
-    def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor: ...
+    def encode(self, batch: PackedBatch, depth: int, rows: Sequence[int] | None) -> Tensor: ...
 
     def head(self, kind: Kind) -> Callable[[Tensor], Tensor]: ...
 
@@ -44,7 +44,7 @@ class Packed:
     """The engine on torch. Raises EngineError for a device, dtype or checkpoint it cannot use.
 
     `threads` is the number of CPU cores to use, None for all that this process may run on; `batch_tokens` the
-    size of a pack, None for what suits the device.
+    size of a batch, None for what suits the device.
     """
 
     name = "packed"
@@ -71,7 +71,7 @@ class Packed:
         # oneDNN adds up a row's products in one order, however many rows there are; others may not
         description = checkpoint.description
         invariant = isinstance(self._model, FusedModel) and description is not None and description.like_bert
-        self.steady = invariant and onednn_takes(number_format, where)
+        self.batch_invariant = invariant and onednn_takes(number_format, where)
         self._readout = Readout(checkpoint, where, self._model.head)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
@@ -83,7 +83,7 @@ class Packed:
         if not windows:
             return [[] for _ in asks]
         if self._on_cpu and torch.get_num_threads() != 1:
-            torch.set_num_threads(1)  # workers with a core each are faster than all cores on one pack
+            torch.set_num_threads(1)  # workers with a core each are faster than all cores on one batch
         parts = [ask.parts if isinstance(ask, Pooled) else (ask,) for ask in asks]
         found = iter(self._answer_single(windows, list(chain.from_iterable(parts))))
         return [_side_by_side([next(found) for _ in each]) for each in parts]
@@ -91,27 +91,27 @@ class Packed:
     def _answer_single(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Array]]:
         """The answers to asks for one array a window."""
         order = sorted(range(len(windows)), key=lambda number: len(windows[number]))
-        pack = Pack([windows[number] for number in order])
+        batch = PackedBatch([windows[number] for number in order])
         depths = [depth_of(ask, self._checkpoint.layers) for ask in asks]
         answers: dict[int, list[Array]] = {}
         with torch.inference_mode():
             for depth in set(depths):
                 same = [number for number, each in enumerate(depths) if each == depth]
-                found = self._answer(pack, depth, [asks[number] for number in same])
+                found = self._answer(batch, depth, [asks[number] for number in same])
                 answers |= zip(same, found, strict=True)
         places = np.argsort(order)
         return [[answers[number][place] for place in places] for number in range(len(asks))]
 
-    def _answer(self, pack: Pack, depth: int, asks: Sequence[Ask]) -> list[list[Array]]:
-        """The answers to asks of one depth, each in the pack's order."""
+    def _answer(self, batch: PackedBatch, depth: int, asks: Sequence[Ask]) -> list[list[Array]]:
+        """The answers to asks of one depth, each in the batch's order."""
         readings = [self._readout.reads(ask) for ask in asks]
         together: Reading = readings[0] if len(set(readings)) == 1 else "all"
-        states = self._model.encode(pack, depth, pack.read(together)[0])
+        states = self._model.encode(batch, depth, batch.read(together)[0])
         answers = []
         for ask, reading in zip(asks, readings, strict=True):
-            rows, counts = pack.read(reading)
+            rows, counts = batch.read(reading)
             chosen = states if reading == together or rows is None else states[rows]
-            answers.append(self._readout.answer(ask, chosen, counts, pack.windows))
+            answers.append(self._readout.answer(ask, chosen, counts, batch.windows))
         return answers
 
 

@@ -1,6 +1,6 @@
 """From hidden states to answers: pooling, ordinary heads, and the named heads of several-skill models.
 
-All of it works on the rows of a pack that the answer reads, and on no others. It is computed in float32,
+All of it works on the rows of a batch that the answer reads, and on no others. It is computed in float32,
 whatever dtype the encoder computes in: bfloat16 has three digits, too few for a regression or a ranking.
 """
 
@@ -20,7 +20,7 @@ from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
-    from bertcli.engines.packs import Reading
+    from bertcli.engines.packed_batch import Reading
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head, Kind
     from bertcli.records import Window

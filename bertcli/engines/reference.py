@@ -31,7 +31,7 @@ class Reference:
     device = "cpu"
     workers = 1
     batch_tokens = 1
-    steady = True  # a window at a time
+    batch_invariant = True  # a window at a time
 
     def __init__(self, checkpoint: Checkpoint, dtype: str = "float32") -> None:
         self.dtype = dtype
@@ -50,7 +50,7 @@ class Reference:
             case Hidden(-1):
                 return _array(self._run(None, window).last_hidden_state)
             case SequenceLogits(head) | TokenLogits(head) if head.skill:
-                return self._skill(head, window)
+                return self._own_head(head, window)
             case TokenLogits(head) if head.kind == "answer":
                 output = self._run(head.kind, window)
                 return np.stack([_array(output.start_logits), _array(output.end_logits)], axis=-1)
@@ -69,7 +69,7 @@ class Reference:
         as_configured(self._models[kind].base_model)
         return self._models[kind](**inputs)
 
-    def _skill(self, head: Head, window: Window) -> Array:
+    def _own_head(self, head: Head, window: Window) -> Array:
         """What a named head makes of the hidden states: (labels,), or (tokens, labels) for tags."""
         weights, name = self._checkpoint.weights, f"heads.{head.name}"
         x = _array(self._run(None, window).last_hidden_state)

@@ -18,7 +18,7 @@ class Replicas:
         self.name, self.dtype = engines[0].name, engines[0].dtype
         self.device = ",".join(engine.device for engine in engines)
         self.batch_tokens = engines[0].batch_tokens
-        self.steady = all(engine.steady for engine in engines)
+        self.batch_invariant = all(engine.batch_invariant for engine in engines)
         self.workers = sum(engine.workers for engine in engines)
         self._free: SimpleQueue[Engine] = SimpleQueue()
         for engine in engines:

@@ -24,7 +24,7 @@ class Static:
     name = "instant"
     device = "cpu"
     dtype = "float32"
-    steady = True
+    batch_invariant = True
 
     def __init__(
         self, checkpoint: Checkpoint, *, threads: int | None = None, batch_tokens: int | None = None

@@ -1,11 +1,11 @@
 """Every encoder that is not described, as transformers' own modules.
 
-Where the architecture lets its attention be handed a function, packs run as one long sequence as they do in
+Where the architecture lets its attention be handed a function, batches run as one long sequence as they do in
 the fused model. What cannot be packed (relative positions) runs padded, in batches of near-equal length, if a
 token is known to see padding through the attention mask alone. In every other encoder windows of one length
 run together and nothing is padded: FNet's Fourier transform and ConvBERT's convolutions mix whatever stands
-side by side. The arrangement of the pack that is running reaches it through a context variable, so that
-several threads can run packs of their own at once.
+side by side. The arrangement of the batch that is running reaches it through a context variable, so that
+several threads can run batches of their own at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bertcli.errors import EngineError, first_line
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bertcli.engines.packs import Numbers, Pack
+    from bertcli.engines.packed_batch import Numbers, PackedBatch
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Kind
 
@@ -81,7 +81,7 @@ class TransformersModel:
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
         self._checkpoint = checkpoint
         self.dtype, self._device = dtype, device
-        self._packs = checkpoint.model_type in _PACKED
+        self._runs_packed = checkpoint.model_type in _PACKED
         self._pads = checkpoint.model_type in _PADDED
         self._heads: dict[Kind, Any] = {}
         self._encoder = self._load_encoder()
@@ -90,15 +90,17 @@ class TransformersModel:
         self._alone = threading.Lock() if hasattr(self._encoder, "set_attention_type") else nullcontext()
         self._takes_types = takes_types(self._encoder)
 
-    def encode(self, pack: Pack, depth: int, rows: Sequence[int] | None) -> Tensor:
+    def encode(self, batch: PackedBatch, depth: int, rows: Sequence[int] | None) -> Tensor:
         """float32 hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
-        states = self._encode_packed(pack, depth) if self._packs else self._encode_batches(pack, depth)
+        states = (
+            self._encode_packed(batch, depth) if self._runs_packed else self._encode_batches(batch, depth)
+        )
         return (states if rows is None else states[rows]).float()
 
     def failure(self) -> Exception | None:
         """What keeps the encoder from running: tried on a short text, but for those that are packed, which all
         can; None where it runs."""
-        if self._packs:
+        if self._runs_packed:
             return None
         inputs = probe(self._checkpoint, self._device)
         ids = inputs["input_ids"].cpu().numpy()
@@ -136,34 +138,34 @@ class TransformersModel:
         return self._load(None, self.dtype)[0]
 
     def _load(self, kind: Kind | None, dtype: torch.dtype) -> tuple[Any, Any]:
-        attention = _ATTENTION if self._packs else None
+        attention = _ATTENTION if self._runs_packed else None
         return load(self._checkpoint, kind, dtype, self._device, attention)
 
-    def _encode_packed(self, pack: Pack, depth: int) -> Tensor:
-        spare = (0, -pack.tokens % ROUND_ROWS[self._device.type])
+    def _encode_packed(self, batch: PackedBatch, depth: int) -> Tensor:
+        spare = (0, -batch.tokens % ROUND_ROWS[self._device.type])
         padding = _PACKED[self._checkpoint.model_type](self._encoder.config)
-        positions = np.pad(pack.positions(padding), spare)
+        positions = np.pad(batch.positions(padding), spare)
         heads = self._checkpoint.attention_heads
-        with _running(arrange(pack.lengths, heads, self.dtype, self._device)):
+        with _running(arrange(batch.lengths, heads, self.dtype, self._device)):
             states = self._run(
-                np.pad(pack.ids(), spare)[None],
-                np.pad(pack.types(), spare)[None],
+                np.pad(batch.ids(), spare)[None],
+                np.pad(batch.types(), spare)[None],
                 depth,
                 position_ids=self._tensor(positions[None]),
             )[0]
-        return states[: pack.tokens]
+        return states[: batch.tokens]
 
-    def _encode_batches(self, pack: Pack, depth: int) -> Tensor:
-        ids, types = pack.ids(), pack.types()
+    def _encode_batches(self, batch: PackedBatch, depth: int) -> Tensor:
+        ids, types = batch.ids(), batch.types()
         states = []
-        for first, stop in pack.batches(UNEVEN[self._device.type] if self._pads else 0.0):
-            lengths = np.array(pack.lengths[first:stop])
+        for first, stop in batch.groups(UNEVEN[self._device.type] if self._pads else 0.0):
+            lengths = np.array(batch.lengths[first:stop])
             real = np.arange(lengths[-1]) < lengths[:, None]  # (windows, longest)
-            tokens = slice(pack.starts[first], pack.starts[first] + lengths.sum())
+            tokens = slice(batch.starts[first], batch.starts[first] + lengths.sum())
             texts, longest = real.shape
-            room = (rounded_count(texts), rounded_length(longest)) if self._pads else real.shape
-            real = np.pad(real, [(0, most - size) for most, size in zip(room, real.shape, strict=True)])
-            padded = np.full(room, self._encoder.config.pad_token_id if self._pads else 0)
+            shape = (rounded_count(texts), rounded_length(longest)) if self._pads else real.shape
+            real = np.pad(real, [(0, most - size) for most, size in zip(shape, real.shape, strict=True)])
+            padded = np.full(shape, self._encoder.config.pad_token_id if self._pads else 0)
             padded[real] = ids[tokens]
             kinds = np.zeros_like(padded)
             kinds[real] = types[tokens]
@@ -202,7 +204,7 @@ _attention: ContextVar[Attention] = ContextVar("attention")
 
 @contextmanager
 def _running(attention: Attention) -> Iterator[None]:
-    """Make `attention` that of the pack which runs in this thread."""
+    """Make `attention` that of the batch which runs in this thread."""
     token = _attention.set(attention)
     try:
         yield
@@ -227,7 +229,7 @@ def packed_attention(
 
 
 def _no_mask(**kwargs: Any) -> None:
-    """A pack needs no mask: its arrangement says it all."""
+    """A batch needs no mask: its arrangement says it all."""
 
 
 AttentionInterface.register(_ATTENTION, packed_attention)

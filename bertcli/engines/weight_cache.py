@@ -29,7 +29,7 @@ class WeightCache:
         self._weights = weights
         self._tensors: dict[str, Array] = {}
         stops = list(accumulate(prod(weights.shape(name)) for name in weights.converted))
-        self._room = np.empty(stops[-1] if stops else 0, np.float32)
+        self._buffer = np.empty(stops[-1] if stops else 0, np.float32)
         places = map(slice, [0, *stops[:-1]], stops)
         self._places = dict(zip(weights.converted, places, strict=True))
         self._lock = threading.Lock()
@@ -41,7 +41,7 @@ class WeightCache:
         if name not in self._tensors:
             with self._lock:  # or a second thread would write again what the first uses already
                 if name not in self._tensors:
-                    self._tensors[name] = self._weights.read(name, self._room_for(name))
+                    self._tensors[name] = self._weights.read(name, self._buffer_for(name))
         return self._tensors[name]
 
     def product(self, x: Array, name: str) -> Array:
@@ -68,16 +68,16 @@ class WeightCache:
         self._used.add(name)
         width = self._weights.shape(name)[1]
         for part in parts:
-            room = self._scratch(step * width)[: (part.stop - part.start) * width]
-            yield part, self._weights.read(name, room, part)
+            buffer = self._scratch(step * width)[: (part.stop - part.start) * width]
+            yield part, self._weights.read(name, buffer, part)
 
     def _scratch(self, size: int) -> Array:
         """Memory of this thread that is written again and again."""
-        if not hasattr(self._mine, "room") or self._mine.room.size < size:
-            self._mine.room = np.empty(size, np.float32)
-        room: Array = self._mine.room
-        return room
+        if not hasattr(self._mine, "buffer") or self._mine.buffer.size < size:
+            self._mine.buffer = np.empty(size, np.float32)
+        buffer: Array = self._mine.buffer
+        return buffer
 
-    def _room_for(self, name: str) -> Array | None:
+    def _buffer_for(self, name: str) -> Array | None:
         place = self._places.get(name)
-        return None if place is None else self._room[place]
+        return None if place is None else self._buffer[place]

@@ -31,18 +31,18 @@ def add_tokens(definition: dict[str, Any], directory: Path, config: Mapping[str,
     """
     if "added_tokens_decoder" in config:
         where = directory / "tokenizer_config.json"
-        told = {token["content"]: token for token in _decoder(config["added_tokens_decoder"], where)}
-        wins = told
+        declared = {token["content"]: token for token in _decoder(config["added_tokens_decoder"], where)}
+        wins = declared
     else:
         where = directory / "added_tokens.json"
-        told = {token["content"]: token for token in _older(where, config, definition)}
+        declared = {token["content"]: token for token in _older(where, config, definition)}
         wins = {}
     held = {token["content"]: token for token in definition["added_tokens"]}
-    for token in told.values():
+    for token in declared.values():
         if token["content"] in held:
             _require_id(token, held[token["content"]]["id"], where)
     definition["added_tokens"] = [wins.get(content, token) for content, token in held.items()]
-    fresh = [token for content, token in told.items() if content not in held]
+    fresh = [token for content, token in declared.items() if content not in held]
     if fresh:
         definition["added_tokens"] += _numbered(fresh, definition, where)
     _add_named(additional_tokens(directory, config), definition)

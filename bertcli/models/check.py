@@ -213,17 +213,17 @@ def _limits(checkpoint: Checkpoint) -> Iterator[Finding]:
     if checkpoint.position_limit < SHORTEST:
         message = f"max_position_embeddings leaves room for {checkpoint.position_limit} tokens"
         yield _refuse(message, "correct config.json")
-    told = checkpoint.tokenizer_config.get("model_max_length")
-    if told is not None and not _is_length(told):
-        message = f"the tokenizer's model_max_length is {told!r}"
+    declared = checkpoint.tokenizer_config.get("model_max_length")
+    if declared is not None and not _is_length(declared):
+        message = f"the tokenizer's model_max_length is {declared!r}"
         yield _refuse(message, "correct tokenizer_config.json, where it counts the tokens a text may have")
 
 
-def _is_length(told: object) -> bool:
-    """Whether `told` is a number of tokens; transformers writes 1e30 for no limit."""
-    if not isinstance(told, int | float) or isinstance(told, bool):
+def _is_length(declared: object) -> bool:
+    """Whether `declared` is a number of tokens; transformers writes 1e30 for no limit."""
+    if not isinstance(declared, int | float) or isinstance(declared, bool):
         return False
-    return told >= NO_LIMIT or (told >= SHORTEST and told == int(told))
+    return declared >= NO_LIMIT or (declared >= SHORTEST and declared == int(declared))
 
 
 def _sides(checkpoint: Checkpoint) -> Iterator[Finding]:

@@ -198,11 +198,11 @@ class Checkpoint:
         for folder in dict.fromkeys((self.path, self.tokenizer_path, self.directory)):
             for pattern in ("*.json", "vocab.txt", "merges.txt", "*.model", "*.spm", "[0-9]*_*/config.json"):
                 for path in sorted(folder.glob(pattern)):
-                    digest.update(os.fsencode(path.name) + b"\0" + _told(path))
+                    digest.update(os.fsencode(path.name) + b"\0" + _identity(path))
         for weights in (self.weights, *self.pooling.weights()):
             for name in sorted(weights.names):
-                told = f"{name}\0{weights.dtype(name)}\0{weights.shape(name)}"
-                digest.update(told.encode("utf-8", "surrogatepass"))  # JSON can name half a character
+                declared = f"{name}\0{weights.dtype(name)}\0{weights.shape(name)}"
+                digest.update(declared.encode("utf-8", "surrogatepass"))  # JSON can name half a character
                 digest.update(weights.bytes_of(name, most=1024))
         if self.weights.pickle:
             for path in self.weights.files:
@@ -210,7 +210,7 @@ class Checkpoint:
         return digest.hexdigest()[:16]
 
 
-def _told(path: Path) -> bytes:
+def _identity(path: Path) -> bytes:
     """What a small file says; nothing, of what no run reads: a fifo, a device, a file beyond reason."""
     try:
         return read_small(path) or b""
@@ -315,8 +315,8 @@ def _refuse_parent(path: Path) -> None:
 
 
 def _tokenizer_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    told = read_optional(folder / "tokenizer_config.json", dict) or {}
-    return told | {"tokenizer_class": told.get("tokenizer_class") or config.get("tokenizer_class")}
+    declared = read_optional(folder / "tokenizer_config.json", dict) or {}
+    return declared | {"tokenizer_class": declared.get("tokenizer_class") or config.get("tokenizer_class")}
 
 
 def _assemble(
@@ -341,10 +341,10 @@ def _assemble(
     prefix = _encoder_prefix(weights, names)
     words = _word_table(weights, prefix, names)
     position_limit = _position_limit(config, weights, prefix, names)
-    told = tokenizer_config.get("model_max_length")
+    declared = tokenizer_config.get("model_max_length")
     tokenizer_limit = position_limit
-    if isinstance(told, int | float) and not isinstance(told, bool) and 0 < told < NO_LIMIT:
-        tokenizer_limit = int(told)
+    if isinstance(declared, int | float) and not isinstance(declared, bool) and 0 < declared < NO_LIMIT:
+        tokenizer_limit = int(declared)
     max_length = min(position_limit, tokenizer_limit)
     cross = read_cross_encoder(directory, config)
     if cross is not None and pooling.max_length is not None:

@@ -21,12 +21,14 @@ _SIGN = np.int32(-(2**31))
 _AT_ONCE = 1 << 17  # as many numbers as stay in a core's cache
 
 
-def as_float32(raw: NDArray[Any], dtype: str, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """Numbers of a dtype in FLOATS as float32: float32 itself as it is, everything else written to `room`
+def as_float32(
+    raw: NDArray[Any], dtype: str, buffer: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Numbers of a dtype in FLOATS as float32: float32 itself as it is, everything else written to `buffer`
     (flat, of the same size), or to memory of its own."""
     if dtype == "F32":
         return raw.astype(np.float32, copy=False)  # of the machine's own byte order
-    wide = np.empty(raw.size, np.float32) if room is None else room
+    wide = np.empty(raw.size, np.float32) if buffer is None else buffer
     if dtype == "F16":
         flat = raw.reshape(-1)
         for start in range(0, raw.size, _AT_ONCE):

@@ -35,15 +35,15 @@ from bertcli.models.classes import (
 )
 from bertcli.models.hazards import find_hazard
 from bertcli.models.jsonfile import ANOTHER_COPY
-from bertcli.models.seams import Seams
+from bertcli.models.split_points import SplitPoints
 from bertcli.models.vocabulary import (
     additional_tokens,
     cuts_left,
+    declared_names,
     highest_id,
     pieces_of,
     read_definition,
     special_names,
-    told_names,
 )
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Tokenizer:
     `cuts_left` says that a text that is too long loses its beginning and not its end.
 
     `Tokenizer.of(checkpoint)` makes one. Encoding may run in several threads. Texts of more than
-    `most_at_once` characters are encoded piece by piece (see `seams`).
+    `most_at_once` characters are encoded piece by piece (see `split_points`).
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class Tokenizer:
 
         Special tokens spelled out in the text are text, but for the mask token with `mask`.
 
-        Raises MemoryError for a text without a place to cut that memory has no room for as a whole,
+        Raises MemoryError for a text without a place to cut that does not fit into memory as a whole,
         ModelError where the tokenizer itself fails.
         """
         masked = self.mask_token is not None and self.mask_token in text
@@ -258,9 +258,9 @@ class Tokenizer:
     def _encode_long(self, native: tokenizers.Tokenizer, text: str, mask: bool) -> Tokens:
         """The same piece by piece, each with the last character of the one before it at its beginning."""
         ids, places = array("i"), Places(text)
-        for start, stop in self._seams.pieces(text, self.most_at_once):
+        for start, stop in self._split_points.pieces(text, self.most_at_once):
             if stop - start > 2 * self.most_at_once:
-                _require_room(stop - start)
+                _require_memory(stop - start)
             begin = max(0, start - 1)
             known = len(_encoded(native, text[begin:start]))
             encoding = _encoded(native, text[begin:stop])
@@ -330,13 +330,13 @@ class Tokenizer:
         return pieces
 
     @cached_property
-    def _seams(self) -> Seams:
+    def _split_points(self) -> SplitPoints:
         read = [
             token
             for token in self._definition["added_tokens"]
             if token["content"] in (self.mask_token, *self._read) or not token.get("special")
         ]
-        return Seams(self._definition, self._native, read)
+        return SplitPoints(self._definition, self._native, read)
 
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
@@ -435,7 +435,7 @@ def _is_panic(error: BaseException) -> bool:
 def _require_agreement(tokenizer: Tokenizer, definition: Mapping[str, Any], checkpoint: Checkpoint) -> None:
     """Raise ModelError where transformers follows another file than tokenizer.json and makes other tokens."""
     config, model = checkpoint.tokenizer_config, definition["model"]
-    named = told_names(checkpoint.tokenizer_path, config)
+    named = declared_names(checkpoint.tokenizer_path, config)
     wrong = contradiction_of_kind(config, str(model.get("type")))
     frame = tokenizer.frame(False)
     if wrong is None and frame.before and frame.after:
@@ -451,18 +451,18 @@ def _require_agreement(tokenizer: Tokenizer, definition: Mapping[str, Any], chec
         )
 
 
-def _require_room(characters: int) -> None:
-    """Raise MemoryError for a piece that memory has no room for: `tokenizers` would end the process."""
-    room = available_memory()
-    if room is not None and characters * BYTES_A_CHARACTER > room:
+def _require_memory(characters: int) -> None:
+    """Raise MemoryError for a part that does not fit into memory: `tokenizers` would end the process."""
+    available = available_memory()
+    if available is not None and characters * BYTES_A_CHARACTER > available:
         raise MemoryError(f"{characters} characters without a place to cut")
 
 
 def available_memory() -> int | None:
     """The bytes that can be taken without swapping, None where the system does not tell."""
     with suppress(OSError):
-        told = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
-        return int(told[1]) * 1024 if told else None
+        found = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
+        return int(found[1]) * 1024 if found else None
     return None
 
 

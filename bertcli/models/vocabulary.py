@@ -11,7 +11,7 @@ import orjson
 from bertcli.errors import ModelError
 from bertcli.models.jsonfile import ANOTHER_COPY, read_optional, read_small
 from bertcli.models.tokenizer_cache import converted_tokenizer
-from bertcli.models.treatment import follow
+from bertcli.models.tokenizer_overrides import follow
 
 SPECIAL_NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "bos_token", "eos_token", "mask_token")
 _BERT_NAMES = {
@@ -31,7 +31,7 @@ def read_definition(directory: Path, config: Mapping[str, Any]) -> dict[str, Any
     """A tokenizer.json object.
 
     From tokenizer.json, else converted by transformers from an older vocabulary (see `tokenizer_cache`).
-    `config` is tokenizer_config.json, some of whose settings win over tokenizer.json (see `treatment`).
+    `config` is tokenizer_config.json, some of whose settings win over tokenizer.json (see `tokenizer_overrides`).
     Raises ModelError where there is no tokenizer, or its files make no sense.
     """
     path = directory / "tokenizer.json"
@@ -60,21 +60,21 @@ def special_names(
     names: dict[str, str] = {}
     for usual in (_ROBERTA_NAMES, _BERT_NAMES):
         names |= {role: token for role, token in usual.items() if token in added}
-    return names | told_names(directory, config)
+    return names | declared_names(directory, config)
 
 
-def told_names(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
+def declared_names(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """The special tokens by role that tokenizer_config.json or special_tokens_map.json names."""
     names: dict[str, str] = {}
-    for told in (read_optional(directory / "special_tokens_map.json", dict) or {}, config):
-        names |= {role: token for role in SPECIAL_NAMES if (token := _content(told.get(role)))}
+    for declared in (read_optional(directory / "special_tokens_map.json", dict) or {}, config):
+        names |= {role: token for role in SPECIAL_NAMES if (token := _content(declared.get(role)))}
     return names
 
 
 def additional_tokens(directory: Path, config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The special tokens that have no part to play and are meant to stand in texts, with their flags."""
-    for told in (config, read_optional(directory / "special_tokens_map.json", dict) or {}):
-        found = told.get("extra_special_tokens") or told.get("additional_special_tokens")
+    for declared in (config, read_optional(directory / "special_tokens_map.json", dict) or {}):
+        found = declared.get("extra_special_tokens") or declared.get("additional_special_tokens")
         if found:
             each = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
             named = ((_content(token), token) for token in each)

@@ -107,17 +107,17 @@ class Weights:
         return "F32" if name in self.updates else self._find(name).dtype
 
     def read(
-        self, name: str, room: NDArray[np.float32] | None = None, rows: slice | None = None
+        self, name: str, buffer: NDArray[np.float32] | None = None, rows: slice | None = None
     ) -> NDArray[np.float32]:
         """The tensor, or some of its rows, as float32. A float32 tensor without an update is a read-only view of the
-        file, everything else a copy, in `room` (flat, of the same size) where that is given for one that is
+        file, everything else a copy, in `buffer` (flat, of the same size) where that is given for one that is
         `converted`."""
         stored = self._find(name)
         raw = self._raw(stored)
         if name in self.updates:
             chosen = slice(None) if rows is None else rows
             return self.updates[name].apply(as_float32(raw[chosen], stored.dtype), chosen)
-        return as_float32(raw if rows is None else raw[rows], stored.dtype, room)
+        return as_float32(raw if rows is None else raw[rows], stored.dtype, buffer)
 
     def rows(self, name: str, ids: Sequence[int] | NDArray[Any]) -> NDArray[np.float32]:
         """The rows `ids`, of any shape, as float32: (*ids.shape, ...). Other rows are not read."""

@@ -137,7 +137,7 @@ def _run_pipeline(
     from bertcli.runs.resume import is_resumable
 
     # A resumed run starts with an empty cache of answers, and must end in the same bytes.
-    remembers = engine.steady or not is_resumable(request)
+    remembers = engine.batch_invariant or not is_resumable(request)
     plan = Plan(engine.batch_tokens, engine.workers, reserved=results.layout.reserved, remembers=remembers)
     stdout = results.stdout if is_stdout(request.output) else None
     try:

@@ -195,7 +195,7 @@ def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
     return (states.float() * weights).sum(1) / weights.sum(1)
 
 
-def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
+def load_base(auto_class: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
     """The base as one of the Auto classes of transformers in float32; a missing head is initialised at random.
 
     Attention is the eager one: on CPU the backward pass of torch's flash attention makes a step 1.35 times as
@@ -205,7 +205,7 @@ def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model, report = from_checkpoint(
-                family,
+                auto_class,
                 checkpoint,
                 dtype=torch.float32,
                 attn_implementation="eager",
@@ -219,7 +219,7 @@ def load_base(family: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
     if missing:
         raise ModelError(f"{checkpoint.name} lacks weights of its encoder: {missing[0]}")
     for head in _heads_of(model):
-        compute_in_float32(head, while_training=family is not transformers.AutoModelForMaskedLM)
+        compute_in_float32(head, while_training=auto_class is not transformers.AutoModelForMaskedLM)
     for key in ("bertcli", *DECLARED):  # the heads of the base, which the new model does not have
         if hasattr(model.config, key):
             delattr(model.config, key)

@@ -131,10 +131,10 @@ def test_fill_heads(checkpoints: Make, family: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("family", OF_THE_FAMILY)
 def test_company_changes_no_bit(checkpoints: Make, family: str, dtype: str) -> None:
-    """Of an engine that calls itself steady, so that answers may be kept and computed again."""
+    """Of an engine that calls itself batch_invariant, so that answers may be kept and computed again."""
     checkpoint = open_checkpoint(checkpoints(family, "label", labels=("a", "b")))
     engine = Packed(checkpoint, dtype=dtype)
-    if not engine.steady:
+    if not engine.batch_invariant:
         pytest.skip("this machine's matrix products are not oneDNN's")
     windows = make_windows(checkpoint, [3, 3, 5, 9, 14, 20, 31, 40])
     for ask in (Hidden(), Pooled("mean"), SequenceLogits(checkpoint.head("label"))):
@@ -144,8 +144,8 @@ def test_company_changes_no_bit(checkpoints: Make, family: str, dtype: str) -> N
             assert np.array_equal(engine.forward([*windows[2:], window], ask)[-1], answer)
 
 
-def test_what_is_padded_is_not_steady(checkpoints: Make) -> None:
-    assert not Packed(open_checkpoint(checkpoints("mpnet"))).steady
+def test_what_is_padded_is_not_batch_invariant(checkpoints: Make) -> None:
+    assert not Packed(open_checkpoint(checkpoints("mpnet"))).batch_invariant
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -32,7 +32,7 @@ def test_packs_are_answered_as_by_one_engine(checkpoints: Make) -> None:
 class Meeting:
     """An engine that answers when as many packs run as `together` waits for, with the name of its device."""
 
-    name, dtype, workers, batch_tokens, steady = "packed", "float16", 1, 64, False
+    name, dtype, workers, batch_tokens, batch_invariant = "packed", "float16", 1, 64, False
 
     def __init__(self, device: str, together: threading.Barrier) -> None:
         self.device, self.together, self.running = device, together, 0

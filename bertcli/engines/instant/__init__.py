@@ -39,7 +39,7 @@ class Instant:
     name = "instant"
     device = "cpu"
     dtype = "float32"
-    steady = False  # a BLAS may add up in another order for another number of rows
+    batch_invariant = False  # a BLAS may add up in another order for another number of rows
 
     def __init__(
         self, checkpoint: Checkpoint, *, threads: int | None = None, batch_tokens: int | None = None

@@ -61,7 +61,7 @@ class Seq2SeqEngine(Protocol):
     dtype: str
     workers: int
     batch_tokens: int
-    steady: bool
+    batch_invariant: bool
 
     def generate(self, windows: Sequence[Window], how: Generation) -> list[list[Hypothesis]]:
         """The `how.count` best hypotheses of each window, best first. May be called from several threads."""

@@ -27,7 +27,7 @@ class Reference:
     this kind."""
 
     name = "transformers"
-    steady = False
+    batch_invariant = False
     workers = 1  # `generate` keeps state in the model
 
     def __init__(

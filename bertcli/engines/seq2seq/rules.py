@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LONGEST = 512  # new tokens where a checkpoint declares no limit
 # Settings that change greedy or beam search and are not implemented here, with the value that changes nothing.
-_FOREIGN: Mapping[str, Any] = {
+_UNSUPPORTED: Mapping[str, Any] = {
     "repetition_penalty": 1.0,
     "encoder_repetition_penalty": 1.0,
     "encoder_no_repeat_ngram_size": 0,
@@ -61,7 +61,7 @@ def unknown_settings(settings: Mapping[str, Any]) -> list[str]:
     """The settings of a checkpoint that only transformers' own code obeys."""
     unknown = [
         key
-        for key, neutral in _FOREIGN.items()
+        for key, neutral in _UNSUPPORTED.items()
         if settings.get(key) not in (None, neutral, float(neutral or 0))
     ]
     if any(len(words) != 1 for words in settings.get("bad_words_ids") or ()):

@@ -37,7 +37,7 @@ class Translator:
     """
 
     name = "packed"
-    steady = False  # the batch decides how sums are rounded
+    batch_invariant = False  # the batch decides how sums are rounded
 
     def __init__(
         self,

@@ -177,7 +177,7 @@ def test_pieces_have_the_tokens_of_the_whole(name: str, text: str, most: int, ma
 @EVERY
 def test_ordinary_text_is_cut_and_what_cannot_be_vouched_for_is_not(name: str, made: Made) -> None:
     text = " ".join(TEXTS)
-    cuts = list(made(name)._seams.pieces(text, 20))
+    cuts = list(made(name)._split_points.pieces(text, 20))
     assert "".join(text[start:stop] for start, stop in cuts) == text
     assert all(stop - start >= 20 for start, stop in cuts[:-1])
     assert (len(cuts) == 1) == (name in WHOLE)
@@ -199,7 +199,7 @@ def test_ordinary_text_is_cut_and_what_cannot_be_vouched_for_is_not(name: str, m
     ],
 )
 def test_texts_without_blanks_between_words_are_cut_too(name: str, text: str, made: Made) -> None:
-    assert len(list(made(name)._seams.pieces(text, 10))) > 3
+    assert len(list(made(name)._split_points.pieces(text, 10))) > 3
     for mask in (False, True):
         whole, pieces = (encoded(made(name), text, most, mask=mask) for most in (10_000, 10))
         assert told(pieces) == told(whole)

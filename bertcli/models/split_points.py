@@ -1,11 +1,11 @@
 """Where a long text may be cut so that its pieces have the tokens of the whole.
 
 `tokenizers` takes some three hundred bytes for each byte of a text while it works on it, so that long texts
-are handed to it piece by piece. A seam is a place where that changes no token:
+are handed to it piece by piece. A split point is a place where that changes no token:
 
-    no added token reaches across it       none of them holds the two characters beside a seam
+    no added token reaches across it       none of them holds the two characters beside a split point
     the normalizer minds no neighbours     those of `_LOCAL` look at a character and its combining marks; what
-                                           becomes of the characters at a seam is looked at
+                                           becomes of the characters at a split point is looked at
     the pre-tokenizer cuts there anyway    as told below of each kind
 
 The model then sees the same words. What a tokenizer does at the beginning of a text (a blank put before it,
@@ -26,8 +26,8 @@ import tokenizers
 
 Part = Mapping[str, Any]
 
-# Seams as patterns of no width. Where a pre-tokenizer asks for the category of a character, those beside the
-# seam are ones that every version of Unicode knows.
+# SplitPoints as patterns of no width. Where a pre-tokenizer asks for the category of a character, those beside the
+# split point are ones that every version of Unicode knows.
 _BLANK = r"(?<=[^\W_])(?= [^\W_])"
 _LINE_END = r"(?<=[^\W_])(?=\n[^\W_])"
 _WITHIN_BLANKS = r"(?<=[ \n])(?=[ \n])"
@@ -49,8 +49,8 @@ _LOCAL = ("BertNormalizer", "Lowercase", "StripAccents", "NFC", "NFD", "NFKC", "
 _OF_BLANKS = (" {2,}", r"\s{2,}", r"\s+", r"\s{2,}|[\n\r\t]")  # patterns that find nothing but white space
 
 
-class Seams:
-    """The seams in texts for one tokenizer. `definition` is its tokenizer.json, `native` what was made of it,
+class SplitPoints:
+    """The split points in texts for one tokenizer. `definition` is its tokenizer.json, `native` what was made of it,
     `read` those of its added tokens that are not taken for text."""
 
     def __init__(self, definition: Part, native: tokenizers.Tokenizer, read: Sequence[Part]) -> None:
@@ -70,7 +70,7 @@ class Seams:
         self._place = re.compile("|".join(places)) if places else None
 
     def pieces(self, text: str, least: int) -> Iterator[tuple[int, int]]:
-        """(start, stop) of the pieces of a text: each ends at the first seam behind `least` characters."""
+        """(start, stop) of the pieces of a text: each ends at the first split point behind `least` characters."""
         start = 0
         while (stop := self._next(text, start + least)) is not None:
             yield start, stop
@@ -78,14 +78,14 @@ class Seams:
         yield start, len(text)
 
     def _next(self, text: str, start: int) -> int | None:
-        """The first seam at `start` or behind it."""
+        """The first split point at `start` or behind it."""
         if self._place is None:
             return None
         found = (place.start() for place in self._place.finditer(text, start))
         return next((at for at in found if self._holds(text, at)), None)
 
     def _holds(self, text: str, at: int) -> bool:
-        """Whether a place that looks like a seam is one for the normalizer and the added tokens too."""
+        """Whether a place that looks like a split point is one for the normalizer and the added tokens too."""
         before, behind = text[at - 1], text[at : at + 2]
         if before + behind[0] in self._spelled or self._sought.issuperset((before, behind[0])):
             return False
@@ -143,7 +143,7 @@ def _is_local(normalizer: Part) -> bool:
 
 
 def _sought(normalizer: Part) -> str:
-    """What a normalizer replaces; a seam must not be in the middle of it."""
+    """What a normalizer replaces; a split point must not be in the middle of it."""
     match normalizer:
         case {"type": "Replace", "pattern": {"String": str(sought)}}:
             return sought

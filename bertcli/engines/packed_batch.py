@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Reading = Literal["all", "first", "fresh", "first fresh", "last fresh", "masks"]
 
 
-class Pack:
+class PackedBatch:
     """Windows in ascending length; window i takes the rows `starts[i]` to `starts[i] + lengths[i]`."""
 
     def __init__(self, windows: Sequence[Window]) -> None:
@@ -55,7 +55,7 @@ class Pack:
         positions: Numbers = padding + (counted - np.repeat(before, self.lengths)) * real
         return positions
 
-    def batches(self, uneven: float) -> list[tuple[int, int]]:
+    def groups(self, uneven: float) -> list[tuple[int, int]]:
         """Runs of windows (first, stop) in which the longest is at most the part `uneven` longer than the
         shortest: what runs together where windows must be padded to one length."""
         cuts = [0]
