@@ -96,8 +96,8 @@ Ask = OfStates | OfAttention
 
 
 class Engine(Protocol):
-    """`name`, `device` and `dtype` go into the receipt; `workers` is how many batches may run at once, each in a call from
-    a thread of its own; `batch_tokens` is the best number of tokens of a batch. `batch_invariant`: the answer of a
+    """`name`, `device` and `dtype` go into the receipt. `workers` is how many batches may run at once, each in a call
+    from a thread of its own; `batch_tokens` is the best number of tokens of a batch. `batch_invariant`: the answer of a
     window is the same to the last bit whatever else is in its batch."""
 
     name: str

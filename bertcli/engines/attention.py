@@ -29,7 +29,7 @@ class Attention(Protocol):
 
 
 def arrange(lengths: Sequence[int], heads: int, dtype: torch.dtype, device: torch.device) -> Attention:
-    """The attention of sequences that lie end to end in ascending length."""
+    """The attention of sequences end to end in ascending length."""
     if dtype == torch.bfloat16 and device.type == "cpu":
         return GroupedAttention(lengths, heads)
     return Grouped(lengths, device)
@@ -61,7 +61,7 @@ class Group:
     """`count` sequences that share one attention call, their rows in `start:stop` of the batch.
 
     All are `length` long, or padded to it inside the call alone: then `rows` (count * length) says which row
-    of the batch stands at each position and `real` (count, 1, 1, length) which positions are no padding.
+    of the batch is at each position and `real` (count, 1, 1, length) which positions are no padding.
     """
 
     start: int

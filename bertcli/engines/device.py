@@ -16,7 +16,7 @@ BATCH_TOKENS = {"cpu": 4096, "cuda": 32768, "mps": 8192}
 ATTENTION_STEP = {"cpu": 1, "cuda": 16, "mps": 1}
 # Where packing is impossible, windows are padded that differ in length by at most this part.
 UNEVEN = {"cpu": 0.1, "cuda": 0.25, "mps": 0.0}
-# oneDNN prepares a matrix product anew for every number of rows, and keeps it: rounded numbers share them.
+# oneDNN prepares a matrix product for every number of rows, and keeps it: rounded numbers share them.
 ROUND_ROWS = {"cpu": 64, "cuda": 1, "mps": 1}
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

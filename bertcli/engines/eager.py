@@ -1,4 +1,4 @@
-"""What attention does inside encoders that the instant engine does not run: transformers' own code, told to
+"""What attention does inside encoders that the instant engine does not run: transformers' own code, made to
 keep its weights ("eager"). One window at a time in float32, for looking and not for bulk.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Eager:
-    """The engine that tells its attention, on torch. Raises EngineError for a device or dtype it cannot use,
+    """The engine that returns attention weights, on torch. Raises EngineError for a device or dtype it cannot use,
     or a checkpoint that transformers cannot load."""
 
     name = "eager"
@@ -52,7 +52,7 @@ class Eager:
         """Answer `ask` for each window, in order. Raises EngineError for what is not about attention, and for
         queries and keys that are not all there is to this architecture's weights."""
         if not isinstance(ask, OfAttention):
-            raise EngineError("the eager engine tells what attention does, and nothing else")
+            raise EngineError("the eager engine gives attention weights, and nothing else")
         if isinstance(ask, AttentionWeights):
             layers = [self._weights(window) for window in windows]
         else:

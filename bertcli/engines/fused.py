@@ -139,7 +139,7 @@ class FusedModel:
         return steps
 
     def _embed(self, batch: PackedBatch, *, last: bool) -> Tensor:
-        """A token's vector: what it is, in which of two texts, and where it stands in its own. Those that
+        """A token's vector: what it is, in which of two texts, and where it is in its own. Those that
         are `last`, with no layer after them, are float32."""
         padding = self._description.embeddings.padding
         x = self._words[self._numbers(batch.ids())]
@@ -389,7 +389,7 @@ class Layer:
         *,
         last: bool = False,
     ) -> Tensor:
-        """With `rows`, only these come out, though they have looked at all."""
+        """With `rows`, only these come out, though they attend to all."""
         y = self.attention_norm(x) if self.norm_first else x
         qkv = self.query_key_value(y).view(len(x), 3, self.heads, -1)  # (tokens, 3, heads, width)
         context = self._attend(qkv, attention).flatten(1)  # (tokens, heads * width)

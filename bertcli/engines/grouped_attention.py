@@ -28,13 +28,13 @@ from bertcli.engines.rounding import rounded_length
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SCORES = 1 << 20  # that many are held at once, so that they stay in a core's cache
+_SCORES = 1 << 20  # that many are computed at once, so that they stay in a core's cache
 _SPARE_SCORES = 1 << 15  # so many more take about as long as another round of calls
 _SMALLEST, _LARGEST = 1e-34, 1e34  # sums of powers well within what bfloat16 can hold
 
 
 class GroupedAttention:
-    """The attention of a batch of sequences that lie end to end in ascending length."""
+    """The attention of a batch of sequences end to end in ascending length."""
 
     def __init__(self, lengths: Sequence[int], heads: int) -> None:
         self._stacks = []
@@ -65,7 +65,7 @@ class Stack:
     """Sequences from the row `start` to before `stop` of the batch, filled up to one `length`.
 
     `back` (tokens * heads) says where each row of the answer is found, and `_rows` (3 * matrices * length)
-    which of the batch's rows stand where among its queries, keys and values; `_real` (matrices, 1, length -
+    which of the batch's rows are where among its queries, keys and values; `_real` (matrices, 1, length -
     shortest) is zero where a key is none, in the columns where that may be.
     """
 
@@ -124,7 +124,7 @@ class Stack:
         smallest, largest = torch.aminmax(sums)
         if not (smallest > _SMALLEST and largest < _LARGEST):  # so that a sum that is no number counts too
             usable = (sums > _SMALLEST) & (sums < _LARGEST)
-            # those matrices alone: what stands beside a text must not change its answer by a bit
+            # those matrices alone: the other texts must not change its answer by a bit
             others = (~usable.flatten(1).all(1)).nonzero().flatten()
             mask = functional.pad(real[others].bool(), (self._shortest, 0), value=True)
             mask = mask if visible is None else mask & visible

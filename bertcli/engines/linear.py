@@ -115,7 +115,7 @@ class Int8Linear(nn.Module):
     Each row of W and each row of x has a scale of its own, the largest of its numbers over 127, so that
     x·Wᵀ ≈ (scale of x's row) · (scale of W's row) · (rounded x · rounded Wᵀ): what LLM.int8() calls
     vector-wise quantisation (Dettmers et al. 2022, section 2). A token's scale depends on that token alone,
-    so that the company it runs in changes nothing.
+    so that its batch changes nothing.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The engine for bulk: batches of windows that lie end to end, without padding, on torch.
+"""The engine for bulk: batches of windows end to end, without padding, on torch.
 
 The encoder gives the hidden states of a batch, (tokens, hidden); a head sees only the positions it reads.
 """

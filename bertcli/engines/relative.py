@@ -20,7 +20,7 @@ _SCORES = 1 << 22  # numbers of scores that are made at a time
 
 
 class Relative:
-    """The attention of sequences that lie end to end in ascending length, with what distances add to the scores:
+    """The attention of sequences end to end in ascending length, with what distances add to the scores:
     the same in all layers (`bias`: (buckets, heads)), or made in each from its own vectors of distances."""
 
     def __init__(

@@ -3,7 +3,7 @@
 Where the architecture lets its attention be handed a function, batches run as one long sequence as they do in
 the fused model. What cannot be packed (relative positions) runs padded, in batches of near-equal length, if a
 token is known to see padding through the attention mask alone. In every other encoder windows of one length
-run together and nothing is padded: FNet's Fourier transform and ConvBERT's convolutions mix whatever stands
+run together and nothing is padded: FNet's Fourier transform and ConvBERT's convolutions mix whatever is
 side by side. The arrangement of the batch that is running reaches it through a context variable, so that
 several threads can run batches of their own at once.
 """

@@ -1,4 +1,4 @@
-"""Added tokens that stand in other files than tokenizer.json: in tokenizer_config.json as
+"""Added tokens in other files than tokenizer.json: in tokenizer_config.json as
 `added_tokens_decoder`, or in added_tokens.json, which is older; and special tokens that are only named.
 
 `tokenizers` numbers what is added by itself, one token behind the other from the end of the vocabulary, and
@@ -23,7 +23,7 @@ _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def add_tokens(definition: dict[str, Any], directory: Path, config: Mapping[str, Any]) -> None:
-    """Add what the other files tell of to the definition of a tokenizer (a tokenizer.json object).
+    """Add what the other files declare to the definition of a tokenizer (a tokenizer.json object).
 
     `config` is tokenizer_config.json. As in transformers, its `added_tokens_decoder` wins over tokenizer.json
     where both have a token, and added_tokens.json is read only without it. Raises ModelError for files that
@@ -37,12 +37,12 @@ def add_tokens(definition: dict[str, Any], directory: Path, config: Mapping[str,
         where = directory / "added_tokens.json"
         declared = {token["content"]: token for token in _older(where, config, definition)}
         wins = {}
-    held = {token["content"]: token for token in definition["added_tokens"]}
+    present = {token["content"]: token for token in definition["added_tokens"]}
     for token in declared.values():
-        if token["content"] in held:
-            _require_id(token, held[token["content"]]["id"], where)
-    definition["added_tokens"] = [wins.get(content, token) for content, token in held.items()]
-    fresh = [token for content, token in declared.items() if content not in held]
+        if token["content"] in present:
+            _require_id(token, present[token["content"]]["id"], where)
+    definition["added_tokens"] = [wins.get(content, token) for content, token in present.items()]
+    fresh = [token for content, token in declared.items() if content not in present]
     if fresh:
         definition["added_tokens"] += _numbered(fresh, definition, where)
     _add_named(additional_tokens(directory, config), definition)
@@ -50,8 +50,8 @@ def add_tokens(definition: dict[str, Any], directory: Path, config: Mapping[str,
 
 def _add_named(named: Mapping[str, Mapping[str, Any]], definition: dict[str, Any]) -> None:
     """Special tokens that no file gives an id: their own in the vocabulary, else the next one behind it."""
-    held = {token["content"] for token in definition["added_tokens"]}
-    fresh = {content: flags for content, flags in named.items() if content not in held}
+    present = {token["content"] for token in definition["added_tokens"]}
+    fresh = {content: flags for content, flags in named.items() if content not in present}
     if not fresh:
         return
     vocabulary, free = pieces_of(definition), _free(definition)

@@ -24,7 +24,7 @@ from bertcli.models.prompts import MOST_CHARACTERS
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.models.weights import SINGLE
 
-OFFSET = 2  # positions that RoBERTa and its kin cannot use, and that max_seq_length often counts
+OFFSET = 2  # positions that RoBERTa and models like it cannot use, and that max_seq_length often counts
 SHORTEST = 3  # tokens of the shortest window: two special ones and one of text
 # What transformers knows as `hidden_act`, and the names it has in other families.
 ACTIVATIONS = frozenset(
@@ -36,7 +36,7 @@ ACTIVATIONS = frozenset(
     ]
 )  # fmt: skip
 _MAY_BE_ZERO = ("token_type_embeddings", "pooler")  # by design of the model, or because nothing reads them
-_BLOCK = 4_000_000  # numbers looked at together
+_BLOCK = 4_000_000  # numbers checked together
 _LAYER = re.compile(r".*encoder\.layer\.\d+\.")
 _PROBE = "The quick brown fox jumps over 42 lazy dogs, doesn't it?"
 _CONFIG = "config.json and the weights are not of one model: take another copy, or correct config.json"
@@ -275,8 +275,8 @@ def _head(checkpoint: Checkpoint, kind: Kind, head: Head | None) -> Iterator[Fin
             yield _refuse(error.message, error.hint or "")
             return
     if head.missing:
-        held = f"the file lacks {', '.join(head.missing[:2])}{' and more' if len(head.missing) > 2 else ''}"
-        message = f"the {head.name} head of {checkpoint.name} was never trained: {held}"
+        reason = f"the file lacks {', '.join(head.missing[:2])}{' and more' if len(head.missing) > 2 else ''}"
+        message = f"the {head.name} head of {checkpoint.name} was never trained: {reason}"
         yield _refuse(message, "its answers would be random: use a model fine-tuned for this task")
     for contradiction in shapes.head_contradictions(checkpoint, head):
         yield _refuse(f"{checkpoint.name}: {contradiction}", _CONFIG)
@@ -374,7 +374,7 @@ def _is_of_mean_layer(checkpoint: Checkpoint, name: str) -> bool:
 
 
 def _looked_at(checkpoint: Checkpoint, name: str) -> tuple[bool, bool]:
-    """Whether all numbers of a weight are finite, and whether all are 0, looked at in blocks of rows."""
+    """Whether all numbers of a weight are finite, and whether all are 0, checked in blocks of rows."""
     shape = checkpoint.weights.shape(name)
     rows = shape[0] if shape and 0 not in shape else 0
     step = max(1, _BLOCK * rows // max(1, int(np.prod(shape))))

@@ -65,7 +65,7 @@ class Checkpoint:
     """A model on disk. Sizes are as config.json has them, lengths in tokens, special tokens included.
 
     `position_limit` is what the positions take, `max_length` the least of that and the tokenizer's own limit,
-    `embed_max_length` what embeddings were trained for. `encoder_prefix` stands before the encoder's weights
+    `embed_max_length` what embeddings were trained for. `encoder_prefix` is before the encoder's weights
     (`bert.`, or nothing). `description` says how the architecture computes, None of one that only transformers
     runs. `token_types` is how many there are, 0 or 1 where they say nothing. `directory` is what the
     user named (the adapter, where one is applied), `path` the directory of config.json and the weights,
@@ -133,9 +133,9 @@ class Checkpoint:
         others = [head.name for head in self.heads_of(kind)]
         if name is not None and others:
             return ModelError(f"{self.name} has no {kind} head {name!r}", hint=f"it has: {', '.join(others)}")
-        held = [f"{head.name} ({head.kind})" if head.skill else head.kind for head in self.heads.values()]
+        heads = [f"{head.name} ({head.kind})" if head.skill else head.kind for head in self.heads.values()]
         nothing = "a model that writes text, and no encoder" if self.writes else "an encoder without a head"
-        holds = f"its heads: {', '.join(held)}" if held else nothing
+        holds = f"its heads: {', '.join(heads)}" if heads else nothing
         what = f"{self.architecture or self.model_type}, {holds}"
         return ModelError(f"{self.name} has no {kind} head ({what})", hint=_HINTS[kind])
 
@@ -290,7 +290,7 @@ def _base_of(adapter: Path) -> Path:
 
 
 def _model_folder(path: Path) -> Path:
-    """Where config.json and the weights lie: the directory itself, or a folder that modules.json names."""
+    """Where config.json and the weights are: the directory itself, or a folder that modules.json names."""
     return path if _describes_model(path) else encoder_folder(path)
 
 
@@ -392,7 +392,7 @@ def _embeddings(description: Architecture | None) -> Embeddings:
 
 
 def _encoder_prefix(weights: Weights, names: Embeddings) -> str:
-    """What stands before the encoder's weight names: before the table of word embeddings, to be exact."""
+    """The prefix of the encoder's weight names: before the table of word embeddings, to be exact."""
     table = f"{names.words}.weight"
     prefixes = [name.removesuffix(table) for name in weights.names if name.endswith(table)]
     return min(prefixes, key=len, default="")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # These have `token_type_ids` among their inputs. ALBERT's has not in transformers 5, but had before, and its
-# models were trained with them: it stands here all the same.
+# models were trained with them: it is here all the same.
 _GIVE_TYPES = frozenset(
     [
         "AlbertTokenizer", "BertTokenizer", "ConvBertTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLOATS = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
-"""NumPy's type for what safetensors calls a dtype; it has none for bfloat16, whose bits stand in for it."""
+"""NumPy's type for what safetensors calls a dtype; it has none for bfloat16, whose bits are used instead."""
 
 _SIGN = np.int32(-(2**31))
 _AT_ONCE = 1 << 17  # as many numbers as stay in a core's cache

@@ -96,7 +96,7 @@ def charsmap_hazard(encoded: Any) -> str | None:
 
     It is a double array (Darts-clone, as SentencePiece writes it), its size in bytes before it and the
     normalised texts behind it, each with a NUL at its end. A unit of the array says by how much its place is
-    changed (XOR) for the place of its children, which lie in that block of 256; a leaf's place holds where
+    changed (XOR) for the place of its children, which are in that block of 256; a leaf's place holds where
     its text begins.
     """
     try:
@@ -129,7 +129,7 @@ def charsmap_hazard(encoded: Any) -> str | None:
 def pattern_hazard(pattern: str) -> str | None:
     """Why a regular expression may search without end or take all memory, in words; None where it may not.
 
-    A search goes back and forth without end where a repetition stands inside another, (a+)+, or where
+    A search goes back and forth without end where a repetition is inside another, (a+)+, or where
     several wildcards without a limit follow each other.
     """
     if len(pattern) > MOST_OF_A_PATTERN:

@@ -1,4 +1,4 @@
-"""Heads: what a checkpoint can answer beyond hidden states, and under which names its weights lie.
+"""Heads: what a checkpoint can answer beyond hidden states, and the names of its weights.
 
 A head is believed when config.json declares it (`architectures`, or `bertcli.heads` for a checkpoint with
 several skills) or when all of its weights have names no other head has; which of its weights are `missing`
@@ -115,7 +115,7 @@ def problem_type(declared: Any, outputs: int) -> ProblemType:
 def _declared_kind(config: Mapping[str, Any]) -> Kind | None:
     architecture = first_architecture(config) or ""
     kind = next((kind for end, kind in _KIND_OF_ARCHITECTURE.items() if architecture.endswith(end)), None)
-    if kind == "fill" and architecture == "ElectraForPreTraining":  # tells replaced words from real ones
+    if kind == "fill" and architecture == "ElectraForPreTraining":  # detects replaced words
         return None
     return kind
 
@@ -206,7 +206,7 @@ def _skills(config: Mapping[str, Any], weights: Weights, encoder_prefix: str) ->
         raise ModelError(
             "bertcli.heads is not an object of heads by name",
             where="config.json",
-            hint="mend config.json, or train the model again",
+            hint="correct config.json, or train the model again",
         )
     for name, skill in declared.items():
         yield _skill(name, skill, weights, encoder_prefix)
@@ -218,7 +218,7 @@ def _skill(name: str, skill: Any, weights: Weights, encoder_prefix: str) -> Head
             raise ModelError(
                 f"bertcli.heads.{name}: {what}",
                 where="config.json",
-                hint="mend config.json, or train the model again",
+                hint="correct config.json, or train the model again",
             )
 
     expect(isinstance(skill, dict), "is not an object")

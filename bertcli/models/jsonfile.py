@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from bertcli.errors import ModelError
 
-ANOTHER_COPY = "take another copy of the model: `bertcli models pull NAME` downloads one anew"
+ANOTHER_COPY = "take another copy of the model: `bertcli models pull NAME` downloads one again"
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-A_POINTER = "a Git LFS pointer, which stands for a file that was not downloaded"
+A_POINTER = "a Git LFS pointer, in the place of a file that was not downloaded"
 FETCH_POINTERS = "`git lfs pull` in its directory brings the file"
 MOST_BYTES = 1 << 28  # the largest tokenizer.json there are have 40 MB
 WHOLE = "a model is a directory with config.json, tokenizer.json and model.safetensors"

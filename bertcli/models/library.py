@@ -29,7 +29,7 @@ _MODULE = re.compile(r"\d+_\w+/(config\.json|model\.safetensors)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A model on this machine: the name `-m` takes, and where it lies."""
+    """A model on this machine: the name `-m` takes, and where it is."""
 
     name: str
     path: Path
@@ -191,12 +191,12 @@ def _snapshot(repository: Path) -> Path | None:
         found = [snapshot]
     except (OSError, UnicodeDecodeError):
         found = list(_folders(repository / "snapshots"))
-    held = [
+    found = [
         snapshot
         for snapshot in found
         if any((snapshot / name).is_file() for name in ("config.json", "modules.json", "adapter_config.json"))
     ]
-    return held[0] if len(held) == 1 else None
+    return found[0] if len(found) == 1 else None
 
 
 def _folders(directory: Path) -> Iterator[Path]:

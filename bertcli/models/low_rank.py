@@ -38,6 +38,6 @@ class LowRankUpdate:
         return updated
 
     def bytes(self) -> bytes:
-        """All numbers of the update, to tell two updates apart."""
+        """All numbers of the update, to distinguish two updates."""
         arrays = [self.b, self.a, *([] if self.lengths is None else [self.lengths])]
         return repr(self.scale).encode() + b"".join(array.tobytes() for array in arrays)

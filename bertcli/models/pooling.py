@@ -23,7 +23,7 @@ Mode = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "la
 LONGEST_NAME = 250  # of a file, in letters
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-# In the order in which several poolings stand side by side.
+# The order of several poolings in the vector.
 _OLD_SPELLINGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -70,7 +70,7 @@ class Pooling:
 
     `declared` is False when the checkpoint says nothing and mean is assumed. `include_prompt` False keeps the
     prompt's tokens out of the pooled vector. `lower_case` asks for lower-cased text. `width` is
-    the length of the token vectors, where the files tell it, `dim` how many numbers of a text's vector are
+    the length of the token vectors, where the files give it, `dim` how many numbers of a text's vector are
     kept, None all. `similarity` is the function that compares two vectors in a search, `role_lengths` the lengths
     of texts in tokens that hold for a role ("query", "document") in place of `max_length`.
     `static` says that the encoder is a table of token vectors (see `models.static`).
@@ -107,7 +107,7 @@ class Pooling:
 
 
 def encoder_folder(directory: Path) -> Path:
-    """Where the encoder lies: the directory itself, unless modules.json names a folder in it."""
+    """Where the encoder is: the directory itself, unless modules.json names a folder in it."""
     for module in _modules(directory):
         if _kind(module) in ENCODERS:
             return directory / str(module.get("path", ""))
@@ -164,8 +164,8 @@ def read_pooling(directory: Path) -> Pooling:
 
 
 def _modules(directory: Path) -> list[dict[str, Any]]:
-    """The modules of modules.json, none without it; their folders lie inside the checkpoint. A Router whose
-    routes are all the same stands for the modules of one of them."""
+    """The modules of modules.json, none without it; their folders are inside the checkpoint. A Router whose
+    routes are all the same means the modules of one of them."""
     path = directory / "modules.json"
     found = _checked(read_optional(path, list) or [], path)
     modules = []
@@ -196,20 +196,20 @@ def _checked(modules: list[Any], path: Path) -> list[dict[str, Any]]:
             raise ModelError(
                 "is not a list of modules with a type",
                 where=str(path),
-                hint="mend the file, or download the model again",
+                hint="correct the file, or download the model again",
             )
         folder = module.get("path", "")
         if not isinstance(folder, str) or Path(folder).is_absolute() or ".." in Path(folder).parts:
             raise ModelError(
                 f"names a folder outside the checkpoint: {folder}",
                 where=str(path),
-                hint="mend the file, or download the model again",
+                hint="correct the file, or download the model again",
             )
         if len(folder) > LONGEST_NAME or not folder.isprintable():
             raise ModelError(
                 f"names a folder that cannot be: {folder[:40]!r}",
                 where=str(path),
-                hint="mend the file, or download the model again",
+                hint="correct the file, or download the model again",
             )
     return modules
 
@@ -228,7 +228,7 @@ def _encoder_settings(folder: Path, unsupported: list[str], *, predicts: bool) -
             raise ModelError(
                 f"max_seq_length is {length!r}, not a whole number",
                 where=str(path),
-                hint="mend the file, or download the model again",
+                hint="correct the file, or download the model again",
             )
         unsupported += _unsupported_settings(found, predicts=predicts)
         lengths = {role: found.get(f"{role}_length") for role in ("query", "document")}
@@ -310,14 +310,14 @@ def _own_settings(directory: Path, default_similarity: str) -> dict[str, Any]:
         raise ModelError(
             "prompts is not an object of texts by name",
             where=str(path),
-            hint="mend the file, or download the model again",
+            hint="correct the file, or download the model again",
         )
     dim = config.get("truncate_dim")
     if dim is not None and (type(dim) is not int or dim < 1):
         raise ModelError(
             f"truncate_dim is {dim!r}, not a whole number above 0",
             where=str(path),
-            hint="mend the file, or download the model again",
+            hint="correct the file, or download the model again",
         )
     default = config.get("default_prompt_name")
     return {

@@ -107,9 +107,9 @@ def _layers(checkpoint: Checkpoint) -> dict[int, set[str]]:
 
 def _layer_count(checkpoint: Checkpoint) -> Iterator[str]:
     layers = _layers(checkpoint)
-    held = sum(number < checkpoint.layers for number in layers)
-    if layers and held < checkpoint.layers:
-        yield f"config.json has {checkpoint.layers} layers, the weights only {held} of them"
+    stored = sum(number < checkpoint.layers for number in layers)
+    if layers and stored < checkpoint.layers:
+        yield f"config.json has {checkpoint.layers} layers, the weights only {stored} of them"
     elif len(layers) > checkpoint.layers:
         yield f"config.json has {checkpoint.layers} layers, the weights {len(layers)}"
 
@@ -120,8 +120,8 @@ def _incomplete_layers(checkpoint: Checkpoint) -> Iterator[str]:
     parts = set().union(*layers.values())
     layer = checkpoint.description.layer if checkpoint.description else None
     not_in_first = set() if layer is None or layer.first_norm else _parts(layer.attention_norm)
-    for number, held in sorted(layers.items()):
-        lost = sorted(parts - held - (not_in_first if number == 0 else set()))
+    for number, stored in sorted(layers.items()):
+        lost = sorted(parts - stored - (not_in_first if number == 0 else set()))
         if lost:
             yield f"layer {number} lacks {lost[0]}" + (f" and {len(lost) - 1} more" if len(lost) > 1 else "")
 

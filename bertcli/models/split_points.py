@@ -5,8 +5,8 @@ are handed to it piece by piece. A split point is a place where that changes no 
 
     no added token reaches across it       none of them holds the two characters beside a split point
     the normalizer minds no neighbours     those of `_LOCAL` look at a character and its combining marks; what
-                                           becomes of the characters at a split point is looked at
-    the pre-tokenizer cuts there anyway    as told below of each kind
+                                           happens to the characters at a split point is checked
+    the pre-tokenizer cuts there anyway    as described below for each kind
 
 The model then sees the same words. What a tokenizer does at the beginning of a text (a blank put before it,
 or taken away) is kept from a piece by one character of the piece before, whose tokens are dropped.

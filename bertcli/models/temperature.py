@@ -31,14 +31,14 @@ def read_temperatures(config: Mapping[str, Any]) -> dict[str, float]:
         raise ModelError(
             "bertcli.temperature is not an object of numbers by head",
             where="config.json",
-            hint="mend config.json, or leave bertcli.temperature out of it",
+            hint="correct config.json, or leave bertcli.temperature out of it",
         )
     for name, value in declared.items():
         if type(value) not in (int, float) or not 0 < value < math.inf:
             raise ModelError(
                 f"bertcli.temperature.{name} is not a number above 0",
                 where="config.json",
-                hint="mend config.json, or leave bertcli.temperature out of it",
+                hint="correct config.json, or leave bertcli.temperature out of it",
             )
     return {name: float(value) for name, value in declared.items()}
 

@@ -6,7 +6,7 @@ around any slice of them. The frame is learned from the tokenizer's own post-pro
 A text is only ever text. `[SEP]` or `</s>` written by a user is spelled out in ordinary tokens (unknown ones
 where the vocabulary knows no other spelling), so that a line of a file cannot pose as the end of itself;
 transformers would take it for the separator. The mask token is read as what it is where a task asks for it,
-and so are, always, the additional special tokens of a model: these were made to stand in texts.
+and so are, always, the additional special tokens of a model: these are made for texts.
 """
 
 from __future__ import annotations
@@ -459,7 +459,7 @@ def _require_memory(characters: int) -> None:
 
 
 def available_memory() -> int | None:
-    """The bytes that can be taken without swapping, None where the system does not tell."""
+    """The bytes that can be taken without swapping, None where the system does not report it."""
     with suppress(OSError):
         found = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
         return int(found[1]) * 1024 if found else None

@@ -1,10 +1,10 @@
 """How a text is treated before it is cut into pieces, where tokenizer_config.json and tokenizer.json differ.
 
-tokenizer.json is taken as it stands, but for the settings that transformers follows against it:
+tokenizer.json is taken as it is, but for the settings that transformers follows against it:
 
-    do_lower_case             BERT and its kin, ALBERT, DeBERTa-v2
+    do_lower_case             BERT and models like it, ALBERT, DeBERTa-v2
     strip_accents,
-    tokenize_chinese_chars    BERT and its kin
+    tokenize_chinese_chars    BERT and models like it
     keep_accents              ALBERT
     split_by_punct            DeBERTa-v2
     add_prefix_space          byte-level tokenizers, ALBERT, CamemBERT, DeBERTa-v2, XLM-RoBERTa
@@ -22,7 +22,7 @@ from bertcli.models.classes import class_of
 Part = dict[str, Any]
 """A normalizer or pre-tokenizer."""
 
-# Classes of transformers that take tokenizer.json as it stands, whatever tokenizer_config.json says.
+# Classes of transformers that take tokenizer.json as it is, whatever tokenizer_config.json says.
 _TAKE_AS_IT_STANDS = ("PreTrainedTokenizer", "TokenizersBackend")
 _OF_BERT = {
     "do_lower_case": "lowercase",
@@ -39,7 +39,7 @@ _WITHOUT_PREFIX = {
 
 
 class _Step(NamedTuple):
-    """A setting that asks for `parts` of a row when it is `when`; they stand before those of `before`, or
+    """A setting that asks for `parts` of a row when it is `when`; they go before those of `before`, or
     before all others."""
 
     row: str

@@ -28,7 +28,7 @@ sys.exit(failure is not None)
 
 
 def try_tokenizer(directory: Path) -> str | None:
-    """What becomes of a process that uses the tokenizer of a checkpoint, in words; None where all is well,
+    """How a process ends that uses the tokenizer of a checkpoint, in words; None where all is well,
     and where loading it ends in an error, which can be seen without harm."""
     command = [sys.executable, "-c", _PROGRAM, str(directory.absolute())]
     try:

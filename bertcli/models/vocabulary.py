@@ -72,7 +72,7 @@ def declared_names(directory: Path, config: Mapping[str, Any]) -> dict[str, str]
 
 
 def additional_tokens(directory: Path, config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The special tokens that have no part to play and are meant to stand in texts, with their flags."""
+    """The special tokens that have no part to play and are meant for texts, with their flags."""
     for declared in (config, read_optional(directory / "special_tokens_map.json", dict) or {}):
         found = declared.get("extra_special_tokens") or declared.get("additional_special_tokens")
         if found:

@@ -43,7 +43,7 @@ class DamagedFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a tensor lies: `start` counts bytes from the beginning of `file`."""
+    """Where a tensor is: `start` counts bytes from the beginning of `file`."""
 
     file: Path
     dtype: str
@@ -154,7 +154,7 @@ class Weights:
         except KeyError:
             raise ModelError(
                 f"the weights have no tensor {name}",
-                hint="bertcli models check tells what is in the file",
+                hint="bertcli models check reports what is in the file",
                 where=", ".join(file.name for file in self.files) or None,
             ) from None
 
@@ -297,9 +297,7 @@ def read_header(file: Path) -> list[tuple[str, Stored]]:
     end = 8 + length
     for name, stored in tensors:
         if stored.start != end:
-            raise DamagedFileError(
-                f"has a header that lies: {name} begins at byte {stored.start}, not at {end}"
-            )
+            raise DamagedFileError(f"has a wrong header: {name} begins at byte {stored.start}, not at {end}")
         end += stored.bytes
     if end != size:
         raise DamagedFileError(
@@ -340,6 +338,6 @@ def _entry(file: Path, name: str, entry: Any, data: int) -> Stored:
     stored = Stored(file, dtype, shape, data + start)
     if stored.bytes != stop - start:
         raise DamagedFileError(
-            f"has a header that lies: {name} is {stored.bytes} bytes by shape, {stop - start} by offsets"
+            f"has a wrong header: {name} is {stored.bytes} bytes by shape, {stop - start} by offsets"
         )
     return stored

@@ -32,8 +32,8 @@ class ModelName(str):
 class Converter:
     """Converts the tree of a file in `folder`.
 
-    A mapping that stands for one of several `kinds` of a dataclass says which by its key `kind`; `bare` are
-    dataclasses that a lone string may stand for, with the field it fills.
+    A mapping for one of several `kinds` of a dataclass says which by its key `kind`; `bare` are
+    dataclasses that a lone string may give, with the field it fills.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Converter:
         self._bare = bare
 
     def mapping(self, value: Any, wanted: type[T], where: str = "", known: tuple[str, ...] = ()) -> T:
-        """A dataclass from a mapping; `known` are keys that are told of beside its fields."""
+        """A dataclass from a mapping; `known` are keys that messages list beside its fields."""
         if not isinstance(value, dict):
             raise RecipeError(f"{where or 'the recipe'}: a mapping is needed, not {value!r}")
         hints = get_type_hints(wanted)
@@ -84,7 +84,7 @@ class Converter:
         return self.mapping(rest, kinds[value["kind"]], where, ("kind",))
 
     def _row(self, value: Any, wanted: tuple[Any, ...], where: str) -> tuple[Any, ...]:
-        """One value stands for a list of one, or for as many of the same as are needed."""
+        """One value is a list of one, or for as many of the same as are needed."""
         variable = len(wanted) == 2 and wanted[1] is Ellipsis
         if not isinstance(value, list):
             value = [value] if variable else [value] * len(wanted)

@@ -136,7 +136,7 @@ def problem_of(examples: Iterable[Example]) -> ProblemType:
         return MULTI
     if not all(isinstance(target, int | float) and not isinstance(target, bool) for target in targets):
         numbers = [number_of(target) for target in targets]
-        # Numbers from a CSV file come as strings; only fractions tell them from names.
+        # Numbers from a CSV file come as strings; only fractions distinguish them from names.
         whole = all(number is None or number == int(number) for number in numbers)
         return SINGLE if whole or None in numbers else REGRESSION
     values = set(targets)

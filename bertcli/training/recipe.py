@@ -44,7 +44,7 @@ class Schedule:
 class Source:
     """A file of any form bertcli reads, and how much of it: `limit` takes a seeded sample.
 
-    In a recipe a bare path stands for all of it. Fields are found as for `train label`; a second text is also
+    In a recipe a bare path is enough. Fields are found as for `train label`; a second text is also
     looked for in `text_pair`.
     """
 

@@ -33,16 +33,16 @@ class Target:
             path = Path(os.path.realpath(path))
         self.path, self.part = path, path.parent / f"{path.name}.part"
         self._whole, self._old = self.part / "whole", self.part / "old"
-        held = (self.part / STATE).is_file()
+        has_state = (self.part / STATE).is_file()
         self._lock = -1
         self._refuse_strange_part()
-        if resume and not held:
+        if resume and not has_state:
             raise OutputError("there is no interrupted run to continue", where=str(self.part))
         if path.exists() and not (overwrite or resume):
             raise OutputError("exists", where=str(path), hint="replace it with --overwrite, or name another")
         if path.exists() and not ((path / "config.json").is_file() or _empty(path)):
             raise OutputError("is not a model directory, so it is not replaced", where=str(path))
-        if held and not (overwrite or resume):
+        if has_state and not (overwrite or resume):
             raise OutputError(
                 "holds an interrupted run",
                 where=str(self.part),
@@ -129,7 +129,7 @@ class Target:
 
 
 def _share(folder: Path) -> None:
-    """Let whoever may read the other files read the weights: safetensors makes them for their owner alone."""
+    """Let users who may read the other files read the weights: safetensors makes them for their owner alone."""
     for file in folder.glob("*.safetensors"):
         file.chmod((folder / "config.json").stat().st_mode)
 

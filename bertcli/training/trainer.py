@@ -213,7 +213,7 @@ class Trainer:
         if state.get("key") != self.key:
             raise UsageError(
                 "the interrupted run had other data, another base or other options",
-                hint="give the same ones as before, or begin anew with --overwrite",
+                hint="give the same ones as before, or begin again with --overwrite",
                 where=str(self.run),
             )
         self.network.load_state_dict(state["network"])

@@ -1,6 +1,6 @@
 """An encoder in NumPy, float32, as its description says. Of BERT it is this:
 
-    embed      the sum of what a token is, where it stands, and in which of two texts; normalised
+    embed      the sum of what a token is, where it is, and in which of two texts; normalised
     layer      x = norm(x + attend(x)), then x = norm(x + feed_forward(x))
     attend     softmax(QKᵀ/√d)·V in every head, and a last product
 
@@ -8,7 +8,7 @@
     Devlin, Chang, Lee, Toutanova: BERT, 2018 (arXiv 1810.04805)
 
 Other encoders put the norms first, multiply the feed-forward by a gate, or let attention know positions, which
-is told in `positions`. Shapes are written at the line that makes them: n windows of `length` tokens, `hidden`
+is described in `positions`. Shapes are written at the line that makes them: n windows of `length` tokens, `hidden`
 numbers a token, d numbers a head.
 """
 

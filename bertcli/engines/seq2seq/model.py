@@ -381,7 +381,7 @@ class _Reader:
         return self._read[name]
 
     def read(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
-        """The weight; None in `shape` stands for any size."""
+        """The weight; None in `shape` means any size."""
         tensor = self.maybe(name)
         if tensor is None:
             raise lacking(self._name, [name])

@@ -1,13 +1,13 @@
 """Beam search over an encoder-decoder, all sequences of a batch at once.
 
 Each sequence follows `beam` hypotheses. Every step extends them all, and of the best continuations those that end
-become finished hypotheses, the others go on. A sequence is done when no hypothesis it follows can still beat its
+become finished hypotheses, the others continue. A sequence is done when no hypothesis it follows can still beat its
 finished ones; it leaves the batch then. Scores are the sums of log-probabilities divided by length**length_penalty, and
 when a sequence is done is decided as transformers' `generate` decides it. Greedy search is a beam of one that stops at
 the first end.
 
-A hypothesis keeps its row of the cache when it goes on, and only a second continuation of the same hypothesis is copied
-to the row of one that ended or lost: that is why hypotheses of a sequence are in no order.
+A hypothesis keeps its row of the cache when it continues, and only a second continuation of the same hypothesis is
+copied to the row of one that ended or lost: that is why hypotheses of a sequence are in no order.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Sequence:
         del self.finished[self._beam :]
 
     def close(self, best_running: float, length: int, rules: Rules) -> None:
-        """Mark the sequence done where the best hypothesis that goes on cannot beat the worst finished one."""
+        """Mark the sequence done where the best hypothesis that continues cannot beat the worst finished one."""
         if len(self.finished) < self._beam:
             return
         if rules.early_stopping is True:
@@ -169,7 +169,7 @@ class _Search:
             found.add(_Finished(float(rank[sequence, beam]), hypothesis))
 
     def _go_on(self, scores: Tensor, parents: Tensor, chosen: Tensor) -> None:
-        """Give every continuation a row: the first of a parent its own, the others one that nobody goes on with."""
+        """Give every continuation a row: the first of a parent its own, the others one that are free."""
         beam = self._beam
         rows = torch.arange(len(self.sequences), device=self._device)[:, None] * beam
         if beam > 1:
