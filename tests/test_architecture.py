@@ -215,7 +215,7 @@ def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind"),
+    ("command", "kind"),
     [
         ("fill", "fill"),
         ("label", "label"),
@@ -237,8 +237,8 @@ def test_a_quick_answer_loads_neither_torch_nor_transformers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind"), [("fill", "fill"), ("label", "label"), ("embed", "base")])
-def test_the_packed_engine_runs_the_family_without_transformers(
+@pytest.mark.parametrize(("command", "kind"), [("fill", "fill"), ("label", "label"), ("embed", "base")])
+def test_the_packed_engine_runs_without_transformers(
     command: str, kind: str, checkpoints: Make, tmp_path: Path
 ) -> None:
     model = str(checkpoints("roberta", kind))

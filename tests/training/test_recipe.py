@@ -112,4 +112,4 @@ def test_the_recipe_on_the_page_about_training_is_one(tmp_path: Path) -> None:
     assert block is not None
     for name in re.findall(r"[\w-]+\.(?:txt\.gz|parquet|csv|conll|jsonl)", block[1]):
         (tmp_path / name).touch()
-    assert len(read_recipe(write(tmp_path, block[1])).skills) == 4
+    assert len(read_recipe(write(tmp_path, block[1])).skills) == 5
