@@ -41,7 +41,8 @@ TEMPLATE = "This text is about {}."
 
 
 class Options:
-    """What all parts of requests have in common: lists become tuples, and `check` refuses contradictions."""
+    """What all parts of requests have in common: lists become tuples, and `check` refuses contradictions. Comparison
+    and representation are here, for generating them for each class takes a tenth of the time to start."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
@@ -50,11 +51,22 @@ class Options:
                 object.__setattr__(self, field.name, tuple(value))
         self.check()
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        )
+
     def check(self) -> None:
         """Raise UsageError for options that contradict each other."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class InputOptions(Options):
     """`split_words`: words are separated by blanks, and a text may also be a list of them. `bare_texts`: whether
     the command knows --text. `shard` is the part (I, N) of the records that is read, counted from 1."""
@@ -79,7 +91,7 @@ class InputOptions(Options):
     bare_texts: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class OutputOptions(Options):
     """`resume` continues an interrupted run."""
 
@@ -93,7 +105,7 @@ class OutputOptions(Options):
     color: When = "auto"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ModelOptions(Options):
     """`adapter` is the directory of a LoRA adapter (PEFT) that is applied to the model, or without one to the model it
     was trained on. `unsafe_model` uses a model that the check refuses."""
@@ -109,7 +121,7 @@ class ModelOptions(Options):
     unsafe_model: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LongOptions(Options):
     """`max_length` is in tokens, special tokens included; None means the model's own limit. `overlap` is the
     number of tokens two neighbouring windows share; None means an eighth of the window."""
@@ -127,7 +139,7 @@ class LongOptions(Options):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class PromptOptions(Options):
     """What goes before each text: the model's prompt called `prompt_name`, else `prompt` itself,
     else the prompt of `role`, else the model's default."""
@@ -137,7 +149,7 @@ class PromptOptions(Options):
     role: Role | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class RunOptions(Options):
     """`max_errors` is the number of failed records after which a run stops (1 for --strict)."""
 
@@ -146,7 +158,7 @@ class RunOptions(Options):
     verbose: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LabelOptions(Options):
     """Which labels: those of the model's own head (`head`; several as in `a,b`), or `labels` between commas, or
     those of `labels_file`, one a line. `template`, `multi_label`: for labels that the model does not have."""
@@ -159,14 +171,14 @@ class LabelOptions(Options):
     head: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class StreamRequest(InputOptions, OutputOptions, ModelOptions, RunOptions):
     """A request whose results are written one by one, as records are read, in one of `formats`."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = RECORD_FORMATS
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Label(StreamRequest, LongOptions, LabelOptions):
     """Label each text. `k` also lists that many labels, `all` lists all of them. `guarantee` is a file that
     EvaluateLabel wrote."""
@@ -178,7 +190,7 @@ class Label(StreamRequest, LongOptions, LabelOptions):
     guarantee: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Fill(StreamRequest, LongOptions):
     """Predict the words behind masks: `k` fillings, of several masks the best of `beam`. `targets` are words
     between commas."""
@@ -191,7 +203,7 @@ class Fill(StreamRequest, LongOptions):
     mask: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Embed(StreamRequest, LongOptions, PromptOptions):
     """Export the embeddings of texts or, with `tokens`, of their tokens. None follows the model's own files.
     `output_dtype` is what is written. `sparse` gives the terms of each text with their weights."""
@@ -216,7 +228,7 @@ class Embed(StreamRequest, LongOptions, PromptOptions):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Tag(StreamRequest, LongOptions):
     """Label the words of each text. `tokens` gives the tag of each token instead of spans."""
 
@@ -226,7 +238,7 @@ class Tag(StreamRequest, LongOptions):
     tokens: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Score(StreamRequest, LongOptions):
     """Score each text by its pseudo-log-likelihood; `words` adds that of each word."""
 
@@ -235,7 +247,7 @@ class Score(StreamRequest, LongOptions):
     words: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Attention(StreamRequest):
     """The attention weights of each text. Layers and heads count from 1, -1 is the last; a `head` of None is the
     mean. A text beyond the model's limit fails, unless `truncate` cuts it."""
@@ -261,7 +273,7 @@ class Attention(StreamRequest):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Answer(StreamRequest, LongOptions):
     """Find the answer to `question`, or to the question in `pair_field`, in each text."""
 
@@ -284,7 +296,7 @@ class Answer(StreamRequest, LongOptions):
             raise UsageError("--question is blank", hint='ask something: --question "Who wrote it?"')
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Rerank(StreamRequest, LongOptions):
     """Order texts by their relevance to `query`, or to the query in `pair_field`: then each group of consecutive
     records with the same query is ordered. The best `k` of each are written, or `all`."""
@@ -306,7 +318,7 @@ class Rerank(StreamRequest, LongOptions):
             raise UsageError("--resume: an order is written when all is read", hint="start again")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Translate(StreamRequest):
     """Translate each text: the best of `beam` hypotheses, or the likeliest token each time (`greedy`). `k` gives
     that many translations. Languages are codes that the model knows; `prefix_text` goes before each sentence.
@@ -335,7 +347,7 @@ class Translate(StreamRequest):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions):
     """Find the texts nearest to `query`, to each line of the file `queries`, or to record `like` (counted from 1); or
     all pairs with a cosine of `near_duplicates` or more. `embeddings` is a file that `embed` wrote; `files` are then
@@ -375,7 +387,7 @@ class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions)
             raise UsageError("--rerank is for queries", hint="leave it out, or search for a query")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Evaluate(InputOptions, ModelOptions, RunOptions):
     """What all ways of measuring share. `json` gives the report as one object."""
 
@@ -383,7 +395,7 @@ class Evaluate(InputOptions, ModelOptions, RunOptions):
     bare_texts: bool = False  # a bare text has no right answer
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EvaluateLabel(Evaluate, LongOptions, LabelOptions):
     """Measure labels. `suspects` is how many of the likeliest wrong labels to name, or a file for all of them.
     `guarantee` is the share of the file that may be wrong, `output` the file for the guarantee. `overwrite` replaces
@@ -406,7 +418,7 @@ class EvaluateLabel(Evaluate, LongOptions, LabelOptions):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EvaluateTag(Evaluate, LongOptions):
     """Measure tags of texts whose words are known."""
 
@@ -416,7 +428,7 @@ class EvaluateTag(Evaluate, LongOptions):
     aggregation: Aggregation = "first"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EvaluateFill(Evaluate, LongOptions):
     """Measure masked words: a `share` of each text's tokens is masked, one at a time or `together`."""
 
@@ -426,7 +438,7 @@ class EvaluateFill(Evaluate, LongOptions):
     seed: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EvaluateEmbed(Evaluate, LongOptions):
     """Measure embeddings by pairs of texts with a score."""
 
@@ -436,7 +448,7 @@ class EvaluateEmbed(Evaluate, LongOptions):
     prompt_name: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EvaluateRerank(Evaluate, LongOptions):
     """Measure the order of texts by their relevance to a query. `label_field` says how relevant each is."""
 
@@ -444,7 +456,7 @@ class EvaluateRerank(Evaluate, LongOptions):
     label_field: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EvaluateAnswer(Evaluate, LongOptions):
     """Measure answers to the questions in `pair_field`."""
 
@@ -453,7 +465,7 @@ class EvaluateAnswer(Evaluate, LongOptions):
     no_answer_threshold: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EvaluateTranslate(Evaluate):
     """Measure translations."""
 
@@ -464,7 +476,7 @@ class EvaluateTranslate(Evaluate):
     prefix_text: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DrawSample(InputOptions, OutputOptions):
     """Draw `n` records to check, uniformly or preferring uncertain or diverse ones. `score_field` has the score of the
     label."""
@@ -477,7 +489,7 @@ class DrawSample(InputOptions, OutputOptions):
     quiet: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Compare(InputOptions, ModelOptions, LongOptions, RunOptions):
     """Compare two files of answers, or two `models` on the same texts. `max_flips` is a number, or a share as in
     `0.5%`; `worst` is how many of the worst records to show."""
@@ -491,7 +503,7 @@ class Compare(InputOptions, ModelOptions, LongOptions, RunOptions):
     json: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Bench(InputOptions, ModelOptions, LongOptions, RunOptions):
     """Measure engines and their settings on texts, for about `seconds`. `save` writes the best settings."""
 
@@ -502,7 +514,7 @@ class Bench(InputOptions, ModelOptions, LongOptions, RunOptions):
     report_format: ReportFormat | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainOptions(Options):
     """What all ways of training share; None where the defaults depend on the data."""
 
@@ -524,7 +536,7 @@ class TrainOptions(Options):
     verbose: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Train(InputOptions, TrainOptions):
     """Train one head from labelled records. `head` is the head of the base to start from."""
 
@@ -532,31 +544,31 @@ class Train(InputOptions, TrainOptions):
     head: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainLabel(Train):
     """Train a model that labels texts."""
 
     label_field: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainTag(Train):
     """Train a model that tags words."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainFill(Train):
     """Train masked-word prediction on plain texts."""
 
     bare_texts: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainAnswer(Train):
     """Train a model that finds answers."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainRerank(Train):
     """Train a cross-encoder from queries with texts. `label_field` says how relevant each text is; without irrelevant
     ones, there are so many `negatives` for each."""
@@ -566,7 +578,7 @@ class TrainRerank(Train):
     negatives: int = 4
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainTranslate(InputOptions, TrainOptions):
     """Train an encoder-decoder from pairs of texts."""
 
@@ -578,7 +590,7 @@ class TrainTranslate(InputOptions, TrainOptions):
     batch_tokens: int = 4096
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainRecipe(TrainOptions):
     """Train several heads as a recipe says."""
 
