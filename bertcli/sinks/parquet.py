@@ -51,7 +51,8 @@ class ParquetSink:
         self._numbers = Numbers(digits, binary=True)
         self._columns = layout.columns
         self._known = frozenset(layout.columns)
-        self._answers = [name for name in layout.columns if name not in layout.inputs]
+        inputs = frozenset(layout.inputs)
+        self._answers = [name for name in layout.columns if name not in inputs]
         self._rows: list[dict[str, Any]] = []
         self._places: list[str] = []
         self._bytes = 0
