@@ -208,8 +208,8 @@ def _joined_rows(receipts: Sequence[ShardReceipt], columns: Sequence[str], delim
         yield joined_cells(list(columns), delimiter).encode()
         for receipt in receipts:
             rows = _rows_of(receipt.output, delimiter)
-            header = next(rows)
-            places = [header.index(name) if name in header else None for name in columns]
+            place_of = {name: place for place, name in enumerate(next(rows))}
+            places = [place_of.get(name) for name in columns]
             for row in rows:
                 cells = ["" if place is None else row[place] for place in places]
                 yield joined_cells(cells, delimiter).encode()
