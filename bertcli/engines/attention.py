@@ -61,7 +61,8 @@ class Group:
     """`count` sequences that share one attention call, their rows in `start:stop` of the batch.
 
     All are `length` long, or padded to it inside the call alone: then `rows` (count * length) says which row
-    of the batch is at each position and `real` (count, 1, 1, length) which positions are no padding.
+    of the batch is at each position, `real` (count, 1, 1, length) which positions are no padding, and `back`
+    (stop - start) at which of all positions each row is. (Finding that on a GPU makes the host wait for it.)
     """
 
     start: int
@@ -70,6 +71,7 @@ class Group:
     length: int
     rows: Tensor | None = None
     real: Tensor | None = None
+    back: Tensor | None = None
 
     def take(self, packed: Tensor) -> Tensor:
         """(tokens, heads, width) of the batch -> (count, heads, length, width) of this group."""
@@ -79,8 +81,8 @@ class Group:
     def put(self, packed: Tensor, answer: Tensor) -> None:
         """The inverse of `take`: write (count, heads, length, width) into the batch."""
         rows = answer.transpose(1, 2)
-        if self.real is not None:
-            packed[self.start : self.stop] = rows[self.real[:, 0, 0]]
+        if self.back is not None:
+            packed[self.start : self.stop] = rows.flatten(0, 1)[self.back]
         else:
             packed[self.start : self.stop].view(rows.shape).copy_(rows)
 
@@ -94,7 +96,9 @@ def _group(members: Sequence[int], start: int, device: torch.device) -> Group:
     real = places < torch.tensor(members)[:, None]
     first = torch.tensor(members).cumsum(0) - torch.tensor(members) + start
     rows = torch.where(real, first[:, None] + places, first[:, None]).flatten()
-    return Group(start, stop, len(members), longest, rows.to(device), real[:, None, None].to(device))
+    back = real.flatten().nonzero().flatten()
+    on_device = [each.to(device) for each in (rows, real[:, None, None], back)]
+    return Group(start, stop, len(members), longest, *on_device)
 
 
 def attend_once(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scale: float) -> Tensor:

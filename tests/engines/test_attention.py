@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from bertcli.engines.attention import arrange, attend_once
+from bertcli.engines.attention import Grouped, arrange, attend_once
 from bertcli.engines.device import ATTENTION_STEP
 from bertcli.engines.grouped_attention import _SCORES, pieces
 from bertcli.engines.rounding import rounded_count, rounded_length
@@ -157,3 +160,31 @@ def test_rows_behind_the_last_sequence_come_out_as_zeros(dtype: torch.dtype) -> 
     answer = attend(query, key, value, [3, 4])
     assert (answer[7:] == 0).all()
     assert (answer[:7] != 0).all()
+
+
+class Operations(TorchDispatchMode):
+    """Notes what makes the host wait for a GPU: sizes that depend on numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func)
+        by_mask = name.startswith("aten.index") and any(
+            index is not None and index.dtype == torch.bool for index in args[1] if isinstance(args[1], list)
+        )
+        if by_mask or name.startswith(("aten.nonzero", "aten._local_scalar_dense", "aten.masked_select")):
+            self.waiting.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("reach", [None, 9])
+def test_padded_attention_never_waits_for_a_gpu(reach: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ATTENTION_STEP, "cpu", ATTENTION_STEP["cuda"])
+    lengths = [3, 7, 7, 16, 17, 30]
+    attention = Grouped(lengths, torch.device("cpu"))
+    qkv = torch.stack(make_pack(lengths), 1)
+    with Operations() as seen:
+        attention.attend(qkv, SCALE, reach)
+    assert seen.waiting == []
