@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bertcli.benchmark.trial import Choice, answers
+from bertcli.benchmark.trial import EngineSettings, answers
 from bertcli.engines.choosing import choose
 from bertcli.engines.finite import Finite
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
@@ -26,12 +26,12 @@ CUT = LongOptions(long="truncate")  # as the peers do
 
 
 def load(options: dict[str, Any]) -> Answer:
-    """The packed engine with its own settings, as a long run has it."""
+    """The packed engine with its own settings, as a long run has it, on `device` (the CPU where there is none)."""
     checkpoint = open_checkpoint(Path(options["model"]))
-    task = _task(options["task"].partition("-")[0], checkpoint, Tokenizer.of(checkpoint))
-    settings = ModelOptions(engine="packed", device="cpu", dtype=options["dtype"])
+    task = task_of(checkpoint, options["task"])
+    settings = ModelOptions(engine="packed", device=options.get("device", "cpu"), dtype=options["dtype"])
     engine = Finite(choose(checkpoint, settings, tokens_ahead=None))
-    choice = Choice(engine.name, engine.device, engine.dtype, engine.workers, engine.batch_tokens)
+    choice = EngineSettings(engine.name, engine.device, engine.dtype, engine.workers, engine.batch_tokens)
 
     def answer(texts: Sequence[str]) -> Any:
         records = [Record(number, {"text": text}, text) for number, text in enumerate(texts)]
@@ -41,8 +41,10 @@ def load(options: dict[str, Any]) -> Answer:
     return answer
 
 
-def _task(name: str, checkpoint: Checkpoint, tokenizer: Tokenizer) -> Task:
-    match name:
+def task_of(checkpoint: Checkpoint, name: str) -> Task:
+    """The task of a contest."""
+    tokenizer = Tokenizer.of(checkpoint)
+    match name.partition("-")[0]:
         case "embed":
             return Embed(checkpoint, tokenizer, CUT)
         case "fill":
