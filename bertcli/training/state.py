@@ -6,22 +6,28 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
 from bertcli.evaluation.bootstrap import Estimate
+from bertcli.training.mixture import Position
 from bertcli.training.validation import Validation, better
 
 
 @dataclass
 class Progress:
-    """`batches` are the numbers of batches drawn of each objective, `credit` decides which is next."""
+    """`position` is that of the micro-batches."""
 
     step: int = 0
-    batches: dict[str, int] = field(default_factory=dict)
-    credit: dict[str, float] = field(default_factory=dict)
+    position: Position = field(default_factory=Position)
     tokens: int = 0
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> Progress:
+        """From what `asdict` returned."""
+        return cls(**{**saved, "position": Position(**saved["position"])})
 
 
 @dataclass

@@ -1,8 +1,6 @@
 """The trainer: one or more objectives, mixed by weight, on one network.
 
-Each step of the optimiser sums a few micro-batches. Credit decides which objective a micro-batch comes from: every
-objective earns its weight each time and the one with the most pays one, so shares are exact over any stretch and
-nothing is left to chance.
+Each step of the optimiser sums a few micro-batches, each of one objective (see `mixture`).
 
 The learning rate rises linearly over the warm-up, then falls linearly to zero. The network is validated before the
 first step and every `evaluate_steps`, and the weights that validated best are kept. An interrupt leaves `state.pt`,
@@ -17,6 +15,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ from torch import Tensor, nn
 
 from bertcli import interrupts
 from bertcli.errors import UsageError
-from bertcli.training.batches import Batch
 from bertcli.training.machine import Machine
+from bertcli.training.mixture import Mixture
 from bertcli.training.network import Network
 from bertcli.training.objectives import Objective
 from bertcli.training.recipe import Schedule
@@ -66,17 +65,20 @@ class Trainer:
     def train(self) -> None:
         """Train to the end of the schedule, until nothing gets better, or to an interrupt; the network then has its
         best weights, or without validation the last ones."""
-        with interrupts.deferred() as asked:
-            self._train(asked)
+        with (
+            interrupts.deferred() as asked,
+            Mixture(self.objectives, self.schedule, self.progress.position) as mixture,
+        ):
+            self._train(asked, mixture)
         if self.best.weights:
             self.network.load_state_dict(self.best.weights)
 
-    def _train(self, asked: Callable[[], bool]) -> None:
+    def _train(self, asked: Callable[[], bool], mixture: Mixture) -> None:
         schedule, progress = self.schedule, self.progress
         saved = time.monotonic()
         while not self.has_ended(asked):
             began = time.monotonic()
-            self.step()
+            self.step(mixture)
             self.step_seconds.append(time.monotonic() - began)
             progress.seconds += self.step_seconds[-1]
             loss = statistics.fmean(values[-1] for values in self.losses.values() if values)
@@ -102,45 +104,26 @@ class Trainer:
                 self.interrupted = True
         return is_over or self.interrupted or 0 < schedule.patience <= self.best.stale
 
-    def step(self) -> None:
+    def step(self, mixture: Mixture) -> None:
         """A few micro-batches forward and backward, one step of the optimiser."""
         schedule, progress = self.schedule, self.progress
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(schedule, progress.step)
+        losses = []
         for _ in range(schedule.micro_batches):
-            name, batch = self.draw()
+            name, batch, progress.position = mixture.draw()
+            progress.tokens += int(batch.inputs["attention_mask"].sum())
             with self.machine.autocast():
-                loss = self.objectives[name].loss(self.network, batch)
+                loss = self.objectives[name].loss(self.network, batch.to(self.machine.device))
             (loss * (self.objectives[name].settings.loss_weight / schedule.micro_batches)).backward()
-            self.losses[name].append(float(loss.detach()))
+            losses.append((name, loss.detach()))
         nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        for name, loss in losses:  # read last: a GPU computes ahead of what asks for numbers
+            self.losses[name].append(float(loss))
         progress.step += 1
-
-    def draw(self) -> tuple[str, Batch]:
-        """The next micro-batch, with the name of its objective."""
-        name = self.next_objective()
-        number = self.progress.batches.get(name, 0)
-        self.progress.batches[name] = number + 1
-        batch = self.objectives[name].batch(number)
-        self.progress.tokens += int(batch.inputs["attention_mask"].sum())
-        return name, batch.to(self.machine.device)
-
-    def next_objective(self) -> str:
-        """The objective with the most credit; every one earns its share first."""
-        credit, done = self.progress.credit, self.progress.step / self.schedule.steps
-        weights = {}
-        for name, one in self.objectives.items():
-            first, last = one.settings.weight
-            weights[name] = first + (last - first) * done
-        total = sum(weights.values())
-        for name, weight in weights.items():
-            credit[name] = credit.get(name, 0.0) + weight / total
-        chosen = max(credit, key=lambda name: credit[name])
-        credit[chosen] -= 1.0
-        return chosen
 
     def validate(self) -> None:
         """Validate every objective on its held-out examples, append a line to metrics.jsonl, and keep the weights if
@@ -198,7 +181,7 @@ class Trainer:
                 "key": self.key,
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "progress": vars(self.progress),
+                "progress": asdict(self.progress),
                 "best": vars(self.best),
                 "history": self.history,
                 "generators": self.machine.generators(),
@@ -218,7 +201,7 @@ class Trainer:
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.progress, self.best = Progress(**state["progress"]), Best(**state["best"])
+        self.progress, self.best = Progress.of(state["progress"]), Best(**state["best"])
         self.history = state["history"]
         self.machine.set_generators(state["generators"])
 

@@ -26,6 +26,7 @@ from bertcli.interrupts import ENDING
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.records import Window
 from bertcli.training import state, trainer
+from bertcli.training.mixture import Mixture
 from tests.checkpoints import TEXTS
 from tests.conftest import Make
 from tests.training.interrupting import interrupt_in_measurement
@@ -163,8 +164,8 @@ def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
     with monkeypatch.context() as patch:
         original = trainer.Trainer.step
 
-        def step_and_signal(self: trainer.Trainer) -> None:
-            original(self)
+        def step_and_signal(self: trainer.Trainer, mixture: Mixture) -> None:
+            original(self, mixture)
             if self.progress.step == step:
                 signal.raise_signal(by)
 

@@ -21,6 +21,7 @@ from bertcli.models.check import full_check
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.temperature import store_temperature
 from bertcli.training import trainer
+from bertcli.training.mixture import Mixture
 from tests.conftest import Make
 from tests.training.interrupting import interrupt_in_measurement
 
@@ -211,10 +212,10 @@ def test_a_run_repeats_to_the_bit(checkpoints: Make, labelled: str, tmp_path: Pa
 def interrupt_in_step(number: int, patch: pytest.MonkeyPatch, by: signal.Signals) -> None:
     original = trainer.Trainer.step
 
-    def step(self: trainer.Trainer) -> None:
+    def step(self: trainer.Trainer, mixture: Mixture) -> None:
         if self.progress.step == number:
             signal.raise_signal(by)
-        original(self)
+        original(self, mixture)
 
     patch.setattr(trainer.Trainer, "step", step)
 
