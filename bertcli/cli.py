@@ -29,6 +29,7 @@ COMMANDS = MappingProxyType(
         "attention": "Show how much each token of a text attends to the others.",
         "answer": "Find the answer to a question in each text.",
         "search": "Find the texts nearest to a query, by the similarity of their embeddings.",
+        "index": "Keep the embeddings of texts in a directory, to search millions of them at once.",
         "rerank": "Order texts by their relevance to a query, with a cross-encoder.",
         "translate": "Translate each text with an encoder-decoder: Marian, T5, BART, NLLB and the like.",
         "train": "Train a model of your own, from a file or from a recipe.",

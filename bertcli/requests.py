@@ -351,8 +351,8 @@ class Translate(StreamRequest):
 class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions):
     """Find the texts nearest to `query`, to each line of the file `queries`, or to record `like` (counted from 1); or
     all pairs with a cosine of `near_duplicates` or more. `embeddings` is a file that `embed` wrote; `files` are then
-    the texts it was made from. `prompt_name` goes before each text, `query_prompt` before each query. `rerank` is a
-    cross-encoder that orders the `rerank_top` nearest texts."""
+    the texts it was made from. `index` is a directory that Index made. `prompt_name` goes before each text,
+    `query_prompt` before each query. `rerank` is a cross-encoder that orders the `rerank_top` nearest texts."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = RECORD_FORMATS
     query: str | None = None
@@ -360,6 +360,7 @@ class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions)
     like: int | None = None
     near_duplicates: float | None = None
     embeddings: str | None = None
+    index: str | None = None
     k: int | None = None
     min_score: float | None = None
     pooling: Pooling | None = None
@@ -383,8 +384,49 @@ class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions)
             )
         if self.near_duplicates is not None and (self.k is not None or self.min_score is not None):
             raise UsageError("--near-duplicates gives all pairs", hint="leave out -k and --min-score")
-        if self.rerank is not None and (self.like is not None or self.near_duplicates is not None):
-            raise UsageError("--rerank is for queries", hint="leave it out, or search for a query")
+        for name in ("rerank", "index"):
+            if getattr(self, name) and (self.like is not None or self.near_duplicates is not None):
+                raise UsageError(
+                    f"{flag_of(name)} is for queries", hint="leave it out, or search for a query"
+                )
+        self._check_index()
+
+    def _check_index(self) -> None:
+        """Raise UsageError for what is given beside an index and would be ignored."""
+        if self.index is None:
+            return
+        beside = ("files", "texts", "embeddings", "text_field", "pooling", "dim", "prompt_name")
+        given = [name for name in beside if getattr(self, name)]
+        if given:
+            what = "FILES" if given[0] == "files" else flag_of(given[0])
+            raise UsageError(
+                f"{what}: an index has its own texts and vectors", hint="leave it out, or --index"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Index(InputOptions, ModelOptions, LongOptions, RunOptions):
+    """Keep texts with their embeddings in the directory `output`: a new one, or with `add` one that there is. A record
+    whose `id_field` is in it takes the place of the other. `remove` is a file of ids, one a line, whose records are
+    removed. `prompt_name` goes before each text."""
+
+    output: str = ""
+    add: bool = False
+    remove: str | None = None
+    overwrite: bool = False
+    resume: bool = False
+    pooling: Pooling | None = None
+    dim: int | None = None
+    prompt_name: str | None = None
+
+    def check(self) -> None:
+        super().check()
+        if not self.output:
+            raise UsageError("the index has no directory", hint="name one by -o DIR")
+        if self.remove is not None and (self.files or self.texts or self.add):
+            raise UsageError("--remove adds no texts", hint="leave out --add and FILES, or --remove")
+        if self.add and self.overwrite:
+            raise UsageError("--add and --overwrite cannot go together", hint="leave one of them out")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -81,6 +81,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pyarrow": ("sources", "sinks", "search"),
     "zstandard": ("sources", "sinks"),
     "sacrebleu": ("evaluation.translations",),
+    "faiss": ("search.codes",),
     "fsspec": ("storage",),
     "orjson": ("sources", "sinks", "models", "search"),
 }

@@ -23,10 +23,9 @@ from bertcli.runs.search import MOST
     requests.Search,
     examples="""
     $ bertcli search "how do I get my money back" tickets/*.txt -m MODEL
-    $ bertcli search "refund" tickets.jsonl -m MODEL -k 3 | jq -r .text
     $ bertcli search "refund" --embeddings tickets.parquet -m MODEL
+    $ bertcli search "refund" --index tickets.index -m MODEL
     $ bertcli search "refund" tickets.jsonl -m MODEL --rerank CROSS-ENCODER
-    $ bertcli search --like 17 tickets.jsonl -m MODEL
     $ bertcli search --near-duplicates 0.95 tickets.jsonl -m MODEL
     """,
 )
@@ -45,6 +44,7 @@ from bertcli.runs.search import MOST
     type=click.Path(),
     help="Vectors of FILES, as `embed` wrote them.",
 )
+@click.option("--index", metavar="DIR", type=click.Path(), help="An index that `bertcli index` made.")
 @click.option(
     "-k", "k", metavar="N", type=whole_number(1), show_default=str(MOST), help="How many texts to find."
 )
@@ -95,9 +95,9 @@ def search(request: requests.Search) -> int:
 
     Prints the records found, best first, with `rank`, `score` (the similarity that the model asks for, else the
     cosine) and `where` they are. With --queries, --like or --near-duplicates every argument is a file. The search is
-    exact: every text is compared.
+    exact but in an index.
     """
-    if request.embeddings is not None:
+    if request.embeddings is not None or request.index is not None:
         _refuse_unread_options(request)
     console.configure(quiet=request.quiet, verbose=request.verbose, color=request.color)
     stdout = console.claim_stdout()
@@ -108,7 +108,8 @@ def search(request: requests.Search) -> int:
 
 
 def _refuse_unread_options(request: requests.Search) -> None:
-    """Raise UsageError for options of the input that a search in --embeddings does not read."""
+    """Raise UsageError for options of the input that a search in vectors does not read."""
+    searched = "--embeddings" if request.index is None else "--index"
     unread = {"--skip", "--limit", "--max-errors", "--strict"}
     if not request.files and not request.texts:
         unread |= {
@@ -122,6 +123,6 @@ def _refuse_unread_options(request: requests.Search) -> None:
         }
     if given := sorted(unread.intersection(typed())):
         raise UsageError(
-            f"{', '.join(given)}: --embeddings is searched as a whole",
-            hint="leave it out, or search the texts without --embeddings",
+            f"{', '.join(given)}: {searched} is searched as a whole",
+            hint=f"leave it out, or search the texts without {searched}",
         )

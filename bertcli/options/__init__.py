@@ -14,6 +14,7 @@ also has its default.
     @long_options                        requests.LongOptions
     @run_options                         requests.RunOptions
     @verbosity_options                     the same without what is for records that fail
+    @store_options                       requests.Index: the directory
     @train_options, @recipe_options      requests.TrainOptions; those that a recipe does not have
     @prompt_options                      requests.PromptOptions
     @labels_options, @threshold_options  requests.LabelOptions
@@ -412,6 +413,21 @@ def _directory_options(callback: F) -> F:
         OUTPUT.option("output", "-o", "--output", metavar="DIR", type=click.Path(), required=True,
                       show_default=False, help="Directory to make."),
         OUTPUT.flag("overwrite", "--overwrite", help="Replace an existing model directory."),
+        OUTPUT.flag("resume", "--resume", help="Resume the interrupted run of this directory."),
+    )  # fmt: skip
+
+
+def store_options(callback: F) -> F:
+    """Which index is written, and how."""
+    return _stack(
+        callback,
+        OUTPUT.option("output", "-o", "--output", metavar="DIR", type=click.Path(), required=True,
+                      show_default=False, help="Directory of the index."),
+        OUTPUT.flag("add", "--add", settable=False, help="Add to an existing index, or replace its records."),
+        OUTPUT.option("remove", "--remove", metavar="FILE", settable=False,
+                      type=click.Path(allow_dash=True, readable=False),
+                      help="Remove the records with these ids, one a line."),
+        OUTPUT.flag("overwrite", "--overwrite", help="Replace an existing index."),
         OUTPUT.flag("resume", "--resume", help="Resume the interrupted run of this directory."),
     )  # fmt: skip
 

@@ -145,10 +145,12 @@ def run_into(
     records: Iterable[Record] | None = None,
     weigh: Callable[[Record], int] = characters,
     open_engine: Callable[[Checkpoint, ModelOptions], Engine] | None = None,
+    progress: pipeline.ProgressLog | None = None,
 ) -> None:
     """Run all records of `source`, or `records` that come from it, through the task into a sink that ranks,
     measures or compares. `counting` makes what counts each result; `weigh` says how much work a record is, in
-    characters; `open_engine` opens an engine that only this task has."""
+    characters; `open_engine` opens an engine that only this task has; `progress` notes the
+    end of each block."""
     from bertcli.pipeline import run
     from bertcli.planning import Plan
 
@@ -171,4 +173,5 @@ def run_into(
             receipt=counting(receipt, bar),
             max_errors=max_errors,
             on_shortage=warn_of_shortage,
+            progress=progress,
         )

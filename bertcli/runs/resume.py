@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bertcli.planning import Block, Plan
     from bertcli.receipt import Receipt
     from bertcli.records import Record
-    from bertcli.requests import ModelOptions, OutputOptions, StreamRequest
+    from bertcli.requests import InputOptions, ModelOptions, OutputOptions, StreamRequest
     from bertcli.sinks import LastingSink
 
 FOR_PERSONS = ("table", "html")  # forms that are short, or whose layout depends on all that came before
@@ -246,7 +246,7 @@ class Digest:
         return self._hash.hexdigest()
 
 
-def facts_of(request: StreamRequest, command: str, checkpoint: Checkpoint) -> Facts:
+def facts_of(request: InputOptions, command: str, checkpoint: Checkpoint) -> Facts:
     """Everything that decides the output, except the engine."""
     from bertcli.sources.identity import identify
 
@@ -294,7 +294,9 @@ def differences(before: Facts, now: Facts) -> list[str]:
     found += _changed_inputs(before["inputs"], now["inputs"])
     was, new = before["engine"], now["engine"]
     found += [
-        f"{ENGINE[name]} was {was[name]}, and is {new[name]}" for name in ENGINE if was[name] != new[name]
+        f"{ENGINE[name]} was {was[name]}, and is {new[name]}"
+        for name in ENGINE
+        if name in was and was[name] != new[name]
     ]
     return found
 

@@ -2,6 +2,7 @@
 
 query, texts            texts stream through the model, and the best are kept
 query, embeddings       the file is read in blocks; the records of the best are looked up
+query, index            candidates by short codes, whose vectors are compared
 query, rerank           the nearest texts of either are ordered by a cross-encoder
 like, near duplicates   texts are embedded into a temporary file first, for they are compared with each other
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -74,7 +75,9 @@ def search(request: Search, stdout: BinaryIO) -> Receipt:
     with ExitStack() as held:
         run = _Search(request, _read_queries(request), stdout, receipt, held)
         with closing_receipt(receipt):
-            if request.embeddings is None:
+            if request.index is not None:
+                run.among_index(request.index)
+            elif request.embeddings is None:
                 run.among_texts()
             else:
                 run.among_vectors(request.embeddings)
@@ -291,6 +294,31 @@ class _Search:
         """Count vectors of a file for the receipt: a row without one belongs to a blank or failed record."""
         self.receipt.done, self.receipt.blank = len(vectors) - missing, missing
 
+    # An index
+
+    def among_index(self, path: str) -> None:
+        from bertcli.engines import available_cores
+        from bertcli.runs.index import open_store, refuse_other_model
+
+        store = open_store(path)
+        self.held.callback(store.close)
+        made = {name: store.facts["options"][name] for name in ("pooling", "dim")}
+        with self._results(tuple(store.facts["names"]), store.facts["text_field"]) as sink:
+            refuse = partial(refuse_other_model, store, path)
+            model = _QueryModel(replace(self.request, **made), self.queries, refuse)
+            reranker = self._reranker()
+            self.receipt.ran_on(model.engine)
+            most, least = self.nearest
+            hits = store.nearest(
+                model.vectors(),
+                most=most,
+                least=least,
+                threads=self.request.threads or available_cores(),
+            )
+            found = [[Found(hit.record, hit.score, hit.score) for hit in best] for best in hits]
+            self.receipt.done = len(store)
+            write_hits(self._hits(found, reranker), sink)
+
     # Both
 
     def _reranker(self) -> Reranker | None:
@@ -326,7 +354,8 @@ class _Search:
         from bertcli.sinks import Layout
 
         request = self.request
-        has_stdin = not request.files and not request.texts and request.embeddings is None
+        has_vectors = request.embeddings is not None or request.index is not None
+        has_stdin = not request.files and not request.texts and not has_vectors
         texts = ("-",) if has_stdin else request.files
         layout = Layout(
             task="search",
@@ -345,18 +374,32 @@ class _Search:
 class _QueryModel:
     """The model that embeds the queries for vectors that exist."""
 
-    def __init__(self, request: Search, texts: Sequence[str]) -> None:
+    def __init__(
+        self,
+        request: Search,
+        texts: Sequence[str],
+        refuse: Callable[[Checkpoint], None] = lambda checkpoint: None,
+    ) -> None:
+        """`refuse` raises ModelError for a model that did not make the vectors."""
         from bertcli.tasks.search import similarity_of
 
         self._request, self._texts = request, texts
         self._checkpoint, self._tokenizer = _opened(request)
+        refuse(self._checkpoint)
         records = [Record(number, {}, text) for number, text in enumerate(texts)]
         self.engine = choose_engine(request, self._checkpoint, Feed(records))
         self.similarity = similarity_of(self._checkpoint)
 
+    def vectors(self) -> Array:
+        """The vectors (queries, dim) of the queries."""
+        return self._queries().vectors(self.engine)
+
+    def _queries(self) -> Queries:
+        return _queries(self._request, self._texts, self._checkpoint, self._tokenizer)
+
     def queries(self, vectors: Vectors) -> Array:
-        """The vectors (queries, dim) of the queries, made as the file's were."""
-        queries = _queries(self._request, self._texts, self._checkpoint, self._tokenizer)
+        """The same, made as the file's vectors were. Raises UsageError for vectors of another width."""
+        queries = self._queries()
         if vectors.shape[1] != queries.dim:
             raise UsageError(
                 f"holds vectors of {vectors.shape[1]}, and {self._checkpoint.name} makes {queries.dim}",

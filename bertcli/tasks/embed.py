@@ -46,8 +46,8 @@ class Embed:
 
     `layer` counts hidden states from 0 (the embeddings) to the last layer, or from -1 backwards. With
     `tokens`, vectors are normalised only when `normalize` is True: the model's own setting is for whole
-    texts, and so is the number of dimensions its files keep. `about` is what a later search must know of the
-    embeddings: the `role` and the `prompt` they were made with.
+    texts, and so is the number of dimensions its files keep. `dim` is how many numbers an embedding has, `about` what a
+    later search must know of the embeddings: the `role` and the `prompt` they were made with.
     """
 
     optional: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class Embed:
         self._tokens = tokens
         self._normalize = normalize is True if tokens else self._text.normalize
         own, most = (self._text.dim, self._text.width) if not tokens else (checkpoint.hidden_size,) * 2
-        self._dim = own if dim is None else _dim(dim, most)
+        self.dim = own if dim is None else _dim(dim, most)
         self._dtype = _written(dtype, self._normalize)
 
     def prepare(self, engine: Engine) -> None:
@@ -126,7 +126,7 @@ class Embed:
 
     def _finish(self, vectors: Array) -> NDArray[Any]:
         """Vectors (…, hidden) as they are written."""
-        vectors = vectors[..., : self._dim]
+        vectors = vectors[..., : self.dim]
         if self._normalize:
             vectors = unit(vectors)
         if self._dtype == "binary":
