@@ -189,6 +189,23 @@ def copy_head(checkpoint: Checkpoint, head: Head, network: Network) -> None:
                 getattr(module, part).copy_(tensor)
 
 
+def continue_heads(checkpoint: Checkpoint, specs: Mapping[str, HeadSpec], network: Network) -> None:
+    """Give heads of a Network the weights of the heads of a checkpoint that have the same names and predict the
+    same."""
+    entries = checkpoint.config.get("bertcli", {}).get("heads", {})
+    for name, spec in specs.items():
+        parts = network.heads[name].state_dict()
+        stored = {part: f"heads.{name}.{part}" for part in parts}
+        if (
+            entries.get(name) == spec.as_config()
+            and not spec.adapter
+            and set(stored.values()) <= set(checkpoint.weights)
+        ):
+            network.heads[name].load_state_dict(
+                {part: torch.from_numpy(checkpoint.weights.read(key).copy()) for part, key in stored.items()}
+            )
+
+
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
     """The mean of states [rows, length, hidden] where mask [rows, length] is 1: float32 [rows, hidden]."""
     weights = mask[:, :, None].to(torch.float32)

@@ -23,7 +23,15 @@ from bertcli.training.export import export, export_beside, export_one_head
 from bertcli.training.few_examples import Comparison, compare_on_halves
 from bertcli.training.machine import Machine
 from bertcli.training.mean_layer import append_mean_layer
-from bertcli.training.network import HeadSpec, Network, copy_head, head_spec, load_base, one_head_network
+from bertcli.training.network import (
+    HeadSpec,
+    Network,
+    continue_heads,
+    copy_head,
+    head_spec,
+    load_base,
+    one_head_network,
+)
 from bertcli.training.objectives import Context, Objective
 from bertcli.training.objectives.answer import AnswerObjective
 from bertcli.training.objectives.embed import EmbedObjective
@@ -217,6 +225,7 @@ def train_recipe(
     if recipe.frozen:
         model.requires_grad_(False)
     network = Network(model, heads, {s.name: getattr(s, "dropout", 0.0) for s in recipe.skills})
+    continue_heads(checkpoint, heads, network)
     network.to(context.machine.device)
     key = _key((checkpoint.fingerprint(), recipe.seed, recipe.skills, recipe.frozen))
     trainer = Trainer(network, objectives, schedule, context.machine, target.part, key, recipe.seed, report)

@@ -412,3 +412,18 @@ def test_a_tag_head_with_shapes_tells_apart_what_the_encoder_does_not(
             assert [span["text"] for span in found["spans"]] == names
     evaluated = said(capsys, "evaluate", "tag", str(data / "foxes.conll"), "-m", str(out), "--json")
     assert evaluated["metrics"]["micro_f1"]["value"] == 1
+
+
+def test_a_head_of_the_base_with_the_same_labels_is_trained_further(
+    checkpoints: Make, data: Path, tmp_path: Path
+) -> None:
+    first = train(write(data, checkpoints("bert", "fill"), [MOOD]), tmp_path / "first")
+    still = {"steps": 1, "peak_rate": 0.0}
+    same = train(write(data, first, [MOOD], **still), tmp_path / "same")
+    other = train(write(data, first, [MOOD | {"name": "temper"}], **still), tmp_path / "other")
+    before, after, new = (load_file(one / "model.safetensors") for one in (first, same, other))
+    names = [name for name in before if name.startswith("heads.mood.")]
+    assert names
+    assert all(torch.equal(before[name], after[name]) for name in names)
+    name = "heads.mood.classifier.weight"
+    assert not torch.equal(before[name], new[name.replace("mood", "temper")])
