@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +15,11 @@ from torch.nn import functional
 
 from bertcli.engines.device import ATTENTION_STEP
 from bertcli.engines.grouped_attention import GroupedAttention, near
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # before torch 2.10
+    varlen_attn = None
 
 
 class Attention(Protocol):
@@ -32,7 +38,33 @@ def arrange(lengths: Sequence[int], heads: int, dtype: torch.dtype, device: torc
     """The attention of sequences end to end in ascending length."""
     if dtype == torch.bfloat16 and device.type == "cpu":
         return GroupedAttention(lengths, heads)
+    if dtype in (torch.float16, torch.bfloat16) and _has_varlen(device):
+        return Varlen(lengths, device)
     return Grouped(lengths, device)
+
+
+@functools.cache
+def _has_varlen(device: torch.device) -> bool:
+    """Whether torch has FlashAttention for sequences end to end with a window, on a GPU that runs it (Ampere)."""
+    if varlen_attn is None or "window_size" not in inspect.signature(varlen_attn).parameters:
+        return False
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+class Varlen:
+    """One call of FlashAttention (Dao 2023) for all sequences, which pads nothing."""
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        self._tokens, self._longest = sum(lengths), max(lengths)
+        self._stops = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32).to(device)
+
+    def attend(self, qkv: Tensor, scale: float, reach: int | None = None) -> Tensor:
+        q, k, v = qkv[: self._tokens].unbind(1)
+        window = (-1, -1) if reach is None else (reach - 1, reach - 1)
+        mixed: Tensor = varlen_attn(
+            q, k, v, self._stops, self._stops, self._longest, self._longest, scale=scale, window_size=window
+        )
+        return functional.pad(mixed, (0, 0, 0, 0, 0, len(qkv) - self._tokens))
 
 
 class Grouped:

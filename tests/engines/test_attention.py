@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bertcli.engines.attention import Grouped, arrange, attend_once
+from bertcli.engines import attention
+from bertcli.engines.attention import Grouped, Varlen, arrange, attend_once
 from bertcli.engines.device import ATTENTION_STEP
 from bertcli.engines.grouped_attention import _SCORES, pieces
 from bertcli.engines.rounding import rounded_count, rounded_length
@@ -25,8 +26,8 @@ def make_pack(lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], reach: int | None = None) -> Tensor:
-    attention = arrange(lengths, query.shape[1], query.dtype, torch.device("cpu"))
-    return attention.attend(torch.stack([query, key, value], 1), SCALE, reach)
+    arranged = arrange(lengths, query.shape[1], query.dtype, torch.device("cpu"))
+    return arranged.attend(torch.stack([query, key, value], 1), SCALE, reach)
 
 
 def expect(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], reach: int | None) -> Tensor:
@@ -183,8 +184,41 @@ class Operations(TorchDispatchMode):
 def test_padded_attention_never_waits_for_a_gpu(reach: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ATTENTION_STEP, "cpu", ATTENTION_STEP["cuda"])
     lengths = [3, 7, 7, 16, 17, 30]
-    attention = Grouped(lengths, torch.device("cpu"))
+    grouped = Grouped(lengths, torch.device("cpu"))
     qkv = torch.stack(make_pack(lengths), 1)
     with Operations() as seen:
-        attention.attend(qkv, SCALE, reach)
+        grouped.attend(qkv, SCALE, reach)
     assert seen.waiting == []
+
+
+@pytest.mark.parametrize("reach", [None, 1, 9])
+def test_one_call_of_flash_attention_sees_what_groups_see(
+    reach: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch has no such kernel for a CPU: in its place is attention by definition, under torch's argument names."""
+    lengths = [3, 7, 7, 16, 30]
+
+    def by_definition(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        cu_seq_q: Tensor,
+        cu_seq_k: Tensor,
+        max_q: int,
+        max_k: int,
+        *,
+        scale: float,
+        window_size: tuple[int, int],
+    ) -> Tensor:
+        assert (max_q, max_k, scale) == (30, 30, SCALE)
+        assert cu_seq_q.tolist() == cu_seq_k.tolist() == [0, 3, 10, 17, 33, 63]
+        assert window_size[0] == window_size[1]
+        sees = None if window_size[0] < 0 else window_size[0] + 1
+        return expect(query, key, value, cu_seq_q.diff().tolist(), sees).to(query.dtype)
+
+    monkeypatch.setattr(attention, "varlen_attn", by_definition)
+    query, key, value = make_pack([*lengths, 5])
+    found = Varlen(lengths, torch.device("cpu")).attend(torch.stack([query, key, value], 1), SCALE, reach)
+    parts = [tensor[: sum(lengths)] for tensor in (query, key, value)]
+    assert (found[: sum(lengths)] - attend(*parts, lengths, reach)).abs().max() < 1e-5
+    assert not found[sum(lengths) :].any()
