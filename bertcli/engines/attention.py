@@ -19,7 +19,7 @@ from bertcli.engines.grouped_attention import GroupedAttention, near
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # before torch 2.10
-    varlen_attn = None
+    varlen_attn = None  # type: ignore[assignment]
 
 
 class Attention(Protocol):
@@ -61,9 +61,10 @@ class Varlen:
     def attend(self, qkv: Tensor, scale: float, reach: int | None = None) -> Tensor:
         q, k, v = qkv[: self._tokens].unbind(1)
         window = (-1, -1) if reach is None else (reach - 1, reach - 1)
-        mixed: Tensor = varlen_attn(
+        mixed = varlen_attn(
             q, k, v, self._stops, self._stops, self._longest, self._longest, scale=scale, window_size=window
         )
+        assert isinstance(mixed, Tensor)  # without `return_aux`
         return functional.pad(mixed, (0, 0, 0, 0, 0, len(qkv) - self._tokens))
 
 
