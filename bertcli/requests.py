@@ -352,7 +352,8 @@ class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions)
     """Find the texts nearest to `query`, to each line of the file `queries`, or to record `like` (counted from 1); or
     all pairs with a cosine of `near_duplicates` or more. `embeddings` is a file that `embed` wrote; `files` are then
     the texts it was made from. `index` is a directory that Index made. `prompt_name` goes before each text,
-    `query_prompt` before each query. `rerank` is a cross-encoder that orders the `rerank_top` nearest texts."""
+    `query_prompt` before each query. `hybrid` joins the nearest texts with those that have the words of the query.
+    `rerank` is a cross-encoder that orders the `rerank_top` best texts."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = RECORD_FORMATS
     query: str | None = None
@@ -367,6 +368,7 @@ class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions)
     dim: int | None = None
     prompt_name: str | None = None
     query_prompt: str | None = None
+    hybrid: bool = False
     rerank: str | None = None
     rerank_top: int = 100
 
@@ -384,7 +386,7 @@ class Search(InputOptions, OutputOptions, ModelOptions, LongOptions, RunOptions)
             )
         if self.near_duplicates is not None and (self.k is not None or self.min_score is not None):
             raise UsageError("--near-duplicates gives all pairs", hint="leave out -k and --min-score")
-        for name in ("rerank", "index"):
+        for name in ("rerank", "index", "hybrid"):
             if getattr(self, name) and (self.like is not None or self.near_duplicates is not None):
                 raise UsageError(
                     f"{flag_of(name)} is for queries", hint="leave it out, or search for a query"

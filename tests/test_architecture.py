@@ -82,6 +82,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "zstandard": ("sources", "sinks"),
     "sacrebleu": ("evaluation.translations",),
     "faiss": ("search.codes",),
+    "tantivy": ("search.words",),
     "fsspec": ("storage",),
     "orjson": ("sources", "sinks", "models", "search"),
 }

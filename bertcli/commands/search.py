@@ -24,8 +24,7 @@ from bertcli.runs.search import MOST
     examples="""
     $ bertcli search "how do I get my money back" tickets/*.txt -m MODEL
     $ bertcli search "refund" --embeddings tickets.parquet -m MODEL
-    $ bertcli search "refund" --index tickets.index -m MODEL
-    $ bertcli search "refund" tickets.jsonl -m MODEL --rerank CROSS-ENCODER
+    $ bertcli search "refund" --index DIR --hybrid --rerank CROSS-ENCODER
     $ bertcli search --near-duplicates 0.95 tickets.jsonl -m MODEL
     """,
 )
@@ -72,6 +71,7 @@ from bertcli.runs.search import MOST
     show_default="the model's for queries",
     help="Prompt before queries.",
 )
+@click.option("--hybrid", is_flag=True, help="By words (BM25) and by embeddings, joined by their ranks.")
 @click.option(
     "--rerank",
     metavar="MODEL",

@@ -49,8 +49,10 @@ def index(request: Index) -> Receipt:
     what cannot be done."""
     from bertcli.receipt import Receipt
     from bertcli.search.codes import import_faiss
+    from bertcli.search.words import import_tantivy
 
     import_faiss()
+    import_tantivy()
     refuse_pairs(request.pair_field, "`index`")
     receipt = Receipt()
     target = request.output.rstrip("/") or "/"

@@ -3,6 +3,7 @@
 query, texts            texts stream through the model, and the best are kept
 query, embeddings       the file is read in blocks; the records of the best are looked up
 query, index            candidates by short codes, whose vectors are compared
+query, hybrid           the nearest texts and the best by their words, joined by rank
 query, rerank           the nearest texts of either are ordered by a cross-encoder
 like, near duplicates   texts are embedded into a temporary file first, for they are compared with each other
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 from bertcli import console
 from bertcli.errors import UsageError
@@ -40,13 +41,20 @@ if TYPE_CHECKING:
     from bertcli.runs.rerank import Reranker
     from bertcli.search.rows import Rows
     from bertcli.search.vectors import Vectors
+    from bertcli.search.words import WordIndex
     from bertcli.sinks import Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
     from bertcli.tasks.search import Queries
 
+    ByWords: TypeAlias = Callable[[str, int], Sequence[tuple[Record, float]]]
+    """The most records with the highest BM25 scores for a query, best first."""
+
 MOST = 10
 """How many texts are found for a query without -k."""
+
+FUSED = 100
+"""How many texts each of the two rankings of a hybrid search gives at least."""
 
 HIT_FIELDS = ("rank", "score", "where")
 PAIR_FIELDS = ("score", "first", "second")
@@ -55,11 +63,13 @@ SAME_VECTOR = 0.95
 
 
 class Found(NamedTuple):
-    """A record, how near it is to a query, and by which score it is ordered."""
+    """A record, how near it is to a query (None where it was not among the nearest), by which score it is ordered, and
+    its BM25 score, None where it was not among the best by words."""
 
     record: Record
-    similarity: float
+    similarity: float | None
     score: float
+    bm25: float | None = None
 
 
 def search(request: Search, stdout: BinaryIO) -> Receipt:
@@ -109,7 +119,11 @@ class _Search:
         """The result fields."""
         if self.request.near_duplicates is not None:
             return PAIR_FIELDS
-        fields = HIT_FIELDS if self.request.rerank is None else (*HIT_FIELDS, "similarity")
+        fields: tuple[str, ...] = HIT_FIELDS
+        if self.request.rerank is not None or self.request.hybrid:
+            fields = (*fields, "similarity")
+        if self.request.hybrid:
+            fields = (*fields, "bm25")
         return ("query", *fields) if len(self.queries) > 1 else fields
 
     @property
@@ -122,11 +136,12 @@ class _Search:
 
     @property
     def nearest(self) -> tuple[int, float]:
-        """How many of the nearest texts are wanted, and their least similarity. Of a reranked search the least score is
-        one of the cross-encoder."""
-        return (
-            (self.most, self.least) if self.request.rerank is None else (self.request.rerank_top, -math.inf)
-        )
+        """How many of the nearest texts are wanted, and their least similarity. Of a hybrid or reranked search the
+        least score is another."""
+        if self.request.rerank is None and not self.request.hybrid:
+            return self.most, self.least
+        best = self.most if self.request.rerank is None else self.request.rerank_top
+        return max(best, FUSED if self.request.hybrid else 0), -math.inf
 
     # Texts
 
@@ -146,7 +161,8 @@ class _Search:
 
     def _ranked(self, source: Source) -> Iterator[Result]:
         """The best of the texts as they stream by."""
-        from bertcli.search.sinks import Ranking
+        from bertcli.search.rows import RecordSpool
+        from bertcli.search.sinks import Ranking, WordSpooling
         from bertcli.tasks.search import Search
 
         checkpoint, tokenizer = _opened(self.request)
@@ -162,9 +178,16 @@ class _Search:
         reranker = self._reranker()
         most, least = self.nearest
         ranking = Ranking(len(self.queries), most=most, least=least)
-        self._run(source, checkpoint, task, ranking)
-        found = [[Found(result.record, score, score) for result, score in best] for best in ranking.best()]
-        yield from self._hits(found, reranker)
+        if not self.request.hybrid:
+            self._run(source, checkpoint, task, ranking)
+            by_words = None
+        else:
+            words, records = self._word_index(), RecordSpool(source.field_names, source.text_field)
+            self.held.callback(records.close)
+            self._run(source, checkpoint, task, WordSpooling(ranking, words, records))
+            by_words = _among(words, records)
+        best = [[(result.record, score) for result, score in hits] for hits in ranking.best()]
+        yield from self._hits(self._joined(best, by_words), reranker)
 
     def _compared(self, source: Source) -> Iterator[Result]:
         """Texts compared with each other, once the vectors of all of them are there."""
@@ -261,9 +284,10 @@ class _Search:
             for pair in near_duplicates(vectors, request.near_duplicates, threads=threads):
                 yield _pair(rows.record(pair.first), rows.record(pair.second), pair.cosine)
             return
-        if request.rerank is not None and (isinstance(rows, IdRows) or not rows.text_field):
+        reads = "--rerank" if request.rerank is not None else "--hybrid" if request.hybrid else None
+        if reads is not None and (isinstance(rows, IdRows) or not rows.text_field):
             raise UsageError(
-                "--rerank reads texts, and there are none with the vectors",
+                f"{reads} reads texts, and there are none with the vectors",
                 where=request.embeddings,
                 hint="name the files that the vectors were made from",
             )
@@ -287,8 +311,17 @@ class _Search:
         if model is not None and not model.warn_of_role(about) and not isinstance(rows, IdRows):
             model.warn_of_others(vectors, [rows.record(hit.row) for hit in best[0]])
         others = [[hit for hit in hits if hit.row != (request.like or 0) - 1] for hits in best]
-        found = ([Found(rows.record(hit.row), hit.score, hit.score) for hit in hits] for hits in others)
-        yield from self._hits(found, reranker)
+        near = ([(rows.record(hit.row), hit.score) for hit in hits] for hits in others)
+        by_words = self._words_of(rows, len(vectors)) if request.hybrid else None
+        yield from self._hits(self._joined(near, by_words), reranker)
+
+    def _words_of(self, rows: Rows, count: int) -> ByWords:
+        """The first `count` rows by their words."""
+        words = self._word_index()
+        for row in range(count):
+            if text := rows.record(row).text:
+                words.add(row, text)
+        return _among(words, rows)
 
     def _count(self, vectors: Vectors, missing: int) -> None:
         """Count vectors of a file for the receipt: a row without one belongs to a blank or failed record."""
@@ -315,9 +348,9 @@ class _Search:
                 least=least,
                 threads=self.request.threads or available_cores(),
             )
-            found = [[Found(hit.record, hit.score, hit.score) for hit in best] for best in hits]
             self.receipt.done = len(store)
-            write_hits(self._hits(found, reranker), sink)
+            by_words = store.nearest_by_words if self.request.hybrid else None
+            write_hits(self._hits(self._joined(hits, by_words), reranker), sink)
 
     # Both
 
@@ -331,12 +364,40 @@ class _Search:
             else Reranker(replace(self.request, model=model, adapter=None), self.request)
         )
 
+    def _word_index(self) -> WordIndex:
+        from bertcli.search.words import WordIndex
+
+        words = WordIndex()
+        self.held.callback(words.close)
+        return words
+
+    def _joined(
+        self, nearest: Iterable[Sequence[tuple[Record, float]]], by_words: ByWords | None
+    ) -> Iterator[list[Found]]:
+        """The texts nearest to each query, with their similarities; of a hybrid search joined with the best by words,
+        by the ranks they have in both."""
+        from bertcli.search.words import fused_scores
+
+        for query, near in zip(self.queries or ("",), nearest, strict=True):
+            if by_words is None:
+                yield [Found(record, score, score) for record, score in near]
+                continue
+            worded = by_words(query, self.nearest[0])
+            records = {record.index: record for record, _ in (*near, *worded)}
+            similarity, bm25 = ({record.index: score for record, score in hits} for hits in (near, worded))
+            yield [
+                Found(records[number], similarity.get(number), score, bm25.get(number))
+                for number, score in fused_scores([list(similarity), list(bm25)]).items()
+                if self.request.rerank is not None or score >= self.least
+            ]
+
     def _hits(self, nearest: Iterable[Sequence[Found]], reranker: Reranker | None) -> Iterator[Result]:
         """The hits of each query from the texts nearest to it."""
         from bertcli.search.sinks import hit_values
 
         for query, found in zip(self.queries or ("",), nearest, strict=True):
             if reranker is not None:
+                found = found[: self.request.rerank_top]
                 scores = reranker.scores(query, [one.record for one in found])
                 scored = [one._replace(score=score) for one, score in zip(found, scores, strict=True)]
                 found = sorted((one for one in scored if one.score >= self.least), key=lambda one: -one.score)
@@ -344,6 +405,7 @@ class _Search:
                 values = hit_values(rank, one.score, one.record) | {
                     "query": query,
                     "similarity": one.similarity,
+                    "bm25": one.bm25,
                 }
                 yield Result(_visible(one.record), {name: values[name] for name in self.fields})
         if reranker is not None:
@@ -454,6 +516,16 @@ class _QueryModel:
                 f"{request.embeddings}: vector {record.index + 1} is not what {self._checkpoint.name} makes"
                 f" of {record.where} (cosine {cosine:.2f}); name the files and the model (-m) it was made of"
             )
+
+
+def _among(words: WordIndex, rows: Rows) -> ByWords:
+    """The best of texts by their words, once all are there; `rows` has the records by their numbers."""
+    words.commit()
+
+    def by_words(query: str, most: int) -> list[tuple[Record, float]]:
+        return [(rows.record(match.number), match.score) for match in words.nearest(query, most)]
+
+    return by_words
 
 
 def _opened(request: Search) -> tuple[Checkpoint, Tokenizer]:

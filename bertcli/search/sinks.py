@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bertcli.records import Record, Result
     from bertcli.search.rows import RecordSpool
     from bertcli.search.vectors import VectorSpool
+    from bertcli.search.words import WordIndex
     from bertcli.sinks import Sink
 
 
@@ -40,6 +41,19 @@ class Ranking(Silent):
     def best(self) -> list[list[tuple[Result, float]]]:
         """For each query its results and their scores, best first."""
         return [[(result, score) for score, _, result in sorted(heap, reverse=True)] for heap in self._heaps]
+
+
+class WordSpooling(Silent):
+    """A sink that ranks every result, and sets down its words and its record."""
+
+    def __init__(self, ranking: Ranking, words: WordIndex, records: RecordSpool) -> None:
+        self._ranking, self._words, self._records = ranking, words, records
+
+    def write(self, result: Result) -> None:
+        self._ranking.write(result)
+        self._records.add(result.record)
+        if result.status == "done":
+            self._words.add(result.record.index, result.record.text or "")
 
 
 class GroupRanking(Silent):

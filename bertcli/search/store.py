@@ -4,6 +4,7 @@
     vectors.N       float32, a vector a row
     ids.N           int64, the id in index.sqlite of each row
     codes.N         the vectors in short codes (see `codes`); the rows behind the last of them are compared as they are
+    words           the texts by their words (see `words`)
 
 A transaction of index.sqlite makes rows count: what was appended to the files without one is cut off by the next
 writer. A record that is removed leaves a row without a record, until the files are written again without such rows
@@ -27,6 +28,7 @@ import numpy as np
 from bertcli.errors import InputError, UsageError, first_line
 from bertcli.records import Record
 from bertcli.search.codes import CODED, Codes, write_codes
+from bertcli.search.words import WordIndex
 from bertcli.tasks.similarity import Similarity, similarities
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from bertcli.engines import Array
 
-DATABASE = "index.sqlite"
+DATABASE, WORDS = "index.sqlite", "words"
 FORMAT = 1
 UNCODED = 50_000
 """Rows that are compared as they are before codes are worth their time."""
@@ -51,6 +53,7 @@ BLOCK = 1 << 16  # rows that are copied, or compared, at once
 
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE removed (id INTEGER PRIMARY KEY);
 CREATE TABLE records (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, place TEXT NOT NULL, fields BLOB NOT NULL);
 """
 
@@ -58,14 +61,15 @@ CREATE TABLE records (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, place TE
 @dataclass(frozen=True, slots=True)
 class State:
     """How far an index has come: the number of records, rows of the files and how many of them have codes, the id of
-    the next record, and the number in the names of the files. `run` is what an unfinished run depends on and how far
-    it has come."""
+    the next record and of the next whose words are indexed, and the numbers in the names of the files. `run` is what an
+    unfinished run depends on and how far it has come."""
 
     dim: int
     records: int = 0
     rows: int = 0
     coded: int = 0
     next_id: int = 0
+    next_worded: int = 0
     number: int = 0
     codes_number: int = 0
     run: dict[str, Any] | None = None
@@ -163,6 +167,16 @@ class Store:
                 most -= 1
                 if not most:
                     return
+
+    def nearest_by_words(self, query: str, most: int) -> list[Match]:
+        """The `most` records with the highest BM25 scores for a query, best first."""
+        words = WordIndex(self._words)
+        found = ((self.record(match.number), match.score) for match in words.nearest(query, most))
+        return [Match(record, score) for record, score in found if record is not None]
+
+    @property
+    def _words(self) -> str:
+        return os.path.join(self.path, WORDS)
 
     def record(self, number: int) -> Record | None:
         """The record with an id; None where it was removed."""
@@ -273,8 +287,9 @@ class StoreWriter(Store):
         return count
 
     def finish(self, *, threads: int, compact: bool = False) -> None:
-        """Write the files again where too many rows have no record, or for `compact` any; then the codes of rows that
-        have none, where these are many."""
+        """Index the words of new records. Write the files again where too many rows have no record, or for `compact`
+        any; then the codes of rows that have none, where these are many."""
+        self._index_words()
         if self.state.rows - self.state.records > (0 if compact else MOST_REMOVED):
             self._compact()
         state = self.state
@@ -293,6 +308,24 @@ class StoreWriter(Store):
         self._vector_file.close()
         self._id_file.close()
         super().close()
+
+    def _index_words(self) -> None:
+        """Add the words of new records, and remove those of records that are gone. What an interrupted run has done of
+        this is done again."""
+        state = self.state
+        removed = [row[0] for row in self._database.execute("SELECT id FROM removed")]
+        if not removed and state.next_worded == state.next_id:
+            return
+        words = WordIndex(self._words)
+        words.remove(removed)
+        words.remove_from(state.next_worded)
+        query = "SELECT id, fields FROM records WHERE id >= ? ORDER BY id"
+        for number, fields in self._database.execute(query, (state.next_worded,)):
+            words.add(number, self._decode(fields)[self.facts["text_field"]])
+        words.commit()
+        with self._transaction():
+            self._database.execute("DELETE FROM removed")
+            self._set(replace(state, next_worded=state.next_id))
 
     def _compact(self) -> None:
         """Copy the rows that have a record to new files."""
@@ -318,6 +351,7 @@ class StoreWriter(Store):
         self._remove_strays()
 
     def _delete(self, key: str) -> int:
+        self._database.execute("INSERT INTO removed SELECT id FROM records WHERE key = ?", (key,))
         return self._database.execute("DELETE FROM records WHERE key = ?", (key,)).rowcount
 
     def _set(self, state: State) -> None:

@@ -63,6 +63,48 @@ def test_an_index_gives_the_hits_of_the_files(
         assert near(run("search", *options, "--index", "x.index", "-m", model)) == near(expected)
 
 
+@pytest.mark.parametrize("options", [[], ["-k", 3], ["--min-score", 0.0165], ["--queries", "q.txt"]])
+def test_a_hybrid_search_finds_the_same_everywhere(
+    checkpoints: Make, run: Bertcli, texts: str, options: list[object]
+) -> None:
+    model = checkpoints("sentence")
+    run("index", texts, "-m", model, "-o", "x.index")
+    run("embed", texts, "-m", model, "--role", "document", "-o", "x.parquet")
+    Path("q.txt").write_text(f"{QUERY}\nthe bank\n")
+    asked = [*([] if "--queries" in options else [QUERY]), *options, "--hybrid", "-m", model]
+    expected = run("search", *asked, texts)
+    assert near(run("search", *asked, "--index", "x.index")) == near(expected)
+    found = run("search", *asked, "--embeddings", "x.parquet")
+    assert [hit["id"] for hit in found] == [hit["id"] for hit in expected]
+    worded = [hit for hit in expected if hit["bm25"] is not None]
+    assert len(worded) > 0
+    for hit in expected:
+        assert hit["score"] >= (0.0165 if "--min-score" in options else 0)
+        assert hit["similarity"] is not None  # all of these few are among the 100 nearest
+
+
+def test_a_hybrid_search_is_reranked(checkpoints: Make, run: Bertcli, texts: str) -> None:
+    reranker = checkpoints("bert", "label", labels=("score",))
+    asked = [QUERY, texts, "-m", checkpoints("sentence"), "--hybrid", "--rerank", reranker, "--rerank-top", 4]
+    found = run("search", *asked)
+    assert len(found) == 4
+    assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
+    first = run("search", *asked[:5], "-k", 4)
+    assert {hit["id"] for hit in found} == {hit["id"] for hit in first}
+
+
+def test_words_follow_what_is_replaced_and_removed(checkpoints: Make, run: Bertcli, texts: str) -> None:
+    model = checkpoints("sentence")
+    run("index", texts, "-m", model, "--id-field", "id", "-o", "x.index")
+    Path("more.jsonl").write_text('{"id": 3, "text": "zebra crossing"}\n{"id": 50, "text": "zebra"}\n')
+    run("index", "more.jsonl", "-m", model, "-o", "x.index", "--add")
+    hybrid = ("search", "zebra", "--index", "x.index", "-m", model, "--hybrid", "-k", 20)
+    assert {hit["id"] for hit in run(*hybrid) if hit["bm25"]} == {3, 50}
+    Path("gone.txt").write_text("50\n")
+    run("index", "--remove", "gone.txt", "-o", "x.index")
+    assert {hit["id"] for hit in run(*hybrid) if hit["bm25"]} == {3}
+
+
 def test_what_is_done_is_reported(checkpoints: Make, capsys: Capture, texts: str) -> None:
     assert cli.main(["index", texts, "-m", str(checkpoints("sentence")), "-o", "x.index"]) == 0
     said = capsys.readouterr().err
@@ -124,6 +166,7 @@ def test_another_model_is_refused(checkpoints: Make, run: Bertcli, capsys: Captu
         (["search", QUERY, "texts.jsonl", "--index", "x.index"], 2, "FILES: an index has its own texts"),
         (["search", QUERY, "--index", "x.index", "--dim", "3"], 2, "--dim: an index has its own"),
         (["search", "--like", "3", "--index", "x.index"], 2, "--index is for queries"),
+        (["search", "--like", "3", "texts.jsonl", "--hybrid"], 2, "--hybrid is for queries"),
         (["search", QUERY, "--index", "x.index", "--limit", "3"], 2, "--index is searched as a whole"),
     ],
 )
