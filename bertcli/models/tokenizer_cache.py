@@ -1,13 +1,9 @@
 """tokenizer.json for checkpoints that have none: transformers converts their vocabulary once, and the result
 is cached by the content of the files it was made from.
-
-A cached file is a line with a digest of the rest, then the tokenizer.json. A file that does not match its
-digest is converted again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +15,7 @@ import orjson
 from bertcli import console
 from bertcli.errors import ModelError, first_line
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_small
+from bertcli.models.user_cache import cached_path, digest, read_cached, write_cached
 
 TEXT_VOCABULARIES = ("vocab.txt", "vocab.json")
 SENTENCEPIECE = ("*.model", "*.spm")
@@ -50,9 +47,9 @@ def converted_tokenizer(directory: Path) -> bytes:
         )
     found = {name: read_small(directory / name) for name in [*texts, *models, *OTHERS, *SETTINGS]}
     files = {name: data for name, data in found.items() if data is not None}
-    key = _digest(*(part for name, data in files.items() for part in (os.fsencode(name), data)))
-    cached = _cache_directory() / f"{key}.json"
-    content = _read_cached(cached)
+    key = digest(*(part for name, data in files.items() for part in (os.fsencode(name), data)))
+    cached = cached_path("tokenizers", f"{key}.json")
+    content = read_cached(cached)
     if content is None:
         if not texts and None in map(find_spec, ("sentencepiece", "google")):
             raise ModelError(
@@ -61,7 +58,7 @@ def converted_tokenizer(directory: Path) -> bytes:
                 hint="pip install 'bertcli[sentencepiece]'",
             )
         content = _convert(files, directory)
-        where = f", cached in {cached.parent}" if _write_cached(cached, content) else ""
+        where = f", cached in {cached.parent}" if write_cached(cached, content) else ""
         console.say(f"converted {directory / (texts + models)[0]} to tokenizer.json{where}")
     return content
 
@@ -121,44 +118,3 @@ def _cannot_convert(directory: Path, reason: str, hint: str | None = None) -> Mo
         where=str(directory),
         hint=hint or f"{SAVE}, where it has a fast tokenizer of that class; or {ANOTHER_COPY}",
     )
-
-
-def _cache_directory() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "bertcli" / "tokenizers"
-
-
-def _read_cached(path: Path) -> bytes | None:
-    """The tokenizer.json in a cached file; None where there is none, or a damaged one."""
-    try:
-        digest, _, content = path.read_bytes().partition(b"\n")
-    except OSError:
-        return None
-    return content if digest == _digest(content).encode() else None
-
-
-def _write_cached(path: Path, content: bytes) -> bool:
-    """Write a cached file, whole or not at all; False where it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-    except OSError:
-        return False
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_digest(content).encode() + b"\n" + content)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        return False
-    return True
-
-
-def _digest(*parts: bytes) -> str:
-    import hashlib  # loads OpenSSL, which a checkpoint with a tokenizer.json does not need
-
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()[:32]
