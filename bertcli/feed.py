@@ -91,6 +91,21 @@ class Feed:
                 size += item.size
         return None
 
+    def ahead(self, count: int, patience: float) -> list[Record]:
+        """Up to `count` records that `take` will return next: fewer at the end of the input, where the fields take more
+        than `MEASURED_BYTES`, or where a live input has not sent them within `patience` seconds."""
+        deadline = time.monotonic() + patience
+        size = sum(item.size for item in self._ahead if isinstance(item, Record))
+        while len(self._ahead) < count and size <= MEASURED_BYTES:
+            if self._ahead and _is_last(self._ahead[-1]):
+                break
+            item = self._next_until(deadline)
+            if item is PAUSE:
+                break
+            self._ahead.append(item)
+            size += item.size if isinstance(item, Record) else 0
+        return [item for item in self._ahead if isinstance(item, Record) and item is not END][:count]
+
     def _next(self, wait: bool) -> Record | BaseException:
         return next(self._records, END)
 

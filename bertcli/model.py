@@ -205,7 +205,7 @@ class Model:
             if packed in self._engines:  # it is loaded, so it is the faster one for any input
                 return self._engines[packed]
             weigh = work_of(task) if entry.reads_many_times else characters
-            engine = choose_engine(options, adapted, feed, weigh)
+            engine = choose_engine(options, adapted, feed, weigh, task=task)
             return self._engines.setdefault(f"{engine.name} {key}", engine)
 
 

@@ -31,6 +31,7 @@ class Receipt:
     engine: str = ""
     device: str = ""
     dtype: str = ""
+    calibration: str = ""
     done: int = 0
     blank: int = 0
     failed: int = 0
@@ -51,6 +52,7 @@ class Receipt:
     def ran_on(self, engine: Engine) -> None:
         """Set the engine."""
         self.engine, self.device, self.dtype = engine.name, engine.device, engine.dtype
+        self.calibration = getattr(engine, "calibration", "")
 
     def add(self, result: Result) -> None:
         """Count a result that has been written."""
@@ -129,5 +131,6 @@ class Receipt:
         if self.read > 1 and now and seconds > 0:
             parts.append(rate(now / seconds))
         if self.engine:
-            parts.append(" ".join(filter(None, [self.engine, self.device, self.dtype])))
+            calibration = f"({self.calibration})" if self.calibration else ""
+            parts.append(" ".join(filter(None, [self.engine, self.device, self.dtype, calibration])))
         return ("interrupted · " if self.interrupted else "") + " · ".join(parts)

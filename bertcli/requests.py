@@ -108,13 +108,15 @@ class OutputOptions(Options):
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ModelOptions(Options):
     """`adapter` is the directory of a LoRA adapter (PEFT) that is applied to the model, or without one to the model it
-    was trained on. `unsafe_model` uses a model that the check refuses."""
+    was trained on. `calibration` is a file of texts to calibrate the dtype int8 on, in place of the first of the input.
+    `unsafe_model` uses a model that the check refuses."""
 
     model: str | None = None
     adapter: str | None = None
     engine: EngineName = "auto"
     device: str = "auto"
     dtype: ComputeDtype = "auto"
+    calibration: str | None = None
     threads: int | None = None
     batch_tokens: int | None = None
     allow_pickle: bool = False
@@ -549,12 +551,15 @@ class Compare(InputOptions, ModelOptions, LongOptions, RunOptions):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Bench(InputOptions, ModelOptions, LongOptions, RunOptions):
-    """Measure engines and their settings on texts, for about `seconds`. `save` writes the best settings."""
+    """Measure engines and their settings on texts, for about `seconds`. `save` writes the best settings. With `agree`
+    int8 may be among them, where its answers agree that much with those in float32: the cosine of 99 in 100 embeddings,
+    or the share of equal answers."""
 
     task: Literal["label", "fill", "embed"] | None = None
     head: str | None = None
     seconds: float = 60
     save: bool = False
+    agree: float | None = None
     report_format: ReportFormat | None = None
 
 
@@ -662,6 +667,7 @@ WITHOUT_EFFECT_ON_RESULTS = frozenset(
             "engine",
             "device",
             "dtype",
+            "calibration",
             "threads",
             "batch_tokens",
             "allow_pickle",

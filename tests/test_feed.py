@@ -37,6 +37,16 @@ def fat(count: int, taken: list[int], size: int = 1 << 20) -> Iterator[Record]:
         yield Record(index, {"text": "a", "page": "x" * size}, "a")
 
 
+def test_records_ahead_are_taken_afterwards():
+    feed = Feed(Record(number, {}, "text") for number in range(5))
+    feed.first()
+    assert [record.index for record in feed.ahead(3, patience=10)] == [0, 1, 2]
+    assert [record.index for record in feed.ahead(9, patience=10)] == [0, 1, 2, 3, 4]
+    assert [feed.take().index for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert feed.take() is END
+    assert feed.ahead(3, patience=10) == []
+
+
 def test_records_with_large_fields_are_not_hoarded_to_be_measured():
     taken: list[int] = []
     feed = Feed(fat(200, taken))

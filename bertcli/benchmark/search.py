@@ -33,7 +33,9 @@ ENGINES: tuple[tuple[EngineName, ComputeDtype], ...] = (
 """The first gives the answers that others are compared with; the second is what a long run gets by itself."""
 START = 1.3  # times as long as an engine takes to load takes a process that loads one to start and end
 NEEDED = 2  # of the engines: they are tried even when the time is up
-COARSE = frozenset(["int8"])  # reported, and never the best: the user decides whether its answers will do
+COARSE = frozenset(
+    ["int8"]
+)  # reported, and the best only where the user has said how far its answers may be off
 
 BATCHES = (0.25, 0.5, 2, 4)  # of the engine's own size
 COMPARED = 100  # texts at most
@@ -44,7 +46,8 @@ NOISE = 0.03  # the part by which a choice must be faster than a more ordinary o
 
 
 class SettingsSearch:
-    """`make` makes an engine of a name and a dtype, or raises EngineError.
+    """`make` makes an engine of a name and a dtype, or raises EngineError. `agree` is the `Agreement.share` from which
+    on a coarse dtype may be the best.
 
     All trials and the loading of models together end `seconds` after the search was made, less `loading`, or
     as soon as the engines that are needed have been tried.
@@ -66,11 +69,13 @@ class SettingsSearch:
         make: Make,
         *,
         seconds: float,
+        agree: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sample = sample
         self._task = task
         self._make = make
+        self._agree = agree
         self._clock = clock
         self._end = clock() + seconds
         self.loading = 0.0
@@ -114,13 +119,18 @@ class SettingsSearch:
                 self.default, self._default_engine = trial, engine
             tried.add((name, engine.dtype))
             yield trial
-            if dtype in COARSE:
+            if dtype in COARSE and not self._may_be_best(trial):
                 continue
             if _is_faster(trial, self.best) or (dtype == "auto" and not _is_faster(self.best, trial)):
                 self.best = self.plain = trial
                 self._engine = engine
         if not tried:
             raise errors[0]
+
+    def _may_be_best(self, trial: Trial) -> bool:
+        """Whether the answers of a coarse dtype agree as much as the user has asked for."""
+        agreement = trial.agreement
+        return self._agree is not None and agreement is not None and agreement.share >= self._agree
 
     def _first_trial(self, engine: Engine, after: int) -> Trial:
         """Time an engine as it comes, and compare its answers."""

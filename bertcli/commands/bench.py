@@ -25,6 +25,7 @@ from bertcli.options.command import command
     examples="""
     $ bertcli bench reviews.csv --text-field body
     $ bertcli bench docs.jsonl -m MODEL --task embed --seconds 120 --save
+    $ bertcli bench docs.jsonl -m MODEL --agree 0.995 --save
     $ bertcli bench notes.txt | jq 'select(.what == "best")'
     """,
 )
@@ -45,6 +46,13 @@ from bertcli.options.command import command
     help="About how long to measure, the loading of models included.",
 )
 @click.option("--save", is_flag=True, help="Write the best settings into the settings file.")
+@click.option(
+    "--agree",
+    metavar="SHARE",
+    type=click.FloatRange(0, 1),
+    help="Take int8 where it agrees with float32 that much: cosine of 99 in 100 texts, or share of equal answers.",
+    show_default="never take int8",
+)
 @report_format_option
 @input_options
 @pair_field_option

@@ -97,10 +97,10 @@ def check_shard_options(outputs: OutputOptions, model: ModelOptions) -> None:
         raise UsageError(
             f"--shard: outputs in {file_format} cannot be merged", hint=f"write {', '.join(FORMATS)}"
         )
-    if model.dtype == "int8":
+    if model.dtype == "int8" and model.calibration is None:
         raise UsageError(
             "--shard: int8 is calibrated on the first texts of a run, which differ in each shard",
-            hint="use --dtype bfloat16 or float32",
+            hint="name texts for all shards with --calibration FILE, or use --dtype bfloat16",
         )
     path = receipt_path(outputs.output)
     try:

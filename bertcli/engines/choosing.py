@@ -15,6 +15,7 @@ from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
+    from bertcli.engines.int8 import Roundings, Seen
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.requests import ModelOptions
 
@@ -23,8 +24,14 @@ NUMPY_RATE = 50e9  # float32 operations a second of the instant engine on one co
 BREAK_EVEN_TOKENS = 20_000  # more is never little, whatever the model
 
 
-def choose(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int | None) -> Engine:
-    """The engine for a run over about `tokens_ahead` tokens (None: unknown or many).
+def choose(
+    checkpoint: Checkpoint,
+    options: ModelOptions,
+    *,
+    tokens_ahead: int | None,
+    roundings: Roundings | None = None,
+) -> Engine:
+    """The engine for a run over about `tokens_ahead` tokens (None: unknown or many); int8 needs `roundings`.
 
     Raises EngineError for an engine, device or dtype that cannot be had.
     """
@@ -38,7 +45,7 @@ def choose(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int |
         return _instant(checkpoint, options)
     devices = options.device.split(",")
     if len(devices) == 1:
-        return _packed(checkpoint, options, options.device)
+        return _packed(checkpoint, options, options.device, roundings)
     from bertcli.engines.replicas import Replicas
 
     return Replicas([_packed(checkpoint, options, device) for device in devices])
@@ -92,7 +99,25 @@ def _static(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
     return Static(checkpoint, threads=options.threads, batch_tokens=options.batch_tokens)
 
 
-def _packed(checkpoint: Checkpoint, options: ModelOptions, device: str) -> Engine:
+def watched_engine(checkpoint: Checkpoint, options: ModelOptions) -> tuple[Engine, Seen]:
+    """An engine in float32, and what it sees of the texts that it runs: `roundings()` are those for int8.
+
+    Raises EngineError for a checkpoint or a processor that int8 is not for.
+    """
+    from bertcli.engines.device import choose_device, choose_dtype
+    from bertcli.engines.int8 import Seen
+    from bertcli.engines.packed import Packed
+
+    choose_dtype("int8", choose_device(options.device))
+    seen = Seen()
+    tokens = options.batch_tokens
+    engine = Packed(checkpoint, dtype="float32", threads=options.threads, batch_tokens=tokens, seen=seen)
+    return engine, seen
+
+
+def _packed(
+    checkpoint: Checkpoint, options: ModelOptions, device: str, roundings: Roundings | None = None
+) -> Engine:
     from bertcli.engines.packed import Packed  # brings torch
 
     return Packed(
@@ -101,6 +126,7 @@ def _packed(checkpoint: Checkpoint, options: ModelOptions, device: str) -> Engin
         dtype=options.dtype,
         threads=options.threads,
         batch_tokens=options.batch_tokens,
+        roundings=roundings,
     )
 
 

@@ -21,9 +21,9 @@ class NotFiniteError(EngineError, ArithmeticError):
 
 class Finite:
     """Another engine, with a look at each of its answers. Raises NotFiniteError for a batch that holds one
-    that is not finite."""
+    that is not finite. `calibration` is the digest of what int8 was calibrated to."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, calibration: str = "") -> None:
         self._engine = engine
         self.name = engine.name
         self.device = engine.device
@@ -31,6 +31,7 @@ class Finite:
         self.workers = engine.workers
         self.batch_tokens = engine.batch_tokens
         self.batch_invariant = engine.batch_invariant
+        self.calibration = calibration
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         return _checked(self._engine.forward(windows, ask))

@@ -26,6 +26,7 @@ from bertcli.architectures.architecture import Norm as Normalisation
 from bertcli.engines import lacking
 from bertcli.engines.attention import arrange, attend_once
 from bertcli.engines.device import ROUND_ROWS
+from bertcli.engines.int8 import DOWN, Excess, Int8Linear, Widened
 from bertcli.engines.linear import ACTIVATIONS, linear
 from bertcli.engines.relative import Relative, Turns
 from bertcli.models.shapes import undescribed
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from bertcli.architectures.architecture import Step
     from bertcli.engines.attention import Attention
+    from bertcli.engines.int8 import Role, Rounding, Roundings, Seen
     from bertcli.engines.packed_batch import PackedBatch
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Kind
@@ -45,15 +47,26 @@ if TYPE_CHECKING:
 class FusedModel:
     """A described encoder and its heads, for checkpoints that it `supports`.
 
-    `dtype` is that of the encoder; with `int8`, of all of the encoder but the products of the layers.
+    `dtype` is that of the encoder. With `roundings` the products of the layers are rounded to whole numbers, and what
+    is added and normalised is float32. `seen` is shown what comes into these products.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, int8: bool = False
+        self,
+        checkpoint: Checkpoint,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        roundings: Roundings | None = None,
+        seen: Seen | None = None,
     ) -> None:
         assert checkpoint.description is not None, "supports was not asked"
         self._checkpoint, self._description = checkpoint, checkpoint.description
-        self.dtype, self._device, self._int8 = dtype, device, int8
+        self.dtype, self._device = dtype, device
+        self._roundings, self._seen = roundings, seen
+        self._layer_dtype = (
+            dtype if roundings is None else torch.float32
+        )  # of weights before they are rounded
         self._prefix = prefix = checkpoint.encoder_prefix
         names = self._description.embeddings
         self._words = self._tensor(f"{prefix}{names.words}.weight", dtype)
@@ -93,7 +106,9 @@ class FusedModel:
         # on a CPU alone: nowhere else has anybody seen whether it is faster
         once = self._device.type == "cpu" and rows is not None and batch.has_one_in_each(rows)
         once = once and self._description.like_bert
-        x = self._embed(batch, last=depth == 0)  # (tokens and spare ones, hidden)
+        x = self._embed(
+            batch, widen=depth == 0 or self._roundings is not None
+        )  # (tokens and spare ones, hidden)
         for number, layer in enumerate(self._layers[:depth], 1):
             if number < depth:
                 x = layer(x, attention)
@@ -138,9 +153,9 @@ class FusedModel:
             return lambda states: project(steps(states))
         return steps
 
-    def _embed(self, batch: PackedBatch, *, last: bool) -> Tensor:
-        """A token's vector: what it is, in which of two texts, and where it is in its own. Those that
-        are `last`, with no layer after them, are float32."""
+    def _embed(self, batch: PackedBatch, *, widen: bool) -> Tensor:
+        """A token's vector: what it is, in which of two texts, and where it is in its own; float32 if they are to
+        `widen`."""
         padding = self._description.embeddings.padding
         x = self._words[self._numbers(batch.ids())]
         if self._types is not None:
@@ -148,11 +163,11 @@ class FusedModel:
         if self._positions is not None:
             x = x + self._positions[self._numbers(batch.positions(padding))]
         if self._into is None:
-            return self._embedding_norm(x.float() if last else x)
+            return self._embedding_norm(x.float() if widen else x)
         if self._description.embeddings.norm_last:
-            return self._embedding_norm(self._into(x).float() if last else self._into(x))
+            return self._embedding_norm(self._into(x).float() if widen else self._into(x))
         projected: Tensor = self._into(self._embedding_norm(x))
-        return projected.float() if last else projected
+        return projected.float() if widen else projected
 
     def _numbers(self, array: NDArray[np.int64]) -> Tensor:
         """On the device, the last one repeated until their count is round."""
@@ -169,11 +184,15 @@ class FusedModel:
         return Layer(
             number=number,
             heads=self._checkpoint.attention_heads,
-            query_key_value=linear(weight, bias, int8=self._int8),
-            out=self._product(place + attention.out, int8=self._int8, bias=attention.out_bias),
+            query_key_value=self._layer_product(place, "query_key_value", weight, bias),
+            out=self._layer_product(
+                place, "out", *self._parts(place + attention.out, self._layer_dtype, bias=attention.out_bias)
+            ),
             attention_norm=self._norm(place + layer.attention_norm) if normed else _unchanged,
             up=self._up(place),
-            down=self._product(place + inner.down, int8=self._int8, bias=inner.down_bias),
+            down=self._layer_product(
+                place, "down", *self._parts(place + inner.down, self._layer_dtype, bias=inner.down_bias)
+            ),
             norm=self._norm(place + layer.norm),
             norm_first=layer.norm_first,
             terms=attention.terms,
@@ -186,7 +205,7 @@ class FusedModel:
         names, heads = self._description.layer.attention, self._checkpoint.attention_heads
         if names.fused is None:
             each = [
-                self._parts(place + part, self.dtype, bias=names.bias)
+                self._parts(place + part, self._layer_dtype, bias=names.bias)
                 for part in (names.query, names.key, names.value)
             ]
             each[1:] = [self._for_all_heads(*part) for part in each[1:]]
@@ -236,20 +255,21 @@ class FusedModel:
         """From a token's numbers to those inside the feed-forward."""
         names = self._description.layer.feed_forward
         if not names.gated:
-            return self._product(place + names.up, names.activation, int8=self._int8, bias=names.bias)
+            parts = self._parts(place + names.up, self._layer_dtype, bias=names.bias)
+            return self._layer_product(place, "up", *parts, names.activation)
         if names.fused is not None:
             weight, bias = self._parts(place + names.fused, self.dtype, bias=names.bias)
             halves = weight.chunk(2), (None, None) if bias is None else bias.chunk(2)
             order = (0, 1) if names.gate_first else (1, 0)
-            parts = [(halves[0][number], halves[1][number]) for number in order]
+            gated = [(halves[0][number], halves[1][number]) for number in order]
         else:
-            parts = [
+            gated = [
                 self._parts(place + str(name), self.dtype, bias=names.bias) for name in (names.gate, names.up)
             ]
-        gate, up = parts
+        gate, up = gated
         return Gated(
-            linear(gate[0].contiguous(), gate[1], names.activation, int8=self._int8),
-            linear(up[0].contiguous(), up[1], int8=self._int8),
+            linear(gate[0].contiguous(), gate[1], names.activation),
+            linear(up[0].contiguous(), up[1]),
         )
 
     def _read_once(self, depth: int) -> OnceRead:
@@ -265,9 +285,32 @@ class FusedModel:
 
     def _products(self, place: str, *names: str) -> Any:
         """Several products of a layer as one, their outputs side by side."""
-        parts = (self._parts(place + name, self.dtype) for name in names)
+        parts = (self._parts(place + name, self._layer_dtype) for name in names)
         weight, bias = map(torch.cat, zip(*parts, strict=True))
-        return linear(weight, bias, int8=self._int8)
+        return self._layer_product(place, "query_key_value", weight, bias)
+
+    def _layer_product(
+        self, place: str, role: Role, weight: Tensor, bias: Tensor | None, activation: str | None = None
+    ) -> Any:
+        """A product of the layer at `place`, rounded where there is a rounding for it."""
+        name = f"{place}{role}"
+        if self._seen is not None:
+            return self._seen.watch(name, weight, linear(weight, bias, activation))
+        if self._roundings is None:
+            return linear(weight, bias, activation)
+        if name not in self._roundings:
+            return Widened(weight, bias, activation, self.dtype)
+        rounding = self._roundings[name]
+        onto = self._roundings.get(f"{place}{DOWN}") if role == "up" else None
+        excess = self._excess(place, rounding, weight) if rounding.outliers else None
+        return Int8Linear(weight, bias, activation, rounding, dtype=self.dtype, onto=onto, excess=excess)
+
+    def _excess(self, place: str, rounding: Rounding, down: Tensor) -> Excess:
+        """What the outliers of a feed-forward add to what is rounded."""
+        inner, outliers = self._description.layer.feed_forward, list(rounding.outliers)
+        weight, bias = self._parts(place + inner.up, torch.float32, bias=inner.bias)
+        few = weight[outliers], None if bias is None else bias[outliers]
+        return Excess(*few, inner.activation, rounding.top, down[:, outliers].contiguous())
 
     def _steps(self, steps: Sequence[Step]) -> Head:
         """The steps of a head, one after the other, in float32."""
@@ -295,10 +338,8 @@ class FusedModel:
         onto: Head = linear(weight, None if bias is None else self._tensor(bias, torch.float32))
         return onto
 
-    def _product(
-        self, name: str, activation: str | None = None, *, int8: bool = False, bias: bool = True
-    ) -> Any:
-        return linear(*self._parts(name, self.dtype, bias=bias), activation, int8=int8)
+    def _product(self, name: str, *, bias: bool = True) -> Any:
+        return linear(*self._parts(name, self.dtype, bias=bias))
 
     def _norm(self, name: str, *, bias: bool | None = None) -> Norm:
         description = self._description

@@ -25,23 +25,19 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "tanh": torch.tanh,
 }
 # Those that oneDNN computes inside a matrix product: its name and variant.
-_ONEDNN_ACTIVATIONS = {
+ONEDNN_ACTIVATIONS = {
     "gelu": ("gelu", "none"),
     "gelu_new": ("gelu", "tanh"),
     "gelu_pytorch_tanh": ("gelu", "tanh"),
     "relu": ("relu", ""),
 }
 _TYPICAL_ROWS = 2048
-_ROWS_IN_CACHE = 256
-_INT8_MOST = 127
 
 
 def linear(
-    weight: Tensor, bias: Tensor | None, activation: str | None = None, *, int8: bool = False
-) -> PrepackedLinear | PlainLinear | Int8Linear:
+    weight: Tensor, bias: Tensor | None, activation: str | None = None
+) -> PrepackedLinear | PlainLinear:
     """x·Wᵀ + b for a weight (out, in), then the activation or the sum with a residual."""
-    if int8:
-        return Int8Linear(weight, bias, activation)
     if onednn_takes(weight.dtype, weight.device):
         return PrepackedLinear(weight, bias, activation)
     return PlainLinear(weight, bias, activation)
@@ -73,7 +69,7 @@ class PrepackedLinear(nn.Module):
         super().__init__()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _TYPICAL_ROWS)
         self.bias = bias
-        self.fused, self.variant = _ONEDNN_ACTIVATIONS.get(activation or "", ("none", ""))
+        self.fused, self.variant = ONEDNN_ACTIVATIONS.get(activation or "", ("none", ""))
         self.after = None if activation is None or self.fused != "none" else ACTIVATIONS[activation]
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -107,44 +103,6 @@ class PlainLinear(nn.Module):
         if self.after is not None:
             y = self.after(y)
         return y if residual is None else y + residual
-
-
-class Int8Linear(nn.Module):
-    """The product alone in whole numbers from -127 to 127, everything around it as before.
-
-    Each row of W and each row of x has a scale of its own, the largest of its numbers over 127, so that
-    x·Wᵀ ≈ (scale of x's row) · (scale of W's row) · (rounded x · rounded Wᵀ): what LLM.int8() calls
-    vector-wise quantisation (Dettmers et al. 2022, section 2). A token's scale depends on that token alone,
-    so that its batch changes nothing.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None = None) -> None:
-        super().__init__()
-        rounded, scales = _rounded(weight)
-        self.weight = rounded.t().contiguous()  # (in, out)
-        self.scales = scales.flatten()  # (out,)
-        self.bias = None if bias is None else bias.float()
-        self.after = None if activation is None else ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        answer = x.new_empty(len(x), self.weight.shape[1])
-        for start in range(0, len(x), _ROWS_IN_CACHE):
-            part = slice(start, start + _ROWS_IN_CACHE)
-            rounded, scales = _rounded(x[part])
-            y = (torch._int_mm(rounded, self.weight) * scales).mul_(self.scales)
-            if self.bias is not None:
-                y.add_(self.bias)
-            if self.after is not None:
-                y = self.after(y)
-            answer[part] = y if residual is None else y.add_(residual[part])
-        return answer
-
-
-def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers (rows, n) and their scales (rows, 1), so that their product is about x."""
-    x = x.float()
-    scales = x.abs().amax(-1, keepdim=True).div_(_INT8_MOST).clamp_min_(torch.finfo(torch.float32).tiny)
-    return (x * scales.reciprocal()).round_().to(torch.int8), scales
 
 
 def prepack(module: nn.Module) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from bertcli.engines import Ask, Pooled, available_cores, depth_of
 from bertcli.engines.device import BATCH_TOKENS, choose_device, choose_dtype, keep_freed_memory
 from bertcli.engines.fused import FusedModel
+from bertcli.engines.int8 import has_int8_products
 from bertcli.engines.linear import onednn_takes
 from bertcli.engines.packed_batch import PackedBatch
 from bertcli.engines.readout import Readout
@@ -23,6 +24,7 @@ from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
+    from bertcli.engines.int8 import Roundings, Seen
     from bertcli.engines.packed_batch import Reading
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Kind
@@ -44,7 +46,8 @@ class Packed:
     """The engine on torch. Raises EngineError for a device, dtype or checkpoint it cannot use.
 
     `threads` is the number of CPU cores to use, None for all that this process may run on; `batch_tokens` the
-    size of a batch, None for what suits the device.
+    size of a batch, None for what suits the device. The dtype int8 needs `roundings`, which come from an engine in
+    float32 that has shown a sample of texts to `seen` (engines/int8.py).
     """
 
     name = "packed"
@@ -57,6 +60,8 @@ class Packed:
         dtype: str = "auto",
         threads: int | None = None,
         batch_tokens: int | None = None,
+        roundings: Roundings | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         where = choose_device(device)
@@ -66,7 +71,11 @@ class Packed:
         self.workers = (threads or available_cores()) if self._on_cpu else 1
         self.batch_tokens = batch_tokens or BATCH_TOKENS[where.type]
         keep_freed_memory()
-        self._model = _open(checkpoint, number_format, where, dtype)
+        if dtype == "int8" or seen is not None:
+            refuse_int8(checkpoint)
+            self._model: Model = FusedModel(checkpoint, number_format, where, roundings=roundings, seen=seen)
+        else:
+            self._model = _open(checkpoint, number_format, where, or_float32=dtype == "auto")
         self.dtype = "int8" if dtype == "int8" else str(self._model.dtype).removeprefix("torch.")
         # oneDNN adds up a row's products in one order, however many rows there are; others may not
         description = checkpoint.description
@@ -122,18 +131,24 @@ def _side_by_side(answers: Sequence[list[Array]]) -> list[Array]:
     return [np.concatenate(each) for each in zip(*answers, strict=True)]
 
 
-def _open(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, asked: str) -> Model:
-    """The model in `dtype`, which was chosen for the dtype a user `asked` for."""
+def refuse_int8(checkpoint: Checkpoint) -> None:
+    """Raise EngineError where int8 is not for a checkpoint, or not for this processor."""
     description = checkpoint.description
-    if asked == "int8" and not (description and description.like_bert and FusedModel.supports(checkpoint)):
+    if not (description and description.like_bert and FusedModel.supports(checkpoint)):
         raise EngineError(
             f"int8 is for architectures like BERT, and {checkpoint.name} is a {checkpoint.model_type} model",
             hint="use bfloat16 or float32",
         )
+    if not has_int8_products():
+        raise EngineError("int8 needs a processor with AVX-512 VNNI", hint="use bfloat16 or float32")
+
+
+def _open(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, or_float32: bool) -> Model:
+    """The model in `dtype`, or in float32 where its own code cannot compute in that and it may."""
     if FusedModel.supports(checkpoint):
-        return FusedModel(checkpoint, dtype, device, int8=asked == "int8")
+        return FusedModel(checkpoint, dtype, device)
     from bertcli.engines.transformers_backend import (
         open_transformers_model,  # brings transformers, which takes longer than torch
     )
 
-    return open_transformers_model(checkpoint, dtype, device, or_float32=asked == "auto")
+    return open_transformers_model(checkpoint, dtype, device, or_float32=or_float32)

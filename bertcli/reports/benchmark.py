@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Finding = Sample | Trial | Verdict
 
 METER_CELLS = 40
+WIDTH_OF = {False: 7, True: 22}  # the columns of what answers are like: of flips, of cosines
 HEADER = "engine   dtype     threads   batch   texts/s   tokens/s   "
 
 
@@ -48,8 +49,9 @@ def benchmark_page(findings: Iterable[Finding], facts: Mapping[str, Any]) -> Ite
                 yield from _texts(finding)
                 yield []
                 yield [(f"{facts['task']} with {facts['model']}", f"{BOLD};{CYAN}")]
-                likeness = "cosine" if facts["task"] == "embed" else "flips"
-                yield [(f"{HEADER}{likeness:>7}  {'off by':>6}", DIM)]
+                is_embed = facts["task"] == "embed"
+                likeness = "cosine least, 1%, half" if is_embed else "flips"
+                yield [(f"{HEADER}{likeness:>{WIDTH_OF[is_embed]}}  {'off by':>6}", DIM)]
             case Trial():
                 yield _trial(finding)
             case _:
@@ -129,12 +131,13 @@ def _trial(trial: Trial) -> Line:
 
 def _agreement(agreement: Agreement) -> str:
     if agreement.cosine is not None:
-        likeness = f"{agreement.cosine:.5f}"
+        cosines = (agreement.cosine, agreement.cosine_percentile, agreement.cosine_median)
+        likeness = " ".join(f"{cosine:.4f}" for cosine in cosines)
     elif agreement.flips is not None:
         likeness = f"{agreement.flips}/{agreement.texts}"
     else:
         likeness = ""
-    return f"{likeness:>7}  {agreement.difference:>6.1g}"
+    return f"{likeness:>{WIDTH_OF[agreement.cosine is not None]}}  {agreement.difference:>6.1g}"
 
 
 def _verdict(verdict: Verdict) -> Iterator[Line]:

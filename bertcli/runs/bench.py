@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Literal
 
 from bertcli import console
 from bertcli.errors import InputError, UsageError
+from bertcli.feed import Feed
 from bertcli.reports.benchmark import benchmark_page, rows
 from bertcli.reports.lines import show
 from bertcli.requests import Embed, Fill, InputOptions, Label, LongOptions, ModelOptions, fields_of
+from bertcli.runs.calibration import TEXTS, calibrate, sample_of
 from bertcli.runs.preflight import OpenModel, open_model, refuse_pairs
 from bertcli.runs.tasks import make_task
 
@@ -85,7 +87,11 @@ class Benchmark:
         sample = self._sample(source)
         console.release()
         yield sample
-        search = SettingsSearch(sample.timed, self._task, self._engine, seconds=self._end - time.monotonic())
+        self._records = [timed.record for timed in sample.timed[:TEXTS]]
+        seconds = self._end - time.monotonic()
+        search = SettingsSearch(
+            sample.timed, self._task, self._engine, seconds=seconds, agree=self._request.agree
+        )
         yield from search.trials()
         texts = self._texts_in_time(search)
         whole = self._whole_run(sample.timed[:texts], search.best.choice) if texts else None
@@ -141,7 +147,11 @@ class Benchmark:
         from bertcli.engines.finite import Finite
 
         options = replace(self._request, engine=name, dtype=dtype)
-        return Finite(choose(self._checkpoint, options, tokens_ahead=None))
+        roundings = None
+        if dtype == "int8":
+            sample = self._records if options.calibration is None else sample_of(options, Feed(()))
+            roundings = calibrate(self._checkpoint, options, self._task, sample).roundings
+        return Finite(choose(self._checkpoint, options, tokens_ahead=None, roundings=roundings))
 
     def _key(self, setting: str) -> str:
         """How the command calls a setting: `embed` has another use for `dtype`."""

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from bertcli import console
 from bertcli.errors import RecordError, UsageError
 from bertcli.feed import END, Feed, LiveFeed, PromptFeed, characters
+from bertcli.runs.calibration import sample_of
 from bertcli.runs.label_counts import given
 
 if TYPE_CHECKING:
@@ -43,9 +44,12 @@ def choose_engine(
     checkpoint: Checkpoint,
     feed: Feed,
     weigh: Callable[[Record], int] = characters,
+    *,
+    task: Task | None = None,
+    sample: Sequence[Record] | None = None,
 ) -> Engine:
     """The engine that the options ask for, else the one for as much input as there is. `weigh` says how much
-    work a record is, in characters."""
+    work a record is, in characters. int8 is calibrated for the task, on `sample` or on what `sample_of` finds."""
     from bertcli.engines.choosing import BREAK_EVEN_TOKENS, choose
     from bertcli.engines.finite import Finite
 
@@ -53,10 +57,28 @@ def choose_engine(
     if options.engine == "auto":
         amount = feed.measure(BREAK_EVEN_TOKENS * CHARACTERS_PER_TOKEN, PATIENCE, weigh)
     tokens = None if amount is None else -(-amount // CHARACTERS_PER_TOKEN)
+    if options.dtype == "int8":
+        if task is None:
+            raise UsageError("int8 is calibrated on texts, and there are queries alone", hint="use bfloat16")
+        return _calibrated(options, checkpoint, task, sample_of(options, feed) if sample is None else sample)
     engine = choose(checkpoint, options, tokens_ahead=tokens)
     size = "an input of unknown or large size" if tokens is None else f"some {tokens} tokens"
     console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {size}")
     return Finite(engine)
+
+
+def _calibrated(
+    options: ModelOptions, checkpoint: Checkpoint, task: Task, sample: Sequence[Record]
+) -> Engine:
+    """The engine in int8, with a report of what that changes."""
+    from bertcli.engines.choosing import choose
+    from bertcli.engines.finite import Finite
+    from bertcli.runs.calibration import calibrate, report
+
+    calibration = calibrate(checkpoint, options, task, sample)
+    report(calibration)
+    engine = choose(checkpoint, options, tokens_ahead=None, roundings=calibration.roundings)
+    return Finite(engine, calibration=calibration.digest)
 
 
 def for_task(options: ModelOptions, checkpoint: Checkpoint, task: Task) -> tuple[ModelOptions, Checkpoint]:
@@ -157,7 +179,9 @@ def run_into(
     feed = feed_of(source, records)
     options, checkpoint = for_task(options, checkpoint, task)
     engine = (
-        open_engine(checkpoint, options) if open_engine else choose_engine(options, checkpoint, feed, weigh)
+        open_engine(checkpoint, options)
+        if open_engine
+        else choose_engine(options, checkpoint, feed, weigh, task=task)
     )
     receipt.ran_on(engine)
     task.prepare(engine)

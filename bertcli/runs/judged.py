@@ -88,7 +88,7 @@ def _embeddings(
 
     task = Embed(model.checkpoint, model.tokenizer, requests.LongOptions(long="truncate"), role=role)
     feed = Feed(Record(index, {}, text) for index, text in enumerate(texts))
-    engine = choose_engine(options, model.checkpoint, feed)
+    engine = choose_engine(options, model.checkpoint, feed, task=task)
     plan = Plan(engine.batch_tokens, engine.workers)
     results = pipeline.results(feed, task=task, engine=engine, plan=plan)
     return {str(result.record.text): result.values["embedding"] for result in results}

@@ -105,7 +105,7 @@ class Reranker:
 
         feed = Feed(replace(record, index=index, pair=query) for index, record in enumerate(records))
         if self._engine is None:
-            self._engine = choose_engine(self._options, self._checkpoint, feed)
+            self._engine = choose_engine(self._options, self._checkpoint, feed, task=self._task)
         plan = Plan(self._engine.batch_tokens, self._engine.workers)
         results = list(pipeline.results(feed, task=self._task, engine=self._engine, plan=plan))
         self._scored += len(results)

@@ -165,7 +165,8 @@ class RunRecord:
         run that was computed in another way."""
         self._sink, self._receipt = sink, receipt
         names = ("name", "device", "dtype", "batch_tokens")
-        facts = {"engine": {name: getattr(engine, name) for name in names}}
+        facts: Facts = {"engine": {name: getattr(engine, name) for name in names}}
+        facts["engine"]["calibration"] = getattr(engine, "calibration", "")
         self.facts |= facts
         if self._journal is None:
             return
@@ -301,7 +302,13 @@ def differences(before: Facts, now: Facts) -> list[str]:
     return found
 
 
-ENGINE = {"name": "--engine", "device": "--device", "dtype": "the dtype", "batch_tokens": "--batch-tokens"}
+ENGINE = {
+    "name": "--engine",
+    "device": "--device",
+    "dtype": "the dtype",
+    "batch_tokens": "--batch-tokens",
+    "calibration": "the calibration of int8",
+}
 
 
 def changed_options(before: Facts, now: Facts) -> list[str]:

@@ -14,6 +14,7 @@ from bertcli.console.drawing import grouped, terminal_width
 from bertcli.errors import BertcliError, UsageError
 from bertcli.feed import END, PAUSE, Feed, characters
 from bertcli.requests import Rerank
+from bertcli.runs.calibration import sample_of
 from bertcli.runs.flow import (
     Counter,
     attention_engine,
@@ -92,8 +93,10 @@ def _run(
     with Results(request, source, task, stdout, record) as results:
         if feed.first(wait=not source.live) is not PAUSE:
             results.open()
-        record.skip(feed, receipt)
         options, checkpoint = for_task(record.model_options(request), model.checkpoint, task)
+        # Before a resumed run passes over the first texts. A shard has some of them, or none.
+        sample = sample_of(options, feed) if options.dtype == "int8" else None
+        record.skip(feed, receipt)
         if entry.open_engine is not None:
             engine = entry.open_engine(checkpoint, options)
         elif entry.needs_attention:
@@ -103,7 +106,7 @@ def _run(
             with closing(open_source(shard.whole)) if shard else nullcontext() as whole:
                 # all shards take the engine that a run over the whole input takes
                 measured = feed if whole is None else Feed(whole)
-                engine = choose_engine(options, checkpoint, measured, weigh)
+                engine = choose_engine(options, checkpoint, measured, weigh, task=task, sample=sample)
         receipt.ran_on(engine)
         task.prepare(engine)
         is_empty = feed.first() is END

@@ -43,7 +43,27 @@ def test_a_number_cannot_flip() -> None:
 def test_vectors_have_a_least_cosine() -> None:
     one = results({"embedding": np.array([1.0, 0.0])}, {"embedding": np.array([0.0, 2.0])})
     other = results({"embedding": np.array([3.0, 4.0])}, {"embedding": np.array([0.0, 1.0])})
-    assert agreement(one, other) == Agreement(2, 4.0, cosine=pytest.approx(0.6))
+    assert agreement(one, other) == Agreement(2, 4.0, *[pytest.approx(0.6)] * 3)
+
+
+def test_one_in_a_hundred_cosines_is_lower_and_half_are() -> None:
+    angles = np.linspace(0, 1, 201)
+    one = results(*({"embedding": np.array([1.0, 0.0])} for _ in angles))
+    other = results(*({"embedding": np.array([np.cos(angle), np.sin(angle)])} for angle in angles))
+    found = agreement(one, other)
+    assert found.cosine == pytest.approx(np.cos(1))
+    assert found.cosine_percentile == pytest.approx(np.cos(angles[-3]))
+    assert found.cosine_median == pytest.approx(np.cos(0.5))
+    assert found.share == found.cosine_percentile
+
+
+def test_other_spans_are_another_answer() -> None:
+    one, other = {"label": "PER", "start": 0, "end": 3}, {"label": "PER", "start": 0, "end": 4}
+    found = agreement(
+        results({"spans": [one]}, {"spans": []}, {"spans": [one]}),
+        results({"spans": [other]}, {"spans": []}, {"spans": [one]}),
+    )
+    assert (found.flips, found.share) == (1, pytest.approx(2 / 3))
 
 
 def test_nothing_to_compare() -> None:

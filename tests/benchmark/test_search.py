@@ -29,7 +29,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SettingsSearch
     """A search on an engine whose tokens a second are `rate(choice)`."""
 
     def run(
-        rate: Rate, dtypes: dict[str, str] = PACKED, threads: int = 4
+        rate: Rate, dtypes: dict[str, str] = PACKED, threads: int = 4, agree: float | None = None
     ) -> tuple[SettingsSearch, list[Trial]]:
         def make(name: str, dtype: str) -> Any:
             if name == "packed" and dtype not in dtypes:
@@ -43,8 +43,8 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SettingsSearch
 
         monkeypatch.setattr(module, "timed", timed)
         sample = [Timed(Record(0, {"text": "abcde"}, "abcde"), 5)]
-        search = SettingsSearch(sample, LetterTask(), make, seconds=60)  # type: ignore[arg-type]
-        monkeypatch.setattr(module, "agreement", lambda reference, found: Agreement(1, 0.0))
+        search = SettingsSearch(sample, LetterTask(), make, seconds=60, agree=agree)  # type: ignore[arg-type]
+        monkeypatch.setattr(module, "agreement", lambda reference, found: Agreement(10, 0.0, flips=1))
         return search, list(search.trials())
 
     return run
@@ -77,6 +77,14 @@ def test_int8_is_told_and_never_taken(found: Any) -> None:
     assert [t.choice.dtype for t in trials[:3]] == ["float32", "bfloat16", "int8"]
     assert trials[2].agreement is not None
     assert judged(search).settings == {}
+
+
+def test_int8_is_taken_where_it_agrees_as_asked(found: Any) -> None:
+    rate = {"float32": 1.0, "bfloat16": 2.0, "int8": 9.0}
+    taken, _ = found(lambda c: rate[c.dtype], PACKED | {"int8": "int8"}, agree=0.9)
+    assert judged(taken).settings["dtype"] == "int8"
+    refused, _ = found(lambda c: rate[c.dtype], PACKED | {"int8": "int8"}, agree=0.91)
+    assert judged(refused).settings == {}
 
 
 def test_where_no_engine_can_be_made_the_first_says_why() -> None:

@@ -19,6 +19,7 @@ from bertcli.records import Window
 from tests.checkpoints import FAMILIES, FOREIGN
 from tests.conftest import Make
 from tests.engines import oracle
+from tests.engines.calibrated import open_packed
 from tests.engines.test_packed import OF_THE_FAMILY
 from tests.engines.test_transformers_backend import FLOAT32_ALONE
 from tests.engines.windows import make_windows
@@ -63,7 +64,7 @@ def test_a_regression_keeps_its_digits(checkpoint_copy: Make, family: str, dtype
     windows = make_windows(checkpoint, LENGTHS)
     ask = SequenceLogits(checkpoint.head("label"))
     expected = np.concatenate(Packed(checkpoint, dtype="float32").forward(windows, ask))
-    engine = Packed(checkpoint, dtype=dtype)
+    engine = open_packed(checkpoint, dtype, windows, ask)
     answers = np.concatenate(engine.forward(windows, ask))
     assert len(set(answers.tolist())) == len(set(expected.tolist())) == len(windows)
     first = [state[None] for state in engine.forward(windows, Pooled("cls"))]  # what the head reads
@@ -76,7 +77,7 @@ def test_a_regression_keeps_its_digits(checkpoint_copy: Make, family: str, dtype
 def test_tag_and_fill_heads_compute_in_float32(checkpoints: Make, family: str, dtype: str) -> None:
     for kind in ("tag", "fill"):
         checkpoint = open_checkpoint(checkpoints(family, kind))
-        engine = Packed(checkpoint, dtype=dtype)
+        engine = open_packed(checkpoint, dtype)
         windows = make_windows(checkpoint)
         head = checkpoint.head(kind)  # type: ignore[arg-type]
         exact = by_transformers(checkpoint, kind, states_of(engine, windows))  # type: ignore[arg-type]
@@ -92,7 +93,7 @@ def test_tag_and_fill_heads_compute_in_float32(checkpoints: Make, family: str, d
 def test_named_heads_compute_in_float32(checkpoints: Make, dtype: str) -> None:
     path = checkpoints("skills")
     checkpoint = open_checkpoint(path)
-    engine = Packed(checkpoint, dtype=dtype)
+    engine = open_packed(checkpoint, dtype)
     windows = make_windows(checkpoint)
     states = states_of(engine, windows)
     weights = checkpoint.weights
