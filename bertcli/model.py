@@ -94,10 +94,11 @@ class Model:
     def embed(self, texts: Texts, **options: Any) -> npt.NDArray[Any] | Iterator[dict[str, Any]]:
         """Embeddings; see requests.Embed. Of a list or tuple an array (texts, dim), float32 unless `output_dtype` says
         otherwise; of another iterable, or with `tokens=True`, a dict for each text. Raises ValueError where a text of
-        a list is blank or fails: an array has no place for it. With `sparse=True` a dict with `terms` for each text."""
+        a list is blank or fails: an array has no place for it. With `sparse=True` a dict with `terms` for each text,
+        with `multi=True` one with `embeddings` (vectors, dim)."""
         request = requests.Embed(**self._merged(options))
         found = self._results(request, texts)
-        if request.tokens or request.sparse or not isinstance(texts, list | tuple):
+        if request.tokens or request.sparse or request.multi or not isinstance(texts, list | tuple):
             return found
         return _stacked(found)
 
@@ -108,15 +109,20 @@ class Model:
         and the fields of the record. `options` are those of requests.Embed that choose the embedding: `pooling`,
         `dim`, `prompt_name`, and those of long texts."""
         from bertcli.search.sinks import Ranking
-        from bertcli.tasks.search import Queries, Search
+        from bertcli.tasks.search import search_task
 
         request = requests.Embed(**self._merged(options))
         checkpoint, tokenizer = self._encoder.checkpoint, self._encoder.tokenizer
         with console.to_logger():
             self._encoder.check_search(request.pooling)
-        queries = Queries((query,), checkpoint, tokenizer, request, pooling=request.pooling, dim=request.dim)
-        task = Search(
-            queries, checkpoint, tokenizer, request, pooling=request.pooling, prompt_name=request.prompt_name
+        task = search_task(
+            (query,),
+            checkpoint,
+            tokenizer,
+            request,
+            pooling=request.pooling,
+            dim=request.dim,
+            prompt_name=request.prompt_name,
         )
         ranking = Ranking(1, most=k, least=min_score)
         for result in self._computed("embed", task, _records(texts, request)):

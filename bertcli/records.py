@@ -80,7 +80,8 @@ class Window:
     ranges of a record contain each of its tokens once (of a pair in several windows, each token of the text that
     is cut; the other text is in every window). `masks` are the masked positions to predict. `before` is the
     number of positions of the text before the fresh ones, for weights by position. `offsets` are (start, end)
-    characters of the original text for each position, if the task needs them ((0, 0) for special tokens).
+    characters of the original text for each position, if the task needs them ((0, 0) for special tokens). To the last
+    `unattended` positions no token attends; the instant engine alone reads this.
     """
 
     ids: Sequence[int]
@@ -89,6 +90,7 @@ class Window:
     masks: tuple[int, ...] = ()
     offsets: Sequence[tuple[int, int]] | None = None
     before: int = 0
+    unattended: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -208,7 +208,8 @@ class Fill(StreamRequest, LongOptions):
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Embed(StreamRequest, LongOptions, PromptOptions):
     """Export the embeddings of texts or, with `tokens`, of their tokens. None follows the model's own files.
-    `output_dtype` is what is written. `sparse` gives the terms of each text with their weights."""
+    `output_dtype` is what is written. `sparse` gives the terms of each text with their weights, `multi` the vectors of
+    a model that makes one for each token."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "npy")
     pooling: Pooling | None = None
@@ -216,6 +217,7 @@ class Embed(StreamRequest, LongOptions, PromptOptions):
     layer: int = -1
     tokens: bool = False
     sparse: bool = False
+    multi: bool = False
     dim: int | None = None
     output_dtype: WrittenDtype = "float32"
 
@@ -223,11 +225,16 @@ class Embed(StreamRequest, LongOptions, PromptOptions):
         super().check()
         names = ("pooling", "normalize", "layer", "tokens", "dim", "output_dtype")
         changed = [name for name in names if getattr(self, name) != getattr(type(self), name)]
-        if self.sparse and changed:
+        if (self.sparse or self.multi) and changed:
+            what = (
+                "--sparse gives the weights of terms" if self.sparse else "--multi those that the model makes"
+            )
             raise UsageError(
-                f"{flag_of(changed[0])} is for vectors, and --sparse gives the weights of terms",
+                f"{flag_of(changed[0])} is for vectors, and {what}",
                 hint="leave one of them out",
             )
+        if self.sparse and self.multi:
+            raise UsageError("--sparse and --multi cannot go together", hint="leave one of them out")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -37,7 +37,6 @@ def _written(name: str) -> str:
     requests.Embed,
     examples="""
     $ bertcli embed docs.jsonl.zst -m MODEL -o docs.parquet
-    $ bertcli embed notes.txt -m MODEL -o notes.npy --dtype float16
     $ bertcli embed passages.jsonl -m MODEL --role document -o passages.npy
     $ bertcli embed -m MODEL -t "a single sentence" --tokens
     $ bertcli embed passages.jsonl -m SPLADE --sparse | jq -c .terms
@@ -57,6 +56,7 @@ def _written(name: str) -> str:
 )
 @click.option("--tokens", is_flag=True, help="An embedding of each token.")
 @click.option("--sparse", is_flag=True, help="The weights of terms, by a SPLADE model.")
+@click.option("--multi", is_flag=True, help="A vector for each token, by a ColBERT model.")
 @click.option(
     "--dim",
     metavar="N",
@@ -81,8 +81,8 @@ def _written(name: str) -> str:
 def embed(request: requests.Embed) -> int:
     """Export embeddings, of texts or of their tokens, from any layer.
 
-    Adds `embedding` to each record; with --tokens `tokens`, each with its place in the text; with --sparse
-    `terms`, each with its weight. Pooling,
-    normalisation, prompts and the length limit come from the model's own sentence-transformers files.
+    Adds `embedding` to each record; with --tokens `tokens`, each with its place in the text; with --sparse `terms`,
+    each with its weight; with --multi `embeddings`. Pooling, normalisation, prompts and the length limit come from the
+    model's own sentence-transformers files.
     """
     return run_request(request)

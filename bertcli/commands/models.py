@@ -300,8 +300,8 @@ def _described(checkpoint: Checkpoint) -> dict[str, Any]:
         "max_length": checkpoint.max_length,
         "embed_max_length": checkpoint.embed_max_length,
         "pooling": {
-            "mode": pooling.mode,
-            "modules": [type(module).__name__ for module in pooling.modules],
+            "mode": pooling.mode if pooling.multi is None else "multi",
+            "modules": [type(module).__name__ for module in (pooling.multi or pooling).modules],
             "normalize": pooling.normalize,
             "dim": pooling.dim,
             "declared": pooling.declared,
@@ -332,7 +332,8 @@ def _info_page(row: dict[str, Any]) -> Iterator[Line]:
     count = f", {grouped(row['parameters'])} parameters" if row["parameters"] else ""
     dtypes = ", ".join(row["dtypes"]) or "pickle"
     pooling = row["pooling"]
-    embeds = ", ".join([f"{pooling['mode']} pooling", *pooling["modules"]])
+    pooled = "a vector for each token" if pooling["mode"] == "multi" else f"{pooling['mode']} pooling"
+    embeds = ", ".join([pooled, *pooling["modules"]])
     embeds += ", length 1" if pooling["normalize"] else ""
     if pooling["dim"] is not None:
         embeds += f", the first {pooling['dim']} dimensions"

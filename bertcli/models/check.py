@@ -35,6 +35,9 @@ ACTIVATIONS = frozenset(
         "relu6", "sigmoid", "silu", "sqrtsoftplus", "swish", "tanh", "xielu",
     ]
 )  # fmt: skip
+Embeddings = Literal["embed", "sparse", "multi"]
+"""What a model makes of a text: a vector, the weights of terms, or a vector for each token."""
+
 _MAY_BE_ZERO = ("token_type_embeddings", "pooler")  # by design of the model, or because nothing reads them
 _BLOCK = 4_000_000  # numbers checked together
 _LAYER = re.compile(r".*encoder\.layer\.\d+\.")
@@ -56,9 +59,16 @@ class Finding:
         return self.severity == "refuse"
 
 
+def embeddings_of(checkpoint: Checkpoint) -> Embeddings:
+    """What the model makes of a text."""
+    if checkpoint.pooling.multi is not None:
+        return "multi"
+    return "embed" if checkpoint.pooling.sparse is None else "sparse"
+
+
 def quick_check(
     checkpoint: Checkpoint,
-    kind: Kind | Literal["embed", "sparse", "attention"],
+    kind: Kind | Embeddings | Literal["attention"],
     head: Head | None = None,
     *,
     pooling: Mode | None = None,
@@ -80,6 +90,11 @@ def quick_check(
             if checkpoint.pooling.sparse is not None:
                 message = f"{checkpoint.name} makes sparse embeddings, the weights of terms"
                 findings.append(_refuse(message, "`embed --sparse` and `search` give them"))
+            if checkpoint.pooling.multi is not None:
+                message = f"{checkpoint.name} makes a vector for each token"
+                findings.append(_refuse(message, "`embed --multi` and `search` give them"))
+        case "multi":
+            findings += _pooling(checkpoint, pooling)
         case "sparse":
             findings += [*_pooling(checkpoint, pooling), *_head(checkpoint, "fill", head)]
         case "attention":
@@ -98,7 +113,7 @@ def full_check(checkpoint: Checkpoint, *, tokenizer_failure: str | None = None) 
     here then.
     """
     weights = checkpoint.weights
-    embeddings: Literal["embed", "sparse"] = "embed" if checkpoint.pooling.sparse is None else "sparse"
+    embeddings = embeddings_of(checkpoint)
     if weights.faults:
         return quick_check(checkpoint, embeddings)
     findings = []

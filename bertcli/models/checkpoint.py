@@ -20,6 +20,7 @@ from bertcli.models.cross_encoder import follow, read_cross_encoder
 from bertcli.models.heads import Head, Kind, adapter_tensor, find_heads, first_architecture
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
 from bertcli.models.low_rank import LowRankUpdate
+from bertcli.models.multi_vector import COLBERT_ARCHITECTURE, colbert_settings
 from bertcli.models.pooling import Pooling, encoder_folder, read_pooling
 from bertcli.models.static import StaticTable, static_config
 from bertcli.models.tokenizer_cache import holds_tokenizer
@@ -247,6 +248,8 @@ def open_checkpoint(path: Path, *, allow_pickle: bool = False, adapter: Path | N
         )
     if pooling.static:
         config = static_config(weights, folder, NO_LIMIT)
+    if config.get("architectures") == [COLBERT_ARCHITECTURE] and "linear.weight" in weights:
+        pooling = Pooling(**colbert_settings(folder, weights))
     if adapter is None:
         return _assemble(path, folder, config, pooling, weights)
     opened = open_adapter(_model_folder(adapter))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VECTOR = "sentence_embedding"  # what sentence-transformers calls the pooled vector
+TOKENS = "token_embeddings"  # and the hidden states
 # Names of torch's classes, whose arguments are those that torch gives them unasked.
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
 DEFAULT_ACTIVATION = "Tanh"  # also in the place of a class outside torch, which could be any program
@@ -79,8 +80,9 @@ class Normalize:
 Module = Dense | LayerNorm | Normalize
 
 
-def read_module(kind: str, folder: Path) -> Module | None:
-    """The module of class `kind` in a folder, None for one that changes nothing outside training.
+def read_module(kind: str, folder: Path, source: str = VECTOR) -> Module | None:
+    """The module of class `kind` in a folder, None for one that changes nothing outside training. It computes on
+    `source`, the pooled vector or the hidden states.
 
     Raises UnsupportedError for any other, and for one whose files do not hold what it needs.
     """
@@ -88,18 +90,18 @@ def read_module(kind: str, folder: Path) -> Module | None:
         case "Dropout" | "Identity":
             return None
         case "Normalize":
-            _refuse_other_input(kind, _config(folder))
+            _refuse_other_input(kind, _config(folder), source, VECTOR)
             return Normalize()
         case "LayerNorm":
             return LayerNorm(_weights(kind, folder, {"norm.weight": 1, "norm.bias": 1}))
         case "Dense":
-            return _read_dense(folder)
+            return _read_dense(folder, source)
     raise UnsupportedError(f"a {kind} module after the pooling")
 
 
-def _read_dense(folder: Path) -> Dense:
+def _read_dense(folder: Path, source: str) -> Dense:
     config = _config(folder)
-    _refuse_other_input("Dense", config)
+    _refuse_other_input("Dense", config, source, source)
     path = str(config.get("activation_function", DEFAULT_ACTIVATION))
     package, _, name = path.rpartition(".")
     activation = name if package.partition(".")[0] == "torch" else DEFAULT_ACTIVATION
@@ -121,11 +123,11 @@ def _config(folder: Path) -> dict[str, Any]:
     return read_optional(folder / "config.json", dict) or {}
 
 
-def _refuse_other_input(kind: str, config: Mapping[str, Any]) -> None:
-    """What a module reads and writes must be the pooled vector."""
-    taken = config.get("module_input_name", VECTOR)
+def _refuse_other_input(kind: str, config: Mapping[str, Any], source: str, default: str) -> None:
+    """What a module reads and writes must be `source`; it is `default` where the files do not say."""
+    taken = config.get("module_input_name", default)
     given = config.get("module_output_name") or taken
-    if (taken, given) != (VECTOR, VECTOR):
+    if (taken, given) != (source, source):
         raise UnsupportedError(f"a {kind} module from {taken} to {given}")
 
 

@@ -17,6 +17,12 @@ from typing import Any, Literal, get_args
 from bertcli.errors import ModelError
 from bertcli.models.jsonfile import read_object, read_optional
 from bertcli.models.modules import Module, Normalize, UnsupportedError, read_module
+from bertcli.models.multi_vector import (
+    MultiVector,
+    is_multi_vector,
+    prefixed_prompts,
+    read_multi_vector,
+)
 from bertcli.models.weights import Weights
 
 Mode = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
@@ -74,7 +80,7 @@ class Pooling:
     kept, None all. `similarity` is the function that compares two vectors in a search, `role_lengths` the lengths
     of texts in tokens that hold for a role ("query", "document") in place of `max_length`.
     `static` says that the encoder is a table of token vectors (see `models.static`).
-    `sparse` makes term weights of a text, in place of a vector of hidden states.
+    `sparse` makes term weights of a text, `multi` a vector for each token, in place of one vector of hidden states.
     `unsupported` lists, in words, what the files ask for and bertcli does not do: embeddings would be others
     than the model's own.
     """
@@ -94,6 +100,7 @@ class Pooling:
     role_lengths: Mapping[str, int] = field(default_factory=dict)
     static: bool = False
     sparse: SpladePooling | None = None
+    multi: MultiVector | None = None
     unsupported: tuple[str, ...] = ()
 
     @property
@@ -103,7 +110,8 @@ class Pooling:
 
     def weights(self) -> list[Weights]:
         """Those of the modules."""
-        return [module.weights for module in self.modules if not isinstance(module, Normalize)]
+        modules = self.modules if self.multi is None else self.multi.modules
+        return [module.weights for module in modules if not isinstance(module, Normalize)]
 
 
 def encoder_folder(directory: Path) -> Path:
@@ -125,6 +133,8 @@ def read_pooling(directory: Path) -> Pooling:
     modules = _modules(directory)
     if not modules:
         return Pooling()
+    if is_multi_vector(directory, [_kind(module) for module in modules]):
+        return _read_multi_pooling(directory, modules)
     unsupported: list[str] = []
     settings: dict[str, Any] = {"declared": True}
     after: list[Module] = []
@@ -161,6 +171,20 @@ def read_pooling(directory: Path) -> Pooling:
         modules=tuple(after),
         unsupported=tuple(unsupported),
     )
+
+
+def _read_multi_pooling(directory: Path, modules: list[dict[str, Any]]) -> Pooling:
+    unsupported: list[str] = []
+    placed = [(_kind(module), directory / module.get("path", "")) for module in modules]
+    (kind, folder), *others = placed
+    if kind != "Transformer":
+        unsupported.append(f"a {kind} module in the place of the encoder")
+    encoder = _encoder_settings(folder, unsupported, predicts=False, expands=True)
+    files = sorted(folder.glob("sentence_*_config.json"))
+    multi = read_multi_vector(directory, others, read_object(files[0]) if files else {}, unsupported)
+    own = _own_settings(directory, "maxsim")
+    own["prompts"] = prefixed_prompts(directory, own["prompts"])
+    return Pooling(**({"declared": True} | encoder | multi | own), unsupported=tuple(unsupported))
 
 
 def _modules(directory: Path) -> list[dict[str, Any]]:
@@ -219,8 +243,11 @@ def _kind(module: Mapping[str, Any]) -> str:
     return str(module["type"]).rpartition(".")[2]
 
 
-def _encoder_settings(folder: Path, unsupported: list[str], *, predicts: bool) -> dict[str, Any]:
-    """`predicts` says that the modules behind the encoder read its masked-LM logits."""
+def _encoder_settings(
+    folder: Path, unsupported: list[str], *, predicts: bool, expands: bool = False
+) -> dict[str, Any]:
+    """`predicts` says that the modules behind the encoder read its masked-LM logits, `expands` that queries may be
+    expanded."""
     for path in sorted(folder.glob("sentence_*_config.json")):
         found = read_object(path)
         length = found.get("max_seq_length")
@@ -230,7 +257,7 @@ def _encoder_settings(folder: Path, unsupported: list[str], *, predicts: bool) -
                 where=str(path),
                 hint="correct the file, or download the model again",
             )
-        unsupported += _unsupported_settings(found, predicts=predicts)
+        unsupported += _unsupported_settings(found, predicts=predicts, expands=expands)
         lengths = {role: found.get(f"{role}_length") for role in ("query", "document")}
         return {
             "max_length": length,
@@ -240,7 +267,7 @@ def _encoder_settings(folder: Path, unsupported: list[str], *, predicts: bool) -
     return {}
 
 
-def _unsupported_settings(config: Mapping[str, Any], *, predicts: bool) -> Iterator[str]:
+def _unsupported_settings(config: Mapping[str, Any], *, predicts: bool, expands: bool) -> Iterator[str]:
     """What sentence_bert_config.json asks for and bertcli does not do."""
     task = config.get("transformer_task", "fill-mask" if predicts else "feature-extraction")
     if task not in _TASKS and not (predicts and task == "fill-mask"):
@@ -251,7 +278,7 @@ def _unsupported_settings(config: Mapping[str, Any], *, predicts: bool) -> Itera
     text = _object(config, "modality_config").get("text", _TEXT)
     if task == "feature-extraction" and text != _TEXT:
         yield f"modality_config {text!r}"
-    if config.get("query_expansion"):
+    if config.get("query_expansion") and not expands:
         yield "query_expansion"
     processing = _object(config, "processing_kwargs")
     if any(processing.get(part) for part in ("text", "common", "chat_template")):

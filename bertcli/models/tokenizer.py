@@ -282,6 +282,14 @@ class Tokenizer:
         """The special tokens around a text, or around two."""
         return self._pair_frame if pair else self._single_frame
 
+    def id_of(self, token: str, *, added: bool = False) -> int | None:
+        """The id of a token as the vocabulary spells it, None where it has none; with `added` of one of those that
+        were added to the vocabulary alone."""
+        if added:
+            return self._added.get(token)
+        number: int | None = self._native.token_to_id(token)
+        return number
+
     def piece(self, token: int) -> str:
         """A token as the vocabulary spells it, with the marks of its kind (`##ing`, `Ġthe`)."""
         piece: str | None = self._native.id_to_token(token)

@@ -349,11 +349,6 @@ class _Indexing:
 
         request = self._request
         model = open_model(request)
-        if model.checkpoint.pooling.sparse is not None:
-            raise UsageError(
-                f"{model.checkpoint.name} makes sparse embeddings, and an index has vectors",
-                hint="search the files without an index",
-            )
         model.check("embed", pooling=request.pooling)
         if self._exists:
             with closing(open_store(self._place)) as store:

@@ -11,6 +11,7 @@ from bertcli import console
 from bertcli.errors import FieldClashError, InputError, ModelError, UsageError, quoted
 
 if TYPE_CHECKING:
+    from bertcli.models.check import Embeddings
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head, Kind
     from bertcli.models.pooling import Mode
@@ -31,7 +32,7 @@ class OpenModel:
 
     def check(
         self,
-        kind: Kind | Literal["embed", "sparse", "attention"],
+        kind: Kind | Embeddings | Literal["attention"],
         head: Head | None = None,
         *,
         pooling: Mode | None = None,
@@ -46,8 +47,10 @@ class OpenModel:
             console.warn(f"{finding.message}; {finding.hint}")
 
     def check_search(self, pooling: Mode | None = None) -> None:
-        """The same for the embeddings that a search compares, which may be sparse."""
-        self.check("embed" if self.checkpoint.pooling.sparse is None else "sparse", pooling=pooling)
+        """The same for the embeddings that a search compares, which may be sparse, or several of a text."""
+        from bertcli.models.check import embeddings_of
+
+        self.check(embeddings_of(self.checkpoint), pooling=pooling)
 
     def choose_head(self, kind: Kind, name: str | None = None) -> Head:
         """The head that answers `kind`: the one named, else the first, which is named on stderr when the run

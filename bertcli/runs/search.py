@@ -163,17 +163,18 @@ class _Search:
         """The best of the texts as they stream by."""
         from bertcli.search.rows import RecordSpool
         from bertcli.search.sinks import Ranking, WordSpooling
-        from bertcli.tasks.search import Search
+        from bertcli.tasks.search import search_task
 
         checkpoint, tokenizer = _opened(self.request)
-        queries = _queries(self.request, self.queries, checkpoint, tokenizer)
-        task = Search(
-            queries,
+        task = search_task(
+            self.queries,
             checkpoint,
             tokenizer,
             self.request,
             pooling=self.request.pooling,
+            dim=self.request.dim,
             prompt_name=self.request.prompt_name,
+            query_prompt=self.request.query_prompt,
         )
         reranker = self._reranker()
         most, least = self.nearest
@@ -198,11 +199,7 @@ class _Search:
 
         request = self.request
         checkpoint, tokenizer = _opened(request)
-        if checkpoint.pooling.sparse is not None:
-            raise UsageError(
-                f"{checkpoint.name} makes sparse embeddings, which are compared with a query",
-                hint="give a QUERY",
-            )
+        _refuse_other_embeddings(checkpoint, "give a QUERY and the texts")
         vectors, records = VectorSpool(), RecordSpool(source.field_names, source.text_field)
         self.held.callback(vectors.close)
         self.held.callback(records.close)
@@ -448,6 +445,8 @@ class _QueryModel:
         self._request, self._texts = request, texts
         self._checkpoint, self._tokenizer = _opened(request)
         refuse(self._checkpoint)
+        if self._checkpoint.pooling.multi is not None:
+            _refuse_other_embeddings(self._checkpoint, "search the texts themselves")
         records = [Record(number, {}, text) for number, text in enumerate(texts)]
         self.engine = choose_engine(request, self._checkpoint, Feed(records))
         self.similarity = similarity_of(self._checkpoint)
@@ -532,6 +531,14 @@ def _opened(request: Search) -> tuple[Checkpoint, Tokenizer]:
     model = open_model(request)
     model.check_search(request.pooling)
     return model.checkpoint, model.tokenizer
+
+
+def _refuse_other_embeddings(checkpoint: Checkpoint, hint: str) -> None:
+    """Raise UsageError for a model that makes something else than a vector a text."""
+    pooling = checkpoint.pooling
+    if pooling.sparse is not None or pooling.multi is not None:
+        made = "sparse embeddings" if pooling.multi is None else "a vector for each token"
+        raise UsageError(f"{checkpoint.name} makes {made}, and texts are compared with a query", hint=hint)
 
 
 def _queries(request: Search, texts: Sequence[str], checkpoint: Checkpoint, tokenizer: Tokenizer) -> Queries:

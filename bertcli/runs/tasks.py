@@ -192,6 +192,8 @@ def _embed(request: requests.Embed, model: OpenModel) -> Task:
 
     if request.sparse:
         return _sparse_embed(request, model)
+    if request.multi:
+        return _multi_embed(request, model)
     model.check("embed", pooling=request.pooling)
     return Embed(
         model.checkpoint,
@@ -229,6 +231,28 @@ def _sparse_embed(request: requests.Embed, model: OpenModel) -> Task:
         role=request.role,
     )
     return SparseEmbed(vector, model.tokenizer)
+
+
+def _multi_embed(request: requests.Embed, model: OpenModel) -> Task:
+    from bertcli.tasks.multi import MultiEmbed, TokenVectors
+
+    multi = model.checkpoint.pooling.multi
+    if multi is None:
+        raise UsageError(
+            f"{model.checkpoint.name} makes one vector a text",
+            hint="leave out --multi, or name a ColBERT model; --tokens gives the hidden states of tokens",
+        )
+    model.check("multi")
+    vectors = TokenVectors(
+        model.checkpoint,
+        model.tokenizer,
+        multi,
+        request,
+        prompt_name=request.prompt_name,
+        prompt=request.prompt,
+        role=request.role,
+    )
+    return MultiEmbed(vectors)
 
 
 def _tag(request: requests.Tag, model: OpenModel) -> Tag:

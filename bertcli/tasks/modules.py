@@ -32,7 +32,7 @@ def unit(vectors: Array) -> Array:
 
 
 def apply(modules: Sequence[Module], vector: Array) -> Array:
-    """The vector (numbers out,) that `modules` make of a pooled one (numbers in,)."""
+    """The vectors (…, numbers out) that `modules` make of others (…, numbers in)."""
     for module in modules:
         match module:
             case Dense():
@@ -46,17 +46,17 @@ def apply(modules: Sequence[Module], vector: Array) -> Array:
 
 def _dense(module: Dense, x: Array) -> Array:
     bias = module.bias()
-    y: Array = module.weight() @ x
+    y: Array = x @ module.weight().T
     if bias is not None:
         y = y + bias
     y = ACTIVATIONS[module.activation](y)
     if module.residual:
         own = module.residual_weight()
-        y = y + (x if own is None else own @ x)
+        y = y + (x if own is None else x @ own.T)
     return y
 
 
 def _layer_norm(module: LayerNorm, x: Array) -> Array:
-    x = x - x.mean()
-    y: Array = x / np.sqrt(np.square(x).mean() + LAYER_NORM_EPS)
+    x = x - x.mean(axis=-1, keepdims=True)
+    y: Array = x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + LAYER_NORM_EPS)
     return y * module.weights.read("norm.weight") + module.weights.read("norm.bias")

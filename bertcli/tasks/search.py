@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertcli.errors import ModelError, UsageError
+from bertcli.tasks.multi import MultiSearch, TokenVectors
 from bertcli.tasks.pooling import TextVector, unit
 from bertcli.tasks.similarity import Similarity, known_similarity, similarities
 from bertcli.tasks.sparse import SparseVector
@@ -92,6 +93,35 @@ def text_vectors(texts: Sequence[str], text: TextVector | SparseVector, engine: 
     cut = [text.encode(one).windows for one in texts]
     vectors = iter(text.forward(engine, [window for windows in cut for window in windows]))
     return np.stack([text.combine(windows, [next(vectors) for _ in windows]) for windows in cut])
+
+
+def search_task(
+    queries: Sequence[str],
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    long: LongOptions,
+    *,
+    pooling: Mode | None = None,
+    dim: int | None = None,
+    prompt_name: str | None = None,
+    query_prompt: str | None = None,
+) -> Search | MultiSearch:
+    """The task that compares texts with queries: by one vector each, by the weights of terms, or token by token. Raises
+    UsageError for options that contradict the model, ModelError for a model that cannot."""
+    multi = checkpoint.pooling.multi
+    if multi is None:
+        made = Queries(
+            queries, checkpoint, tokenizer, long, pooling=pooling, prompt_name=query_prompt, dim=dim
+        )
+        return Search(made, checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
+    if pooling is not None or dim is not None:
+        raise UsageError(
+            f"{checkpoint.name} makes a vector for each token: --pooling and --dim are for one vector a text",
+            hint="leave them out",
+        )
+    query = TokenVectors(checkpoint, tokenizer, multi, long, prompt_name=query_prompt, role="query")
+    text = TokenVectors(checkpoint, tokenizer, multi, long, prompt_name=prompt_name, role="document")
+    return MultiSearch(queries, query, text, mean=multi.mean)
 
 
 class Search:

@@ -57,7 +57,7 @@ class Encoder:
         """Hidden states of windows of equal length after `depth` layers: (n, length, hidden). What attention
         does in each layer is appended to `seen`."""
         x = self._embed(windows)
-        positions = Positions(self, x.shape[1])
+        positions = Positions(self, x.shape[1], [window.unattended for window in windows])
         for number in range(depth):
             x = self._layer(number, x, positions, seen)
         if depth == self.layers and self.description.last_norm is not None:

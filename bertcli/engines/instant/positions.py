@@ -3,6 +3,7 @@ or how far a token may look."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class Positions:
-    """Those of windows of `length` tokens."""
+    """Those of windows of `length` tokens, to the last of which no token attends: `unattended` of each window."""
 
-    def __init__(self, encoder: Encoder, length: int) -> None:
+    def __init__(self, encoder: Encoder, length: int, unattended: Sequence[int]) -> None:
+        self._unattended = unattended
         self._encoder = encoder
         self._length = length
         self._attention = encoder.description.layer.attention
@@ -58,6 +60,9 @@ class Positions:
         if reach is not None and reach < self._length:
             places = np.arange(self._length)
             scores[..., np.abs(places[:, None] - places) >= reach] = -np.inf
+        for window, count in enumerate(self._unattended):
+            if count:
+                scores[window, ..., -count:] = -np.inf
         return scores
 
     def _angles(self, scheme: Rotary, layer: int, width: int) -> tuple[Array, Array]:
