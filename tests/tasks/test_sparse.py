@@ -56,7 +56,20 @@ def test_terms_are_those_of_a_sparse_encoder(
 ) -> None:
     model = build_splade(checkpoints("bert", "fill"), tmp_path / "splade", **pooling)
     flags = [word for text in TEXTS for word in ("-t", text)]
-    found = rows(capsys, "embed", "--sparse", "-m", model, "--long", "truncate", "--engine", engine, *flags)
+    found = rows(
+        capsys,
+        "embed",
+        "--sparse",
+        "-m",
+        model,
+        "--long",
+        "truncate",
+        "--engine",
+        engine,
+        "--compute-dtype",
+        "float32",
+        *flags,
+    )
     terms = [{one["term"]: one["weight"] for one in row["terms"]} for row in found]
     assert terms == expected_terms(model, TEXTS)
     weights = [one["weight"] for one in found[0]["terms"]]
