@@ -41,7 +41,8 @@ class Head:
     are what sentence-transformers' files say of a cross-encoder (see `models.cross_encoder`): the function
     that its output goes through, and what goes before the first text of a pair. `adapter` are the names of the
     encoder's weights that are other ones for this head (see `Checkpoint.for_head`). `shapes` says that a tag head
-    has tables of logits for the shapes of words (see `tasks.word_shapes`).
+    has tables of logits for the shapes of words (see `tasks.word_shapes`), `transitions` that it scores which tag
+    follows which (see `tasks.tag_path`).
     """
 
     name: str
@@ -59,6 +60,7 @@ class Head:
     prompt: str = ""
     adapter: tuple[str, ...] = ()
     shapes: bool = False
+    transitions: bool = False
 
 
 _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
@@ -247,17 +249,37 @@ def _skill(name: str, skill: Any, weights: Weights, encoder_prefix: str) -> Head
     expect(type(shapes) is bool, "shapes must be true or false")
     expect(not shapes or kind == "tag", "shapes are for tag heads")
     needs += [shape_tensor(name, table) for table in SHAPE_TABLES if shapes]
+    transitions = skill.get("transitions", False)
+    expect(type(transitions) is bool, "transitions must be true or false")
+    expect(not transitions or kind == "tag", "transitions are for tag heads")
+    needs += [transitions_tensor(name)] if transitions else []
     problem = problem_type(declared, len(labels)) if kind == "label" else None
     missing = tuple(need for need in needs if need not in weights)
     names = tuple(str(label) for label in labels)
     return Head(
-        name, kind, names, problem, True, True, pooling, missing, outputs, adapter=adapter, shapes=shapes
+        name,
+        kind,
+        names,
+        problem,
+        True,
+        True,
+        pooling,
+        missing,
+        outputs,
+        adapter=adapter,
+        shapes=shapes,
+        transitions=transitions,
     )
 
 
 def shape_tensor(head: str, table: str) -> str:
     """The name of a named head's table of logits (shapes, labels)."""
     return f"heads.{head}.shapes.{table}"
+
+
+def transitions_tensor(head: str) -> str:
+    """The name of a named head's scores of tags that follow each other (labels + 1, labels)."""
+    return f"heads.{head}.transitions"
 
 
 def adapter_tensor(head: str, weight: str, part: Literal["down", "up"]) -> str:

@@ -9,8 +9,9 @@ rules are those of transformers):
     max       that of the piece with the largest p
     simple    none: every piece is tagged by itself, and a span may begin inside a word
 
-See `tagset` for how labels form spans, and `word_alignment` for what a word is. The score of a span is the mean of its
-words' scores, a word's score the p of its label.
+A head may score which tag follows which: then the tags of all words are chosen together (see `tag_path`), but with
+`simple`. See `tagset` for how labels form spans, and `word_alignment` for what a word is. The score of a span is the
+mean of its words' scores, a word's score the p of its label.
 
 A text longer than the model is read window by window. Where two windows overlap, each token is decided where
 it has more context: by the earlier window up to the middle of the overlap, then by the later one. The border
@@ -28,9 +29,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from bertcli.engines import TokenLogits
-from bertcli.models.heads import shape_tensor
+from bertcli.models.heads import shape_tensor, transitions_tensor
 from bertcli.tasks import Encoded
 from bertcli.tasks.choice import softmax
+from bertcli.tasks.tag_path import best_path
 from bertcli.tasks.tagset import OUTSIDE, Tagset
 from bertcli.tasks.windowing import Slice, Windowing, borders
 from bertcli.tasks.word_alignment import Words, each_token, found_words, given_words, places_of, within
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 Aggregation = Literal["simple", "first", "average", "max"]
 Shape = Literal["spans", "tokens", "words"]
 FIELDS: Mapping[Shape, str] = {"spans": "spans", "tokens": "tokens", "words": "word_tags"}
+LEAST_P = 1e-9  # added to probabilities before their logarithm is taken
 WORD = re.compile(r"\S+")
 
 
@@ -85,6 +88,9 @@ class Tag:
         self._shapes = {
             name: checkpoint.weights.read(shape_tensor(head.name, name)) for name in TABLES if head.shapes
         }
+        self._transitions = (
+            checkpoint.weights.read(transitions_tensor(head.name)) if head.transitions else None
+        )
         self.tagset = Tagset(head.labels)
         self._aggregation = aggregation
         self._shape = shape
@@ -169,9 +175,12 @@ class Tag:
 
     def _spans(self, text: str, words: Words, p: Array) -> list[dict[str, Any]]:
         """The spans of words with probabilities p (words, labels)."""
-        scores, starts, ends = p.max(axis=1).tolist(), words.starts, words.ends
+        best = p.argmax(axis=1)
+        if self._transitions is not None and self._aggregation != "simple":
+            best = np.array(best_path(np.log(p + LEAST_P), self._transitions), np.int64)
+        scores, starts, ends = p[np.arange(len(p)), best].tolist(), words.starts, words.ends
         spans = []
-        for first, stop, label in self.tagset.spans(p.argmax(axis=1).tolist()):
+        for first, stop, label in self.tagset.spans(best.tolist()):
             start, end = starts[first], ends[stop - 1]
             start += len(text[start:end]) - len(text[start:end].lstrip())
             if start < end:

@@ -45,7 +45,7 @@ FAMILIES = {
 class HeadSpec:
     """What a head predicts, as config.json has it. `problem_type`, `pooling` and `dense` are for label heads. `adapter`
     is the rank of its own changes to the encoder, 0 for none. `shapes` says that a tag head reads the shapes of
-    words."""
+    words. `transitions` are the scores of tags that follow each other (see `tasks.tag_path`), empty for none."""
 
     kind: Literal["label", "tag", "answer"]
     labels: tuple[str, ...]
@@ -54,6 +54,7 @@ class HeadSpec:
     dense: bool = False
     adapter: int = 0
     shapes: bool = False
+    transitions: tuple[tuple[float, ...], ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -63,6 +64,8 @@ class HeadSpec:
     def as_config(self) -> dict[str, Any]:
         """The entry of config.json; whether there is a dense layer is seen from the tensors."""
         entry = {key: value for key, value in asdict(self).items() if value and key != "dense"}
+        if self.transitions:
+            entry["transitions"] = True
         return entry | {"labels": list(self.labels)} if self.labels else entry
 
 
@@ -79,6 +82,9 @@ class NamedHead(nn.Module):
         self.shapes = nn.ParameterDict(
             {name: torch.zeros(rows, spec.outputs) for name, rows in TABLES.items() if spec.shapes}
         )
+
+        if spec.transitions:
+            self.register_buffer("transitions", torch.tensor(spec.transitions))
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """states [rows, length, hidden], mask [rows, length] -> logits [rows, labels], or without pooling
@@ -194,16 +200,16 @@ def continue_heads(checkpoint: Checkpoint, specs: Mapping[str, HeadSpec], networ
     same."""
     entries = checkpoint.config.get("bertcli", {}).get("heads", {})
     for name, spec in specs.items():
-        parts = network.heads[name].state_dict()
+        parts = dict(network.heads[name].named_parameters())
         stored = {part: f"heads.{name}.{part}" for part in parts}
         if (
             entries.get(name) == spec.as_config()
             and not spec.adapter
             and set(stored.values()) <= set(checkpoint.weights)
         ):
-            network.heads[name].load_state_dict(
-                {part: torch.from_numpy(checkpoint.weights.read(key).copy()) for part, key in stored.items()}
-            )
+            with torch.no_grad():
+                for part, key in stored.items():
+                    parts[part].copy_(torch.from_numpy(checkpoint.weights.read(key).copy()))
 
 
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:

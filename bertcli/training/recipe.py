@@ -127,7 +127,9 @@ class TagSettings(ObjectiveSettings):
     """A tag for each word; the first word piece of a word carries it.
 
     `join` reads half of the sentences in groups of up to so many, so that long texts are seen too. `adapter` is as
-    for answer. `shapes` adds tables of logits for the shapes of words (see `tasks.word_shapes`).
+    for answer. `shapes` adds tables of logits for the shapes of words (see `tasks.word_shapes`). `transitions` above 0
+    has the tags of a text chosen together: it is the weight of how much more often than by chance a tag follows another
+    in the training data, in log-odds, beside the log-probabilities of the words' tags (see `tasks.tag_path`).
     """
 
     data: tuple[Source, ...]
@@ -137,6 +139,7 @@ class TagSettings(ObjectiveSettings):
     join: int = 1
     adapter: int = 0
     shapes: bool = False
+    transitions: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

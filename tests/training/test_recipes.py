@@ -109,7 +109,7 @@ def test_skills_of_every_kind_live_on_one_encoder(
         MOOD | {"weight": [1, 2]},
         skill("label", "several", data="several.jsonl.gz", pooling="mean", dense=False),
         skill("label", "number", data={"path": "pairs.jsonl", "limit": 20}, problem_type="regression"),
-        skill("tag", "people", data="people.conll", join=3),
+        skill("tag", "people", data="people.conll", join=3, transitions=0.3),
     ]
     out = train(write(data, checkpoints("bert", "fill"), skills, steps=6), tmp_path / "m")
     transformers.AutoModelForMaskedLM.from_pretrained(out)
@@ -118,6 +118,8 @@ def test_skills_of_every_kind_live_on_one_encoder(
         "mood": "label", "several": "label", "number": "label", "people": "tag", "fill": "fill",
     }  # fmt: skip
     assert heads["several"].problem == "multi_label_classification"
+    assert heads["people"].transitions
+    assert load_file(out / "model.safetensors")["heads.people.transitions"].shape == (3, 2)  # O, B-PER
     model = ["-m", str(out)]
     assert said(capsys, "label", "--head", "mood", "-t", "a good film", *model)["label"] in ("0", "1")
     assert "spans" in said(capsys, "tag", "-t", "Ann runs", *model)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertcli.errors import InputError
+from bertcli.tasks.tag_path import best_path
 from bertcli.tasks.word_shapes import TABLES, shape_features
 from bertcli.training.batches import IGNORED, Batch, Sentence, ShuffledBatches, encode_words, pad
 from bertcli.training.dataset import Split, joined, tag_names
@@ -22,6 +24,8 @@ from bertcli.training.validation import Validation, of_tags
 
 if TYPE_CHECKING:
     from bertcli.training.recipe import TagSettings
+
+RARE = 0.1
 
 
 class TagObjective:
@@ -38,7 +42,11 @@ class TagObjective:
         """Without `head` the tags are those of the training sentences. Raises InputError for a tag that the head does
         not have."""
         self.head = head or HeadSpec(
-            "tag", tag_names(split.train), adapter=settings.adapter, shapes=settings.shapes
+            "tag",
+            labels := tag_names(split.train),
+            adapter=settings.adapter,
+            shapes=settings.shapes,
+            transitions=transition_scores([e.target for e in split.train], labels, settings.transitions),
         )
         self.settings, self.split, self._context = settings, split, context
         index = {tag: number for number, tag in enumerate(self.head.labels)}
@@ -106,6 +114,7 @@ class TagObjective:
         tags = self.head.labels
         answers = [[tags[0]] * len(one.words) for one in self._gold]
         loss, count = 0.0, 0
+        scores = np.array(self.head.transitions, np.float32) if self.head.transitions else None
         for indices, inputs in self._context.machine.sweep([one.window for one in self.dev]):
             features = self._features(inputs, indices, self.dev, self._dev_shapes)
             shapes = None if features is None else features.to(inputs["input_ids"].device)
@@ -118,6 +127,24 @@ class TagObjective:
                 )
                 loss += float(functional.cross_entropy(found, gold, reduction="sum"))
                 count += len(words)
-                for word, tag in zip(words, found.argmax(1).tolist(), strict=True):
+                log_p = found.log_softmax(1).numpy()
+                best = log_p.argmax(1).tolist() if scores is None else best_path(log_p, scores)
+                for word, tag in zip(words, best, strict=True):
                     answers[i][word] = tags[tag]
         return of_tags(answers, [list(one.target) for one in self._gold], tags, loss / max(1, count))
+
+
+def transition_scores(
+    sentences: Iterable[Sequence[str]], labels: Sequence[str], weight: float
+) -> tuple[tuple[float, ...], ...]:
+    """How much more often than by chance each label follows each in tagged sentences: weight · log(P(next | previous) /
+    P(next)), with a row for each previous label and one for the beginning of a sentence. What never occurs counts as
+    `RARE` occurrences. Empty for weight 0."""
+    if not weight:
+        return ()
+    pairs: Counter[tuple[str | None, str]] = Counter()
+    for tags in sentences:
+        pairs.update(zip((None, *tags), tags, strict=False))
+    counts = np.array([[pairs[before, after] for after in labels] for before in (*labels, None)]) + RARE
+    scores = weight * (np.log(counts / counts.sum(1, keepdims=True)) - np.log(counts.sum(0) / counts.sum()))
+    return tuple(map(tuple, scores.tolist()))
