@@ -156,8 +156,9 @@ class Model:
 
     def _merged(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a method and those of the model. Raises UsageError for one that a method would ignore."""
-        parts = (requests.InputOptions(), requests.OutputOptions(), requests.RunOptions(), self._options)
-        ignored = requests.options_of(*parts).keys() - READ_BY_METHODS
+        parts = (requests.InputOptions(), requests.OutputOptions(), requests.RunOptions())
+        elsewhere = (self._options, requests.ClusterOptions())
+        ignored = requests.options_of(*parts, *elsewhere).keys() - READ_BY_METHODS
         if wrong := sorted(ignored.intersection(options)):
             raise UsageError(
                 f"{', '.join(wrong)}: a method does not read this option",

@@ -19,13 +19,28 @@ BETWEEN = "\t"  # the result field and the label of a count
 
 
 @dataclass
+class Usage:
+    """What a cluster gave to a run: the most `workers` at once, the `nodes` they were on, and how many batches were
+    computed again (`retries`)."""
+
+    workers: int = 0
+    nodes: int = 0
+    retries: int = 0
+
+    def __str__(self) -> str:
+        parts = f"{_counted(self.workers, 'worker')} on {_counted(self.nodes, 'node')}"
+        return f"{parts} · {_counted(self.retries, 'retry', 'retries')}" if self.retries else parts
+
+
+@dataclass
 class Receipt:
     """Counts every result and formats the last line of a run.
 
     read = done + blank + failed. `windowed`, `truncated` and `duplicates` count records that took more than one
     window, lost text, or had a text equal to an earlier one. `before` records were answered by the interrupted run
     that this one resumes. `labels` counts each (result field, label); the caller fills it. `guarantee` is the bound
-    that holds for accepted labels. The clock starts with the receipt and stops with `finish`.
+    that holds for accepted labels, `usage` what a cluster gave. The clock starts with the receipt and stops with
+    `finish`.
     """
 
     engine: str = ""
@@ -41,6 +56,7 @@ class Receipt:
     before: int = 0
     labels: Counter[tuple[str, str]] = field(default_factory=Counter)
     guarantee: str = ""
+    usage: Usage | None = None
     interrupted: bool = False
     clock: Callable[[], float] = time.monotonic
     elapsed: float | None = None
@@ -53,6 +69,7 @@ class Receipt:
         """Set the engine."""
         self.engine, self.device, self.dtype = engine.name, engine.device, engine.dtype
         self.calibration = getattr(engine, "calibration", "")
+        self.usage = getattr(engine, "usage", None)
 
     def add(self, result: Result) -> None:
         """Count a result that has been written."""
@@ -133,4 +150,10 @@ class Receipt:
         if self.engine:
             calibration = f"({self.calibration})" if self.calibration else ""
             parts.append(" ".join(filter(None, [self.engine, self.device, self.dtype, calibration])))
+        if self.usage is not None:
+            parts.append(str(self.usage))
         return ("interrupted · " if self.interrupted else "") + " · ".join(parts)
+
+
+def _counted(count: int, noun: str, plural: str = "") -> str:
+    return f"{grouped(count)} {noun if count == 1 else plural or noun + 's'}"

@@ -124,6 +124,21 @@ class ModelOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ClusterOptions(Options):
+    """Where batches are computed: `on` is `ray` (this machine), `auto` (the cluster of this machine) or
+    `ray://HOST:PORT`, None for this process. `workers` is how many workers to ask for, None for as many as there are
+    cores or GPUs."""
+
+    on: str | None = None
+    workers: int | None = None
+
+    def check(self) -> None:
+        super().check()
+        if self.workers is not None and self.on is None:
+            raise UsageError("--workers is for a cluster", hint="add --on ray, or give --threads")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LongOptions(Options):
     """`max_length` is in tokens, special tokens included; None means the model's own limit. `overlap` is the
     number of tokens two neighbouring windows share; None means an eighth of the window."""
@@ -174,7 +189,7 @@ class LabelOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class StreamRequest(InputOptions, OutputOptions, ModelOptions, RunOptions):
+class StreamRequest(InputOptions, OutputOptions, ModelOptions, RunOptions, ClusterOptions):
     """A request whose results are written one by one, as records are read, in one of `formats`."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = RECORD_FORMATS
@@ -679,6 +694,8 @@ WITHOUT_EFFECT_ON_RESULTS = frozenset(
             "batch_tokens",
             "allow_pickle",
             "unsafe_model",
+            "on",
+            "workers",
         ),
     }
 )

@@ -13,6 +13,7 @@ import pytest
 
 from bertcli import cli, requests
 from bertcli.options import (
+    cluster_options,
     input_options,
     long_options,
     model_options,
@@ -43,6 +44,7 @@ def fake_cli(monkeypatch: pytest.MonkeyPatch, act: Act) -> Callable[[list[str]],
 @shard_option
 @output_options
 @model_options
+@cluster_options
 @long_options
 @run_options
 @click.option("-k", "k", type=int, help="Labels a text.")

@@ -84,6 +84,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "faiss": ("search.codes",),
     "tantivy": ("search.words",),
     "fsspec": ("storage",),
+    "ray": ("distributed",),
     "orjson": ("sources", "sinks", "models", "search"),
 }
 

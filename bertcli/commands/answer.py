@@ -7,6 +7,7 @@ import click
 from bertcli import requests
 from bertcli.commands import run_request
 from bertcli.options import (
+    cluster_options,
     long_options,
     model_options,
     no_answer_option,
@@ -40,6 +41,7 @@ from bertcli.options.parameters import whole_number
 @shard_option
 @output_options
 @model_options
+@cluster_options
 @long_options
 @run_options
 def answer(request: requests.Answer) -> int:

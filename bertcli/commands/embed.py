@@ -9,6 +9,7 @@ import click
 from bertcli import requests
 from bertcli.commands import run_request
 from bertcli.options import (
+    cluster_options,
     input_options,
     long_options,
     model_options,
@@ -76,6 +77,7 @@ def _written(name: str) -> str:
 @shard_option
 @output_options
 @model_options(dtype="--compute-dtype")
+@cluster_options
 @long_options
 @run_options
 def embed(request: requests.Embed) -> int:

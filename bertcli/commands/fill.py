@@ -7,6 +7,7 @@ import click
 from bertcli import requests
 from bertcli.commands import run_request
 from bertcli.options import (
+    cluster_options,
     input_options,
     long_options,
     model_options,
@@ -41,6 +42,7 @@ from bertcli.options.parameters import whole_number
 @shard_option
 @output_options
 @model_options
+@cluster_options
 @long_options
 @run_options
 def fill(request: requests.Fill) -> int:

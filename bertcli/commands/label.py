@@ -9,6 +9,7 @@ import click
 from bertcli import requests
 from bertcli.commands import run_request
 from bertcli.options import (
+    cluster_options,
     input_options,
     labels_options,
     long_options,
@@ -57,6 +58,7 @@ from bertcli.options.parameters import one_or_more, whole_number
 @shard_option
 @output_options
 @model_options
+@cluster_options
 @long_options
 @run_options
 def label(request: requests.Label) -> int:

@@ -7,6 +7,7 @@ import click
 from bertcli import requests
 from bertcli.commands import run_request
 from bertcli.options import (
+    cluster_options,
     late_output_options,
     long_options,
     model_options,
@@ -33,6 +34,7 @@ from bertcli.options.parameters import whole_number
 @query_input_options
 @late_output_options
 @model_options
+@cluster_options
 @long_options
 @run_options
 def rerank(request: requests.Rerank) -> int:

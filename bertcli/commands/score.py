@@ -9,6 +9,7 @@ import click
 from bertcli import requests
 from bertcli.commands import run_request
 from bertcli.options import (
+    cluster_options,
     input_options,
     long_options,
     model_options,
@@ -40,6 +41,7 @@ from bertcli.options.command import command
 @shard_option
 @output_options
 @model_options
+@cluster_options
 @long_options
 @run_options
 def score(request: requests.Score) -> int:

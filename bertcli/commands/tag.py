@@ -9,6 +9,7 @@ import click
 from bertcli import requests
 from bertcli.commands import run_request
 from bertcli.options import (
+    cluster_options,
     input_options,
     long_options,
     model_options,
@@ -44,6 +45,7 @@ from bertcli.options.command import command
 @shard_option
 @output_options
 @model_options
+@cluster_options
 @long_options
 @run_options
 def tag(request: requests.Tag) -> int:

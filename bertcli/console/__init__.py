@@ -28,7 +28,14 @@ from bertcli.console.messages import (
     warn,
 )
 from bertcli.console.progress import StatusLine, StepBar, progress
-from bertcli.console.stdout import ClosedStdout, Terminal, claim_stdout, release_stdout, terminal
+from bertcli.console.stdout import (
+    ClosedStdout,
+    Terminal,
+    claim_stdout,
+    release_stdout,
+    silence_descriptors,
+    terminal,
+)
 
 __all__ = [
     "ClosedStdout",
@@ -47,6 +54,7 @@ __all__ = [
     "release_stdout",
     "reset",
     "say",
+    "silence_descriptors",
     "terminal",
     "to_logger",
     "trace",

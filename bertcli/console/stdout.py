@@ -112,6 +112,20 @@ def release_stdout() -> None:
             claim.stream.close()
 
 
+def silence_descriptors() -> None:
+    """Drop what native code prints from now on: messages of bertcli go to a duplicate of stderr. Does nothing unless
+    stdout is claimed: the descriptors of another program are its own."""
+    if _claim is None or sys.stderr is None or not _is_descriptor(sys.stderr, 2):
+        return
+    ours = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    sys.stderr.flush()
+    for descriptor in (1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+    sys.stderr = open(ours, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors, buffering=1)  # noqa: SIM115
+
+
 def terminal(stdout: BinaryIO, color: When = "auto") -> Terminal:
     """What stdout is: a terminal of some width (`COLUMNS` wins), or a pipe or file of any width."""
     is_tty = stdout.isatty()

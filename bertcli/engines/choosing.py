@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bertcli.engines import Engine
     from bertcli.engines.int8 import Roundings, Seen
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.requests import ModelOptions
+    from bertcli.requests import EngineName, ModelOptions
 
 PACKED_START = 2.0  # seconds to import torch and to load a model, measured on two cores
 NUMPY_RATE = 50e9  # float32 operations a second of the instant engine on one core, likewise
@@ -39,9 +39,7 @@ def choose(
         return _static(checkpoint, options)
     if options.engine == "instant":
         return _asked_instant(checkpoint, options)
-    cores = options.threads or available_cores()
-    little = tokens_ahead is not None and tokens_ahead <= break_even(checkpoint, cores)
-    if options.engine == "auto" and little and not _refusal(options) and Instant.supports(checkpoint) is None:
+    if engine_name(checkpoint, options, tokens_ahead=tokens_ahead) == "instant":
         return _instant(checkpoint, options)
     devices = options.device.split(",")
     if len(devices) == 1:
@@ -49,6 +47,16 @@ def choose(
     from bertcli.engines.replicas import Replicas
 
     return Replicas([_packed(checkpoint, options, device) for device in devices])
+
+
+def engine_name(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int | None) -> EngineName:
+    """The engine that `choose` takes; `auto` for static embeddings, which have one of their own."""
+    if checkpoint.pooling.static or options.engine != "auto":
+        return options.engine
+    cores = options.threads or available_cores()
+    little = tokens_ahead is not None and tokens_ahead <= break_even(checkpoint, cores)
+    is_instant = little and not _refusal(options) and Instant.supports(checkpoint) is None
+    return "instant" if is_instant else "packed"
 
 
 def engines_for(checkpoint: Checkpoint) -> list[str]:

@@ -32,12 +32,18 @@ class Finite:
         self.batch_tokens = engine.batch_tokens
         self.batch_invariant = engine.batch_invariant
         self.calibration = calibration
+        self.usage = getattr(engine, "usage", None)  # of a cluster
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         return _checked(self._engine.forward(windows, ask))
 
     def forward_all(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Array]]:
         return [_checked(answers) for answers in self._engine.forward_all(windows, asks)]
+
+    def close(self) -> None:
+        """Let go of what the engine has outside this process."""
+        if (close := getattr(self._engine, "close", None)) is not None:
+            close()
 
 
 def _checked(answers: list[Array]) -> list[Array]:

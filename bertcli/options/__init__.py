@@ -11,6 +11,7 @@ also has its default.
     @late_output_options                   the same for results that come when everything is read
     @model_options                       requests.ModelOptions
     @engine_options, @machine_options      the same without -m; without what `bench` tries itself
+    @cluster_options                     requests.ClusterOptions
     @long_options                        requests.LongOptions
     @run_options                         requests.RunOptions
     @verbosity_options                     the same without what is for records that fail
@@ -32,6 +33,7 @@ from bertcli.options.parameters import (
     OptionSection,
     SharedArgument,
     SharedOption,
+    cluster,
     delimiter,
     device,
     devices,
@@ -337,6 +339,18 @@ def _trust_options(callback: F) -> F:
         MODEL.flag("allow_pickle", "--allow-pickle", help="Load pickle checkpoints (weights only)."),
         MODEL.flag("unsafe_model", "--unsafe-model", help="Use a model that the check refuses."),
     )
+
+
+def cluster_options(callback: F) -> F:
+    """For commands whose batches other machines can compute."""
+    return _stack(
+        callback,
+        MODEL.option("on", "--on", metavar="WHERE", type=cluster, settable=False, unset="in this process",
+                     help="Compute on Ray: ray (this machine), auto (its cluster) or ray://HOST:PORT."),
+        MODEL.option("workers", "--workers", metavar="N", type=whole_number(1, 100_000), settable=False,
+                     unset="as many as there are cores or GPUs",
+                     help="With --on: how many workers, each with --threads cores (1) or a GPU."),
+    )  # fmt: skip
 
 
 def long_options(callback: F) -> F:

@@ -154,6 +154,16 @@ def delimiter(text: str) -> str:
     return character
 
 
+def cluster(name: str) -> str:
+    """A click type: ray, auto, or ray://HOST:PORT."""
+    host, colon, port = name.removeprefix("ray://").rpartition(":")
+    if name not in ("ray", "auto") and not (
+        name.startswith("ray://") and host and colon and port.isdecimal() and int(port) < 1 << 16
+    ):
+        raise click.BadParameter(f"'{name}' is not one of ray, auto, ray://HOST:PORT")
+    return name
+
+
 def device(name: str) -> str:
     """A click type: auto, cpu, cuda, cuda:N or mps; whether this machine has it is for the engine to say."""
     kind, colon, number = name.partition(":")

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from bertcli import console
 from bertcli.errors import RecordError, UsageError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.receipt import Receipt
     from bertcli.records import Record, Result
-    from bertcli.requests import ComputeDtype, ModelOptions
+    from bertcli.requests import ClusterOptions, ComputeDtype, ModelOptions
     from bertcli.sinks import Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.3  # seconds to find out whether a pipe holds little (`echo …`) or may go on for ever (`tail -f`)
 CHARACTERS_PER_TOKEN = 4  # of English in word pieces, about
+
+
+@runtime_checkable
+class Closable(Protocol):
+    def close(self) -> None: ...
 
 
 def feed_of(source: Source, records: Iterable[Record] | None = None, *, patience: float = 0.0) -> Feed:
@@ -47,21 +53,30 @@ def choose_engine(
     *,
     task: Task | None = None,
     sample: Sequence[Record] | None = None,
+    cluster: ClusterOptions | None = None,
 ) -> Engine:
     """The engine that the options ask for, else the one for as much input as there is. `weigh` says how much
-    work a record is, in characters. int8 is calibrated for the task, on `sample` or on what `sample_of` finds."""
-    from bertcli.engines.choosing import BREAK_EVEN_TOKENS, choose
+    work a record is, in characters. int8 is calibrated for the task, on `sample` or on what `sample_of` finds. Where a
+    `cluster` is asked for, its workers compute; the engine is then to be closed."""
+    from bertcli.engines.choosing import BREAK_EVEN_TOKENS, choose, engine_name
     from bertcli.engines.finite import Finite
 
     amount = None
     if options.engine == "auto":
         amount = feed.measure(BREAK_EVEN_TOKENS * CHARACTERS_PER_TOKEN, PATIENCE, weigh)
     tokens = None if amount is None else -(-amount // CHARACTERS_PER_TOKEN)
-    if options.dtype == "int8":
+    engine: Engine
+    if cluster is not None and cluster.on is not None:
+        from bertcli.distributed.cluster import open_remote_engine
+
+        options = replace(options, engine=engine_name(checkpoint, options, tokens_ahead=tokens))
+        engine = open_remote_engine(checkpoint, getattr(task, "head", None), options, cluster)
+    elif options.dtype == "int8":
         if task is None:
             raise UsageError("int8 is calibrated on texts, and there are queries alone", hint="use bfloat16")
         return _calibrated(options, checkpoint, task, sample_of(options, feed) if sample is None else sample)
-    engine = choose(checkpoint, options, tokens_ahead=tokens)
+    else:
+        engine = choose(checkpoint, options, tokens_ahead=tokens)
     size = "an input of unknown or large size" if tokens is None else f"some {tokens} tokens"
     console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {size}")
     return Finite(engine)
@@ -79,6 +94,24 @@ def _calibrated(
     report(calibration)
     engine = choose(checkpoint, options, tokens_ahead=None, roundings=calibration.roundings)
     return Finite(engine, calibration=calibration.digest)
+
+
+@contextmanager
+def closing_engine(engine: Engine) -> Iterator[None]:
+    """Close an engine that has something outside this process at the end."""
+    try:
+        yield
+    finally:
+        if isinstance(engine, Closable):
+            engine.close()
+
+
+def refuse_cluster(cluster: ClusterOptions, task: str) -> None:
+    """Raise UsageError where a task that no worker computes is to run on a cluster."""
+    if cluster.on is not None:
+        raise UsageError(
+            f"--on: `{task}` is computed in this process alone", hint="leave --on out, or use --shard"
+        )
 
 
 def for_task(options: ModelOptions, checkpoint: Checkpoint, task: Task) -> tuple[ModelOptions, Checkpoint]:
@@ -168,11 +201,12 @@ def run_into(
     weigh: Callable[[Record], int] = characters,
     open_engine: Callable[[Checkpoint, ModelOptions], Engine] | None = None,
     progress: pipeline.ProgressLog | None = None,
+    cluster: ClusterOptions | None = None,
 ) -> None:
     """Run all records of `source`, or `records` that come from it, through the task into a sink that ranks,
     measures or compares. `counting` makes what counts each result; `weigh` says how much work a record is, in
     characters; `open_engine` opens an engine that only this task has; `progress` notes the
-    end of each block."""
+    end of each block; `cluster` says where batches are computed."""
     from bertcli.pipeline import run
     from bertcli.planning import Plan
 
@@ -181,13 +215,13 @@ def run_into(
     engine = (
         open_engine(checkpoint, options)
         if open_engine
-        else choose_engine(options, checkpoint, feed, weigh, task=task)
+        else choose_engine(options, checkpoint, feed, weigh, task=task, cluster=cluster)
     )
-    receipt.ran_on(engine)
-    task.prepare(engine)
-    if feed.first() is not END:
-        console.release()
-    with console.progress(source, None, lambda: feed.taken) as bar:
+    with closing_engine(engine), console.progress(source, None, lambda: feed.taken) as bar:
+        receipt.ran_on(engine)
+        task.prepare(engine)
+        if feed.first() is not END:
+            console.release()
         run(
             feed,
             task=task,

@@ -78,6 +78,7 @@ def run_rerank(request: Rerank, stdout: BinaryIO) -> Receipt:
                 request,
                 max_errors=request.max_errors,
                 counting=partial(FailureReporter, verb=VERB),
+                cluster=request,
             )
             ranking.close(True)
             say_if_nothing_found(ranking.written)

@@ -19,8 +19,10 @@ from bertcli.runs.flow import (
     Counter,
     attention_engine,
     choose_engine,
+    closing_engine,
     feed_of,
     for_task,
+    refuse_cluster,
     warn_of_shortage,
     work_of,
 )
@@ -83,6 +85,8 @@ def _run(
     from bertcli.sources import open_source
 
     entry = TASKS[task_name(request)]
+    if entry.open_engine is not None or entry.needs_attention:
+        refuse_cluster(request, task_name(request))
     if request.resume and source.prompt:
         raise UsageError("--resume: what was typed cannot be read again", hint="name a file, or use a pipe")
     feed = feed_of(source, patience=UNWATCHED if is_resumable(request) else 0.0)
@@ -106,18 +110,21 @@ def _run(
             with closing(open_source(shard.whole)) if shard else nullcontext() as whole:
                 # all shards take the engine that a run over the whole input takes
                 measured = feed if whole is None else Feed(whole)
-                engine = choose_engine(options, checkpoint, measured, weigh, task=task, sample=sample)
-        receipt.ran_on(engine)
-        task.prepare(engine)
-        is_empty = feed.first() is END
-        results.open()
-        record.begin(engine, results.sink, receipt)
-        if is_empty and not receipt.read:
-            if shard is None:
-                _say_why_empty(request)
-        else:
-            console.release()
-        _run_pipeline(request, source, feed, task, engine, results, receipt)
+                engine = choose_engine(
+                    options, checkpoint, measured, weigh, task=task, sample=sample, cluster=request
+                )
+        with closing_engine(engine):
+            receipt.ran_on(engine)
+            task.prepare(engine)
+            is_empty = feed.first() is END
+            results.open()
+            record.begin(engine, results.sink, receipt)
+            if is_empty and not receipt.read:
+                if shard is None:
+                    _say_why_empty(request)
+            else:
+                console.release()
+            _run_pipeline(request, source, feed, task, engine, results, receipt)
         if shard is not None and not receipt.interrupted:
             from bertcli.distributed.shards import write_shard_receipt
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bertcli import cli
 from bertcli.console import visible
 from bertcli.options.command import shell_quoted
-from bertcli.options.parameters import MOST, device, encoding, whole_number
+from bertcli.options.parameters import MOST, cluster, device, encoding, whole_number
 from bertcli.requests import Embed, Label, LabelOptions
 from tests import fake_commands
 from tests.fake_commands import fake_cli
@@ -65,6 +65,7 @@ def test_every_field_has_an_option() -> None:
         (["-o", "x.csv"], {"output": "x.csv"}),
         (["-f", "csv"], {"format": "csv"}),
         (["--overwrite"], {"overwrite": True}),
+        (["--on", "ray://h:1", "--workers", "3"], {"on": "ray://h:1", "workers": 3}),
         (["--unsafe-model"], {"unsafe_model": True}),
         (["--digits", "3", "--prefix", "p_"], {"digits": 3, "prefix": "p_"}),
         (["--color", "never"], {"color": "never"}),
@@ -101,6 +102,7 @@ def test_a_command_may_write_one_dtype_and_compute_in_another(parsed: Run) -> No
         (["--device", "cuda:0,cpu"], "--device: 'cuda:0,cpu' is not a list of different GPUs"),
         (["--device", "cuda:1,cuda:1"], "--device: 'cuda:1,cuda:1' is not a list of different GPUs"),
         (["--device", "cuda:0,cuda:x"], "--device: 'cuda:x' is not one of"),
+        (["--workers", "2"], "--workers is for a cluster"),
         (["--encoding", "utf9"], "--encoding: 'utf9' is not an encoding Python knows"),
         (["--from", "xml"], "--from: 'xml' is not one of"),
         (["--text-field", "caf\udce9"], "--text-field: this is not UTF-8 text"),
@@ -193,3 +195,14 @@ def test_a_shell_reads_back_the_words_that_were_quoted(words: list[str]) -> None
     script = b'printf "%s\\0" ' + line.encode()
     done = subprocess.run(["bash", "-c", script], capture_output=True, env={"LC_ALL": "C.UTF-8"}, check=True)
     assert done.stdout.split(b"\0")[:-1] == [os.fsencode(word) for word in words]
+
+
+@pytest.mark.parametrize("value", ["", "slurm", "ray://", "ray://head", "ray://head:port", "http://head:1"])
+def test_a_cluster_is_ray_auto_or_an_address(value: str) -> None:
+    with pytest.raises(click.BadParameter):
+        cluster(value)
+    assert [cluster(name) for name in ("ray", "auto", "ray://head:10001")] == [
+        "ray",
+        "auto",
+        "ray://head:10001",
+    ]

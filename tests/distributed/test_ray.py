@@ -1,0 +1,165 @@
+"""Runs on a real Ray cluster of local processes. Ray is no package for tests: `pip install "bertcli[ray]"`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertcli import console, requests
+from bertcli.distributed import actor
+from bertcli.distributed.actor import Actor, Job
+from bertcli.models.checkpoint import open_checkpoint
+from tests.conftest import Make
+from tests.distributed.clusters import LocalCluster
+
+pytestmark = pytest.mark.slow
+needs_ray = pytest.mark.usefixtures("cluster")
+WORDS = ["the", "a", "good", "bad", "camera", "phone", "battery", "broke", "after", "London", "Paris", "John"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip('needs Ray: pip install "bertcli[ray]"')
+    started = LocalCluster(cpus=3)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """400 texts of 1 to 40 words; some are equal, one is blank and one is malformed."""
+    path = tmp_path / "texts.jsonl"
+    lines = [
+        json.dumps(
+            {
+                "id": number,
+                "text": " ".join(WORDS[(number * step) % len(WORDS)] for step in range(number % 40 + 1)),
+            }
+        )
+        for number in range(398)
+    ]
+    lines[100:100] = ['{"id": "blank", "text": " "}', '{"id": broken']
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def command(
+    cluster: LocalCluster | None,
+    *arguments: Any,
+    on: str = "ray://",
+    program: Sequence[Any] = ("-m", "bertcli"),
+) -> subprocess.CompletedProcess[str]:
+    """`bertcli ARGUMENTS` on the cluster: by Ray's client, or with `auto` as a process of its machine."""
+    environment = dict(os.environ)
+    if cluster is not None:
+        environment = cluster.environment | ({"RAY_ADDRESS": cluster.address} if on == "auto" else {})
+        arguments = (*arguments, "--on", "auto" if on == "auto" else cluster.url)
+    return subprocess.run(
+        [sys.executable, *map(str, program), *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
+
+
+TASKS = {
+    "label": ("bert", "label"),
+    "embed": ("sentence", "base"),
+    "fill": ("bert", "fill"),
+    "tag": ("bert", "tagger"),
+}
+
+
+@needs_ray
+@pytest.mark.parametrize("task", TASKS)
+def test_a_file_has_the_bytes_of_one_machine_whatever_the_number_of_workers(
+    task: str, cluster: LocalCluster, checkpoints: Make, texts: Path, tmp_path: Path
+) -> None:
+    family, kind = TASKS[task]
+    if task == "fill":
+        texts.write_text(texts.read_text().replace(" good", " [MASK]"))
+    model = checkpoints(family) if family == "sentence" else checkpoints(family, kind)
+    dtype = "--compute-dtype" if task == "embed" else "--dtype"
+    shared = [task, texts, "-m", model, "--engine", "packed", dtype, "float32", "--batch-tokens", 256]
+    local = command(None, *shared, "-o", tmp_path / "local.jsonl")
+    assert local.returncode == 3, local.stderr  # the malformed line
+    for workers in (1, 2, 3):
+        output = tmp_path / f"{workers}.jsonl"
+        found = command(
+            cluster, *shared, "-o", output, "--workers", workers, on="auto" if workers == 2 else "ray://"
+        )
+        assert found.returncode == 3, found.stderr
+        assert output.read_bytes() == (tmp_path / "local.jsonl").read_bytes()
+        assert found.stdout == ""
+        assert len(found.stderr.splitlines()) <= len(local.stderr.splitlines()), found.stderr
+        assert (
+            " on 1 node" in found.stderr
+        )  # of however many workers: those that start late need not be waited for
+
+
+@needs_ray
+def test_a_model_that_workers_do_not_have_comes_from_the_driver(
+    cluster: LocalCluster, checkpoints: Make, texts: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(ELSEWHERE)
+    shared = ["label", texts, "-m", checkpoints("bert", "label"), "--engine", "packed", "--dtype", "float32"]
+    local = command(None, *shared, "-o", tmp_path / "local.jsonl")
+    found = command(cluster, *shared, "-o", tmp_path / "ray.jsonl", "--workers", 1, program=[program])
+    assert (local.returncode, found.returncode) == (3, 3), found.stderr
+    assert "1 worker on 1 node" in found.stderr
+    assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "local.jsonl").read_bytes()
+
+
+ELSEWHERE = """
+import sys
+from dataclasses import replace
+from bertcli.cli import main
+from bertcli.distributed.actor import Job
+
+found = Job.of
+Job.of = lambda *arguments: replace(found(*arguments), base="/nowhere")
+sys.exit(main())
+"""
+
+
+def _answer(model: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> dict[str, Any]:
+    monkeypatch.setattr(console, "quiet_libraries", lambda: None)
+    options = requests.ModelOptions(engine="packed", device="cpu", threads=1)
+    job = replace(Job.of(open_checkpoint(model), None, options), **changes)
+    return Actor().open({name: getattr(job, name) for name in Job.__slots__})
+
+
+def test_another_version_is_refused(checkpoints: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = _answer(checkpoints("bert"), monkeypatch, version="0.0.1")
+    assert "the driver has bertcli 0.0.1, and a worker has" in answer["refused"][0]
+    assert "bertcli[ray]==0.0.1" in answer["refused"][1]
+
+
+def test_a_model_with_another_fingerprint_is_not_taken_by_its_path(
+    checkpoints: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _answer(checkpoints("bert"), monkeypatch, fingerprint="0" * 16) == {"absent": True}
+
+
+def test_files_of_another_model_are_refused(
+    checkpoints: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(console, "quiet_libraries", lambda: None)
+    model = checkpoints("bert")
+    monkeypatch.setattr(actor, "write_files", lambda files, folder: os.symlink(model, folder / "base"))
+    job = Job(str(tmp_path / "nowhere"), None, "0" * 16, None, requests.ModelOptions(engine="packed"))
+    answer = Actor().open({name: getattr(job, name) for name in Job.__slots__}, {"base": {}})
+    assert "the model is another one than the driver's" in answer["refused"][0]
