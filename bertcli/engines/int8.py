@@ -103,7 +103,8 @@ def has_int8_products() -> bool:
 
 
 class Int8Linear(nn.Module):
-    """x·Wᵀ + b for x (rows, in) of any dtype, or rounded already (uint8), as `dtype`; float32 with a residual.
+    """x·Wᵀ + b for x (rows, in) of any dtype, or rounded already (uint8), as `dtype`; with a float32
+    residual (rows, out), which is overwritten, as float32.
 
     With `onto` what comes out is rounded for the product that comes next. `excess` is added to the residual.
     """
@@ -146,7 +147,7 @@ class Int8Linear(nn.Module):
             beside = residual if self._excess is None else self._excess.add_to(residual)
             y: Tensor = run.binary(
                 q, 1.0, 0, self._weight, self._scales, self._zeros, beside, self._bias, 1.0, 0,
-                torch.float32, 1.0, 0, "add", 1.0, "none", [], "",
+                torch.float32, 1.0, 0, "sum", 1.0, "none", [], "",
             )  # fmt: skip
             return y
         y = run(
