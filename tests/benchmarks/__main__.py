@@ -35,15 +35,20 @@ ROUNDS, QUICK_ROUNDS = 5, 3
 TEXTS, QUICK_TEXTS = 256, 96
 FEWER_FOR_BASE = 4  # times: a token takes eight times as long
 MASK = "[MASK]"
+CALIBRATION_TEXTS = 200  # the last of the file
+NEEDS = {"onnxruntime": "onnx", "openvino": "openvino"}  # the environment of a peer
 
 
 def main() -> None:
     options = parsed()
     folder = Path(options.work)
     folder.mkdir(parents=True, exist_ok=True)
-    pythons = {name: environments.python_of(name, Path(options.peers)) for name in environments.PACKAGES}
+    needed = {NEEDS[peer] for peer in options.against}
+    pythons = {name: environments.python_of(name, Path(options.peers)) for name in {"peers"} | needed}
     options.model = options.model or environments.model_of(pythons["peers"], folder)
     lines = texts.read(Path(options.file))
+    calibration = folder / "calibration.txt"
+    calibration.write_text("\n".join(lines[-CALIBRATION_TEXTS:]), encoding="utf-8")
     told = [f"* {name}: {json.dumps(environments.versions(python))}" for name, python in pythons.items()]
     found: list[Measured] = []
     for task, model, shape in plan(options, folder):
@@ -51,7 +56,7 @@ def main() -> None:
         asked = texts.shaped(lines, shape, count)
         asked = texts.masked(asked, MASK) if task == "fill" else asked
         print(f"{task}, {model.name}, {shape}", file=sys.stderr)
-        measured = compared(task, model, shape, asked, pythons, options.rounds, folder)
+        measured = compared(task, model, shape, asked, pythons, options.rounds, folder, options.against)
         if measured.broken is not None:
             print(f"  left out: {measured.broken}", file=sys.stderr)
             continue
@@ -94,6 +99,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--fill-model", default=str(BUNDLED), help="a masked language model")
     parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
     parser.add_argument("--shapes", nargs="+", choices=texts.SHAPES, default=list(texts.SHAPES))
+    parser.add_argument("--against", nargs="*", choices=NEEDS, default=list(NEEDS), help="peers beside these")
     parser.add_argument("--no-base", action="store_true", help="leave out the model of BERT-base's size")
     parser.add_argument("--no-processes", action="store_true", help="leave out whole processes")
     parser.add_argument(
@@ -134,32 +140,38 @@ def compared(
     pythons: dict[str, Path],
     rounds: int,
     folder: Path,
+    against: Sequence[str],
 ) -> Measured:
     """The outcome of one contest."""
     tokens, needed = operations(model, task, asked)
     limits = {dtype: matrix_rate(dtype) for dtype in ("float32", "bfloat16")}
-    outcomes = hold(list(contestants(task, model, pythons, folder)), asked, rounds, folder)
+    outcomes = hold(list(contestants(task, model, pythons, folder, against)), asked, rounds, folder)
     name = checkpoints.BASE if is_base(model) else model.name
     return Measured(task, name, shape, len(asked), tokens, needed, limits, outcomes)
 
 
-def contestants(task: str, model: Path, pythons: dict[str, Path], folder: Path) -> Iterator[Contestant]:
+def contestants(
+    task: str, model: Path, pythons: dict[str, Path], folder: Path, against: Sequence[str]
+) -> Iterator[Contestant]:
     """Who takes part; the first is what people run."""
     shared: dict[str, Any] = {"task": task, "model": str(model), "folder": str(folder)}
-    peer, onnx = pythons["peers"], pythons["onnx"]
+    shared["calibration"] = str(folder / "calibration.txt")
+    peer = pythons["peers"]
     how = "sentence-transformers" if task == "embed" else "pipeline"
     yield Contestant(f"{how}, defaults", peer, shared | {"how": how})
     if task != "embed":
         yield Contestant(f"{how}, best batch", peer, shared | {"how": how, "batch": "best"})
     lower = shared | {"how": how, "batch": "best", "dtype": "bfloat16"}
     yield Contestant(f"{how}, bfloat16", peer, lower)
-    if task == "embed":
-        yield Contestant(f"{how}, ONNX", onnx, shared | {"how": how, "backend": "onnx"})
+    if task == "embed" and "onnxruntime" in against:
+        yield Contestant(f"{how}, ONNX", pythons["onnx"], shared | {"how": how, "backend": "onnx"})
     if task in ("embed", "label", "label-77"):
         length = length_of(model, task)
-        for dtype in ("float32", "int8"):
-            options = shared | {"how": "onnxruntime", "dtype": dtype, "length": length}
-            yield Contestant(f"onnxruntime, {dtype}", onnx, options)
+        dtypes = {"onnxruntime": ("float32", "int8"), "openvino": ("bfloat16", "int8")}
+        for name in against:
+            for dtype in dtypes[name]:
+                options = shared | {"how": name, "dtype": dtype, "length": length}
+                yield Contestant(f"{name}, {dtype}", pythons[NEEDS[name]], options)
     import torch
 
     own = str(choose_dtype("auto", torch.device("cpu"))).removeprefix("torch.")

@@ -30,13 +30,14 @@ class Contestant:
 
 @dataclass(slots=True)
 class Outcome:
-    """`seconds` of each round, and those of all cores together (`cpu`); `likeness` is the least cosine, or
-    the share of equal answers, with those of the first contestant. `failed` says why there is neither."""
+    """`seconds` of each round, and those of all cores together (`cpu`); `likeness` is the least cosine, that of one in
+    100 texts and the median, or the share of equal answers, with those of the first contestant. `failed` says why there
+    is neither."""
 
     contestant: Contestant
     seconds: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
-    likeness: float | None = None
+    likeness: list[float] | None = None
     failed: str | None = None
 
     @property
@@ -112,10 +113,12 @@ def hold(contestants: Sequence[Contestant], texts: Sequence[str], rounds: int, f
     return outcomes
 
 
-def likeness(reference: list[Any], answers: list[Any]) -> float:
-    """The least cosine of vectors, the share of other answers that are equal."""
+def likeness(reference: list[Any], answers: list[Any]) -> list[float]:
+    """The least, the one in 100 and the median cosine of vectors; the share of other answers that are equal."""
     if isinstance(reference[0], list):
         one, other = np.array(reference), np.array(answers)
         lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-        return float(((one * other).sum(axis=1) / lengths).min())
-    return float(np.mean([a == b for a, b in zip(reference, answers, strict=True)]))
+        cosines = (one * other).sum(axis=1) / lengths
+        quantiles: list[float] = np.quantile(cosines, [0, 0.01, 0.5], method="lower").tolist()
+        return quantiles
+    return [float(np.mean([a == b for a, b in zip(reference, answers, strict=True)]))]

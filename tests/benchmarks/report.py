@@ -82,7 +82,7 @@ def summary(found: Sequence[Measured]) -> Iterator[str]:
             _rate(each.texts / ours.median),
             f"{each.ratio(ours):.1f}",
             "" if equal is None else f"{equal.median / ours.median:.1f}",
-            f"{ours.likeness:.5f}",
+            _alike(ours),
             f"{each.share(ours):.0%}",
         ]
         yield f"| {' | '.join(cells)} |"
@@ -96,7 +96,7 @@ def contest(measured: Measured) -> Iterator[str]:
     yield ""
     yield f"{measured.texts} texts, {measured.tokens} tokens in distinct ones. Ratios to {first}."
     yield ""
-    like = "least cosine" if measured.task == "embed" else "equal answers"
+    like = "cosine: least · 1 in 100 · median" if measured.task == "embed" else "equal answers"
     yield f"| | texts/s | ratio | spread | CPU ratio | {like} | of the matrix limit |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for outcome in measured.outcomes:
@@ -116,10 +116,14 @@ def _row(measured: Measured, outcome: Outcome) -> str:
         f"{measured.ratio(outcome):.1f}",
         f"{spread:.0%}",
         f"{measured.cpu_ratio(outcome):.1f}",
-        "" if outcome.likeness is None else f"{outcome.likeness:.5f}",
+        _alike(outcome),
         "" if share is None else f"{share:.0%}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _alike(outcome: Outcome) -> str:
+    return " · ".join(f"{figure:.4f}" for figure in outcome.likeness or ())
 
 
 def _rate(texts: float) -> str:
