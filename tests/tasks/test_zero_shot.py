@@ -13,7 +13,7 @@ import transformers
 from bertcli.errors import ModelError, UsageError
 from bertcli.records import Record
 from bertcli.requests import LongOptions
-from bertcli.tasks.candidates import candidates_from_lines, candidates_from_option
+from bertcli.tasks.candidates import TEMPLATE, candidates_from_lines, candidates_from_option
 from bertcli.tasks.zero_shot import ByEntailment, ByNearness, zero_shot
 from tests.tasks.reference import Reference, answer, answers, opened
 
@@ -92,12 +92,17 @@ def vectors(path: Path, texts: list[str]) -> np.ndarray[Any, Any]:
     return np.stack([vector / np.linalg.norm(vector) for vector in pooled])
 
 
-def test_nearness_is_a_softmax_of_cosines(checkpoints: Make) -> None:
+@pytest.mark.parametrize("template", ["This text is about {}.", "It is {}"])
+def test_nearness_is_a_softmax_of_cosines(checkpoints: Make, template: str) -> None:
     path = checkpoints("sentence", max_length=48)
-    sentences = [f"This text is about {name}." for name in NAMES.split(",")]
-    cosines = vectors(path, list(TEXTS)) @ vectors(path, sentences).T
+    names = NAMES.split(",")
+    directions = vectors(path, [template.replace("{}", name) for name in names])
+    if template == TEMPLATE:  # between this and the words of the label
+        directions = directions + vectors(path, names)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    cosines = vectors(path, list(TEXTS)) @ directions.T
     powers = np.exp(cosines / 0.05)
-    task = asking(path, top="all")
+    task = asking(path, top="all", template=template)
     assert isinstance(task, ByNearness)
     for found, expected in zip(answers(task, Reference(path), TEXTS), powers, strict=True):
         assert scores_of(found) == pytest.approx(expected / expected.sum(), abs=1e-4)
@@ -126,11 +131,11 @@ def test_labels_are_embedded_once_in_packs(checkpoints: Make) -> None:
     engine = Reference(path, batch_tokens=60)
     task = asking(path, ",".join(f"label {number}" for number in range(12)))
     task.prepare(engine)
-    assert sum(engine.calls) == 12
+    assert sum(engine.calls) == 2 * 12
     assert len(engine.calls) > 1
     engine.calls.clear()
     answer(task, engine, TEXTS[0])
-    assert sum(engine.calls) == 12 + 1
+    assert sum(engine.calls) == 2 * 12 + 1
 
 
 def test_descriptions_stand_in_for_labels_and_labels_are_the_answer(checkpoints: Make) -> None:
