@@ -18,6 +18,7 @@ from bertcli import console, requests
 from bertcli.errors import UsageError
 from bertcli.feed import Feed, characters
 from bertcli.records import Record
+from bertcli.runs.adapting import adapt_labels
 from bertcli.runs.flow import attention_engine, choose_engine, for_task, work_of
 from bertcli.runs.preflight import OpenModel, open_model
 from bertcli.runs.tasks import TASKS, make_task, refuse_unread_pairs, task_name
@@ -64,7 +65,8 @@ class Model:
         return self._encoder.checkpoint.name
 
     def label(self, texts: Texts, **options: Any) -> Iterator[dict[str, Any]]:
-        """`label` and `score` of each text, by the model's own head or by `labels="a,b,c"`; see requests.Label."""
+        """`label` and `score` of each text, by the model's own head or by `labels="a,b,c"`; see requests.Label. With
+        `adapt=True` the texts are a list or tuple, for they are read twice."""
         return self._results(requests.Label(**self._merged(options)), texts)
 
     def fill(self, texts: Texts, **options: Any) -> Iterator[dict[str, Any]]:
@@ -172,7 +174,12 @@ class Model:
         name = task_name(request)
         with console.to_logger():
             task = make_task(request, self._opened(name))
-        computed = self._computed(name, task, _records(texts, request))
+        again = None
+        if isinstance(request, requests.Label) and request.adapt:
+            if not isinstance(texts, list | tuple):
+                raise UsageError("adapt reads the texts twice, and these cannot be", hint="give a list")
+            again = _records(texts, request)
+        computed = self._computed(name, task, _records(texts, request), again)
         return (_row(result) for result in computed)
 
     def _opened(self, name: str) -> OpenModel:
@@ -182,7 +189,10 @@ class Model:
             return self._encoder
         return replace(self._encoder, tokenizer=open_tokenizer(self._encoder.checkpoint))
 
-    def _computed(self, name: str, task: Task, records: Iterable[Record]) -> Iterator[Result]:
+    def _computed(
+        self, name: str, task: Task, records: Iterable[Record], again: Iterable[Record] | None = None
+    ) -> Iterator[Result]:
+        """The results of the records. `again` are the same records, for a task that is adapted to them first."""
         from bertcli import pipeline
         from bertcli.planning import Plan
 
@@ -190,6 +200,8 @@ class Model:
         with console.to_logger():
             engine = self._engine(name, task, feed)
             task.prepare(engine)
+            if again is not None:
+                adapt_labels(task, again, engine)
         plan = Plan(engine.batch_tokens, engine.workers)
         yield from pipeline.results(feed, task=task, engine=engine, plan=plan)
 

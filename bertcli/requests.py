@@ -198,13 +198,31 @@ class StreamRequest(InputOptions, OutputOptions, ModelOptions, RunOptions, Clust
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Label(StreamRequest, LongOptions, LabelOptions):
     """Label each text. `k` also lists that many labels, `all` lists all of them. `guarantee` is a file that
-    EvaluateLabel wrote."""
+    EvaluateLabel wrote. `adapt` moves labels of one's own towards the texts of the input, which is read twice."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "plain")
     k: int | None = None
     all: bool = False
     emit: tuple[Emitted, ...] = ("label",)
     guarantee: str | None = None
+    adapt: bool = False
+
+    def check(self) -> None:
+        super().check()
+        if not self.adapt:
+            return
+        if self.labels is None and self.labels_file is None:
+            raise UsageError("--adapt is for labels of your own", hint="name them by --labels")
+        if self.multi_label:
+            raise UsageError(
+                "--adapt divides the texts among the labels, and --multi-label gives a text several",
+                hint="leave one of them out",
+            )
+        if self.guarantee is not None:
+            raise UsageError(
+                "--guarantee is for labels as they were measured, and --adapt moves them",
+                hint="leave one of them out",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

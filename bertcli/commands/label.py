@@ -36,6 +36,7 @@ from bertcli.options.parameters import one_or_more, whole_number
 @click.option("-k", "k", metavar="N", type=whole_number(1), help="Also list the N best labels.")
 @click.option("--all", "all", is_flag=True, help="Also list all labels.")
 @threshold_options
+@click.option("--adapt", is_flag=True, help="Labels of your own: fit them to the texts, read twice.")
 @click.option(
     "--head",
     metavar="NAME,…",
@@ -66,8 +67,7 @@ def label(request: requests.Label) -> int:
 
     Adds `label` and `score` to each record; with -k or --all also `labels`, best first. Where a text may have several
     labels, `labels` are those over the threshold. A regression gives `score` alone. Several heads run in one pass; each
-    puts its name before its fields. With --guarantee, `decision` says whether the label may be taken unseen (accepted)
-    or a person should check it (review).
+    puts its name before its fields. With --guarantee, `decision` says whether the label may be taken unseen.
     """
     refuse_options_for_own_labels(request)
     return run_request(request)

@@ -7,13 +7,14 @@ names of the input fields are known.
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from bertcli import console
 from bertcli.console.drawing import grouped, terminal_width
 from bertcli.errors import BertcliError, UsageError
 from bertcli.feed import END, PAUSE, Feed, characters
-from bertcli.requests import Rerank
+from bertcli.requests import Label, Rerank
 from bertcli.runs.calibration import sample_of
 from bertcli.runs.flow import (
     Counter,
@@ -89,6 +90,8 @@ def _run(
         refuse_cluster(request, task_name(request))
     if request.resume and source.prompt:
         raise UsageError("--resume: what was typed cannot be read again", hint="name a file, or use a pipe")
+    if isinstance(request, Label) and request.adapt and not _can_be_read_twice(request):
+        raise UsageError("--adapt reads the input twice, and this one cannot be", hint="name files")
     feed = feed_of(source, patience=UNWATCHED if is_resumable(request) else 0.0)
     model = open_model(request, entry.open_tokenizer)
     task = make_task(request, model)
@@ -116,6 +119,11 @@ def _run(
         with closing_engine(engine):
             receipt.ran_on(engine)
             task.prepare(engine)
+            if isinstance(request, Label) and request.adapt:
+                from bertcli.runs.adapting import adapt_labels
+
+                with closing(open_source(replace(request, shard=None))) as again:
+                    adapt_labels(task, again, engine)
             is_empty = feed.first() is END
             results.open()
             record.begin(engine, results.sink, receipt)
@@ -129,6 +137,14 @@ def _run(
             from bertcli.distributed.shards import write_shard_receipt
 
             write_shard_receipt(shard, request, record.facts, results.layout, receipt)
+
+
+def _can_be_read_twice(inputs: InputOptions) -> bool:
+    from bertcli.journal import is_regular
+    from bertcli.storage import is_remote
+
+    regular = all(file != "-" and (is_remote(file) or is_regular(file)) for file in inputs.files)
+    return regular and bool(inputs.files or inputs.texts)
 
 
 def _run_pipeline(

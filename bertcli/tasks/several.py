@@ -109,8 +109,8 @@ class EmittingZeroShot:
 
     def __init__(self, task: ByEntailment | ByNearness, emit: Sequence[Emitted]) -> None:
         _refuse_shares(emit, "with --multi-label those", exclusive=not task.choice.several)
-        self._nearness = task if isinstance(task, ByNearness) else None
-        if "embedding" in emit and self._nearness is None:
+        self.nearness = task if isinstance(task, ByNearness) else None
+        if "embedding" in emit and self.nearness is None:
             raise UsageError(
                 "--emit embedding: this model reads each text together with a label, so it has no embedding"
                 " of the text alone",
@@ -137,8 +137,8 @@ class EmittingZeroShot:
         values: dict[str, Any] = {}
         for what in self._emit:
             values |= _emitted(self.choice, what, scores)
-        if "embedding" in self._emit and self._nearness is not None:
-            values["embedding"] = self._nearness.embedding(encoded, outputs)
+        if "embedding" in self._emit and self.nearness is not None:
+            values["embedding"] = self.nearness.embedding(encoded, outputs)
         return values
 
 

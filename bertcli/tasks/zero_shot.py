@@ -26,6 +26,14 @@ bundled model. s_0 is the template with the label left out: a label holds when i
 saying nothing does, so that its score does not depend on what other labels were named; this ranks labels well and
 is not calibrated. Labels are embedded once, before the first record; a text costs one pass.
 
+**Adapted** (`ByNearness.adapt`): texts about something lie in a region of their own, which the words of its label only
+point at. With d_l at first, each text x belongs to the nearest direction; the next direction of a label is
+
+    p_l = (d_l + mean of the v(x) that belong to it, scaled to length 1) / 2, scaled to length 1
+
+and again, until no text changes its label: k-means on the sphere, tied to the labels. Scores are as before, with p_l in
+the place of d_l.
+
 `--threshold`, `-k` and `--all` act as they do for a model's own labels (see `choice`).
 """
 
@@ -55,6 +63,8 @@ if TYPE_CHECKING:
     from bertcli.requests import LongOptions
 
 TEMPERATURE = np.float32(0.05)
+ROUNDS = 20
+"""Times that texts are divided among the labels, at most."""
 
 
 def zero_shot(
@@ -101,8 +111,8 @@ def zero_shot(
     if multi_label:
         nothing = template.replace("{}", "")
         return ByNearness(checkpoint, tokenizer, long, choice, [(one,) for one in (*sentences, nothing)])
-    wordings = zip(sentences, described, strict=True) if template == TEMPLATE else zip(sentences, strict=True)
-    return ByNearness(checkpoint, tokenizer, long, choice, list(wordings))
+    phrases = zip(sentences, described, strict=True) if template == TEMPLATE else zip(sentences, strict=True)
+    return ByNearness(checkpoint, tokenizer, long, choice, list(phrases))
 
 
 class ByEntailment:
@@ -175,7 +185,7 @@ class ByEntailment:
 
 
 class ByNearness:
-    """Compares a text's vector with the directions of labels. `wordings` are the texts whose vectors the direction of
+    """Compares a text's vector with the directions of labels. `phrases` are the texts whose vectors the direction of
     each label lies between; of a choice of several labels the last of them stands for no label."""
 
     optional: tuple[str, ...] = ()
@@ -186,23 +196,27 @@ class ByNearness:
         tokenizer: Tokenizer,
         long: LongOptions,
         choice: Choice,
-        wordings: Sequence[Sequence[str]],
+        phrases: Sequence[Sequence[str]],
     ) -> None:
         self.fields = choice.fields
         self._text = TextVector(checkpoint, tokenizer, long)
         self.choice = choice
-        self._wordings = wordings
+        self._phrases = phrases
         self._directions: Array = np.empty((0, 0), dtype=np.float32)
 
     def prepare(self, engine: Engine) -> None:
         """Embed the labels: directions (labels, hidden), unit vectors."""
-        cut = [self._text.encode(text).windows for wording in self._wordings for text in wording]
+        cut = [self._text.encode(text).windows for phrase in self._phrases for text in phrase]
         vectors = forward_in_batches(
             engine, [window for windows in cut for window in windows], self._text.ask
         )
         whole = [self._text.combine(windows, [next(vectors) for _ in windows]) for windows in cut]
-        shape = (len(self._wordings), len(self._wordings[0]), -1)
+        shape = (len(self._phrases), len(self._phrases[0]), -1)
         self._directions = unit(unit(np.stack(whole)).reshape(shape).mean(axis=1))
+
+    def adapt(self, vectors: Sequence[Array]) -> None:
+        """Move the directions of the labels towards texts with these unit vectors (hidden,). Call `prepare` first."""
+        self._directions = adapted(self._directions, np.stack(vectors))
 
     def encode(self, record: Record) -> Encoded:
         return self._text.encode(record.text or "")
@@ -214,15 +228,56 @@ class ByNearness:
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
         return self.choice.values(self.scores(encoded, outputs))
 
+    def unit_vector(self, encoded: Encoded, outputs: Sequence[Array]) -> Array:
+        """The vector of the text (hidden,), of length 1."""
+        return unit(self._text.combine(encoded.windows, outputs))
+
     def scores(self, encoded: Encoded, outputs: Sequence[Array]) -> Array:
         """The score of each label (labels,) for a record, from the outputs of its windows."""
-        nearness = self._directions @ unit(self._text.combine(encoded.windows, outputs)) / TEMPERATURE
+        nearness = self._directions @ self.unit_vector(encoded, outputs) / TEMPERATURE
         return sigmoid(nearness[:-1] - nearness[-1]) if self.choice.several else softmax(nearness)
 
     def embedding(self, encoded: Encoded, outputs: Sequence[Array]) -> Array:
         """The embedding of the text (dimensions,), as `embed` gives it."""
         vector = self._text.combine(encoded.windows, outputs)[: self._text.dim]
         return unit(vector) if self._text.normalize else vector
+
+
+class UnitVectors:
+    """A task whose result is the unit vector (hidden,) that `ByNearness` compares."""
+
+    fields = ("vector",)
+    optional: tuple[str, ...] = ()
+
+    def __init__(self, task: ByNearness) -> None:
+        self._task = task
+
+    def prepare(self, engine: Engine) -> None:
+        """Nothing is computed ahead of the records."""
+
+    def encode(self, record: Record) -> Encoded:
+        return self._task.encode(record)
+
+    def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
+        """A vector (hidden,) a window."""
+        return self._task.forward(engine, windows)
+
+    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+        return {"vector": self._task.unit_vector(encoded, outputs)}
+
+
+def adapted(directions: Array, vectors: Array) -> Array:
+    """Directions (labels, hidden) moved towards the texts that are nearest to each: unit vectors (texts, hidden)."""
+    moved, before = directions, None
+    for _ in range(ROUNDS):
+        nearest = (vectors @ moved.T).argmax(axis=1)
+        if before is not None and np.array_equal(nearest, before):
+            break
+        before = nearest
+        sums = np.zeros_like(directions)
+        np.add.at(sums, nearest, vectors)
+        moved = unit(directions + unit(sums))  # half of each; a label without texts stays where it was
+    return moved
 
 
 def _entailment_head(checkpoint: Checkpoint, name: str | None) -> Head | None:

@@ -14,7 +14,7 @@ from bertcli.errors import ModelError, UsageError
 from bertcli.records import Record
 from bertcli.requests import LongOptions
 from bertcli.tasks.candidates import TEMPLATE, candidates_from_lines, candidates_from_option
-from bertcli.tasks.zero_shot import ByEntailment, ByNearness, zero_shot
+from bertcli.tasks.zero_shot import ByEntailment, ByNearness, adapted, zero_shot
 from tests.tasks.reference import Reference, answer, answers, opened
 
 NAMES = "praise,complaint,a much longer label"
@@ -200,3 +200,46 @@ def test_labels_that_cannot_be_meant_are_refused(value: str, message: str) -> No
 def test_a_file_without_labels_is_refused() -> None:
     with pytest.raises(UsageError, match="no labels"):
         candidates_from_lines(["\n", "  \n"], "labels.txt")
+
+
+# Adapted to the texts
+
+
+def sphere_means(directions: np.ndarray[Any, Any], texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The rounds of `adapted`, written out."""
+
+    def unit(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return x / np.linalg.norm(x)
+
+    moved = directions
+    for _ in range(20):
+        nearest = [max(range(len(moved)), key=lambda label: moved[label] @ text) for text in texts]
+        moved = np.stack([
+            unit(direction + unit(own.mean(axis=0))) if len(own) else direction
+            for label, direction in enumerate(directions)
+            for own in [texts[np.array(nearest) == label]]
+        ])  # fmt: skip
+    return moved
+
+
+def test_directions_move_towards_their_texts() -> None:
+    rng = np.random.default_rng(0)
+    made = rng.standard_normal((203, 8)).astype(np.float32)
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    directions, texts = made[:3], made[3:]
+    np.testing.assert_allclose(adapted(directions, texts), sphere_means(directions, texts), atol=1e-5)
+    far = np.stack([directions[0], -directions[0]])  # no text is nearest to the second
+    np.testing.assert_allclose(adapted(far, directions[:1])[1], far[1], atol=1e-6)
+
+
+def test_groups_of_texts_are_found_from_a_hint_of_each() -> None:
+    rng = np.random.default_rng(1)
+    centres = np.eye(3, 16, dtype=np.float32)
+    groups = rng.integers(0, 3, 600)
+    texts = centres[groups] + np.float32(0.3) * rng.standard_normal((600, 16)).astype(np.float32)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    hints = centres + np.float32(0.8) * rng.standard_normal((3, 16)).astype(np.float32) * (np.arange(16) >= 3)
+    hints /= np.linalg.norm(hints, axis=1, keepdims=True)
+    before = ((texts @ hints.T).argmax(axis=1) == groups).mean()
+    after = ((texts @ adapted(hints, texts).T).argmax(axis=1) == groups).mean()
+    assert before < 0.9 < after
