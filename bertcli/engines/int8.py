@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 LEVELS = 255
 LARGEST_WEIGHT = 127
 Role = Literal["query_key_value", "out", "up", "down"]
-SAMPLED_OF_BATCH = 128  # rows, at least
+SAMPLED_OF_BATCH = 256  # rows, at most
 SAMPLED_ROWS = 2048  # of what comes into a product, to measure what rounding loses
 SMOOTHING = (0.5, 0.625, 0.75, 0.875)  # exponents that are tried
 DOWN = (
@@ -211,7 +212,9 @@ class Seen:
     def __init__(self) -> None:
         self._weights: dict[str, Tensor] = {}
         self._ranges: dict[str, tuple[Tensor, Tensor]] = {}
-        self._rows: dict[str, list[Tensor]] = {}
+        self._sample: dict[
+            str, tuple[Tensor, Tensor]
+        ] = {}  # keys (rows,) that rows have by their content, and rows
         self._lock = threading.Lock()
 
     def watch(self, name: str, weight: Tensor, product: Any) -> Watched:
@@ -222,13 +225,19 @@ class Seen:
     def add(self, name: str, x: Tensor) -> None:
         """Rows (tokens, in) that come into the product called `name`."""
         low, high = x.aminmax(dim=0)
-        rows = x[:: max(1, len(x) // SAMPLED_OF_BATCH)].clone()
+        rows = x[:: -(-len(x) // SAMPLED_OF_BATCH)].clone()
+        keys = torch.tensor([crc32(row.tobytes()) for row in rows.numpy()])
         with self._lock:
             if name in self._ranges:
                 low = torch.minimum(low, self._ranges[name][0])
                 high = torch.maximum(high, self._ranges[name][1])
+                keys = torch.cat([keys, self._sample[name][0]])
+                rows = torch.cat([rows, self._sample[name][1]])
             self._ranges[name] = low, high
-            self._rows.setdefault(name, []).append(rows)
+            first = keys.argsort(stable=True)[
+                :SAMPLED_ROWS
+            ]  # the same ones, in whatever order the batches came
+            self._sample[name] = keys[first], rows[first]
 
     def roundings(self) -> dict[str, Rounding]:
         """The rounding that loses least of each product, but for those of which too much would be lost."""
@@ -236,9 +245,7 @@ class Seen:
         return {name: rounding for name, rounding in found.items() if rounding.lost <= MOST_LOST}
 
     def _best(self, name: str) -> Rounding:
-        batches = sorted(self._rows[name], key=lambda rows: rows[0].tolist())  # in whatever order they came
-        rows = torch.cat(batches)
-        rows = rows[:: -(-len(rows) // SAMPLED_ROWS)]
+        rows = self._sample[name][1]
         (low, high), weight = self._ranges[name], self._weights[name]
         if name.endswith(DOWN):
             return _all_alike(low, high, rows, weight)

@@ -72,6 +72,22 @@ def test_outliers_of_a_feed_forward_are_computed_beside() -> None:
     assert rounding_of(torch.nn.functional.gelu(x @ up.T), down, "down").outliers == (5,)
 
 
+def test_the_sample_is_small_and_does_not_depend_on_the_order_of_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(int8, "SAMPLED_ROWS", 300)
+    x, weight = drawn(2000, HIDDEN, seed=1), drawn(32, HIDDEN, seed=2)
+    found = []
+    for order in ([0, 1, 2, 3, 4], [3, 0, 4, 2, 1]):
+        seen = int8.Seen()
+        watched = seen.watch("up", weight, lambda x, residual: x)
+        for number in order:
+            watched(x[400 * number :][:400])
+        assert len(seen._sample["up"][1]) == 300
+        found.append(int8.roundings_as_bytes(seen.roundings()))
+    assert found[0] == found[1]
+
+
 def test_what_exceeds_the_range_of_the_sample_is_cut() -> None:
     x, weight = drawn(64, HIDDEN, seed=1), torch.eye(HIDDEN)
     product = int8.Int8Linear(weight, None, None, rounding_of(x, weight), dtype=torch.float32)
