@@ -99,6 +99,8 @@ class Model:
         a list is blank or fails: an array has no place for it. With `sparse=True` a dict with `terms` for each text,
         with `multi=True` one with `embeddings` (vectors, dim)."""
         request = requests.Embed(**self._merged(options))
+        if request.role is not None:
+            self._refuse_roles(f"embed with role={request.role!r}")
         found = self._results(request, texts)
         if request.tokens or request.sparse or request.multi or not isinstance(texts, list | tuple):
             return found
@@ -114,6 +116,7 @@ class Model:
         from bertcli.tasks.search import search_task
 
         request = requests.Embed(**self._merged(options))
+        self._refuse_roles("search")
         checkpoint, tokenizer = self._encoder.checkpoint, self._encoder.tokenizer
         with console.to_logger():
             self._encoder.check_search(request.pooling)
@@ -155,6 +158,14 @@ class Model:
             {"rank": rank, "score": -score, "index": index, **record.fields}
             for rank, (score, index, record) in enumerate(best, 1)
         ]
+
+    def _refuse_roles(self, method: str) -> None:
+        """Raise UsageError where queries and documents have encoders of their own: a Model has one."""
+        if self._encoder.checkpoint.pooling.routed:
+            raise UsageError(
+                f"{method}: {self.name} has an encoder for each role, and a Model one",
+                hint="use bertcli.run with requests.Embed, or the command line",
+            )
 
     def _merged(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a method and those of the model. Raises UsageError for one that a method would ignore."""

@@ -182,6 +182,7 @@ def _open(base: str | None, adapter: str | None, job: Mapping[str, Any]) -> Chec
         Path(base),
         allow_pickle=job["options"].allow_pickle,
         adapter=None if adapter is None else Path(adapter),
+        role=getattr(job["options"], "role", None),
     )
 
 

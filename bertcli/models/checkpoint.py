@@ -22,6 +22,7 @@ from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, re
 from bertcli.models.low_rank import LowRankUpdate
 from bertcli.models.multi_vector import COLBERT_ARCHITECTURE, colbert_settings
 from bertcli.models.pooling import Pooling, encoder_folder, read_pooling
+from bertcli.models.prompts import Role
 from bertcli.models.static import StaticTable, static_config
 from bertcli.models.tokenizer_cache import holds_tokenizer
 from bertcli.models.weights import Weights, open_weights
@@ -219,21 +220,24 @@ def _identity(path: Path) -> bytes:
         return b""
 
 
-def open_checkpoint(path: Path, *, allow_pickle: bool = False, adapter: Path | None = None) -> Checkpoint:
+def open_checkpoint(
+    path: Path, *, allow_pickle: bool = False, adapter: Path | None = None, role: Role | None = None
+) -> Checkpoint:
     """Read a checkpoint directory. Raises ModelError when it is none, is beyond reading, or is a pickle.
 
     The LoRA adapter in the directory `adapter` is applied to it. `path` may be an adapter itself: it is applied to the
-    base model that it names, if that is on this machine.
+    base model that it names, if that is on this machine. `role` chooses the encoder where queries and documents have
+    different ones.
 
     Damaged weight files do not raise here: they are among `weights.faults`, and `check` refuses them.
     """
     _require_directory(path)
     if adapter is not None:
         _require_directory(adapter)
-    elif is_adapter(_model_folder(path)):
+    elif is_adapter(_model_folder(path, role)):
         path, adapter = _base_of(path), path
     _refuse_parent(path)
-    folder, pooling = _model_folder(path), read_pooling(path)
+    folder, pooling = _model_folder(path, role), read_pooling(path, role)
     if adapter is not None and is_adapter(folder):
         raise ModelError(
             "is an adapter, and so no base model for another one", where=str(path), hint=_CONVERT
@@ -292,9 +296,9 @@ def _base_of(adapter: Path) -> Path:
         ) from error
 
 
-def _model_folder(path: Path) -> Path:
+def _model_folder(path: Path, role: Role | None = None) -> Path:
     """Where config.json and the weights are: the directory itself, or a folder that modules.json names."""
-    return path if _describes_model(path) else encoder_folder(path)
+    return path if _describes_model(path) else encoder_folder(path, role)
 
 
 def _describes_model(path: Path) -> bool:

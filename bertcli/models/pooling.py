@@ -9,12 +9,13 @@ many numbers of a vector are kept.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from bertcli.errors import ModelError
+from bertcli.errors import ModelError, quoted
 from bertcli.models.jsonfile import read_object, read_optional
 from bertcli.models.modules import Module, Normalize, UnsupportedError, read_module
 from bertcli.models.multi_vector import (
@@ -24,6 +25,9 @@ from bertcli.models.multi_vector import (
     read_multi_vector,
 )
 from bertcli.models.weights import Weights
+
+if TYPE_CHECKING:
+    from bertcli.models.prompts import Role
 
 Mode = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 LONGEST_NAME = 250  # of a file, in letters
@@ -81,6 +85,7 @@ class Pooling:
     of texts in tokens that hold for a role ("query", "document") in place of `max_length`.
     `static` says that the encoder is a table of token vectors (see `models.static`).
     `sparse` makes term weights of a text, `multi` a vector for each token, in place of one vector of hidden states.
+    `routed` says that the encoder is that of a role, and another role has another.
     `unsupported` lists, in words, what the files ask for and bertcli does not do: embeddings would be others
     than the model's own.
     """
@@ -101,6 +106,7 @@ class Pooling:
     static: bool = False
     sparse: SpladePooling | None = None
     multi: MultiVector | None = None
+    routed: bool = False
     unsupported: tuple[str, ...] = ()
 
     @property
@@ -114,29 +120,25 @@ class Pooling:
         return [module.weights for module in modules if not isinstance(module, Normalize)]
 
 
-def encoder_folder(directory: Path) -> Path:
-    """Where the encoder is: the directory itself, unless modules.json names a folder in it."""
-    for module in _modules(directory):
+def encoder_folder(directory: Path, role: Role | None = None) -> Path:
+    """Where the encoder is: the directory itself, unless modules.json names a folder in it. `role` chooses among
+    several encoders."""
+    for module in _modules(directory, role):
         if _kind(module) in ENCODERS:
             return directory / str(module.get("path", ""))
-        if _kind(module) in _ROUTERS:
-            raise ModelError(
-                "queries and documents go through different encoders (a Router module), and bertcli runs one",
-                where=str(directory / "modules.json"),
-                hint="save the encoder you need as a model of its own, and use that",
-            )
     return directory
 
 
-def read_pooling(directory: Path) -> Pooling:
-    """Raises ModelError when a file is there and cannot be read as what it should be."""
-    modules = _modules(directory)
+def read_pooling(directory: Path, role: Role | None = None) -> Pooling:
+    """How vectors are made of texts of a role. Raises ModelError when a file is there and cannot be read as what it
+    should be, and for a Router without a route for the role."""
+    modules = _modules(directory, role)
     if not modules:
         return Pooling()
     if is_multi_vector(directory, [_kind(module) for module in modules]):
         return _read_multi_pooling(directory, modules)
     unsupported: list[str] = []
-    settings: dict[str, Any] = {"declared": True}
+    settings: dict[str, Any] = {"declared": True, "routed": _is_routed(directory)}
     after: list[Module] = []
     is_sparse = any(_kind(module) == "SpladePooling" for module in modules)
     for module in modules:
@@ -149,8 +151,6 @@ def read_pooling(directory: Path) -> Pooling:
             settings |= {"static": True, "modes": ("mean",)}
         elif kind == "Pooling":
             settings |= _pooling_settings(folder, unsupported)
-        elif kind in _ROUTERS:
-            unsupported.append("different modules for queries and documents (Router)")
         elif "modes" not in settings and kind not in ("Dropout", "Identity"):
             unsupported.append(f"a {kind} module before the pooling")
         else:
@@ -187,30 +187,78 @@ def _read_multi_pooling(directory: Path, modules: list[dict[str, Any]]) -> Pooli
     return Pooling(**({"declared": True} | encoder | multi | own), unsupported=tuple(unsupported))
 
 
-def _modules(directory: Path) -> list[dict[str, Any]]:
-    """The modules of modules.json, none without it; their folders are inside the checkpoint. A Router whose
-    routes are all the same means the modules of one of them."""
+def _modules(directory: Path, role: Role | None) -> list[dict[str, Any]]:
+    """The modules of modules.json, none without it; their folders are inside the checkpoint. In the place of a Router
+    are the modules of the route that a role takes."""
     path = directory / "modules.json"
-    found = _checked(read_optional(path, list) or [], path)
     modules = []
-    for module in found:
-        modules += (_only_route(directory, module) if _kind(module) in _ROUTERS else None) or [module]
+    for module in _checked(read_optional(path, list) or [], path):
+        modules += _route(directory, module, role) if _kind(module) in _ROUTERS else [module]
     return modules
 
 
-def _only_route(directory: Path, router: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The modules of a Router with the same modules for every role; None for one with several."""
+def _is_routed(directory: Path) -> bool:
+    """Whether a Router has other modules for one role than for another."""
+    path = directory / "modules.json"
+    routers = [
+        module for module in _checked(read_optional(path, list) or [], path) if _kind(module) in _ROUTERS
+    ]
+    return any(
+        len({str(route) for route in _routes(directory, module)[1].values()}) > 1 for module in routers
+    )
+
+
+def _route(directory: Path, router: Mapping[str, Any], role: Role | None) -> list[dict[str, Any]]:
+    """The modules of a Router for a role, as sentence-transformers chooses them for texts. Raises ModelError where it
+    has none."""
+    types, routes, parameters = _routes(directory, router)
     folder = str(router.get("path", ""))
     path = directory / folder / "router_config.json"
+    mapped = parameters.get("route_mappings") or {}
+    found = [mapped[key] for key in _mapping_keys(role) if isinstance(mapped, dict) and key in mapped]
+    name: Any = found[0] if found else None
+    if name is None:
+        name = next((known for known in (role, "text") if known in routes), None)
+    if name is None and role is None:
+        name = parameters.get("default_route")
+        if name is None and parameters.get("allow_empty_key", True):
+            name = next(iter(routes))
+    if not isinstance(routes.get(name), list):
+        raise ModelError(
+            f"has no route for {f'the role {role}' if role else 'texts without a role'}",
+            where=str(path),
+            hint=f"its routes: {quoted(routes)}; give a --role",
+        )
+    return _checked(
+        [{"type": types.get(one), "path": os.path.join(folder, str(one))} for one in routes[name]], path
+    )
+
+
+def _mapping_keys(role: Role | None) -> list[str]:
+    """The keys of route_mappings that hold for texts of a role, the nearest first."""
+    return [str(key) for key in ((role, "text"), (role, None), (None, "text"), (None, None))]
+
+
+def _routes(
+    directory: Path, router: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The types of a Router's modules, its routes, and its parameters."""
+    path = directory / str(router.get("path", "")) / "router_config.json"
     config = read_optional(path, dict) or {}
     types, routes = config.get("types"), config.get("structure")
-    if not isinstance(types, dict) or not isinstance(routes, dict) or not routes:
-        return None
-    first, *others = routes.values()
-    if not isinstance(first, list) or any(other != first for other in others):
-        return None
-    named = [{"type": types.get(name), "path": f"{folder}/{name}"} for name in first]
-    return _checked(named, path)
+    parameters = config.get("parameters") or {}
+    if (
+        not isinstance(types, dict)
+        or not isinstance(routes, dict)
+        or not routes
+        or not isinstance(parameters, dict)
+    ):
+        raise ModelError(
+            "names no routes and the types of their modules",
+            where=str(path),
+            hint="correct the file, or download the model again",
+        )
+    return types, routes, parameters
 
 
 def _checked(modules: list[Any], path: Path) -> list[dict[str, Any]]:

@@ -348,7 +348,7 @@ class _Indexing:
         from bertcli.tasks.embed import Embed
 
         request = self._request
-        model = open_model(request)
+        model = open_model(request, role="document")
         model.check("embed", pooling=request.pooling)
         if self._exists:
             with closing(open_store(self._place)) as store:

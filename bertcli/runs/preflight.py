@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bertcli.models.heads import Head, Kind
     from bertcli.models.pooling import Mode
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.requests import ModelOptions
+    from bertcli.requests import ModelOptions, Role
     from bertcli.sinks import Layout
 
 STDIN = 0  # its descriptor
@@ -69,25 +69,29 @@ class OpenModel:
 
 
 def open_model(
-    options: ModelOptions, open_tokenizer: Callable[[Checkpoint], Tokenizer] | None = None
+    options: ModelOptions,
+    open_tokenizer: Callable[[Checkpoint], Tokenizer] | None = None,
+    role: Role | None = None,
 ) -> OpenModel:
     """Find and open the model of a request; its heads are checked when they are asked for. `open_tokenizer` opens a
-    tokenizer that only the task of the request has."""
+    tokenizer that only the task of the request has. `role` chooses the encoder where queries and documents have
+    different ones; without it, that is the role of the request, where it has one."""
     from bertcli.models.tokenizer import Tokenizer
 
-    checkpoint = open_checkpoint_of(options)
+    checkpoint = open_checkpoint_of(options, role or getattr(options, "role", None))
     return OpenModel(checkpoint, (open_tokenizer or Tokenizer.of)(checkpoint), options.unsafe_model)
 
 
-def open_checkpoint_of(options: ModelOptions) -> Checkpoint:
+def open_checkpoint_of(options: ModelOptions, role: Role | None = None) -> Checkpoint:
     """The checkpoint that a request names, with its adapter."""
     from bertcli.models.checkpoint import open_checkpoint
     from bertcli.models.library import resolve
 
     adapter = None if options.adapter is None else resolve(options.adapter)
     if options.model is None and adapter is not None:  # which names its base model
-        return open_checkpoint(adapter, allow_pickle=options.allow_pickle)
-    return open_checkpoint(resolve(options.model), allow_pickle=options.allow_pickle, adapter=adapter)
+        return open_checkpoint(adapter, allow_pickle=options.allow_pickle, role=role)
+    path = resolve(options.model)
+    return open_checkpoint(path, allow_pickle=options.allow_pickle, adapter=adapter, role=role)
 
 
 def refuse_pairs(pair_field: str | None, reader: str) -> None:

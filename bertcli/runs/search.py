@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.receipt import Receipt
-    from bertcli.requests import Search
+    from bertcli.requests import Role, Search
     from bertcli.runs.rerank import Reranker
     from bertcli.search.rows import Rows
     from bertcli.search.vectors import Vectors
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from bertcli.sinks import Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
-    from bertcli.tasks.search import Queries
+    from bertcli.tasks.search import Queries, QueryEncoder
 
     ByWords: TypeAlias = Callable[[str, int], Sequence[tuple[Record, float]]]
     """The most records with the highest BM25 scores for a query, best first."""
@@ -175,6 +175,7 @@ class _Search:
             dim=self.request.dim,
             prompt_name=self.request.prompt_name,
             query_prompt=self.request.query_prompt,
+            encoder=_query_encoder(self.request, checkpoint, self.queries),
         )
         reranker = self._reranker()
         most, least = self.nearest
@@ -443,8 +444,11 @@ class _QueryModel:
         from bertcli.tasks.search import similarity_of
 
         self._request, self._texts = request, texts
-        self._checkpoint, self._tokenizer = _opened(request)
-        refuse(self._checkpoint)
+        self._documents, self._tokenizer = _opened(request)
+        refuse(self._documents)
+        self._checkpoint = self._documents
+        if self._documents.pooling.routed:
+            self._checkpoint, self._tokenizer = _opened(request, "query")
         if self._checkpoint.pooling.multi is not None:
             _refuse_other_embeddings(self._checkpoint, "search the texts themselves")
         records = [Record(number, {}, text) for number, text in enumerate(texts)]
@@ -474,7 +478,7 @@ class _QueryModel:
         own. `about` is what `embed` wrote about the vectors, nothing in an older file."""
         from bertcli.models.prompts import choose_prompt
 
-        pooling = self._checkpoint.pooling
+        pooling = self._documents.pooling
         role = about.get("role")
         made = about.get("prompt", "") if about else choose_prompt(pooling)
         wanted = choose_prompt(pooling, name=self._request.prompt_name, role="document")
@@ -497,6 +501,8 @@ class _QueryModel:
         from bertcli.tasks.similarity import cosines_of
 
         request = self._request
+        if self._documents.pooling.routed:
+            return
         record = min((one for one in found if one.text), key=lambda one: len(one.text or ""), default=None)
         if record is None:
             return
@@ -527,8 +533,19 @@ def _among(words: WordIndex, rows: Rows) -> ByWords:
     return by_words
 
 
-def _opened(request: Search) -> tuple[Checkpoint, Tokenizer]:
-    model = open_model(request)
+def _query_encoder(request: Search, checkpoint: Checkpoint, queries: Sequence[str]) -> QueryEncoder | None:
+    """The encoder of the queries, where it is another than that of the texts, `checkpoint`."""
+    from bertcli.tasks.search import QueryEncoder
+
+    if not checkpoint.pooling.routed:
+        return None
+    own, tokenizer = _opened(request, "query")
+    records = [Record(number, {}, text) for number, text in enumerate(queries)]
+    return QueryEncoder(own, tokenizer, choose_engine(request, own, Feed(records)))
+
+
+def _opened(request: Search, role: Role = "document") -> tuple[Checkpoint, Tokenizer]:
+    model = open_model(request, role=role)
     model.check_search(request.pooling)
     return model.checkpoint, model.tokenizer
 

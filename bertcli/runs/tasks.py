@@ -190,6 +190,10 @@ def _fill(request: requests.Fill, model: OpenModel) -> Task:
 def _embed(request: requests.Embed, model: OpenModel) -> Task:
     from bertcli.tasks.embed import Embed
 
+    if model.checkpoint.pooling.routed and request.role is None:
+        console.warn(
+            f"{model.checkpoint.name} has an encoder for each role: say --role query or --role document"
+        )
     if request.sparse:
         return _sparse_embed(request, model)
     if request.multi:

@@ -8,7 +8,7 @@ were trained with a prompt for each (see `models.prompts`). `dim` keeps the firs
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,10 @@ class Queries:
         pooling: Mode | None = None,
         prompt_name: str | None = None,
         dim: int | None = None,
+        engine: Engine | None = None,
     ) -> None:
-        self.texts = texts
+        """`engine` computes queries that have an encoder of their own."""
+        self.texts, self._engine = texts, engine
         self._text = text_vector(
             checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name, role="query"
         )
@@ -55,7 +57,7 @@ class Queries:
         self.similarity = similarity_of(checkpoint)
 
     def vectors(self, engine: Engine) -> Array:
-        vectors = text_vectors(self.texts, self._text, engine)[:, : self.dim]
+        vectors = text_vectors(self.texts, self._text, self._engine or engine)[:, : self.dim]
         return unit(vectors) if self._text.normalize else vectors
 
 
@@ -95,23 +97,40 @@ def text_vectors(texts: Sequence[str], text: TextVector | SparseVector, engine: 
     return np.stack([text.combine(windows, [next(vectors) for _ in windows]) for windows in cut])
 
 
+class QueryEncoder(NamedTuple):
+    """The encoder of queries, where it is another than that of texts."""
+
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+    engine: Engine
+
+
 def search_task(
     queries: Sequence[str],
     checkpoint: Checkpoint,
     tokenizer: Tokenizer,
     long: LongOptions,
     *,
+    encoder: QueryEncoder | None = None,
     pooling: Mode | None = None,
     dim: int | None = None,
     prompt_name: str | None = None,
     query_prompt: str | None = None,
 ) -> Search | MultiSearch:
-    """The task that compares texts with queries: by one vector each, by the weights of terms, or token by token. Raises
+    """The task that compares texts with queries: by one vector each, by the weights of terms, or token by token.
+    `encoder` is that of the queries, where it is another. Raises
     UsageError for options that contradict the model, ModelError for a model that cannot."""
     multi = checkpoint.pooling.multi
     if multi is None:
         made = Queries(
-            queries, checkpoint, tokenizer, long, pooling=pooling, prompt_name=query_prompt, dim=dim
+            queries,
+            checkpoint if encoder is None else encoder.checkpoint,
+            tokenizer if encoder is None else encoder.tokenizer,
+            long,
+            pooling=pooling,
+            prompt_name=query_prompt,
+            dim=dim,
+            engine=None if encoder is None else encoder.engine,
         )
         return Search(made, checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
     if pooling is not None or dim is not None:
