@@ -22,7 +22,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-import orjson
 import tokenizers
 
 from bertcli.errors import ModelError, first_line
@@ -35,6 +34,7 @@ from bertcli.models.classes import (
 )
 from bertcli.models.hazards import find_hazard
 from bertcli.models.jsonfile import ANOTHER_COPY
+from bertcli.models.native_tokenizer import native_tokenizer
 from bertcli.models.split_points import SplitPoints
 from bertcli.models.vocabulary import (
     additional_tokens,
@@ -363,7 +363,7 @@ class Tokenizer:
         _require_unknown_token(self._definition["model"])
         try:
             bare = {"added_tokens": added, "truncation": None, "padding": None}  # these would cut in silence
-            native = tokenizers.Tokenizer.from_buffer(orjson.dumps(self._definition | bare))
+            native = native_tokenizer(self._definition | bare)
         except Exception as error:  # tokenizers raises bare Exception for every definition it cannot read
             raise ValueError(str(error)) from error
         native.encode_special_tokens = True
