@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # what `signal` is made of: there at once
+import atexit
 import os
-import sys
+import threading
 
 
 def main() -> None:
@@ -21,9 +22,15 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     interrupts.restore_default()
-    if interrupts.seen():
-        os._exit(code)  # everything is written; nothing waits for the computation that still runs
-    sys.exit(code)
+    if not interrupts.seen():  # else nothing waits for the computation that still runs
+        _finish()
+    os._exit(code)  # everything is written: freeing a large vocabulary takes as long as loading it
+
+
+def _finish() -> None:
+    """What an interpreter does at its end, but for freeing memory."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,10 @@ from bertcli import console
 
 if TYPE_CHECKING:
     from bertcli.requests import StreamRequest
+    from bertcli.runs.preflight import OpenModel
+
+_opened: list[OpenModel] = []
+"""The model of the last run. To free a large vocabulary takes as long as to load it, and the process ends anyway."""
 
 
 def run_request(request: StreamRequest) -> int:
@@ -17,4 +21,5 @@ def run_request(request: StreamRequest) -> int:
     console.quiet_libraries(verbose=request.verbose)
     from bertcli.runs.run import run
 
-    return run(request, stdout).exit_code
+    _opened.clear()
+    return run(request, stdout, _opened).exit_code

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bertcli.engines import Engine
     from bertcli.receipt import Receipt
     from bertcli.requests import InputOptions, StreamRequest
+    from bertcli.runs.preflight import OpenModel
     from bertcli.runs.resume import RunRecord
     from bertcli.sinks import LastingSink, Layout
     from bertcli.sources import Source
@@ -44,8 +45,9 @@ if TYPE_CHECKING:
 UNWATCHED = 0.5  # seconds of silence that count as a pause where results go to a file
 
 
-def run(request: StreamRequest, stdout: BinaryIO) -> Receipt:
-    """Do what a request asks, and return the receipt. Results go to `stdout` where the request names no output.
+def run(request: StreamRequest, stdout: BinaryIO, opened: list[OpenModel] | None = None) -> Receipt:
+    """Do what a request asks, and return the receipt. Results go to `stdout` where the request names no output. The
+    model is appended to `opened`.
 
     Raises BertcliError for what cannot be run, StoppedEarlyError when `max_errors` records have failed. Ctrl-C
     ends the run; what was finished is kept, and the receipt says so.
@@ -75,12 +77,17 @@ def run(request: StreamRequest, stdout: BinaryIO) -> Receipt:
         check_shard_options(request, request)
         shard = shard_of(request)
     with closing(shard.open() if shard else open_source(request)) as source:
-        _run(request, shard, source, stdout, receipt)
+        _run(request, shard, source, stdout, receipt, [] if opened is None else opened)
     return receipt
 
 
 def _run(
-    request: StreamRequest, shard: Shard | None, source: Source, stdout: BinaryIO, receipt: Receipt
+    request: StreamRequest,
+    shard: Shard | None,
+    source: Source,
+    stdout: BinaryIO,
+    receipt: Receipt,
+    opened: list[OpenModel],
 ) -> None:
     from bertcli.runs.resume import RunRecord, is_resumable
     from bertcli.sources import open_source
@@ -94,6 +101,7 @@ def _run(
         raise UsageError("--adapt reads the input twice, and this one cannot be", hint="name files")
     feed = feed_of(source, patience=UNWATCHED if is_resumable(request) else 0.0)
     model = open_model(request, entry.open_tokenizer)
+    opened.append(model)
     task = make_task(request, model)
     receipt.guarantee = getattr(task, "statement", "")
     record = RunRecord(request, task_name(request), model.checkpoint)
