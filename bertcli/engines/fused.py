@@ -235,7 +235,7 @@ class FusedModel:
         return repeated(weight), None if bias is None else repeated(bias)
 
     def _distances(self, place: str) -> tuple[Tensor | None, Tensor | None]:
-        """A layer's keys and queries of every distance: (heads, distances, width) each."""
+        """A layer's keys and queries of every distance, scaled as scores are: (heads, distances, width) each."""
         scheme, heads = self._scheme, self._checkpoint.attention_heads
         assert isinstance(scheme, Disentangled)
         assert self._table is not None
@@ -245,8 +245,9 @@ class FusedModel:
             if name is None:
                 return None
             weight, shift = self._parts(place + name, torch.float32, bias=bias)
-            found = functional.linear(table, weight, shift).to(self.dtype)
-            each: Tensor = found.unflatten(-1, (heads, -1)).transpose(0, 1).contiguous()
+            found = functional.linear(table, weight, shift).unflatten(-1, (heads, -1)).transpose(0, 1)
+            scale = (found.shape[-1] * self._description.layer.attention.terms) ** -0.5
+            each: Tensor = (found * scale).to(self.dtype).contiguous()
             return each
 
         return made(scheme.key, scheme.key_bias), made(scheme.query, True)

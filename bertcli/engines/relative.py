@@ -31,7 +31,8 @@ class Relative:
         bias: Tensor | None = None,
     ) -> None:
         self._groups = [(length, len(list(same))) for length, same in groupby(lengths)]
-        self._rows = {}
+        self._rows: dict[int, Tensor] = {}
+        self._spans: dict[int, slice] = {}  # of a short text, few distances are there
         for length, _ in self._groups:
             rows = (
                 bias_buckets(scheme, length)
@@ -40,21 +41,22 @@ class Relative:
             )
             found = torch.from_numpy(rows).to(device)
             self._rows[length] = found if bias is None else bias[found].permute(2, 0, 1).contiguous()
+            self._spans[length] = slice(int(rows.min()), int(rows.max()) + 1)
 
     def attend(
         self, qkv: Tensor, scale: float, key: Tensor | None = None, query: Tensor | None = None
     ) -> Tensor:
         """softmax(QKᵀ·scale + added)·V within each sequence: (tokens, 3, heads, width) -> (tokens, heads, width).
 
-        `key` and `query` are the layer's own of each distance, (heads, distances, width). Rows behind the last
-        sequence come out as zeros.
+        `key` and `query` are the layer's own of each distance, (heads, distances, width), times `scale`. Rows behind
+        the last sequence come out as zeros.
         """
         answer = qkv.new_zeros(qkv[:, 0].shape)
         for start, count, length in self._pieces(qkv.shape[2]):
             part = slice(start, start + count * length)
             q, k, v = qkv[part].view(count, length, *qkv.shape[1:]).permute(2, 0, 3, 1, 4)
             rows = self._rows[length]
-            added = rows[None] if rows.dim() == 3 else _distances(q, k, rows, scale, key, query)
+            added = rows[None] if rows.dim() == 3 else _distances(q, k, rows, self._spans[length], key, query)
             mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=scale)
             answer[part].view(count, length, *answer.shape[1:]).copy_(mixed.transpose(1, 2))
         return answer
@@ -70,16 +72,16 @@ class Relative:
 
 
 def _distances(
-    q: Tensor, k: Tensor, rows: Tensor, scale: float, key: Tensor | None, query: Tensor | None
+    q: Tensor, k: Tensor, rows: Tensor, span: slice, key: Tensor | None, query: Tensor | None
 ) -> Tensor | None:
     """What distances add to the scores of queries and keys (count, heads, length, width): content to position
-    and position to content (see `architecture.Disentangled`)."""
+    and position to content (see `architecture.Disentangled`). `rows` are in `span`."""
     added = None
-    index = rows.expand(*q.shape[:2], *rows.shape)
+    index = (rows - span.start).expand(*q.shape[:2], *rows.shape)
     if key is not None:
-        added = (q @ key.transpose(1, 2)).gather(-1, index).mul_(scale)
+        added = (q @ key[:, span].transpose(1, 2)).gather(-1, index)
     if query is not None:
-        content = (k @ query.transpose(1, 2)).gather(-1, index.transpose(-1, -2)).transpose(-1, -2) * scale
+        content = (query[:, span] @ k.transpose(-1, -2)).gather(-2, index)
         added = content if added is None else added.add_(content)
     return added
 
