@@ -87,15 +87,23 @@ ROWS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
 )
 
 
+MORE_CLASSES = AUTO_CLASSES | {"answer": transformers.AutoModelForQuestionAnswering}
+USUAL = {row[0]: row[2] for row in reversed(ROWS)}
+NO_ANSWERS = ("eurobert", "gte", "nomic_bert")  # transformers has no such head
+
+
 def test_every_architecture_has_a_row() -> None:
     assert {row[0] for row in ROWS} == ARCHITECTURES.keys()
 
 
-def saved(path: Path, model_type: str, kind: str, settings: Mapping[str, Any]) -> Checkpoint:
-    config = transformers.AutoConfig.for_model(model_type, **(SIZES | {"num_labels": 3} | dict(settings)))
-    model = AUTO_CLASSES[kind].from_config(config)
+def saved(
+    path: Path, model_type: str, kind: str, settings: Mapping[str, Any], dtype: str = "float32"
+) -> Checkpoint:
+    sizes = SIZES | {"num_labels": 2 if kind == "answer" else 3} | dict(settings)
+    config = transformers.AutoConfig.for_model(model_type, **sizes)
+    model = MORE_CLASSES[kind].from_config(config)
     randomise(model, SEED)
-    model.eval().save_pretrained(path)
+    model.eval().to(getattr(torch, dtype)).save_pretrained(path)
     (path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n", encoding="utf-8")
     return open_checkpoint(path)
 
@@ -134,6 +142,30 @@ def test_both_engines_are_transformers(
         assert oracle.difference([last[number]], [states]) < TOLERANCE
         assert oracle.difference([logits[number]], [expected]) < TOLERANCE * max(1, np.abs(expected).max())
         assert oracle.difference([weights[number]], [torch.stack(found)[:, 0].numpy()]) < TOLERANCE
+
+
+@pytest.mark.parametrize("kind", ["tag", "answer"])
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_heads_on_tokens_in_float16_files_are_transformers(
+    model_type: str, kind: str, tmp_path: Path
+) -> None:
+    if kind == "answer" and model_type in NO_ANSWERS:
+        pytest.skip("transformers has no such head")
+    checkpoint = saved(tmp_path, model_type, kind, USUAL[model_type], "float16")
+    head = checkpoint.head(kind)  # type: ignore[arg-type]
+    windows = make_windows(checkpoint, LENGTHS)
+    model = MORE_CLASSES[kind].from_pretrained(tmp_path, attn_implementation="eager", dtype=torch.float32)
+    expected = []
+    for window in windows:
+        types = {} if window.types is None else {"token_type_ids": torch.tensor([window.types])}
+        with torch.inference_mode():
+            said = model.eval()(input_ids=torch.tensor([window.ids]), **types)
+        logits = said.logits if kind == "tag" else torch.stack([said.start_logits, said.end_logits], -1)
+        expected.append(logits[0].numpy())
+    largest = max(1, *(np.abs(each).max() for each in expected))
+    for engine in (Instant(checkpoint), Packed(checkpoint, dtype="float32", device="cpu", threads=1)):
+        found = engine.forward(windows, TokenLogits(head))
+        assert oracle.difference(found, expected) < TOLERANCE * largest
 
 
 @pytest.mark.parametrize(("buckets", "distance"), [(16, 96), (256, 512), (32, 4096)])
