@@ -50,6 +50,7 @@ CANDIDATES_PER_HIT = 8
 
 WAIT = 30.0  # seconds for another process that writes
 BLOCK = 1 << 16  # rows that are copied, or compared, at once
+QUERIES = 64  # that are searched for at once
 
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -131,6 +132,12 @@ class Store:
         more. Similarities are those of the vectors as they are."""
         if not self.state.rows:
             return [[] for _ in queries]
+        found = []
+        for start in range(0, len(queries), QUERIES):
+            found += self._nearest(queries[start : start + QUERIES], most, least, threads)
+        return found
+
+    def _nearest(self, queries: Array, most: int, least: float, threads: int) -> list[list[Match]]:
         count = max(CANDIDATES, CANDIDATES_PER_HIT * most) + self.state.rows - self.state.records
         coded = self._coded_candidates(queries, count, threads)
         tails = self._uncoded_candidates(queries, count)

@@ -67,6 +67,7 @@ def test_hits_are_those_of_an_exact_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, similarity: Similarity, uncoded: int
 ) -> None:
     monkeypatch.setattr(module, "UNCODED", uncoded)
+    monkeypatch.setattr(module, "QUERIES", 3)
     path, rows = make(tmp_path / "index", similarity), vectors(4000)
     write(path, rows[:3000])
     write(path, rows[3000:], 3000)
