@@ -54,7 +54,11 @@ def gelu(x: Array) -> Array:
 
 def gelu_by_tanh(x: Array) -> Array:
     """The approximation x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) that Google's first BERT used."""
-    y: Array = np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x**3))
+    y: Array = np.square(x)  # a power of 3 takes NumPy ten times as long as two products
+    y *= np.float32(0.044715 * (2 / np.pi) ** 0.5)
+    y += np.float32((2 / np.pi) ** 0.5)
+    y *= x
+    np.tanh(y, out=y)
     y += 1
     y *= x
     y *= np.float32(0.5)
