@@ -74,6 +74,12 @@ def test_a_larger_model_goes_to_torch_earlier(small: Checkpoint) -> None:
     assert break_even(larger, 1) < break_even(larger, 2) < break_even(small, 1) == BREAK_EVEN_TOKENS
 
 
+def test_the_products_of_a_gate_count(small: Checkpoint, checkpoints: Make) -> None:
+    gated = open_checkpoint(checkpoints("modernbert"))
+    plain, gated = (replace(each, layers=48, hidden_size=1024) for each in (small, gated))
+    assert break_even(gated, 1) < break_even(plain, 1)
+
+
 def test_choosing_the_instant_engine_imports_no_torch(checkpoints: Make) -> None:
     program = (
         "import sys; from pathlib import Path; from bertcli.engines.choosing import choose;"
