@@ -91,12 +91,16 @@ def _answer(answer: Values) -> Hashable:
     words = tuple((name, value) for name, value in answer.items() if isinstance(value, str))
     if words:
         return words
-    scores = _scores(answer)
+    scores = {} if "scores" in answer else _scores(answer)
     return _best(scores) if len(scores) > 1 else None
 
 
 def _scores(answer: Values) -> dict[Hashable, float]:
     """The scores of an answer by what they are scores of: labels, fillings, or the one number there is."""
+    if "scores" in answer:  # the similarities of a text to several queries
+        return dict(enumerate(np.asarray(answer["scores"], np.float64).tolist()))
+    if "spans" in answer:
+        return {(span["label"], span["start"], span["end"]): span["score"] for span in answer["spans"]}
     if "fills" in answer:
         return {tuple(fill["words"]): fill["score"] for fill in answer["fills"]}
     if "labels" in answer:

@@ -22,7 +22,7 @@ from bertcli.feed import Feed
 from bertcli.reports.benchmark import benchmark_page, rows
 from bertcli.reports.lines import show
 from bertcli.requests import Embed, Fill, InputOptions, Label, LongOptions, ModelOptions, fields_of
-from bertcli.runs.calibration import TEXTS, calibrate, sample_of
+from bertcli.runs.calibration import calibrate, sample_of
 from bertcli.runs.preflight import OpenModel, open_model, refuse_pairs
 from bertcli.runs.tasks import make_task
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 TaskName = Literal["label", "fill", "embed"]
 
 READING = 0.05  # of the seconds, and as much to choose texts
+CALIBRATED = 50  # texts for int8: fewer than in a run, which has more time
 PATIENCE = 1.3  # times as long as expected may the whole run take
 
 
@@ -87,7 +88,7 @@ class Benchmark:
         sample = self._sample(source)
         console.release()
         yield sample
-        self._records = [timed.record for timed in sample.timed[:TEXTS]]
+        self._records = [timed.record for timed in sample.timed[:CALIBRATED]]
         seconds = self._end - time.monotonic()
         search = SettingsSearch(
             sample.timed, self._task, self._engine, seconds=seconds, agree=self._request.agree

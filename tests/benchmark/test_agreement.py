@@ -58,12 +58,20 @@ def test_one_in_a_hundred_cosines_is_lower_and_half_are() -> None:
 
 
 def test_other_spans_are_another_answer() -> None:
-    one, other = {"label": "PER", "start": 0, "end": 3}, {"label": "PER", "start": 0, "end": 4}
+    one = {"label": "PER", "start": 0, "end": 3, "score": 0.5}
+    other = {**one, "end": 4}
     found = agreement(
         results({"spans": [one]}, {"spans": []}, {"spans": [one]}),
         results({"spans": [other]}, {"spans": []}, {"spans": [one]}),
     )
     assert (found.flips, found.share) == (1, pytest.approx(2 / 3))
+
+
+def test_similarities_to_queries_are_scores() -> None:
+    found = agreement(
+        results({"scores": np.array([0.5, 0.25])}), results({"scores": np.array([0.25, 0.375])})
+    )
+    assert found == Agreement(1, 0.25)
 
 
 def test_nothing_to_compare() -> None:
