@@ -11,7 +11,9 @@ import pytest
 import torch
 import transformers
 
+import bertcli
 from bertcli.cli import main
+from bertcli.errors import UsageError
 from bertcli.training.translate import TranslationTrainer, TranslationTraining, schedule
 
 WORDS = {
@@ -57,6 +59,25 @@ def test_transformers_opens_the_directory_and_answers_the_same(model: Path, tmp_
         ids = network.generate(**tokenizer(text, return_tensors="pt"), num_beams=4, max_length=13)
     [found] = translated("-m", str(model), "-t", text, "--max-new-tokens", "12", out=tmp_path / "o.jsonl")
     assert found["translation"] == tokenizer.decode(ids[0], skip_special_tokens=True).strip()
+
+
+def test_the_library_translates_as_the_command_does(model: Path, tmp_path: Path) -> None:
+    texts = ["zwei katzen schlafen.", "", "ein hund. rot!"]
+    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    options = ["-m", str(model), "--max-new-tokens", "6", "-k", "2", "--align"]
+    by_command = translated(*options, str(tmp_path / "texts.jsonl"), out=tmp_path / "o.jsonl")
+    loaded = bertcli.load(str(model), dtype="float32")
+    found = list(loaded.translate(texts, max_new_tokens=6, k=2, align=True))
+    for mine, theirs in zip(found, by_command, strict=True):
+        assert mine["translation"] == theirs["translation"]
+        assert mine["score"] == pytest.approx(theirs["score"], abs=1e-5)
+        for key, part in (("translations", "text"), ("alignment", "source")):
+            assert [each[part] for each in mine[key] or ()] == [each[part] for each in theirs[key] or ()]
+    assert found[1]["translation"] is None
+    assert found[2]["alignment"]
+    assert len(found[0]["translations"]) == 2
+    with pytest.raises(UsageError, match="--greedy"):
+        list(loaded.translate(texts, greedy=True, k=2))
 
 
 def test_everything_around_sentences_stays(model: Path, tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ class Generation:
     """How to decode; None takes what the checkpoint's generation_config.json says.
 
     `beam` is the number of hypotheses that are followed, 1 for greedy search. `first_token` is generated first
-    whatever the model says (a language code), `start_token` the one the decoder starts from. `phrases` are sequences
-    of tokens that a window's hypotheses must contain, by the window's ids.
+    whatever the model says (a language code), `start_token` the one the decoder starts from. `extra_suppressed` are
+    never generated, beside those that the checkpoint suppresses.
     """
 
     beam: int = 4
