@@ -56,6 +56,46 @@ PROBES = {
     "The farmer milked the [MASK].": "cow cows goats",
     "Tokyo is a city in [MASK].": "japan",
     "The soccer player kicked the [MASK].": "ball",
+    "I put the milk in the [MASK].": "fridge refrigerator kitchen glass cup bowl",
+    "Please close the [MASK] when you leave.": "door window",
+    "Snow is [MASK].": "white cold falling common",
+    "A week has seven [MASK].": "days",
+    "Ice is very [MASK].": "cold",
+    "The fire was very [MASK].": "hot bright big",
+    "He ate an apple and a [MASK].": "banana pear cake orange sandwich potato pie",
+    "They got married in a small [MASK].": "church town village chapel",
+    "The doctor gave her some [MASK].": "medicine drugs medication pills advice",
+    "Madrid is the capital of [MASK].": "spain",
+    "The opposite of hot is [MASK].": "cold",
+    "A year has twelve [MASK].": "months",
+    "Two plus two is [MASK].": "four",
+    "The bird built a [MASK] in the tree.": "nest house",
+    "She reads a [MASK] every night before bed.": "book story newspaper magazine",
+    "He paid for dinner with his credit [MASK].": "card cards",
+    "The children played football in the [MASK].": "park garden yard street field",
+    "My brother is older [MASK] me.": "than",
+    "If it rains, take an [MASK].": "umbrella",
+    "The train arrived at the [MASK].": "station",
+    "She wore a red [MASK] to the party.": "dress coat hat",
+    "Cows eat [MASK].": "grass hay",
+    "Bees make [MASK].": "honey",
+    "We see with our [MASK].": "eyes",
+    "He cut the bread with a [MASK].": "knife",
+    "The month after March is [MASK].": "april",
+    "The students passed the [MASK].": "exam test exams examination tests",
+    "You can borrow books from the [MASK].": "library",
+    "Napoleon was the emperor of [MASK].": "france",
+    "The mouse was chased by the [MASK].": "cat dog",
+    "She plays the piano and the [MASK].": "violin guitar organ cello",
+    "He washed his hands with soap and [MASK].": "water",
+    "The moon shines at [MASK].": "night",
+    "A car has four [MASK].": "wheels tires tyres doors seats",
+    "English is spoken in the United [MASK].": "states kingdom",
+    "It was so dark that he could not [MASK] anything.": "see",
+    "The patient was taken to the [MASK] by ambulance.": "hospital",
+    "The dog wagged its [MASK].": "tail",
+    "She opened the letter and [MASK] it.": "read",
+    "Children learn to read at [MASK].": "school home",
 }
 
 SENTENCES = (
@@ -158,6 +198,18 @@ def test_words_have_their_parts_of_speech() -> None:
     (record,) = bertcli("tag", "--head", "pos", lines=["The old dog slowly ate two apples."])
     tags = [span["label"] for span in record["spans"]]
     assert tags == ["DET", "ADJ", "NOUN", "ADV", "VERB", "NUM", "NOUN", "PUNCT"]
+
+
+def test_questions_are_answered_from_a_context() -> None:
+    context = "The Eiffel Tower was built in 1889 by the company of Gustave Eiffel. It stands in Paris."
+    questions = {
+        "Who built the Eiffel Tower?": "Gustave Eiffel",
+        "Where does it stand?": "Paris",
+        "When was it built?": "1889",
+    }
+    for question, words in questions.items():
+        (record,) = bertcli("answer", "--question", question, lines=[context])
+        assert words in record["answer"]
 
 
 def test_texts_that_mean_the_same_are_near() -> None:
