@@ -6,6 +6,7 @@ that nobody else has.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
@@ -136,14 +137,18 @@ class RayFleet:
     def start(self, number: int, done: Done) -> None:
         actor = self._actors[number] = self._actor.remote()
 
-        def opened(answer: Any) -> None:
+        def send_files() -> None:
             try:
-                if isinstance(answer, dict) and "absent" in answer:
-                    self._when_done(actor.open.remote(self._job, self._sent_files()), opened)
-                else:
-                    done(_facts(answer))
+                self._when_done(actor.open.remote(self._job, self._sent_files()), opened)
             except Exception as error:
                 done(_worker_error(error))
+
+        def opened(answer: Any) -> None:
+            if isinstance(answer, dict) and "absent" in answer:
+                # not here: this is a thread of Ray, which carries what is sent
+                threading.Thread(target=send_files, daemon=True).start()
+            else:
+                done(_facts(answer))
 
         self._when_done(actor.open.remote(self._job), opened)
 
@@ -288,6 +293,7 @@ def _quiet() -> Iterator[None]:
     try:
         yield
     finally:
+        logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # importing and joining set it
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)
