@@ -103,7 +103,7 @@ class Cluster:
         try:
             self.ray.init(**settings)
         except Exception as error:
-            raise _unreachable(on, first_line(error)) from error
+            raise _unreachable(on, first_line(error).rstrip(":")) from error
 
     def resources(self) -> dict[str, float]:
         found: dict[str, float] = self.ray.cluster_resources()
