@@ -134,7 +134,7 @@ def run(folder: Path, command: str, models: dict[str, str]) -> dict[str, str]:
 
 def batch_invariant(text: str, models: dict[str, str]) -> str:
     """The text without what changes from run to run."""
-    for name, path in models.items():
+    for name, path in sorted(models.items(), key=lambda item: -len(item[1])):  # one may begin as another does
         text = text.replace(path, f"${name}").replace(Path(path).name, f"${name}")
     text = re.sub(r"\d+(\.\d+)? s\b", "# s", text)
     return re.sub(r"[\d.  ]*\d/s\b", "#/s", text)
