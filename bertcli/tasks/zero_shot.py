@@ -22,9 +22,9 @@ with T = 0.05, the temperature sentence-transformers trains such models with (it
 v(s_l) and the vector of the label's words alone, v(s_l) where the template is the user's own: this labels one to
 five more of a hundred texts right than the default template alone (docs/performance.md). The expected calibration
 error of these scores is 2 to 6 points on news topics, sentiment, emotions, intents and question types, by the
-bundled model. s_0 is the template with the label left out: a label holds when it describes the text better than
-saying nothing does, so that its score does not depend on what other labels were named; this ranks labels well and
-is not calibrated. Labels are embedded once, before the first record; a text costs one pass.
+bundled model of version 0.4.0. s_0 is the template with the label left out: a label holds when it describes the
+text better than saying nothing does, so that its score does not depend on what other labels were named; this ranks
+labels well and is not calibrated. Labels are embedded once, before the first record; a text costs one pass.
 
 **Adapted** (`ByNearness.adapt`): texts about something lie in a region of their own, which the words of its label only
 point at. With d_l at first, each text x belongs to the nearest direction; the next direction of a label is
