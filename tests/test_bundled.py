@@ -184,6 +184,17 @@ def test_labels_make_sense(head: str, labels: dict[str, str]) -> None:
     assert {record["text"]: record["label"] for record in records} == labels
 
 
+def test_labels_of_ones_own_make_sense() -> None:
+    labels = {
+        "My parcel has still not arrived.": "delivery",
+        "The new phone has a better camera.": "technology",
+        "The goalkeeper saved a penalty.": "football",
+        "I forgot my password.": "login problem",
+    }
+    records = bertcli("label", "--labels", ",".join(labels.values()), lines=list(labels))
+    assert {record["text"]: record["label"] for record in records} == labels
+
+
 def test_names_are_found_in_a_text_of_several_sentences() -> None:
     text = (
         "Angela Merkel met Barack Obama in Berlin last spring. They spoke about trade. "
