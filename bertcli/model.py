@@ -65,7 +65,7 @@ class Model:
         return self._encoder.checkpoint.name
 
     def label(self, texts: Texts, **options: Any) -> Iterator[dict[str, Any]]:
-        """`label` and `score` of each text, by the model's own head or by `labels="a,b,c"`; see requests.Label. With
+        """`label` and `score` of each text, by the model's own head or by `labels=["a", "b"]`; see requests.Label. With
         `adapt=True` the texts are a list or tuple, for they are read twice."""
         return self._results(requests.Label(**self._merged(options)), texts)
 

@@ -7,7 +7,7 @@ fields are the long names of the options.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -177,15 +177,14 @@ class RunOptions(Options):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LabelOptions(Options):
-    """Which labels: those of the model's own head (`head`; several as in `a,b`), or `labels` between commas, or
-    those of `labels_file`, one a line. `template`, `multi_label`: for labels that the model does not have."""
+    """Which labels: those of the model's own head, or `labels` (a sequence, or between commas), or those of
+    `labels_file`, one a line. `template`, `multi_label`: for labels that the model does not have."""
 
-    labels: str | None = None
+    labels: str | Sequence[str] | None = None
     labels_file: str | None = None
     threshold: float = 0.5
     multi_label: bool = False
     template: str = TEMPLATE
-    head: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -197,10 +196,12 @@ class StreamRequest(InputOptions, OutputOptions, ModelOptions, RunOptions, Clust
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Label(StreamRequest, LongOptions, LabelOptions):
-    """Label each text. `k` also lists that many labels, `all` lists all of them. `guarantee` is a file that
-    EvaluateLabel wrote. `adapt` moves labels of one's own towards the texts of the input, which is read twice."""
+    """Label each text, by one `head` or several (a sequence, or between commas). `k` also lists that many labels, `all`
+    lists all of them. `guarantee` is a file that EvaluateLabel wrote. `adapt` moves labels of one's own towards the
+    texts of the input, which is read twice."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "plain")
+    head: str | Sequence[str] | None = None
     k: int | None = None
     all: bool = False
     emit: tuple[Emitted, ...] = ("label",)
@@ -227,13 +228,13 @@ class Label(StreamRequest, LongOptions, LabelOptions):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Fill(StreamRequest, LongOptions):
-    """Predict the words behind masks: `k` fillings, of several masks the best of `beam`. `targets` are words
-    between commas."""
+    """Predict the words behind masks: `k` fillings, of several masks the best of `beam`. `targets` are words:
+    a sequence, or between commas."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "plain")
     k: int = 5
     beam: int = 10
-    targets: str | None = None
+    targets: str | Sequence[str] | None = None
     words_only: bool = False
     mask: str | None = None
 
@@ -488,6 +489,7 @@ class EvaluateLabel(Evaluate, LongOptions, LabelOptions):
     the files that `suspects`, `plot` and `output` name."""
 
     label_field: str | None = None
+    head: str | None = None
     calibrate: bool = False
     suspects: int | str | None = None
     plot: str | None = None

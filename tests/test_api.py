@@ -61,6 +61,26 @@ def test_a_method_gives_what_the_command_gives(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("checkpoint", "method", "option", "names"),
+    [
+        (["sentence"], "label", "labels", ["praise", "complaint, long"]),
+        (["skills"], "label", "head", ["sentiment", "topics"]),
+        (["bert", "fill"], "fill", "targets", ["dog", "fox"]),
+    ],
+)
+def test_names_are_a_list_or_between_commas(
+    checkpoints: Make, checkpoint: list[str], method: str, option: str, names: list[str]
+) -> None:
+    model = bertcli.load(str(checkpoints(*checkpoint)))
+    listed, joined = (
+        [*getattr(model, method)(["the quick brown [MASK]"], **{option: value})]
+        for value in (names, ",".join(f'"{name}"' for name in names))
+    )
+    assert listed == joined
+    assert "error" not in listed[0]
+
+
 def test_embeddings_of_a_list_are_an_array(checkpoints: Make) -> None:
     model = bertcli.load(str(checkpoints("sentence", "base")))
     array = model.embed(["a fox", "a dog"])

@@ -45,7 +45,9 @@ def _label(request: EvaluateLabel, model: OpenModel, source: Source) -> Measurem
     from bertcli.evaluation.labels import AnyLabels, OneLabel
 
     parts = (requests.InputOptions, requests.ModelOptions, requests.LongOptions, requests.LabelOptions)
-    task = make_label_task(requests.Label(**requests.fields_of(request, *parts), all=True), model)
+    task = make_label_task(
+        requests.Label(**requests.fields_of(request, *parts), all=True), model, request.head
+    )
     head: Head | None = getattr(task, "head", None)
     if head is not None and head.problem == "regression":
         return _numbers(request, task, head, source)

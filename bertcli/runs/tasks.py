@@ -6,7 +6,7 @@ A new task is a file in `tasks/`, a request in `requests`, an entry here, and a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bertcli import console, requests
@@ -79,7 +79,7 @@ def _label(request: requests.Label, model: OpenModel) -> Task:
     from bertcli.tasks.commas import comma_separated
 
     heads = [None] if request.head is None else list(dict.fromkeys(comma_separated(request.head)))
-    tasks = [make_label_task(replace(request, head=head), model) for head in heads]
+    tasks = [make_label_task(request, model, head) for head in heads]
     plain = len(tasks) == 1 and request.emit == ("label",)
     if request.guarantee is not None:
         if not plain:
@@ -92,14 +92,14 @@ def _label(request: requests.Label, model: OpenModel) -> Task:
     return _emitting(tasks, request, model)
 
 
-def make_label_task(request: requests.Label, model: OpenModel) -> LabelTask:
+def make_label_task(request: requests.Label, model: OpenModel, head_name: str | None) -> LabelTask:
     """Labels by one head of the model, unless the request names labels that no head has."""
     from bertcli.models.cross_encoder import as_ranking
     from bertcli.tasks.label import Label
     from bertcli.tasks.zero_shot import zero_shot
 
     top: Top = "all" if request.all else request.k
-    head = _own_head(request, model)
+    head = _own_head(request, model, head_name)
     if head is not None:
         model.check("label", head)
         if request.pair_field is not None:
@@ -116,22 +116,22 @@ def make_label_task(request: requests.Label, model: OpenModel) -> LabelTask:
         multi_label=request.multi_label,
         top=top,
         threshold=request.threshold,
-        head=request.head,
+        head=head_name,
     )
 
 
-def _own_head(request: requests.Label, model: OpenModel) -> Head | None:
+def _own_head(request: requests.Label, model: OpenModel, head_name: str | None) -> Head | None:
     """The model's label head, with its classes named; None where the labels are the user's own."""
     if request.labels is not None and request.labels_file is not None:
         raise UsageError("--labels and --labels-file cannot go together", hint="leave one of them out")
     if request.labels is None and request.labels_file is None:
-        return model.choose_head("label", request.head)
+        return model.choose_head("label", head_name)
     nameless = [head for head in model.checkpoint.heads_of("label") if not head.named]
     if request.labels_file is None or not nameless:
         return None
     from bertcli.tasks.label import rename
 
-    head = model.checkpoint.head("label", request.head)
+    head = model.checkpoint.head("label", head_name)
     return rename(head, read_text(request.labels_file), request.labels_file)
 
 

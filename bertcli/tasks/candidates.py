@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bertcli.errors import UsageError
@@ -19,7 +19,7 @@ class Candidate:
     description: str
 
 
-def candidates_from_option(value: str) -> tuple[Candidate, ...]:
+def candidates_from_option(value: str | Sequence[str]) -> tuple[Candidate, ...]:
     """`--labels`: separated by commas; a label with a comma is quoted by "."""
     return _checked(((label, label) for label in comma_separated(value)), "--labels")
 

@@ -44,7 +44,7 @@ def test_without_options_a_command_gets_the_defaults_of_the_request(parsed: Run)
 
 def test_every_field_has_an_option() -> None:
     filled = {param.name for param in fake_commands.label.params}
-    own = {field.name for field in fields(LabelOptions)} | {"k", "all", "emit", "guarantee", "adapt"}
+    own = {field.name for field in fields(LabelOptions)} | {"head", "k", "all", "emit", "guarantee", "adapt"}
     wanted = {field.name for field in fields(Label)} - own
     assert wanted - {"bare_texts"} <= filled  # which belongs to the command itself
 
