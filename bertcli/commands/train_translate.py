@@ -92,10 +92,11 @@ def train_translate(request: requests.TrainTranslate) -> int:
             learning_rate=request.learning_rate,
             batch_tokens=request.batch_tokens,
             device=request.device,
+            dtype=request.dtype,
             threads=request.threads,
         )
         with console.StepBar() as bar:
-            trainer = TranslationTrainer(training, pairs, held_out, target.part, bar.show_step)
+            trainer = TranslationTrainer(training, pairs, held_out, target.part, bar.show_step, console.say)
             if trainer.left_out:
                 console.warn(f"{trainer.left_out} pairs are left out: they are longer than the model")
             progress = trainer.run(resume=request.resume)

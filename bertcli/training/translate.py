@@ -28,9 +28,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertcli import __version__, interrupts
-from bertcli.engines.device import choose_device
 from bertcli.engines.seq2seq.model import marian_positions
 from bertcli.errors import UsageError
+from bertcli.training.machine import Machine
 from bertcli.training.saving import STATE
 from bertcli.training.subwords import END, PAD, UNKNOWN, train_subwords, write_subwords
 
@@ -80,6 +80,7 @@ class TranslationTraining:
     learning_rate: float | None = None
     batch_tokens: int = 4096
     device: str = "auto"
+    dtype: str = "auto"
     threads: int | None = None
 
 
@@ -99,7 +100,8 @@ Ids = tuple[list[int], list[int]]
 
 
 class TranslationTrainer:
-    """A run over pairs of texts in `folder`. `report(step, steps, loss)` is called after every step."""
+    """A run over pairs of texts in `folder`. `report(step, steps, loss)` is called after every step, `say` with a line
+    about every epoch."""
 
     def __init__(
         self,
@@ -108,17 +110,23 @@ class TranslationTrainer:
         dev: Sequence[Pair],
         folder: Path,
         report: Callable[[int, int, float], None],
+        say: Callable[[str], None],
     ) -> None:
         if training.threads is not None:
             torch.set_num_threads(training.threads)
-        self.training, self.folder, self.report = training, folder, report
+        self.training, self.folder, self.report, self.say = training, folder, report, say
         self.size = SIZES[training.size]
-        self.device = choose_device(training.device)
         self.tokenizer = train_subwords((text for pair in train for text in pair), training.vocabulary)
         self.train, self.left_out = self._encoded(train)
         self.dev, _ = self._encoded(dev)
         torch.manual_seed(training.seed)
-        self.model = build_model(self.size, self.tokenizer.get_vocab_size()).to(self.device)
+        self.model = build_model(self.size, self.tokenizer.get_vocab_size())
+        self.machine = Machine.choose(training.device, training.dtype, self.model.config.pad_token_id)
+        self.device = self.machine.device
+        self.model.to(self.device)
+        if self.device.type == "cpu":
+            # torch's fused attention has a slow backward pass on CPUs, in bfloat16 a very slow one (torch 2.13).
+            self.model.set_attn_implementation("eager")
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.rate = training.learning_rate or self.size.learning_rate
         self.optimizer = torch.optim.Adam(
@@ -198,14 +206,17 @@ class TranslationTrainer:
         source = padded([source for source, _ in pairs], pad).to(self.device)
         target = padded([target for _, target in pairs], pad).to(self.device)
         start = torch.full_like(target[:, :1], self.model.config.decoder_start_token_id)
-        hidden = self.model.model(
-            input_ids=source,
-            attention_mask=(source != pad).long(),
-            decoder_input_ids=torch.cat([start, target[:, :-1]], 1),
-        ).last_hidden_state
         real = target != pad
-        logits = self.model.lm_head(hidden[real])
-        loss = functional.cross_entropy(logits, target[real], reduction="sum", label_smoothing=smoothing)
+        with self.machine.autocast():
+            hidden = self.model.model(
+                input_ids=source,
+                attention_mask=(source != pad).long(),
+                decoder_input_ids=torch.cat([start, target[:, :-1]], 1),
+            ).last_hidden_state
+            logits = self.model.lm_head(hidden[real])
+        loss = functional.cross_entropy(
+            logits.float(), target[real], reduction="sum", label_smoothing=smoothing
+        )
         return loss, int(real.sum())
 
     def end_epoch(self, epoch: int) -> None:
@@ -214,6 +225,8 @@ class TranslationTrainer:
         self.model.eval()
         held_out = self.measure() if self.dev else 0.0
         progress.history.append({"step": progress.step, "epoch": epoch + 1, "loss": held_out})
+        measured = f": held-out loss {held_out:.4g} nats per token" if self.dev else ""
+        self.say(f"epoch {epoch + 1} of {self.training.epochs}{measured}")
         if not self.dev or held_out < progress.best:
             progress.best, progress.best_epoch = held_out, len(progress.history) - 1
         weights = {

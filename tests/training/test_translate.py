@@ -132,6 +132,7 @@ def test_an_encoder_is_refused(checkpoints: Any, capsys: pytest.CaptureFixture[s
 def test_a_resumed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     training = TranslationTraining(vocabulary=300, epochs=3, batch_tokens=128, threads=1, device="cpu")
     train, dev = pairs(40), pairs(50)[40:]
+    said: list[str] = []
 
     def trainer(folder: Path, stop_at: int | None = None) -> TranslationTrainer:
         def report(step: int, steps: int, loss: float) -> None:
@@ -140,11 +141,12 @@ def test_a_resumed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
         folder.mkdir(exist_ok=True)
-        made = TranslationTrainer(training, train, dev, folder, report)
+        made = TranslationTrainer(training, train, dev, folder, report, said.append)
         return made
 
     whole = trainer(tmp_path / "whole")
     progress = whole.run(resume=False)
+    assert [line.partition(":")[0] for line in said] == ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3"]
     cut = trainer(tmp_path / "cut", whole.epoch_steps + 2)
     with pytest.raises(KeyboardInterrupt):
         cut.run(resume=False)
@@ -152,6 +154,20 @@ def test_a_resumed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert again.run(resume=True).history == progress.history
     for name, weight in whole.model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], weight, atol=0, rtol=0)
+
+
+def test_bfloat16_gives_the_loss_and_the_gradients_of_float32(tmp_path: Path) -> None:
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        training = TranslationTraining(vocabulary=300, threads=1, device="cpu", dtype=dtype)
+        trainer = TranslationTrainer(training, pairs(40), [], tmp_path, lambda *_: None, lambda _: None)
+        loss, tokens = trainer.loss(trainer.train, 0.1)
+        (loss / tokens).backward()
+        found[dtype] = float(loss.detach()) / tokens, trainer.model.model.shared.weight.grad.flatten()
+    (loss, gradient), (near, near_gradient) = found["float32"], found["bfloat16"]
+    assert near == pytest.approx(loss, rel=2e-3)
+    assert near != loss
+    assert torch.cosine_similarity(gradient, near_gradient, dim=0) > 0.99
 
 
 def test_the_rate_rises_and_falls_with_the_root() -> None:
