@@ -99,13 +99,17 @@ class FusedModel:
             and description.layer.feed_forward.activation in ACTIVATIONS
         )
 
-    def encode(self, batch: PackedBatch, depth: int, rows: Sequence[int] | None) -> Tensor:
-        """float32 hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
+    def encode(
+        self, batch: PackedBatch, depth: int, rows: Sequence[int] | None, *, one_of_each: bool = False
+    ) -> Tensor:
+        """float32 hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden).
+
+        `one_of_each` says that rows are one of each window for whatever windows, which saves most of the last layer.
+        """
         attention = self._arrange(batch)
         read = self._numbers(np.array(rows)) if rows else None
         # on a CPU alone: nowhere else has anybody seen whether it is faster
-        once = self._device.type == "cpu" and rows is not None and batch.has_one_in_each(rows)
-        once = once and self._description.like_bert
+        once = one_of_each and self._device.type == "cpu" and self._description.like_bert
         x = self._embed(
             batch, widen=depth == 0 or self._roundings is not None
         )  # (tokens and spare ones, hidden)

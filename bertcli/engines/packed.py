@@ -18,7 +18,7 @@ from bertcli.engines.device import BATCH_TOKENS, choose_device, choose_dtype, ke
 from bertcli.engines.fused import FusedModel
 from bertcli.engines.int8 import has_int8_products
 from bertcli.engines.linear import onednn_takes
-from bertcli.engines.packed_batch import PackedBatch
+from bertcli.engines.packed_batch import ONE_OF_EACH, PackedBatch
 from bertcli.engines.readout import Readout
 from bertcli.errors import EngineError
 
@@ -37,7 +37,9 @@ class Model(Protocol):
 
     dtype: torch.dtype
 
-    def encode(self, batch: PackedBatch, depth: int, rows: Sequence[int] | None) -> Tensor: ...
+    def encode(
+        self, batch: PackedBatch, depth: int, rows: Sequence[int] | None, *, one_of_each: bool = False
+    ) -> Tensor: ...
 
     def head(self, kind: Kind) -> Callable[[Tensor], Tensor]: ...
 
@@ -115,7 +117,8 @@ class Packed:
         """The answers to asks of one depth, each in the batch's order."""
         readings = [self._readout.reads(ask) for ask in asks]
         together: Reading = readings[0] if len(set(readings)) == 1 else "all"
-        states = self._model.encode(batch, depth, batch.read(together)[0])
+        one_of_each = together in ONE_OF_EACH
+        states = self._model.encode(batch, depth, batch.read(together)[0], one_of_each=one_of_each)
         answers = []
         for ask, reading in zip(asks, readings, strict=True):
             rows, counts = batch.read(reading)

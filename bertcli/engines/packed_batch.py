@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Which positions of each window an answer is made from.
 Reading = Literal["all", "first", "fresh", "first fresh", "last fresh", "masks"]
+ONE_OF_EACH: frozenset[Reading] = frozenset(["first", "first fresh", "last fresh"])
+"""Those that are one position of each window, whatever the windows are."""
 
 
 class PackedBatch:
@@ -68,17 +70,10 @@ class PackedBatch:
         """The rows that are read, window after window (None: all), and how many they are in each window."""
         positions = [_positions(window, reading) for window in self.windows]
         counts = [len(each) for each in positions]
-        if counts == self.lengths:
+        if counts == self.lengths and reading not in ONE_OF_EACH:
             return None, counts
         starts = zip(self.starts, positions, strict=True)
         return [start + position for start, each in starts for position in each], counts
-
-    def has_one_in_each(self, rows: Sequence[int]) -> bool:
-        """Whether rows, in ascending order, are one of each window."""
-        return len(rows) == len(self) and all(
-            start <= row < start + length
-            for row, start, length in zip(rows, self.starts, self.lengths, strict=True)
-        )
 
 
 def _positions(window: Window, reading: Reading) -> Sequence[int]:

@@ -90,7 +90,9 @@ class TransformersModel:
         self._alone = threading.Lock() if hasattr(self._encoder, "set_attention_type") else nullcontext()
         self._takes_types = takes_types(self._encoder)
 
-    def encode(self, batch: PackedBatch, depth: int, rows: Sequence[int] | None) -> Tensor:
+    def encode(
+        self, batch: PackedBatch, depth: int, rows: Sequence[int] | None, *, one_of_each: bool = False
+    ) -> Tensor:
         """float32 hidden states after `depth` layers, in the rows that are read or in all: (rows, hidden)."""
         states = (
             self._encode_packed(batch, depth) if self._runs_packed else self._encode_batches(batch, depth)

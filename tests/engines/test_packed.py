@@ -145,6 +145,21 @@ def test_company_changes_no_bit(checkpoints: Make, family: str, dtype: str) -> N
             assert np.array_equal(engine.forward([*windows[2:], window], ask)[-1], answer)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_company_changes_no_bit_where_by_chance_one_token_is_read(checkpoints: Make, dtype: str) -> None:
+    """A window with one mask, or with one new token behind a long overlap, alone and beside one that has more."""
+    checkpoint = open_checkpoint(checkpoints("bert", "fill"))
+    engine = open_packed(checkpoint, dtype)
+    if not engine.batch_invariant:
+        pytest.skip("this machine's matrix products are not oneDNN's")
+    first, second = make_windows(checkpoint, [20, 20])
+    one = replace(first, masks=(7,), fresh=(5, 6))
+    more = replace(second, masks=(7, 9), fresh=(1, 19))
+    for ask in (MaskLogits(checkpoint.head("fill")), Pooled("mean"), Pooled("max")):
+        alone = engine.forward([one], ask)[0]
+        assert np.array_equal(engine.forward([one, more], ask)[0], alone)
+
+
 def test_what_is_padded_is_not_batch_invariant(checkpoints: Make) -> None:
     assert not Packed(open_checkpoint(checkpoints("mpnet"))).batch_invariant
 
