@@ -37,6 +37,7 @@ ScoreMethod = Literal["within-word", "plain"]
 Split = Literal["sentences", "none"]
 SampleBy = Literal["random", "uncertainty", "diversity"]
 LayerOrHead = int | Literal["mean", "all"]
+AttentionPart = Literal["encoder", "decoder", "cross"]
 TEMPLATE = "This text is about {}."
 
 
@@ -293,7 +294,11 @@ class Score(StreamRequest, LongOptions):
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Attention(StreamRequest):
     """The attention weights of each text. Layers and heads count from 1, -1 is the last; a `head` of None is the
-    mean. A text beyond the model's limit fails, unless `truncate` cuts it."""
+    mean. A text beyond the model's limit fails, unless `truncate` cuts it.
+
+    Of an encoder-decoder, `part` is where: among source tokens (encoder), among target tokens (decoder), or from target
+    to source (cross, which None means). The target is `target`, the second text of a record, or else the model's
+    translation; `source_lang`, `target_lang` and `prefix_text` are those of Translate."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "html")
     layer: LayerOrHead = -1
@@ -301,9 +306,20 @@ class Attention(StreamRequest):
     rollout: bool = False
     show: Literal["weights", "qkv"] = "weights"
     truncate: bool = False
+    part: AttentionPart | None = None
+    target: str | None = None
+    source_lang: str | None = None
+    target_lang: str | None = None
+    prefix_text: str = ""
 
     def check(self) -> None:
         super().check()
+        if self.target is not None and self.pair_field is not None:
+            raise UsageError(
+                "--target and --pair-field cannot go together", hint="both give the target; leave one out"
+            )
+        if self.target is not None and not self.target.strip():
+            raise UsageError("--target is blank", hint="leave it out, and the model translates")
         if self.rollout and self.head is not None:
             raise UsageError(
                 "--rollout and --head cannot go together", hint="a rollout is of all heads at once"

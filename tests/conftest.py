@@ -61,6 +61,22 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Make:
     return make
 
 
+@pytest.fixture(scope="session")
+def seq2seq(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """`seq2seq("marian")` -> a directory with a random encoder-decoder, shared by all tests that ask for the same."""
+    built: dict[str, Path] = {}
+
+    def make(family: str, **settings: Any) -> Path:
+        from tests.seq2seq_checkpoints import build_seq2seq
+
+        key = repr((family, sorted(settings.items(), key=lambda item: item[0])))
+        if key not in built:
+            built[key] = build_seq2seq(family, tmp_path_factory.mktemp(family), **settings)
+        return built[key]
+
+    return make
+
+
 @pytest.fixture
 def checkpoint_copy(checkpoints: Make, tmp_path: Path) -> Make:
     """Like `checkpoints`, in a directory of the test's own."""

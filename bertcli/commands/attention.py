@@ -8,6 +8,7 @@ from bertcli import requests
 from bertcli.commands import run_request
 from bertcli.options import input_options, model_options, output_options, pair_field_option, run_options
 from bertcli.options.command import command
+from bertcli.options.parameters import RareOption
 
 
 def which(text: str | int) -> requests.LayerOrHead:
@@ -32,6 +33,7 @@ def which(text: str | int) -> requests.LayerOrHead:
     $ bertcli attention -m MODEL -t "The cat sat on the mat." -o cat.html
     $ bertcli attention -m MODEL -t "The cat sat on the mat." --rollout
     $ bertcli attention pairs.jsonl --pair-field answer -m MODEL | jq .attention
+    $ bertcli attention -m en-de -t "A dog runs." --part cross
     """,
 )
 @click.option("--layer", metavar="N", type=which, help="A layer from 1 (-1 is the last), mean or all.")
@@ -49,6 +51,39 @@ def which(text: str | int) -> requests.LayerOrHead:
     type=click.Choice(["weights", "qkv"]),
     help="weights, or qkv: also the queries, keys and values behind them.",
 )
+@click.option(
+    "--part",
+    metavar="WHERE",
+    type=click.Choice(["encoder", "decoder", "cross"]),
+    show_default="cross",
+    help="Of a translation model: encoder, decoder or cross.",
+)
+@click.option(
+    "--target",
+    cls=RareOption,
+    metavar="TEXT",
+    show_default="its translation",
+    help="What the decoder of a translation model reads.",
+)
+@click.option(
+    "--source-lang",
+    cls=RareOption,
+    metavar="CODE",
+    help="Language of the texts, of a model with many.",
+)
+@click.option(
+    "--target-lang",
+    cls=RareOption,
+    metavar="CODE",
+    help="Language of the target, of such a model.",
+)
+@click.option(
+    "--prefix-text",
+    cls=RareOption,
+    metavar="TEXT",
+    show_default=False,
+    help="Text to put before each text (T5).",
+)
 @click.option("--truncate", is_flag=True, help="Cut a text that is longer than the model takes.")
 @input_options
 @pair_field_option
@@ -60,6 +95,6 @@ def attention(request: requests.Attention) -> int:
 
     Adds the `tokens` of each text (or pair) and their `attention`, softmax(QKᵀ/√d): a row for each token, a column for
     each token it attends to; rows sum to 1. On a terminal it is a heat map; `-o page.html` makes a page with all layers
-    and heads, which needs no network.
+    and heads, which needs no network. The decoder of a translation model adds `target_tokens`.
     """
     return run_request(request)

@@ -161,9 +161,10 @@ def load_whole(checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype) ->
     return _load_quietly(checkpoint, kind, dtype, "eager").eval()
 
 
-def load_generator(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
-    """An encoder-decoder as transformers makes it, on the CPU. Raises EngineError as `load` does."""
-    return _load_quietly(checkpoint, "translate", dtype, None).eval()
+def load_generator(checkpoint: Checkpoint, dtype: torch.dtype, attention: str | None) -> Any:
+    """An encoder-decoder as transformers makes it, on the CPU; `attention` as in `load`. Raises EngineError as `load`
+    does."""
+    return _load_quietly(checkpoint, "translate", dtype, attention).eval()
 
 
 def takes_types(encoder: Any) -> bool:

@@ -42,6 +42,22 @@ class Codec(Protocol):
         """(start, stop) of each token of `encode(text)` in characters of the text."""
         ...
 
+    def encode_target(self, text: str) -> Sequence[int]:
+        """Ids of a text in the target language."""
+        ...
+
+    def target_offsets(self, text: str) -> Sequence[tuple[int, int]]:
+        """(start, stop) of each token of `encode_target(text)`."""
+        ...
+
+    def piece(self, token: int) -> str:
+        """A source token as the vocabulary spells it."""
+        ...
+
+    def target_piece(self, token: int) -> str:
+        """A target token as the vocabulary spells it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Languages:
@@ -70,6 +86,17 @@ class Seq2SeqTokenizer:
         self.decode = codec.decode
         self.starts_word = codec.starts_word
         self.offsets = codec.offsets
+        self.encode_target = codec.encode_target
+        self.target_offsets = codec.target_offsets
+        self._language_tokens = {token: piece for piece, token in languages.items()}
+
+    def piece(self, token: int) -> str:
+        """A source token as the vocabulary spells it, that of a language included."""
+        return self._language_tokens.get(token) or self._codec.piece(token)
+
+    def target_piece(self, token: int) -> str:
+        """The same of a target token."""
+        return self._language_tokens.get(token) or self._codec.target_piece(token)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Seq2SeqTokenizer:
@@ -170,6 +197,14 @@ class _Native:
     def offsets(self, text: str) -> Sequence[tuple[int, int]]:
         return self._tokenizer.encode(text).offsets
 
+    encode_target = encode
+    target_offsets = offsets
+
+    def piece(self, token: int) -> str:
+        return self._tokenizer.piece(token)
+
+    target_piece = piece
+
 
 class _Numbered:
     """SentencePiece models for source and target, whose pieces vocab.json numbers."""
@@ -179,17 +214,24 @@ class _Numbered:
         target_vocabulary: Mapping[str, int], special: frozenset[str], unknown: int,
     ) -> None:  # fmt: skip
         self._source, self._target = source, target
-        self._vocabulary, self._unknown = vocabulary, unknown
+        self._vocabulary, self._target_vocabulary = vocabulary, target_vocabulary
+        self._unknown = unknown
         self._special = special
         self._pieces = {number: piece for piece, number in target_vocabulary.items()}
         self._source_pieces = {number: piece for piece, number in vocabulary.items()}
 
     def encode(self, text: str) -> Sequence[int]:
-        tokens = self._source.encode(text, add_special_tokens=False).tokens
+        return self._numbers(self._source, self._vocabulary, text)
+
+    def encode_target(self, text: str) -> Sequence[int]:
+        return self._numbers(self._target, self._target_vocabulary, text)
+
+    def _numbers(
+        self, model: tokenizers.Tokenizer, vocabulary: Mapping[str, int], text: str
+    ) -> Sequence[int]:
+        tokens = model.encode(text, add_special_tokens=False).tokens
         unknown = self._unknown
-        return [
-            unknown if token in self._special else self._vocabulary.get(token, unknown) for token in tokens
-        ]
+        return [unknown if token in self._special else vocabulary.get(token, unknown) for token in tokens]
 
     def decode(self, ids: Sequence[int]) -> str:
         pieces = (self._pieces.get(number, "") for number in ids)
@@ -200,10 +242,22 @@ class _Numbered:
         return self._source_pieces.get(token, "").startswith(SPACE)
 
     def offsets(self, text: str) -> Sequence[tuple[int, int]]:
-        places = self._source.encode(text, add_special_tokens=False).offsets
-        return [
-            (start + len(text[start:stop]) - len(text[start:stop].lstrip()), stop) for start, stop in places
-        ]
+        return _places(self._source, text)
+
+    def target_offsets(self, text: str) -> Sequence[tuple[int, int]]:
+        return _places(self._target, text)
+
+    def piece(self, token: int) -> str:
+        return self._source_pieces.get(token, "")
+
+    def target_piece(self, token: int) -> str:
+        return self._pieces.get(token, "")
+
+
+def _places(model: tokenizers.Tokenizer, text: str) -> Sequence[tuple[int, int]]:
+    """(start, stop) of each token without the blanks before it."""
+    places = model.encode(text, add_special_tokens=False).offsets
+    return [(start + len(text[start:stop]) - len(text[start:stop].lstrip()), stop) for start, stop in places]
 
 
 def _marian(checkpoint: Checkpoint) -> Seq2SeqTokenizer:

@@ -13,6 +13,7 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.feed import END, Feed, LiveFeed, PromptFeed, characters
 from bertcli.runs.calibration import sample_of
 from bertcli.runs.label_counts import given
+from bertcli.runs.translate import is_encoder_decoder, seq2seq_attention_engine
 
 if TYPE_CHECKING:
     from bertcli import pipeline
@@ -135,7 +136,10 @@ def for_task(options: ModelOptions, checkpoint: Checkpoint, task: Task) -> tuple
 
 
 def attention_engine(options: ModelOptions, checkpoint: Checkpoint) -> Engine:
-    """The engine for a task that asks for attention weights."""
+    """The engine for a task that asks for attention weights. Raises UsageError for one that an encoder-decoder does not
+    have."""
+    if is_encoder_decoder(checkpoint):
+        return seq2seq_attention_engine(checkpoint, options)
     from bertcli.engines.choosing import choose_telling
     from bertcli.engines.finite import Finite
 

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from bertcli import console, requests
 from bertcli.errors import ModelError, UsageError
 from bertcli.runs.preflight import read_text, refuse_pairs
-from bertcli.runs.translate import make_translation, open_tokenizer, translation_engine
+from bertcli.runs.translate import (
+    is_encoder_decoder,
+    make_seq2seq_attention,
+    make_translation,
+    open_tokenizer,
+    translation_engine,
+)
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
@@ -305,6 +311,9 @@ def _attention(request: requests.Attention, model: OpenModel) -> Task:
             "every head has queries, keys and values of its own",
             hint="name one with --head (and --layer), or all",
         )
+    if is_encoder_decoder(model.checkpoint):
+        return make_seq2seq_attention(request, model, whole=whole)
+    _refuse_decoder_options(request, model)
     model.check("attention")
     return Attention(
         model.checkpoint,
@@ -316,6 +325,27 @@ def _attention(request: requests.Attention, model: OpenModel) -> Task:
         parts=request.show == "qkv",
         whole=whole,
     )
+
+
+def _refuse_decoder_options(request: requests.Attention, model: OpenModel) -> None:
+    asked = {
+        "--part": request.part not in (None, "encoder"),
+        "--target": request.target is not None,
+        "--source-lang": request.source_lang is not None,
+        "--target-lang": request.target_lang is not None,
+        "--prefix-text": bool(request.prefix_text),
+    }
+    if wrong := [name for name, is_asked in asked.items() if is_asked]:
+        raise UsageError(
+            f"{wrong[0]}: {model.checkpoint.name} is an encoder alone, without a decoder",
+            hint="leave it out, or name a translation model",
+        )
+
+
+def _attention_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    from bertcli.models.tokenizer import Tokenizer
+
+    return open_tokenizer(checkpoint) if is_encoder_decoder(checkpoint) else Tokenizer.of(checkpoint)
 
 
 def _answer(request: requests.Answer, model: OpenModel) -> Task:
@@ -364,7 +394,13 @@ TASKS = {
     "score": TaskEntry(
         requests.Score, _score, reads_pairs=True, reads_many_times=True, answers=("score",), view="scores"
     ),
-    "attention": TaskEntry(requests.Attention, _attention, reads_pairs=True, needs_attention=True),
+    "attention": TaskEntry(
+        requests.Attention,
+        _attention,
+        reads_pairs=True,
+        needs_attention=True,
+        open_tokenizer=_attention_tokenizer,
+    ),
     "answer": TaskEntry(requests.Answer, _answer, reads_pairs=True, answers=("answer",)),
     "rerank": TaskEntry(requests.Rerank, make_rerank_task, reads_pairs=True, view="hits"),
     "translate": TaskEntry(

@@ -1,4 +1,5 @@
-"""What translations have of their own: a tokenizer with languages, and an engine that generates."""
+"""What encoder-decoders have of their own: a tokenizer with languages, an engine that generates, and attention in two
+stacks."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ if TYPE_CHECKING:
     from bertcli import requests
     from bertcli.engines import Engine
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.seq2seq_tokenizer import Seq2SeqTokenizer
+    from bertcli.models.seq2seq_tokenizer import Languages, Seq2SeqTokenizer
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.runs.preflight import OpenModel
+    from bertcli.tasks.seq2seq_attention import Seq2SeqAttention
     from bertcli.tasks.translate import Translate
 
 
@@ -25,17 +27,19 @@ def open_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     return cast("Tokenizer", Seq2SeqTokenizer.of(checkpoint))
 
 
+def is_encoder_decoder(checkpoint: Checkpoint) -> bool:
+    return checkpoint.config.get("is_encoder_decoder") is True
+
+
 def make_translation(request: requests.Translate, model: OpenModel) -> Translate:
     """The task. Raises UsageError for languages that the model does not have."""
     from bertcli.engines.seq2seq import Generation
     from bertcli.tasks.translate import Translate
 
-    tokenizer = cast("Seq2SeqTokenizer", model.tokenizer)
-    known = model.checkpoint.generation.get("forced_bos_token_id") is not None
     return Translate(
         model.checkpoint,
-        tokenizer,
-        tokenizer.speak(request.source_lang, request.target_lang, is_target_known=known),
+        cast("Seq2SeqTokenizer", model.tokenizer),
+        _languages(request, model),
         Generation(
             beam=1 if request.greedy else request.beam,
             max_new_tokens=request.max_new_tokens,
@@ -47,6 +51,40 @@ def make_translation(request: requests.Translate, model: OpenModel) -> Translate
         long=request.long,
         most=request.max_length,
         align=request.align,
+    )
+
+
+def _languages(request: requests.Translate | requests.Attention, model: OpenModel) -> Languages:
+    known = model.checkpoint.generation.get("forced_bos_token_id") is not None
+    tokenizer = cast("Seq2SeqTokenizer", model.tokenizer)
+    return tokenizer.speak(request.source_lang, request.target_lang, is_target_known=known)
+
+
+def make_seq2seq_attention(request: requests.Attention, model: OpenModel, *, whole: bool) -> Seq2SeqAttention:
+    """The task `attention` for an encoder-decoder; `whole` gives all parts, layers and heads. Raises UsageError for
+    languages that the model does not have, and for a rollout of what is no stack of square maps."""
+    from bertcli.tasks.seq2seq_attention import Seq2SeqAttention
+
+    part = request.part or "cross"
+    if request.rollout and part != "encoder":
+        raise UsageError(
+            "--rollout follows attention within one text",
+            hint="ask for that of the encoder: --part encoder",
+        )
+    return Seq2SeqAttention(
+        model.checkpoint,
+        cast("Seq2SeqTokenizer", model.tokenizer),
+        _languages(request, model),
+        part=part,
+        layer=request.layer,
+        head=request.head or "mean",
+        rollout=request.rollout,
+        vectors=request.show == "qkv",
+        whole=whole,
+        target=request.target,
+        is_target_given=request.pair_field is not None,
+        prefix=request.prefix_text,
+        truncate=request.truncate,
     )
 
 
@@ -68,3 +106,16 @@ def translation_engine(checkpoint: Checkpoint, options: requests.ModelOptions) -
         batch_tokens=options.batch_tokens,
     )
     return cast("Engine", translator)
+
+
+def seq2seq_attention_engine(checkpoint: Checkpoint, options: requests.ModelOptions) -> Engine:
+    """The engine that generates and returns attention weights. Raises UsageError for an engine or dtype that has none
+    of an encoder-decoder."""
+    from bertcli.engines.seq2seq.eager import Eager
+
+    if options.engine == "instant":
+        raise UsageError("the instant engine runs encoders alone", hint="leave --engine out")
+    if options.dtype == "int8":
+        raise UsageError("attention is never computed in int8", hint="use float32 or bfloat16")
+    engine = Eager(checkpoint, device=options.device, dtype=options.dtype, threads=options.threads)
+    return cast("Engine", engine)

@@ -72,8 +72,8 @@ class Attention:
         self._tokenizer = tokenizer
         self._name = checkpoint.name
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
-        self._layer = _counted(layer, checkpoint.layers, "layer", checkpoint.name)
-        self._head = _counted(head, checkpoint.attention_heads, "head", checkpoint.name)
+        self._layer = counted(layer, checkpoint.layers, "layer", checkpoint.name)
+        self._head = counted(head, checkpoint.attention_heads, "head", checkpoint.name)
         self._rollout, self._parts, self._whole = rollout, parts, whole
         self._asked = None if whole or rollout or isinstance(self._layer, str) else self._layer
         shown = ("model", "rollout") if whole else ("layer", "head")
@@ -134,16 +134,16 @@ class Attention:
     def _chosen(self, weights: Array) -> Array:
         """What is asked for of (layers, heads, tokens, tokens): one map, or several where all are."""
         maps = rollout(weights)[:, None] if self._rollout else weights
-        maps = _picked(maps, "mean" if self._rollout else self._head, axis=1)
+        maps = picked(maps, "mean" if self._rollout else self._head, axis=1)
         layer = self._layer if self._asked is None else 1
-        return np.ascontiguousarray(_picked(maps, layer, axis=0))
+        return np.ascontiguousarray(picked(maps, layer, axis=0))
 
     def _chosen_parts(self, parts: Array) -> list[Array]:
         """Queries, keys and values of the layers and heads asked for."""
         if self._whole:
             return [np.ascontiguousarray(parts[:, number]) for number in range(len(PARTS))]
         layer = self._layer if self._asked is None else 1
-        chosen = _picked(_picked(parts, self._head, axis=2), layer, axis=0)
+        chosen = picked(picked(parts, self._head, axis=2), layer, axis=0)
         axis = 1 if layer == "all" else 0
         return [np.ascontiguousarray(chosen.take(number, axis=axis)) for number in range(len(PARTS))]
 
@@ -160,7 +160,7 @@ def rollout(weights: Array) -> Array:
     return np.stack(flow)
 
 
-def _picked(array: Array, which: Which, axis: int) -> Array:
+def picked(array: Array, which: Which, axis: int) -> Array:
     """One layer or head along an axis, their mean, or the array as it is."""
     if which == "all":
         return array
@@ -171,7 +171,7 @@ def _picked(array: Array, which: Which, axis: int) -> Array:
     return one
 
 
-def _counted(which: Which, count: int, noun: str, model: str) -> Which:
+def counted(which: Which, count: int, noun: str, model: str) -> Which:
     """A layer or head counted from 1, when it is one of `count`."""
     if isinstance(which, str):
         return which

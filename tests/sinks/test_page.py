@@ -68,16 +68,16 @@ def unpacked(encoded: str, kind: str, *shape: int) -> np.ndarray:
 
 
 def test_all_weights_are_in_the_page() -> None:
-    (one,) = data(page(shown(parts=True)))
+    ((one,),) = [text["maps"] for text in data(page(shown(parts=True)))]
     count = len(TOKENS)
     found = unpacked(one["weights"], "<u2", LAYERS, HEADS, count, count) / 65535
     assert np.abs(found - attention()).max() <= 0.5 / 65535 + 1e-7
     flow = unpacked(one["rollout"], "<u2", LAYERS, count, count) / 65535
     assert np.abs(flow - rollout(attention())).max() <= 0.5 / 65535 + 1e-7
-    parts = unpacked(one["parts"], "<f4", LAYERS, 3, HEADS, count, WIDTH)
-    assert (parts.swapaxes(0, 1) == triple(0)).all()
+    vectors = [unpacked(each, "<f4", LAYERS, HEADS, count, WIDTH) for each in one["vectors"]]
+    assert (np.stack(vectors) == triple(0)).all()
     assert (one["layers"], one["heads"], one["width"]) == (LAYERS, HEADS, WIDTH)
-    assert one["tokens"] == list(TOKENS)
+    assert one["rows"] == one["columns"] == list(TOKENS)
 
 
 def test_it_needs_nothing_from_elsewhere() -> None:
@@ -199,6 +199,83 @@ def test_a_person_finds_what_looks_at_what() -> None:
     for said, (words, other, weight) in zip(told["said"][2:], expected, strict=True):
         assert said[:-6] == words.format(other)
         assert float(said[-6:]) == pytest.approx(weight, abs=1e-4)
+
+
+SOURCE, TARGET = ("it", "was", "</s>"), ("<s>", "il", "était", "là")
+
+
+def translated() -> Result:
+    """What an encoder-decoder gives: three maps, one of them oblong, the encoder with fewer layers."""
+    draw = np.random.default_rng(1)
+    sides = {"encoder": (2, SOURCE, SOURCE), "decoder": (3, TARGET, TARGET), "cross": (3, TARGET, SOURCE)}
+    weights = {
+        part: draw.dirichlet(np.ones(len(columns)), (layers, HEADS, len(rows))).astype(np.float32)
+        for part, (layers, rows, columns) in sides.items()
+    }
+    values: dict[str, Any] = {
+        "translation": "il était là",
+        "model": "tiny",
+        "rollout": rollout(weights["encoder"]),
+        "tokens": [{"token": token, "part": 1, "start": 0, "end": 1} for token in SOURCE],
+        "target_tokens": [
+            {"token": token, "part": 2, "start": 0, "end": 1, "next": following}
+            for token, following in zip(TARGET, (*TARGET[1:], "</s>"), strict=True)
+        ],
+        "attention": weights,
+    }
+    for number, name in enumerate(("query", "key", "value")):
+        counts = {part: len(side[1 if number == 0 else 2]) for part, side in sides.items()}
+        values[name] = {
+            part: draw.normal(size=(sides[part][0], HEADS, counts[part], WIDTH)).astype(np.float32)
+            for part in sides
+        }
+    return Result(Record(0, {"text": "it was"}, "it was"), values)
+
+
+@in_a_browser
+def test_an_encoder_decoder_has_three_maps() -> None:
+    act = """
+    const said = [], options = [...$("part").options].map(one => one.textContent);
+    const heads = () => [...$("head").options].map(one => one.textContent).includes("rollout");
+    set("layer", 3); set("head", 2);
+    said.push(at(1, 2));
+    const scores = [...$("row").rows].slice(1).map(row => Number(row.cells[1].textContent));
+    $("tokens").children[2].click();
+    const shares = [...$("others").children].map(one => Number(one.lastChild.textContent));
+    said.push($("said").textContent);
+    $("back").click();
+    $("tokens").children[2].click();
+    const backwards = [...$("others").children].map(one => Number(one.lastChild.textContent));
+    said.push($("said").textContent);
+    $("back").click();
+    const rollouts = [heads()];
+    set("part", 1); rollouts.push(heads()); said.push(at(0, 2));
+    set("part", 2); rollouts.push(heads()); set("layer", 3); said.push(at(3, 1));
+    return { said, options, scores, shares, backwards, rollouts, text: $("which").textContent };
+    """
+    result = translated()
+    found = use(page(result), POINT + act)
+    weights = result.values["attention"]
+    cross = weights["cross"][2, 1]
+    assert found["options"] == ["decoder to encoder", "the encoder", "the decoder"]
+    assert found["rollouts"] == [False, True, False]
+    assert np.abs(np.array(found["shares"]) - cross[2]).max() < 0.006
+    assert np.abs(np.array(found["backwards"]) - cross[:, 2]).max() < 0.006
+    query, key = result.values["query"]["cross"][2, 1, 1], result.values["key"]["cross"][2, 1]
+    assert np.abs(np.array(found["scores"]) - key @ query / 2).max() < 0.006
+    most = int(cross[:, 2].argmax())
+    expected = [
+        ("decoder to encoder, layer 3, head 2: “→ était” → “</s>” ", cross[1, 2]),
+        (f"decoder to encoder, layer 3, head 2: “→ là” looks most at “{SOURCE[cross[2].argmax()]}”, ", cross[2].max()),
+        (f"decoder to encoder, layer 3, head 2: “</s>” is looked at by “→ {(*TARGET[1:], '</s>')[most]}” most, ",
+         cross[most, 2]),
+        ("the encoder, layer 2, head 2: “it” → “</s>” ", weights["encoder"][1, 1, 0, 2]),
+        ("the decoder, layer 3, head 2: “là” → “il” ", weights["decoder"][2, 1, 3, 1]),
+    ]  # fmt: skip
+    for said, (words, weight) in zip(found["said"], expected, strict=True):
+        assert said[:-6] == words
+        assert float(said[-6:]) == pytest.approx(weight, abs=1e-4)
+    assert data(page(result))[0]["text"] == "it was / il était là"
 
 
 @in_a_browser

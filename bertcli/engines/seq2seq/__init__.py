@@ -2,20 +2,35 @@
 
 `architecture` describes what a checkpoint's model is made of, `model` computes it, `search` decodes, `rules` holds
 what generation_config.json demands, `translator` is the engine that puts them together. `reference` runs whatever has
-no description on transformers' own `generate`.
+no description on transformers' own `generate`; `eager` is the same with the attention weights of every layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bertcli.engines import Array
     from bertcli.records import Window
+
+Part = Literal["encoder", "decoder", "cross"]
+"""Where attention is: the encoder's among source tokens, the decoder's among target tokens, and the decoder's to the
+encoder."""
+PARTS: tuple[Part, ...] = ("encoder", "decoder", "cross")
+
+
+class PartAttention(NamedTuple):
+    """Attention in one part of a model: `weights` (layers, heads, rows, columns), a row for each token that attends and
+    a column for each it attends to. `vectors` are the queries (layers, heads, rows, d), keys and values (layers,
+    heads, columns, d) where they are asked for."""
+
+    weights: Array
+    vectors: tuple[Array, Array, Array] | None = None
 
 
 @dataclass(frozen=True, slots=True)

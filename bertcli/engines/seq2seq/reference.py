@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 class Reference:
     """Generates with transformers. Raises EngineError for a checkpoint that transformers cannot load as a model of
-    this kind."""
+    this kind. `attention` is the attention function's name, None for transformers' own choice."""
 
     name = "transformers"
     batch_invariant = False
@@ -38,6 +38,7 @@ class Reference:
         dtype: str = "auto",
         threads: int | None = None,
         batch_tokens: int | None = None,
+        attention: str | None = None,
     ) -> None:
         where = choose_device(device)
         number_format = choose_dtype(dtype, where)
@@ -50,7 +51,7 @@ class Reference:
         limit = checkpoint.config.get("max_position_embeddings")
         self._limit = limit if isinstance(limit, int) else None
         self._where = where
-        self._model = load_generator(checkpoint, number_format).to(where)
+        self._model = load_generator(checkpoint, number_format, attention).to(where)
 
     def generate(self, windows: Sequence[Window], how: Generation) -> list[list[Hypothesis]]:
         """The `how.count` best hypotheses of each window, best first."""

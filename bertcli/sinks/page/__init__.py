@@ -7,7 +7,7 @@ after the other. Weights are stored in steps of 1/65535, which takes a quarter o
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,32 +63,58 @@ def _described(result: Result) -> dict[str, Any]:
     """What the page's script reads of a result."""
     record, values = result.record, result.values
     text = record.text or ""
-    about = {"text": text if record.pair is None else f"{text} / {record.pair}"}
+    target = values.get("translation", record.pair)
+    about = {"text": text if target is None else f"{text} / {target}"}
     if result.problem is not None:
         return about | {"error": result.problem.message}
     if record.blank:
         return about | {"error": "The text is blank."}
-    layers, heads, _, _ = values["attention"].shape
-    return about | {
-        "model": values["model"],
-        "tokens": [token["token"] for token in values["tokens"]],
+    maps = _maps(values) if "target_tokens" in values else [_square(values)]
+    return about | {"model": values["model"], "maps": maps}
+
+
+def _square(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The one map of an encoder: rows and columns are the same tokens."""
+    names = [token["token"] for token in values["tokens"]]
+    return {
+        "part": "",
+        "rows": names,
+        "columns": names,
         "seconds": [token["part"] == 2 for token in values["tokens"]],
-        "layers": layers,
-        "heads": heads,
-        "weights": _stepped(values["attention"]),
         "rollout": _stepped(values["rollout"]),
-        **_parts(values),
+        **_weights(values["attention"], [values[name] for name in PARTS if name in values]),
     }
 
 
-def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Queries, keys and values (layers, 3, heads, tokens, d) as float32, where there are any."""
-    if PARTS[0] not in values:
-        return {"parts": None, "width": 0}
-    import numpy as np
+def _maps(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The three maps of an encoder-decoder, cross-attention first; its rows are named by the token written next."""
+    source = [token["token"] for token in values["tokens"]]
+    target = [token["token"] for token in values["target_tokens"]]
+    following = [f"→ {token['next']}" for token in values["target_tokens"]]
+    names = {"cross": (following, source), "encoder": (source, source), "decoder": (target, target)}
+    return [
+        {
+            "part": part,
+            "rows": rows,
+            "columns": columns,
+            "seconds": [False] * len(columns),
+            "rollout": _stepped(values["rollout"]) if part == "encoder" else None,
+            **_weights(values["attention"][part], [values[name][part] for name in PARTS if name in values]),
+        }
+        for part, (rows, columns) in names.items()
+    ]
 
-    parts = np.stack([values[name] for name in PARTS], axis=1).astype("<f4")
-    return {"parts": _base64(parts.tobytes()), "width": parts.shape[-1]}
+
+def _weights(weights: NDArray[Any], vectors: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    """Weights (layers, heads, rows, columns); queries, keys and values (layers, heads, tokens, d) as float32, where
+    there are any."""
+    return {
+        "layers": weights.shape[0],
+        "heads": weights.shape[1],
+        "weights": _stepped(weights),
+        "vectors": [_base64(each.astype("<f4").tobytes()) for each in vectors] or None,
+        "width": vectors[0].shape[-1] if vectors else 0,
+    }
 
 
 def _stepped(weights: NDArray[Any]) -> str:

@@ -1,4 +1,7 @@
-"""Attention in a table: a heat map, a row for each token and a column for each it looks at."""
+"""Attention in a table: a heat map, a row for each token and a column for each it looks at.
+
+In cross-attention of an encoder-decoder a row is the choice of the next target token, and is named by it.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ TOKEN_CELLS = 14
 TITLE_LINES = 8  # letters of a token over its column
 FAVOURITE_CELLS = 22  # after a row
 PARTS = ("query", "key", "value")
+CAPTIONS = {"encoder": "encoder", "decoder": "decoder", "cross": "decoder to encoder"}
 
 
 class Map(NamedTuple):
-    """One layer and head: its weights (tokens, tokens) and what they are made from, (tokens, d) each."""
+    """One layer and head: its weights (rows, columns) and what they are made from, (tokens, d) each."""
 
     caption: str
     weights: Any
@@ -42,28 +46,29 @@ class HeatView:
 
     def lines(self, result: Result) -> list[Line]:
         heading = self._page.heading(result)
-        names = [shown(token["token"], None) for token in result.values["tokens"]]
-        if any(measured(name) != len(name) for name in names):  # wide letters would move the columns
-            names = [f"{number} {name}" for number, name in enumerate(names, 1)]
+        rows, columns = sides(result.values)
         lines = [heading] if heading else []
+        if "translation" in result.values:
+            lines.append([(shown(result.values["translation"], None), "")])
         for number, each in enumerate(maps(result.values)):
             lines += [[]] if number else []
-            lines += self._map(each, names)
+            lines += self._map(each, rows, columns)
         return [*lines, *self._page.folded([], self._legend())]
 
-    def _map(self, one: Map, names: Sequence[str]) -> list[Line]:
-        most = len(names) if self._page.width is None else MOST_TOKENS
-        cells, columns = self._columns(min(len(names), most))
-        lines: list[Line] = [[(one.caption, BOLD)], *_titles(names[:columns], cells)]
-        for name, row in zip(names[:most], one.weights.tolist(), strict=False):
-            shades = [_shade(_level(weight), cells) for weight in row[:columns]]
-            lines.append([(padded(name, TOKEN_CELLS), ""), *shades, *self._top(row, names)])
-        if len(names) > columns:
-            left_out = f"… {grouped(len(names) - columns)} more tokens; -o NAME.html shows them all"
-            lines.append([(left_out, DIM)])
+    def _map(self, one: Map, rows: Sequence[str], columns: Sequence[str]) -> list[Line]:
+        most = max(len(rows), len(columns)) if self._page.width is None else MOST_TOKENS
+        cells, count = self._columns(min(len(columns), most))
+        lines: list[Line] = [[(one.caption, BOLD)], *_titles(columns[:count], cells)]
+        for name, row in zip(rows[:most], one.weights.tolist(), strict=False):
+            shades = [_shade(_level(weight), cells) for weight in row[:count]]
+            lines.append([(padded(name, TOKEN_CELLS), ""), *shades, *self._top(row, columns)])
+        left_out = max(len(columns) - count, len(rows) - most)
+        if left_out > 0:
+            more = f"… {grouped(left_out)} more tokens; -o NAME.html shows them all"
+            lines.append([(more, DIM)])
         for part, vectors in one.parts.items():
             lines.append([(part, BOLD)])
-            for name, vector in zip(names[:most], vectors, strict=False):
+            for name, vector in zip((rows if part == PARTS[0] else columns)[:most], vectors, strict=False):
                 lines.append([(padded(name, TOKEN_CELLS), ""), (preview(self._page, vector), "")])
         return lines
 
@@ -88,20 +93,39 @@ class HeatView:
         return line
 
 
+def sides(values: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The names of rows and columns."""
+    part = values.get("part", "encoder")
+    columns = _names([token["token"] for token in values["target_tokens" if part == "decoder" else "tokens"]])
+    if part != "cross":
+        return columns, columns
+    return _names([f"→ {token['next']}" for token in values["target_tokens"]]), columns
+
+
+def _names(tokens: Sequence[str]) -> list[str]:
+    names = [shown(token, None) for token in tokens]
+    if any(measured(name) != len(name) for name in names):  # wide letters would move the columns
+        return [f"{number} {name}" for number, name in enumerate(names, 1)]
+    return names
+
+
 def maps(values: Mapping[str, Any]) -> Iterator[Map]:
     """The maps of a result, one or many, layer by layer and head by head."""
     weights, layer, head = values["attention"], values["layer"], values["head"]
+    caption = f"{CAPTIONS[values['part']]}, " if "part" in values else ""
     parts = {name: values[name] for name in PARTS if name in values}
     layers = enumerate(weights, 1) if layer == "all" else [(layer, weights)]
     for number, of_layer in layers:
         place = number - 1 if layer == "all" else ...
         of_parts = {name: part[place] for name, part in parts.items()}
         if head != "all":
-            yield Map(_caption(number, head), of_layer, of_parts)
+            yield Map(caption + _caption(number, head), of_layer, of_parts)
             continue
         for count, of_head in enumerate(of_layer):
             yield Map(
-                _caption(number, count + 1), of_head, {name: part[count] for name, part in of_parts.items()}
+                caption + _caption(number, count + 1),
+                of_head,
+                {name: part[count] for name, part in of_parts.items()},
             )
 
 
