@@ -10,7 +10,10 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
-SPECIAL = (PAD, END, UNKNOWN)  # their ids are 0, 1 and 2
+SPECIAL = (
+    END,
+    UNKNOWN,
+)  # their ids are 0 and 1; that of PAD is the last, as converters of Marian models expect
 
 
 def train_subwords(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
@@ -26,9 +29,10 @@ def train_subwords(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
     )
     native.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(
-        vocab_size=size, min_frequency=2, special_tokens=list(SPECIAL), show_progress=False
+        vocab_size=size - 1, min_frequency=2, special_tokens=list(SPECIAL), show_progress=False
     )
     native.train_from_iterator(texts, trainer)
+    native.add_special_tokens([PAD])
     native.post_processor = processors.TemplateProcessing(
         single=f"$A {END}", special_tokens=[(END, SPECIAL.index(END))]
     )

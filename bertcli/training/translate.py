@@ -32,7 +32,7 @@ from bertcli.engines.seq2seq.model import marian_positions
 from bertcli.errors import UsageError
 from bertcli.training.machine import Machine
 from bertcli.training.saving import STATE
-from bertcli.training.subwords import END, PAD, UNKNOWN, train_subwords, write_subwords
+from bertcli.training.subwords import SPECIAL, train_subwords, write_subwords
 
 if TYPE_CHECKING:
     from bertcli.training.saving import Target
@@ -304,7 +304,8 @@ class TranslationTrainer:
 
 def build_model(size: Size, vocabulary: int) -> Any:
     """A Marian model with random weights, as the paper draws them."""
-    pad, end, unknown = (("<pad>", "</s>", "<unk>").index(token) for token in (PAD, END, UNKNOWN))
+    end, unknown = range(len(SPECIAL))
+    pad = vocabulary - 1
     config = transformers.MarianConfig(
         vocab_size=vocabulary,
         decoder_vocab_size=vocabulary,
