@@ -35,11 +35,12 @@ _TYPICAL_ROWS = 2048
 
 
 def linear(
-    weight: Tensor, bias: Tensor | None, activation: str | None = None
+    weight: Tensor, bias: Tensor | None, activation: str | None = None, *, few_rows: bool = False
 ) -> PrepackedLinear | PlainLinear:
-    """x·Wᵀ + b for a weight (out, in), then the activation or the sum with a residual."""
+    """x·Wᵀ + b for a weight (out, in), then the activation or the sum with a residual. `few_rows`: x often has few
+    rows, and their number may decide how sums are rounded."""
     if onednn_takes(weight.dtype, weight.device):
-        return PrepackedLinear(weight, bias, activation)
+        return PrepackedLinear(weight, bias, activation, few_rows=few_rows)
     return PlainLinear(weight, bias, activation)
 
 
@@ -62,11 +63,14 @@ class PrepackedLinear(nn.Module):
     """One oneDNN call, with weights laid out for it beforehand; most activations happen inside it.
 
     The number of rows is rounded up: oneDNN prepares a kernel for every number, which takes time, and keeps
-    it, which takes memory.
+    it, which takes memory. With `few_rows` it is a power of two below the usual multiple.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None = None) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, activation: str | None = None, *, few_rows: bool = False
+    ) -> None:
         super().__init__()
+        self.few_rows = few_rows
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _TYPICAL_ROWS)
         self.bias = bias
         self.fused, self.variant = ONEDNN_ACTIVATIONS.get(activation or "", ("none", ""))
@@ -75,7 +79,10 @@ class PrepackedLinear(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         run = torch.ops.mkldnn._linear_pointwise
         rows = x.numel() // x.shape[-1]
-        if spare := -rows % ROUND_ROWS["cpu"]:
+        multiple = ROUND_ROWS["cpu"]
+        if self.few_rows and rows < multiple:
+            multiple = 1 << (rows - 1).bit_length()
+        if spare := -rows % multiple:
             flat = functional.pad(x.reshape(rows, -1), (0, 0, 0, spare))
             beside = (
                 None if residual is None else functional.pad(residual.reshape(rows, -1), (0, 0, 0, spare))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertcli.engines import lacking
-from bertcli.engines.linear import PlainLinear, linear
+from bertcli.engines.linear import linear
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Transformer:
         self._sides = {side: _Side(self._reader, architecture, side) for side in ("encoder", "decoder")}
         width = architecture.width
         output = self._reader.first(("lm_head.weight", *self._decoder_tables()), (None, width))
-        self._projection = PlainLinear(output, None)
+        self._projection = linear(output, None, few_rows=True)
         self.vocab_size = len(output)
         bias = self._reader.maybe("final_logits_bias")
         self.logits_bias = None if bias is None else bias.float().flatten()
@@ -266,7 +267,7 @@ class _Layer:
         self._scale = architecture.attention_scale
         self._pre_norm = architecture.pre_norm
         inner = self._heads * self._head_width
-        make = linear if side == "encoder" else PlainLinear  # few rows, of any number, in a decoder
+        make = partial(linear, few_rows=side == "decoder")
         query, key, value, out = names.projections
 
         own = f"{prefix}{names.self_attention}."

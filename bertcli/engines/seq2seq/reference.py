@@ -56,7 +56,7 @@ class Reference:
     def generate(self, windows: Sequence[Window], how: Generation) -> list[list[Hypothesis]]:
         """The `how.count` best hypotheses of each window, best first."""
         found: list[list[Hypothesis]] = [[] for _ in windows]
-        for places in even_batches([len(window) for window in windows]):
+        for places in even_batches([len(window) for window in windows], 1):
             for place, best in zip(
                 places, self._batch([windows[place] for place in places], how), strict=True
             ):

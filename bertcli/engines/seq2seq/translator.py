@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16_384, "mps": 4096}  # of the source, by kind of device
 UNEVEN = 2.0  # windows share a batch up to this ratio of their lengths, and
 SLACK = 8  # up to this many tokens of difference: matrix products like many rows, and padding costs in attention alone
+FEW_ROWS = 256  # that the decoder does not divide: each step reads all weights, however few rows there are
 
 
 class Translator:
@@ -70,9 +71,9 @@ class Translator:
         self._use_one_thread()
         found: list[list[Hypothesis]] = [[] for _ in windows]
         with torch.inference_mode():
-            for places in even_batches([len(window) for window in windows]):
+            beam = max(how.beam, how.count)
+            for places in even_batches([len(window) for window in windows], -(-FEW_ROWS // beam)):
                 sources = [list(windows[place].ids) for place in places]
-                beam = max(how.beam, how.count)
                 for place, best in zip(
                     places, beam_search(self._model, sources, rules, beam, how.count), strict=True
                 ):
@@ -98,12 +99,13 @@ class Translator:
             torch.set_num_threads(1)  # workers with a core each are faster than all cores on one batch
 
 
-def even_batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The places of windows that are decoded together, longest first: of about the same length."""
+def even_batches(lengths: Sequence[int], few: int) -> Iterator[list[int]]:
+    """The places of windows that are decoded together, longest first: of about the same length, and at least `few` of
+    them where there are as many."""
     order = sorted(range(len(lengths)), key=lambda place: lengths[place], reverse=True)
     batch: list[int] = []
     for place in order:
-        if batch and lengths[batch[0]] > UNEVEN * lengths[place] + SLACK:
+        if len(batch) >= few and lengths[batch[0]] > UNEVEN * lengths[place] + SLACK:
             yield batch
             batch = []
         batch.append(place)

@@ -179,7 +179,9 @@ def test_alignment_is_a_distribution_over_the_source(directories: Callable[[str]
 
 
 def test_batches_hold_windows_of_about_one_length() -> None:
-    assert list(even_batches([3, 40, 4, 38, 19, 3])) == [[1, 3, 4], [2, 0, 5]]
+    lengths = [3, 40, 4, 38, 19, 3]
+    assert list(even_batches(lengths, 1)) == [[1, 3, 4], [2, 0, 5]]
+    assert list(even_batches(lengths, 5)) == [[1, 3, 4, 2, 0], [5]]
 
 
 def test_declines_what_it_does_not_describe() -> None:
