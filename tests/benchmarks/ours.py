@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import bertcli
 from bertcli.benchmark.trial import EngineSettings, answers
 from bertcli.engines.choosing import choose
 from bertcli.engines.finite import Finite
@@ -28,6 +29,8 @@ CUT = LongOptions(long="truncate")  # as the peers do
 
 def load(options: dict[str, Any]) -> Answer:
     """The packed engine with its own settings, as a long run has it, on `device` (the CPU where there is none)."""
+    if options["task"] == "translate":
+        return translate(options)
     checkpoint = open_checkpoint(Path(options["model"]))
     task = task_of(checkpoint, options["task"])
     settings = ModelOptions(engine="packed", device=options.get("device", "cpu"), dtype=options["dtype"])
@@ -43,6 +46,12 @@ def load(options: dict[str, Any]) -> Answer:
         return np.stack(found) if options["task"] == "embed" else found
 
     return answer
+
+
+def translate(options: dict[str, Any]) -> Answer:
+    model = bertcli.load(options["model"], dtype=options["dtype"], device="cpu")
+    settings = {"beam": options["beam"], "max_new_tokens": options["tokens"], "split": "none"}
+    return lambda texts: [row["translation"] for row in model.translate(texts, **settings)]
 
 
 def _records(texts: Sequence[str]) -> list[Record]:

@@ -5,6 +5,7 @@ pipeline                 pipeline(texts, batch_size=…): 1 by default, else the
 onnxruntime              a session, batches of 32 by length, padded
 openvino                 requests side by side, padded batches by length of the best size; int8 is
                          NNCF's static quantisation on 200 texts, with bfloat16 around it
+generate, ctranslate2    see translation_peers
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+import translation_peers  # type: ignore[import-not-found]
 from serving import Answer, serve  # type: ignore[import-not-found]
 
 BATCHES = (1, 8, 32, 128)
@@ -32,6 +34,8 @@ def load(options: dict[str, Any]) -> Answer:
         "pipeline": pipeline,
         "onnxruntime": onnxruntime,
         "openvino": openvino,
+        "generate": translation_peers.generate,
+        "ctranslate2": translation_peers.ctranslate2,
     }
     return kinds[options["how"]](options)
 
