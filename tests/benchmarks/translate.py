@@ -89,6 +89,7 @@ def random_model(lines: list[str], folder: Path) -> Path:
         model = build_model(SIZES["base"], tokenizer.get_vocab_size())
         with torch.no_grad():
             model.model.shared.weight *= SCALE
+        model.generation_config.forced_eos_token_id = None  # CTranslate2 forces none
         part = folder / "marian-base-random.part"
         model.save_pretrained(part)
         write_subwords(tokenizer, part, 256)
