@@ -195,6 +195,7 @@ class TranslationTrainer:
         torch.manual_seed(self.training.seed * 1_000_003 + progress.step)  # of dropout
         loss, tokens = self.loss([self.train[number] for number in numbers], SMOOTHING)
         (loss / tokens).backward()
+        self.model.model.shared.weight.grad[self.model.config.pad_token_id] = 0  # see build_model
         torch.nn.utils.clip_grad_norm_(self.parameters, CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -303,7 +304,8 @@ class TranslationTrainer:
 
 
 def build_model(size: Size, vocabulary: int) -> Any:
-    """A Marian model with random weights, as the paper draws them."""
+    """A Marian model with random weights, as the paper draws them. The decoder starts from a padding token, whose
+    embedding is zero in Marian and stays so: CTranslate2 relies on it."""
     end, unknown = range(len(SPECIAL))
     pad = vocabulary - 1
     config = transformers.MarianConfig(
@@ -333,6 +335,7 @@ def build_model(size: Size, vocabulary: int) -> Any:
     for name, weight in model.named_parameters():
         if name.endswith("shared.weight"):
             torch.nn.init.normal_(weight, 0.0, size.width**-0.5)
+            weight.data[pad] = 0
         elif "embed_positions" in name:
             weight.data = marian_positions(*weight.shape)
         elif weight.dim() > 1:

@@ -170,6 +170,12 @@ def test_bfloat16_gives_the_loss_and_the_gradients_of_float32(tmp_path: Path) ->
     assert torch.cosine_similarity(gradient, near_gradient, dim=0) > 0.99
 
 
+def test_padding_has_no_embedding_and_the_last_id(model: Path) -> None:
+    network = transformers.AutoModelForSeq2SeqLM.from_pretrained(model)
+    assert network.config.pad_token_id == network.config.vocab_size - 1
+    assert not network.model.shared.weight[-1].any()
+
+
 def test_the_rate_rises_and_falls_with_the_root() -> None:
     assert schedule(50, 100) == 0.5
     assert schedule(100, 100) == 1
