@@ -116,41 +116,15 @@ class _Search:
         """The likeliest next tokens of each row, enough of them: log-probabilities and tokens, (R, K)."""
         rules = self._rules
         states = self._model.step(self._tokens, self._cache, self._source)
-        forced: tuple[int, ...] = ()
-        if length == 1 and rules.first is not None:
-            forced = (rules.first,)
-        if length == rules.longest and rules.last:
-            forced = rules.last
-        if forced:
+        if forced := forced_tokens(rules, length):
             tokens = torch.tensor(forced, device=self._device).expand(len(states), -1)
             return torch.zeros(tokens.shape, device=self._device), tokens
         logits = self._model.logits(states)
         normalizer = logits.logsumexp(-1, keepdim=True)
-        if rules.suppressed:
-            logits[:, list(rules.suppressed)] = -torch.inf
-        if rules.begin_suppressed and length == (1 if rules.first is None else 2):
-            logits[:, list(rules.begin_suppressed)] = -torch.inf
-        if length <= rules.minimum:
-            logits[:, self._ends] = -torch.inf
-        if rules.no_repeat and length > rules.no_repeat - 1:
-            self._forbid_repeats(logits, rules.no_repeat)
+        suppress(logits, rules, self._history, length)
         width = min((1 + len(rules.ends)) * self._beam, logits.shape[1])
         best, tokens = logits.topk(width)
         return best - normalizer, tokens
-
-    def _forbid_repeats(self, logits: Tensor, size: int) -> None:
-        """Suppress each token that would make an n-gram which is there already; the start token counts."""
-        start = torch.full((len(self._history), 1), self._rules.start, device=self._device)
-        history = torch.cat([start, self._history], 1).tolist()
-        for row, ids in enumerate(history):
-            last = ids[len(ids) - size + 1 :]
-            repeats = [
-                ids[place + size - 1]
-                for place in range(len(ids) - size + 1)
-                if ids[place : place + size - 1] == last
-            ]
-            if repeats:
-                logits[row, repeats] = -torch.inf
 
     def _finish(self, best: Tensor, parents: Tensor, chosen: Tensor, ended: Tensor, length: int) -> None:
         """Keep the continuations that have ended."""
@@ -209,6 +183,40 @@ class _Search:
                 self._tokens[rows],
                 self._history[rows],
             )
+
+
+def forced_tokens(rules: Rules, length: int) -> tuple[int, ...]:
+    """The tokens one of which must be the `length`-th; none where any may."""
+    if length == rules.longest and rules.last:
+        return rules.last
+    return (rules.first,) if length == 1 and rules.first is not None else ()
+
+
+def suppress(logits: Tensor, rules: Rules, history: Tensor, length: int) -> None:
+    """Make impossible, in logits (R, V), what must not be the `length`-th token behind a history (R, T)."""
+    if rules.suppressed:
+        logits[:, list(rules.suppressed)] = -torch.inf
+    if rules.begin_suppressed and length == (1 if rules.first is None else 2):
+        logits[:, list(rules.begin_suppressed)] = -torch.inf
+    if length <= rules.minimum:
+        logits[:, list(rules.ends)] = -torch.inf
+    if rules.no_repeat and length > rules.no_repeat - 1:
+        _forbid_repeats(logits, rules, history)
+
+
+def _forbid_repeats(logits: Tensor, rules: Rules, history: Tensor) -> None:
+    """Suppress each token that would make an n-gram which is there already; the start token counts."""
+    size = rules.no_repeat
+    start = torch.full((len(history), 1), rules.start, device=history.device)
+    for row, ids in enumerate(torch.cat([start, history], 1).tolist()):
+        last = ids[len(ids) - size + 1 :]
+        repeats = [
+            ids[place + size - 1]
+            for place in range(len(ids) - size + 1)
+            if ids[place : place + size - 1] == last
+        ]
+        if repeats:
+            logits[row, repeats] = -torch.inf
 
 
 def _slots(parents: Tensor) -> Tensor:
