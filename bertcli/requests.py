@@ -382,7 +382,8 @@ class Translate(StreamRequest):
     """Translate each text: the best of `beam` hypotheses, or the likeliest token each time (`greedy`). `k` gives
     that many translations. Languages are codes that the model knows; `prefix_text` goes before each sentence.
     `max_new_tokens` and `length_penalty` are the model's own where they are None. `long` and `max_length` are about
-    sentences. `align` adds the source word of each word."""
+    sentences. `align` adds the source word of each word. `glossary` is a file of source terms and the target terms that
+    must come out for them."""
 
     formats: ClassVar[tuple[OutputFormat, ...]] = (*RECORD_FORMATS, "plain", "srt", "vtt")
     beam: int = 4
@@ -397,6 +398,7 @@ class Translate(StreamRequest):
     long: LongMode = "window"
     max_length: int | None = None
     align: bool = False
+    glossary: str | None = None
 
     def check(self) -> None:
         super().check()
@@ -736,7 +738,7 @@ WITHOUT_EFFECT_ON_RESULTS = frozenset(
     }
 )
 
-FILE_FIELDS = frozenset({"labels_file", "guarantee"})
+FILE_FIELDS = frozenset({"labels_file", "guarantee", "glossary"})
 """Fields that name a file whose content changes results."""
 
 

@@ -67,6 +67,12 @@ from bertcli.options.parameters import RareOption, whole_number
     show_default="the model's",
     help="Tokens of a window.",
 )
+@click.option(
+    "--glossary",
+    metavar="FILE",
+    type=click.Path(readable=False),
+    help="Terms and what must come out for them, a tab between.",
+)
 @click.option("--align", is_flag=True, help="Add the source word of each word.")
 @input_options
 @shard_option

@@ -7,8 +7,9 @@ language and a vocabulary that numbers the pieces of both; M2M-100 has one model
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # Language codes as tokens: en_XX and eng_Latn, __en__, >>fra<<.
 LANGUAGE = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}|__[a-z]{2,3}__|>>[\w-]+<<", re.ASCII)
+_BLANKS = (SPACE, "\u0120")  # what begins a word in SentencePiece's and in byte-level vocabularies
 MANY_LANGUAGES = 8  # listed in a message
 # Their decoder starts from the language's token; of all others it is the first token that is generated.
 _START_FROM_LANGUAGE = frozenset(["MBartTokenizer", "MBartTokenizerFast"])
@@ -56,6 +58,10 @@ class Codec(Protocol):
 
     def target_piece(self, token: int) -> str:
         """A target token as the vocabulary spells it."""
+        ...
+
+    def target_pieces(self) -> Iterable[tuple[int, str]]:
+        """All target tokens but special ones."""
         ...
 
 
@@ -97,6 +103,22 @@ class Seq2SeqTokenizer:
     def target_piece(self, token: int) -> str:
         """The same of a target token."""
         return self._language_tokens.get(token) or self._codec.target_piece(token)
+
+    def encode_phrase(self, text: str) -> tuple[int, ...]:
+        """Ids of a text inside a target sentence, with a blank before it where words have one."""
+        ids = tuple(self.encode_target(text))
+        if ids and not self.target_piece(ids[0]).startswith(_BLANKS):
+            ids = tuple(self.encode_target(f" {text}"))  # a byte-level vocabulary adds no blank by itself
+        return ids
+
+    @cached_property
+    def word_insides(self) -> tuple[int, ...]:
+        """The target tokens that continue the word before them, parts of letters in bytes included."""
+        return tuple(
+            token
+            for token, piece in self._codec.target_pieces()
+            if piece[:1].isalnum() or piece[:1] == "_" or piece.startswith(("##", "<0x"))
+        )
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Seq2SeqTokenizer:
@@ -205,6 +227,10 @@ class _Native:
 
     target_piece = piece
 
+    def target_pieces(self) -> Iterable[tuple[int, str]]:
+        special = self._tokenizer.is_special
+        return ((token, piece) for token, piece in enumerate(self._tokenizer.pieces) if not special(token))
+
 
 class _Numbered:
     """SentencePiece models for source and target, whose pieces vocab.json numbers."""
@@ -252,6 +278,9 @@ class _Numbered:
 
     def target_piece(self, token: int) -> str:
         return self._pieces.get(token, "")
+
+    def target_pieces(self) -> Iterable[tuple[int, str]]:
+        return ((token, piece) for token, piece in self._pieces.items() if piece not in self._special)
 
 
 def _places(model: tokenizers.Tokenizer, text: str) -> Sequence[tuple[int, int]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bertcli.models.seq2seq_tokenizer import Languages, Seq2SeqTokenizer
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.runs.preflight import OpenModel
+    from bertcli.tasks.glossary import Glossary
     from bertcli.tasks.seq2seq_attention import Seq2SeqAttention
     from bertcli.tasks.translate import Translate
 
@@ -51,7 +52,16 @@ def make_translation(request: requests.Translate, model: OpenModel) -> Translate
         long=request.long,
         most=request.max_length,
         align=request.align,
+        glossary=None if request.glossary is None else _glossary(request.glossary),
     )
+
+
+def _glossary(path: str) -> Glossary:
+    """The terms of a file. Raises InputError for one that cannot be read."""
+    from bertcli.runs.preflight import read_text
+    from bertcli.tasks.glossary import Glossary, parse_terms
+
+    return Glossary(parse_terms(read_text(path), path))
 
 
 def _languages(request: requests.Translate | requests.Attention, model: OpenModel) -> Languages:

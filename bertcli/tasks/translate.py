@@ -3,7 +3,8 @@
     split      the text into sentences (see `sentences`); each is translated alone, as models are trained to
     window     a sentence longer than the model is cut between words, without overlap: a translation has no place where
                two could be joined
-    generate   the best target sequence of each window, by beam search
+    generate   the best target sequence of each window, by beam search; a second time, with a search that must write
+               them, where terms of a glossary are missing
     write      the translations in the places of their sentences, everything between them as it was
 
 The score is the log-probability per generated token, over all windows of a text.
@@ -16,12 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from bertcli.engines.seq2seq import Generation
+from bertcli.engines.seq2seq import DecoderEngine, Generation, Phrase
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.models.checkpoint import NO_LIMIT
 from bertcli.records import Window
 from bertcli.tasks import Encoded
 from bertcli.tasks.alignment import align_words, shifted
+from bertcli.tasks.glossary import contains, is_word_end
 from bertcli.tasks.sentences import Sentence, split_sentences, whole_text
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from bertcli.models.seq2seq_tokenizer import Languages, Seq2SeqTokenizer
     from bertcli.records import Record
     from bertcli.requests import LongMode
+    from bertcli.tasks.glossary import Glossary, Term
 
 Output = tuple["list[Hypothesis]", "NDArray[np.float32] | None"]
 Split = Literal["sentences", "none"]
@@ -46,6 +49,13 @@ class Piece:
     sentence: Sentence
     start: int
     stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class TermWindow(Window):
+    """A window whose translation must have these target terms of a glossary."""
+
+    terms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +76,9 @@ class TextTranslation:
 class Translate:
     """Translates texts. `top` is how many translations a record gets, None for the best alone; `prefix` is put before
     every sentence (T5); `most` the tokens of a window, None for what the model takes;
-    `align` adds where each word of the best translation comes from."""
+    `align` adds where each word of the best translation comes from; the terms of `glossary` must come out.
 
-    optional: tuple[str, ...] = ()
+    Raises UsageError for a term that the model's vocabulary cannot write."""
 
     def __init__(
         self,
@@ -83,15 +93,21 @@ class Translate:
         long: LongMode = "window",
         most: int | None = None,
         align: bool = False,
+        glossary: Glossary | None = None,
     ) -> None:
         self.fields: tuple[str, ...] = ("translation", "score")
         self.fields += ("translations",) if top is not None else ()
         self.fields += ("alignment",) if align else ()
-        self._align = align
+        self.optional: tuple[str, ...] = () if glossary is None else ("missing_terms",)
+        self._name, self._align, self._glossary = checkpoint.name, align, glossary
         self._tokenizer, self._languages = tokenizer, languages
         self._how = replace(
             how, count=top or 1, first_token=languages.first_token, start_token=languages.start_token
         )
+        self._phrases: dict[str, Phrase] = {}
+        if glossary is not None:
+            self._phrases = {term.target: self._phrase(term) for term in glossary.terms}
+            self._how = replace(self._how, word_insides=tokenizer.word_insides)
         self._top = top
         self._split = split_sentences if split == "sentences" else whole_text
         self._long = long
@@ -106,8 +122,25 @@ class Translate:
                 hint="raise --max-length, or shorten --prefix-text",
             )
 
+    def _phrase(self, term: Term) -> Phrase:
+        ids = self._tokenizer.encode_phrase(term.target)
+        if self._tokenizer.decode(ids) != term.target:
+            raise UsageError(
+                f"the vocabulary of {self._name} cannot write {term.target}",
+                where=term.where,
+                hint="leave the term out, or spell it with characters that the model knows",
+            )
+        return Phrase(ids, is_word_end(term.target[-1]))
+
     def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
+        """Refuse an engine that cannot do what is asked. Nothing is computed ahead of the records."""
+        if isinstance(engine, DecoderEngine):
+            return
+        if option := "--align" if self._align else "--glossary" if self._glossary is not None else "":
+            raise UsageError(
+                f"{option}: {self._name} runs on transformers, where it is not to be had",
+                hint="leave it out",
+            )
 
     def encode(self, record: Record) -> Encoded:
         text = record.text or ""
@@ -127,15 +160,52 @@ class Translate:
             for start, stop in self._slices(ids, max(1, capacity)):
                 pieces.append(Piece(sentence, start, stop))
                 windows.append(self._window(ids[start:stop]))
+            if self._glossary is not None:
+                self._demand_terms(text[sentence.start : sentence.stop], pieces, windows)
         return Encoded(windows, truncated=truncated, notes=pieces)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Output]:
-        generator = cast("Seq2SeqEngine", engine)
-        found = generator.generate(windows, self._how)
+        found = cast("Seq2SeqEngine", engine).generate(windows, self._how)
+        if not isinstance(engine, DecoderEngine):
+            return [(hypotheses, None) for hypotheses in found]
+        found = [
+            self._with_terms(engine, window, hypotheses)
+            for window, hypotheses in zip(windows, found, strict=True)
+        ]
         if not self._align:
             return [(hypotheses, None) for hypotheses in found]
-        weights = generator.align(windows, [hypotheses[0].ids for hypotheses in found], self._how)
+        weights = engine.align(windows, [hypotheses[0].ids for hypotheses in found], self._how)
         return list(zip(found, weights, strict=True))
+
+    def _demand_terms(self, text: str, pieces: Sequence[Piece], windows: list[Window]) -> None:
+        """Make the windows of the last sentence, of this text, demand the terms that begin in them."""
+        count = sum(piece.sentence is pieces[-1].sentence for piece in pieces)
+        found = self._glossary.find(text) if self._glossary is not None else []
+        if not found:
+            return
+        places = self._tokenizer.offsets(text)
+        for number in range(len(windows) - count, len(windows)):
+            piece, window = pieces[number], windows[number]
+            first = 0 if piece.start == 0 else places[piece.start][0]
+            end = places[piece.stop][0] if piece.stop < len(places) else len(text)
+            terms = tuple(dict.fromkeys(each.term.target for each in found if first <= each.start < end))
+            if terms:
+                windows[number] = TermWindow(window.ids, fresh=window.fresh, terms=terms)
+
+    def _with_terms(
+        self, engine: DecoderEngine, window: Window, hypotheses: list[Hypothesis]
+    ) -> list[Hypothesis]:
+        """The hypotheses, if all have the terms that the window demands; else others, which must."""
+        if not isinstance(window, TermWindow) or not any(self._missing(window, each) for each in hypotheses):
+            return hypotheses
+        return engine.constrain(window, [self._phrases[term] for term in window.terms], self._how)
+
+    def _missing(self, window: Window, hypothesis: Hypothesis) -> list[str]:
+        """The terms that a window demands and a hypothesis does not have."""
+        if not isinstance(window, TermWindow):
+            return []
+        text = self._tokenizer.decode(hypothesis.ids)
+        return [term for term in window.terms if not contains(text, term)]
 
     def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Output]) -> Mapping[str, Any]:
         pieces: list[Piece] = encoded.notes
@@ -151,6 +221,13 @@ class Translate:
             ]
         if self._align:
             values["alignment"] = self._alignment(record, pieces, outputs)
+        missing = [
+            term
+            for window, (hypotheses, _) in zip(encoded.windows, outputs, strict=True)
+            for term in self._missing(window, hypotheses[0])
+        ]
+        if missing:
+            values["missing_terms"] = list(dict.fromkeys(missing))
         if not best.is_finished:
             values["truncated"] = True
         return values

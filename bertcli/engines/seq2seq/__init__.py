@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,12 +51,22 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
+class Phrase:
+    """Tokens that a target must contain, one behind the other. `ends_word`: the word that ends with them must not go
+    on."""
+
+    ids: tuple[int, ...]
+    ends_word: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """How to decode; None takes what the checkpoint's generation_config.json says.
 
     `beam` is the number of hypotheses that are followed, 1 for greedy search. `first_token` is generated first
     whatever the model says (a language code), `start_token` the one the decoder starts from. `extra_suppressed` are
-    never generated, beside those that the checkpoint suppresses.
+    never generated, beside those that the checkpoint suppresses. `word_insides` are the tokens that continue the word
+    before them, which phrases must know.
     """
 
     beam: int = 4
@@ -66,6 +76,7 @@ class Generation:
     first_token: int | None = None
     start_token: int | None = None
     extra_suppressed: tuple[int, ...] = field(default=())
+    word_insides: tuple[int, ...] = field(default=(), repr=False)
 
 
 class Seq2SeqEngine(Protocol):
@@ -80,6 +91,16 @@ class Seq2SeqEngine(Protocol):
 
     def generate(self, windows: Sequence[Window], how: Generation) -> list[list[Hypothesis]]:
         """The `how.count` best hypotheses of each window, best first. May be called from several threads."""
+        ...
+
+
+@runtime_checkable
+class DecoderEngine(Seq2SeqEngine, Protocol):
+    """An engine with a decoder of ours, which also aligns and takes phrases."""
+
+    def constrain(self, window: Window, phrases: Sequence[Phrase], how: Generation) -> list[Hypothesis]:
+        """At most `how.count` hypotheses of a window that contain all phrases, best first; where the length limit
+        leaves none, those with the most of them."""
         ...
 
     def align(

@@ -12,12 +12,8 @@ from bertcli.engines.loading import load_generator
 from bertcli.engines.seq2seq import Generation, Hypothesis
 from bertcli.engines.seq2seq.rules import make_rules
 from bertcli.engines.seq2seq.translator import BATCH_TOKENS, even_batches
-from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.records import Window
 
@@ -98,11 +94,3 @@ class Reference:
             hypothesis = Hypothesis(tuple(kept), sum(scores[: len(kept)]), end is not None)
             found[row // how.count].append(hypothesis)
         return found
-
-    def align(
-        self, windows: Sequence[Window], targets: Sequence[Sequence[int]], how: Generation
-    ) -> list[NDArray[np.float32]]:
-        """Raises EngineError: word alignments come from our own decoder alone."""
-        raise EngineError(
-            f"{self._name} runs on transformers, which gives no alignment", hint="leave --align out"
-        )

@@ -30,23 +30,23 @@ LEAVE_AT = 0.125  # the part of a batch that must be done before it is made smal
 
 
 @dataclass(slots=True)
-class _Finished:
+class Finished:
     """A finished hypothesis; `rank` is its log-probability over length**length_penalty."""
 
     rank: float
     hypothesis: Hypothesis
 
 
-class _Sequence:
+class SequenceState:
     """What is known of one source sequence: its finished hypotheses, at most `beam`, and whether it is done."""
 
     def __init__(self, number: int, beam: int) -> None:
         self.number = number
         self.is_done = False
         self._beam = beam
-        self.finished: list[_Finished] = []
+        self.finished: list[Finished] = []
 
-    def add(self, found: _Finished) -> None:
+    def add(self, found: Finished) -> None:
         self.finished.append(found)
         self.finished.sort(key=lambda each: each.rank, reverse=True)
         del self.finished[self._beam :]
@@ -81,7 +81,7 @@ class _Search:
     def __init__(self, model: Transformer, sources: Sequence[Sequence[int]], rules: Rules, beam: int) -> None:
         self._model, self._rules, self._beam = model, rules, beam
         self._device = model.device
-        self.all = [_Sequence(number, beam) for number in range(len(sources))]
+        self.all = [SequenceState(number, beam) for number in range(len(sources))]
         self.sequences = list(self.all)  # those that are in the batch
         self._source = model.encode(sources)
         rows = len(sources) * beam
@@ -140,7 +140,7 @@ class _Search:
                 token not in self._rules.ends or bool(self._rules.last)
             )
             hypothesis = Hypothesis(ids, float(best[sequence, beam]), not is_cut)
-            found.add(_Finished(float(rank[sequence, beam]), hypothesis))
+            found.add(Finished(float(rank[sequence, beam]), hypothesis))
 
     def _go_on(self, scores: Tensor, parents: Tensor, chosen: Tensor) -> None:
         """Give every continuation a row: the first of a parent its own, the others one that are free."""

@@ -10,8 +10,9 @@ import torch
 
 from bertcli.engines import available_cores
 from bertcli.engines.device import choose_device, choose_dtype, keep_freed_memory
-from bertcli.engines.seq2seq import Generation, Hypothesis, Seq2SeqEngine
+from bertcli.engines.seq2seq import Generation, Hypothesis, Phrase, Seq2SeqEngine
 from bertcli.engines.seq2seq.architecture import describe
+from bertcli.engines.seq2seq.constrained import constrained_search
 from bertcli.engines.seq2seq.model import Transformer
 from bertcli.engines.seq2seq.rules import make_rules, unknown_settings
 from bertcli.engines.seq2seq.search import beam_search
@@ -79,6 +80,15 @@ class Translator:
                 ):
                     found[place] = best
         return found
+
+    def constrain(self, window: Window, phrases: Sequence[Phrase], how: Generation) -> list[Hypothesis]:
+        """At most `how.count` hypotheses of a window that contain all phrases, best first; where the length limit
+        leaves none, those with the most of them."""
+        self._use_one_thread()
+        with torch.inference_mode():
+            return constrained_search(
+                self._model, window.ids, self._rules(how), phrases, how.word_insides, how.beam, how.count
+            )
 
     def align(
         self, windows: Sequence[Window], targets: Sequence[Sequence[int]], how: Generation
