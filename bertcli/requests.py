@@ -689,7 +689,8 @@ class TrainRerank(Train):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainTranslate(InputOptions, TrainOptions):
-    """Train an encoder-decoder from pairs of texts."""
+    """Train an encoder-decoder from pairs of texts: one of a `size` from nothing, or `base`, a checkpoint. Languages
+    and prefix are those of Translate, for a base that has them."""
 
     bare_texts: bool = False
     target_field: str = "target"
@@ -697,6 +698,22 @@ class TrainTranslate(InputOptions, TrainOptions):
     vocab_size: int = 8000
     epochs: int = 100
     batch_tokens: int = 4096
+    base: str | None = None
+    source_lang: str | None = None
+    target_lang: str | None = None
+    prefix_text: str = ""
+
+    def check(self) -> None:
+        super().check()
+        if self.base is not None and (self.size, self.vocab_size) != ("tiny", 8000):
+            raise UsageError(
+                "--size and --vocab-size are for a model from nothing", hint="leave them out, or --base"
+            )
+        if self.base is None and (self.source_lang or self.target_lang or self.prefix_text):
+            raise UsageError(
+                "languages and a prefix are those of a model that is trained further",
+                hint="name it by --base, or leave out --source-lang, --target-lang and --prefix-text",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

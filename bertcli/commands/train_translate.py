@@ -12,7 +12,7 @@ from bertcli import console, requests
 from bertcli.errors import UsageError
 from bertcli.options import labelled_input_options, recipe_options
 from bertcli.options.command import command
-from bertcli.options.parameters import whole_number
+from bertcli.options.parameters import RareOption, whole_number
 
 MOST_HELD_OUT = 1000  # pairs, without --dev
 
@@ -23,6 +23,7 @@ MOST_HELD_OUT = 1000  # pairs, without --dev
     examples="""
     $ bertcli train translate pairs.jsonl -o en-de
     $ bertcli train translate a.csv --text-field de --target-field en -o de-en
+    $ bertcli train translate pairs.jsonl --base opus-mt-en-de --epochs 3 -o ours
     """,
 )
 @click.option("--target-field", metavar="NAME", help="Field with the translation.")
@@ -30,6 +31,24 @@ MOST_HELD_OUT = 1000  # pairs, without --dev
     "--size",
     type=click.Choice(["tiny", "small", "base"]),
     help="tiny for some ten thousand pairs, small for some hundred thousand, base (the paper's) for millions.",
+)
+@click.option(
+    "--base",
+    metavar="MODEL",
+    help="A translation model to train further, instead of one from nothing.",
+)
+@click.option(
+    "--source-lang", cls=RareOption, metavar="CODE", help="Language of the texts, of a base with many."
+)
+@click.option(
+    "--target-lang", cls=RareOption, metavar="CODE", help="Language of the translations, of such a base."
+)
+@click.option(
+    "--prefix-text",
+    cls=RareOption,
+    metavar="TEXT",
+    show_default=False,
+    help="Text to put before each text (T5).",
 )
 @click.option(
     "--vocab-size",
@@ -48,7 +67,7 @@ MOST_HELD_OUT = 1000  # pairs, without --dev
     "--learning-rate",
     metavar="X",
     type=click.FloatRange(0, min_open=True),
-    show_default="5e-3 (tiny), 1.5e-3 (small), 7e-4 (base)",
+    show_default="5e-3 (tiny), 1.5e-3 (small), 7e-4 (base), 1e-4 (--base)",
     help="The highest learning rate.",
 )
 @click.option(
@@ -61,7 +80,7 @@ MOST_HELD_OUT = 1000  # pairs, without --dev
 @labelled_input_options
 @recipe_options
 def train_translate(request: requests.TrainTranslate) -> int:
-    """Train a Transformer to translate, from nothing but pairs of texts.
+    """Train a Transformer to translate, from nothing but pairs of texts, or a model further.
 
     Encoder, decoder, training and averaging are those of "Attention Is All You Need"; the vocabulary is made of the
     pairs. The result is a directory in Marian's layout: `bertcli translate -m DIR` and transformers read it.
@@ -94,6 +113,10 @@ def train_translate(request: requests.TrainTranslate) -> int:
             device=request.device,
             dtype=request.dtype,
             threads=request.threads,
+            base=request.base,
+            source_lang=request.source_lang,
+            target_lang=request.target_lang,
+            prefix_text=request.prefix_text,
         )
         with console.StepBar() as bar:
             trainer = TranslationTrainer(training, pairs, held_out, target.part, bar.show_step, console.say)

@@ -2,7 +2,8 @@
 
 Post-norm layers, sinusoidal positions and one table of word pieces for source, target and output, as in the paper; so
 are Adam with warm-up and inverse square root decay, label smoothing, and the average of the last checkpoints. The model
-is transformers' Marian, so that the directory it leaves is one that transformers opens.
+is transformers' Marian, so that the directory it leaves is one that transformers opens. With a base, its model and
+tokenizer take the place of these (`fine_tuning`).
 
 A run is a function of its seed and data on one machine: batches are drawn by epoch number, and `state.pt` has what an
 interrupted run continues from.
@@ -30,6 +31,7 @@ from torch.nn import functional
 from bertcli import __version__, interrupts
 from bertcli.engines.seq2seq.model import marian_positions
 from bertcli.errors import UsageError
+from bertcli.training import fine_tuning
 from bertcli.training.machine import Machine
 from bertcli.training.saving import STATE
 from bertcli.training.subwords import SPECIAL, train_subwords, write_subwords
@@ -45,6 +47,7 @@ PATIENCE = 10  # epochs without a lower loss on the held-out pairs
 SAVE_SECONDS = 120.0
 MAX_LENGTH = 256  # tokens of a source or a target; longer pairs are left out
 CHECKPOINTS = "checkpoints"
+NARROW = "It knows the words and the kind of sentences of its training pairs, and nothing else."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ SIZES: Mapping[str, Size] = {
 
 @dataclass(frozen=True, slots=True)
 class TranslationTraining:
-    """What to train; `learning_rate` is the highest, None for the size's own."""
+    """What to train; `learning_rate` is the highest, None for the size's own. `base` is a checkpoint to start from,
+    which has a size and a vocabulary of its own; languages and prefix are those of requests.Translate."""
 
     size: str = "tiny"
     vocabulary: int = 8000
@@ -82,6 +86,10 @@ class TranslationTraining:
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = None
+    base: str | None = None
+    source_lang: str | None = None
+    target_lang: str | None = None
+    prefix_text: str = ""
 
 
 @dataclass
@@ -116,19 +124,29 @@ class TranslationTrainer:
             torch.set_num_threads(training.threads)
         self.training, self.folder, self.report, self.say = training, folder, report, say
         self.size = SIZES[training.size]
-        self.tokenizer = train_subwords((text for pair in train for text in pair), training.vocabulary)
+        torch.manual_seed(training.seed)
+        self.base = fine_tuning.BaseModel(training, MAX_LENGTH) if training.base is not None else None
+        if self.base is not None:
+            self.model, self.pad, self.start = self.base.model, self.base.pad, self.base.start
+        else:
+            texts = (text for pair in train for text in pair)
+            self.tokenizer = train_subwords(texts, training.vocabulary)
+            self.model = build_model(self.size, self.tokenizer.get_vocab_size())
+            config = self.model.config
+            self.pad, self.start = config.pad_token_id, config.decoder_start_token_id
         self.train, self.left_out = self._encoded(train)
         self.dev, _ = self._encoded(dev)
-        torch.manual_seed(training.seed)
-        self.model = build_model(self.size, self.tokenizer.get_vocab_size())
-        self.machine = Machine.choose(training.device, training.dtype, self.model.config.pad_token_id)
+        self.machine = Machine.choose(training.device, training.dtype, self.pad)
         self.device = self.machine.device
         self.model.to(self.device)
         if self.device.type == "cpu":
             # torch's fused attention has a slow backward pass on CPUs, in bfloat16 a very slow one (torch 2.13).
             self.model.set_attn_implementation("eager")
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.rate = training.learning_rate or self.size.learning_rate
+        usual, self.warm_up = self.size.learning_rate, self.size.warm_up
+        if self.base is not None:
+            usual, self.warm_up = fine_tuning.LEARNING_RATE, fine_tuning.WARM_UP
+        self.rate = training.learning_rate or usual
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=self.rate, betas=BETAS, eps=EPSILON, fused=self.device.type in ("cpu", "cuda")
         )
@@ -191,11 +209,12 @@ class TranslationTrainer:
         progress.step += 1
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * schedule(progress.step, self.size.warm_up)
+            group["lr"] = self.rate * schedule(progress.step, self.warm_up)
         torch.manual_seed(self.training.seed * 1_000_003 + progress.step)  # of dropout
         loss, tokens = self.loss([self.train[number] for number in numbers], SMOOTHING)
         (loss / tokens).backward()
-        self.model.model.shared.weight.grad[self.model.config.pad_token_id] = 0  # see build_model
+        if self.base is None:
+            self.model.model.shared.weight.grad[self.pad] = 0  # see build_model
         torch.nn.utils.clip_grad_norm_(self.parameters, CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -203,18 +222,20 @@ class TranslationTrainer:
 
     def loss(self, pairs: Sequence[Ids], smoothing: float) -> tuple[Tensor, int]:
         """Cross-entropy summed over the target tokens of pairs, and how many tokens these are."""
-        pad = self.model.config.pad_token_id
-        source = padded([source for source, _ in pairs], pad).to(self.device)
-        target = padded([target for _, target in pairs], pad).to(self.device)
-        start = torch.full_like(target[:, :1], self.model.config.decoder_start_token_id)
-        real = target != pad
+        source = padded([source for source, _ in pairs], self.pad).to(self.device)
+        target = padded([target for _, target in pairs], self.pad).to(self.device)
+        start = torch.full_like(target[:, :1], self.start)
+        real = target != self.pad
+        inputs = {
+            "input_ids": source,
+            "attention_mask": (source != self.pad).long(),
+            "decoder_input_ids": torch.cat([start, target[:, :-1]], 1),
+        }
         with self.machine.autocast():
-            hidden = self.model.model(
-                input_ids=source,
-                attention_mask=(source != pad).long(),
-                decoder_input_ids=torch.cat([start, target[:, :-1]], 1),
-            ).last_hidden_state
-            logits = self.model.lm_head(hidden[real])
+            if self.base is None:
+                logits = self.model.lm_head(self.model.model(**inputs).last_hidden_state[real])
+            else:
+                logits = self.model(**inputs).logits[real]
         loss = functional.cross_entropy(
             logits.float(), target[real], reduction="sum", label_smoothing=smoothing
         )
@@ -231,11 +252,12 @@ class TranslationTrainer:
         if not self.dev or held_out < progress.best:
             progress.best, progress.best_epoch = held_out, len(progress.history) - 1
         weights = {
-            name: value.detach().cpu().contiguous() for name, value in self.model.model.state_dict().items()
+            name: value.detach().cpu().contiguous()
+            for name, value in self.model.named_parameters()
+            if value.requires_grad
         }
-        names = {"shared.weight"} | {name for name in weights if "embed_" not in name}
         folder = self.folder / CHECKPOINTS
-        save_file({name: weights[name] for name in sorted(names)}, folder / f"{epoch + 1}.safetensors")
+        save_file(weights, folder / f"{epoch + 1}.safetensors")
         for old in checkpoints_in(folder)[:-AVERAGED]:
             old.unlink()
 
@@ -258,7 +280,7 @@ class TranslationTrainer:
         for file in files:
             for name, value in load_file(file).items():
                 mean[name] = mean[name] + value / len(files) if name in mean else value / len(files)
-        self.model.model.load_state_dict(mean, strict=False)
+        self.model.load_state_dict(mean, strict=False)
 
     def save(self) -> None:
         """Write state.pt whole or not at all."""
@@ -291,15 +313,22 @@ class TranslationTrainer:
         """Write model, tokenizer and card as a directory that transformers opens."""
         with target.writing(keep_state=self.progress.interrupted) as folder:
             self.model.save_pretrained(folder)
-            write_subwords(self.tokenizer, folder, MAX_LENGTH)
+            if self.base is None:
+                write_subwords(self.tokenizer, folder, MAX_LENGTH)
+            else:
+                self.base.write_tokenizer(folder)
             (folder / "README.md").write_text(card, encoding="utf-8")
 
     def _encoded(self, pairs: Sequence[Pair]) -> tuple[list[Ids], int]:
         """The token ids of pairs, and how many pairs are too long and left out."""
-        sources = self.tokenizer.encode_batch([source for source, _ in pairs])
-        targets = self.tokenizer.encode_batch([target for _, target in pairs])
-        found = [(source.ids, target.ids) for source, target in zip(sources, targets, strict=True)]
-        kept = [pair for pair in found if max(map(len, pair)) <= MAX_LENGTH]
+        if self.base is not None:
+            found, most = self.base.encode(pairs), self.base.limit
+        else:
+            sources = self.tokenizer.encode_batch([source for source, _ in pairs])
+            targets = self.tokenizer.encode_batch([target for _, target in pairs])
+            found = [(source.ids, target.ids) for source, target in zip(sources, targets, strict=True)]
+            most = MAX_LENGTH
+        kept = [pair for pair in found if max(map(len, pair)) <= most]
         return kept, len(found) - len(kept)
 
 
@@ -367,6 +396,9 @@ def card_of(
 ) -> str:
     """The model card: Markdown with the front matter that Hugging Face reads."""
     size, progress = trainer.size, trainer.progress
+    kind, origin = f"Transformer of {size.layers}+{size.layers} layers, width {size.width}", "from nothing"
+    if trainer.base is not None:
+        kind, origin = "translation model", f"from `{trainer.base.name}`"
     lines = [
         "---",
         "library_name: transformers",
@@ -375,8 +407,8 @@ def card_of(
         "",
         "# A translation model trained by bertcli",
         "",
-        f"A Transformer of {size.layers}+{size.layers} layers, width {size.width}, trained by bertcli {__version__}"
-        f" from nothing on {len(trainer.train)} pairs of texts ({', '.join(f'`{name}`' for name in files)}) in"
+        f"A {kind}, trained by bertcli {__version__} {origin}"
+        f" on {len(trainer.train)} pairs of texts ({', '.join(f'`{name}`' for name in files)}) in"
         f" {progress.step} steps; {len(trainer.dev) or 'none'} were held out. Its weights are the average of the last"
         f" {AVERAGED} epochs.",
         "" if loss is None else f"\nLoss on the held-out pairs: {loss:.4f} nats per token.\n",
@@ -385,7 +417,6 @@ def card_of(
         '$ bertcli translate -m . -t "…"',
         "```",
         "",
-        "It knows the words and the kind of sentences of its training pairs, and nothing else.",
-        "",
+        *([] if trainer.base else [NARROW, ""]),
     ]
     return "\n".join(lines)
