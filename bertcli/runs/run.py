@@ -285,6 +285,7 @@ class Results:
             echo=not source.prompt and (bool(request.files) or len(request.texts) != 1),
             about=getattr(self._task, "about", {}),  # which tasks of embeddings have
             is_shard=request.shard is not None,
+            is_whole_file=request.whole_files,
             formats=request.formats,
             answers=TASKS[name].answers,
             view=TASKS[name].view,

@@ -34,6 +34,7 @@ class Layout:
     `echo` is False where a table need not repeat the text beside its answer: for one literal text, and at
     the prompt. `about` applies to all results, and is written where the format has metadata: the role and
     the prompt of embeddings. `is_shard`: the records are a part of those of a run, which `merge` numbers.
+    `is_whole_file`: each record is a file, and its text has lines.
     """
 
     task: str
@@ -46,6 +47,7 @@ class Layout:
     echo: bool = True
     about: Mapping[str, str] = field(default_factory=dict)
     is_shard: bool = False
+    is_whole_file: bool = False
     formats: tuple[str, ...] = get_args(OutputFormat)
     answers: tuple[str, ...] = ()
     view: ViewName | None = None

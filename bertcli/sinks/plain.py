@@ -7,7 +7,7 @@
     translate  the translation
 
 A record without an answer, blank or failed, is an empty line, so that line n belongs to record n. Line ends
-within an answer become spaces.
+within an answer become spaces, unless a record is a whole file: its answer has lines of its own.
 """
 
 from __future__ import annotations
@@ -46,12 +46,16 @@ class PlainSink:
         self._field = answer_field(layout)
         self._numbers = Numbers(digits)
         self._shown = shown
+        self._keeps_lines = layout.is_whole_file
 
     def write(self, result: Result) -> None:
-        line = LINE_ENDS.sub(" ", self._answer(result))
+        answer = self._answer(result)
+        if not self._keeps_lines:
+            answer = LINE_ENDS.sub(" ", answer)
+        lines = answer.removesuffix("\n").split("\n")
         if self._shown:
-            line = visible(line)
-        self._output.write((line + "\n").encode("utf-8", "backslashreplace"))
+            lines = [visible(line) for line in lines]
+        self._output.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
         self._output.flush()

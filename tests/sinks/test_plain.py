@@ -88,3 +88,14 @@ def test_several_heads_have_no_answer_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="plain holds one answer a line"):
         to_file(tmp_path / "out.txt", [], asked, format="plain")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_answer_to_a_whole_file_has_lines() -> None:
+    whole = replace(layout("translate", "translation"), is_whole_file=True, answers=("translation",))
+    for text in ("# eins\n\n- zwei\r\n\tdrei\n", "# eins\n\n- zwei\r\n\tdrei"):
+        written = to_bytes([result({"translation": text})], whole, format="plain")
+        assert written.decode() == "# eins\n\n- zwei\r\n\tdrei\n"
+    assert (
+        to_bytes([result({"translation": "a\nb"})], replace(whole, is_whole_file=False), format="plain")
+        == b"a b\n"
+    )
