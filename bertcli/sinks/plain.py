@@ -46,11 +46,11 @@ class PlainSink:
         self._field = answer_field(layout)
         self._numbers = Numbers(digits)
         self._shown = shown
-        self._keeps_lines = layout.is_whole_file
+        self._has_lines = layout.is_whole_file
 
     def write(self, result: Result) -> None:
         answer = self._answer(result)
-        if not self._keeps_lines:
+        if not self._has_lines:
             answer = LINE_ENDS.sub(" ", answer)
         lines = answer.removesuffix("\n").split("\n")
         if self._shown:
