@@ -89,13 +89,14 @@ class Actor:
         except BertcliError as error:
             return _refused(error.message, error.hint)
 
-    def compute(self, windows: Sequence[Window], asks: Sequence[Ask]) -> Any:
-        """The answers of `forward_all`, or the exception that it raised."""
+    def compute(self, windows: Sequence[Window], asks: Sequence[Ask]) -> dict[str, Any]:
+        """The `answers` of `forward_all`, or the `error` that it raised. (Ray's client raises an exception that is
+        returned by itself, so that it looks like one of Ray.)"""
         assert self._engine is not None
         try:
-            return self._engine.forward_all(windows, asks)
+            return {"answers": self._engine.forward_all(windows, asks)}
         except Exception as error:
-            return portable(error)
+            return {"error": portable(error)}
 
     def _find(self, job: Mapping[str, Any]) -> Checkpoint | None:
         """The driver's model on this machine, if it is there."""

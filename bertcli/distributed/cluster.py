@@ -103,7 +103,10 @@ class Cluster:
         try:
             self.ray.init(**settings)
         except Exception as error:
-            raise _unreachable(on, first_line(error).rstrip(":")) from error
+            reason = first_line(error)
+            if reason.endswith(":"):  # a traceback of the head follows
+                reason = f"{reason} {str(error).strip().splitlines()[-1]}"
+            raise _unreachable(on, reason) from error
 
     def resources(self) -> dict[str, float]:
         found: dict[str, float] = self.ray.cluster_resources()
@@ -154,7 +157,10 @@ class RayFleet:
 
     def submit(self, number: int, windows: Sequence[Window], asks: Sequence[Ask], done: Done) -> None:
         def computed(answer: Any) -> None:
-            done(answer if isinstance(answer, Exception) else owned(answer))
+            if isinstance(answer, Exception):
+                done(answer)
+            else:
+                done(answer["error"] if "error" in answer else owned(answer["answers"]))
 
         self._when_done(self._actors[number].compute.remote(list(windows), list(asks)), computed)
 
@@ -215,7 +221,7 @@ def _worker_error(error: BaseException) -> Exception:
         )
     if isinstance(error, exceptions.OutOfMemoryError) or "memory pressure" in text:
         return WorkerDiedError("its machine ran out of memory", short=True)
-    if isinstance(error, exceptions.RayActorError) and "creation task" not in text:
+    if isinstance(error, exceptions.RayActorError) and not error.actor_init_failed:
         return WorkerDiedError(_reason(text))
     if isinstance(error, exceptions.ObjectLostError | exceptions.NodeDiedError):
         return WorkerDiedError("its machine was lost")
@@ -228,7 +234,7 @@ def _reason(text: str) -> str:
         return "it was killed by ray.kill"
     if "node" in text and ("died" in text or "terminated" in text) and "process" not in text:
         return "its machine was lost"
-    return "its process ended"
+    return "its process or its machine ended"
 
 
 def _import_ray(on: str) -> Any:

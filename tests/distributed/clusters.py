@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -10,9 +13,30 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+WORDS = ["the", "a", "good", "bad", "camera", "phone", "battery", "broke", "after", "London", "Paris", "John"]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+
+
+def skip_without_ray() -> None:
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip('needs Ray: pip install "bertcli[ray]"')
+
+
+def write_texts(path: Path) -> None:
+    """Write 400 texts of 1 to 40 words; some are equal, one is blank and one is malformed."""
+    texts = (
+        " ".join(WORDS[number * step % len(WORDS)] for step in range(number % 40 + 1))
+        for number in range(398)
+    )
+    lines = [json.dumps({"id": number, "text": text}) for number, text in enumerate(texts)]
+    lines[100:100] = ['{"id": "blank", "text": " "}', '{"id": broken']
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def free_port() -> int:
@@ -21,10 +45,18 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def _session(leader: int) -> Iterator[tuple[int, str]]:
+    """The processes of a session, with what they are called: a worker of Ray has a process group of its own."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(folder.name)) == leader:
+                yield int(folder.name), (folder / "cmdline").read_text(errors="replace")
+
+
 class LocalCluster:
     """A head of `cpus` cores. `url` is for Ray's client, `address` for processes on this machine (RAY_ADDRESS)."""
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, cpus: int, **environment: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # a socket's path must be short
         self._nodes: list[subprocess.Popen[bytes]] = []
         self.port, self.client_port = free_port(), free_port()
@@ -33,6 +65,7 @@ class LocalCluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
             "RAY_USAGE_STATS_ENABLED": "0",
+            **environment,
         }
         self._start(
             "--head",
@@ -53,8 +86,14 @@ class LocalCluster:
         """Kill all processes of a node; 0 is the head."""
         node = self._nodes[number]
         if node.poll() is None:
-            os.killpg(node.pid, signal.SIGKILL)
+            for pid, _ in _session(node.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             node.wait()
+
+    def actors(self) -> list[int]:
+        """The processes of all actors."""
+        return [pid for node in self._nodes for pid, title in _session(node.pid) if "Actor" in title]
 
     def close(self) -> None:
         for number in reversed(range(len(self._nodes))):
@@ -87,3 +126,40 @@ class LocalCluster:
                 except OSError:
                     time.sleep(0.2)
         assert time.monotonic() < deadline, (self.folder / "node0.log").read_text()
+
+
+def start(
+    cluster: LocalCluster | None,
+    *arguments: Any,
+    on: str = "ray://",
+    program: Sequence[Any] = ("-m", "bertcli"),
+) -> subprocess.Popen[str]:
+    """Start `bertcli ARGUMENTS` on the cluster: by Ray's client, or with `auto` as a process of its machine."""
+    environment = dict(os.environ)
+    if cluster is not None:
+        environment = cluster.environment | ({"RAY_ADDRESS": cluster.address} if on == "auto" else {})
+        arguments = (*arguments, "--on", "auto" if on == "auto" else cluster.url)
+    return subprocess.Popen(
+        [sys.executable, *map(str, program), *map(str, arguments)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """Wait for a process, and end it where it takes too long."""
+    try:
+        stdout, stderr = process.communicate(timeout=300)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def command(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run what `start` starts to its end."""
+    return finish(start(*arguments, **options))
