@@ -334,6 +334,25 @@ def test_another_model_or_command_or_file_of_labels_is_refused(
     assert "cannot be resumed: the command was label, and is embed\n" in capfd.readouterr().err
 
 
+def test_another_glossary_is_refused(
+    run: Callable[..., int],
+    stop_after: Callable[..., None],
+    seq2seq: Make,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    terms, model = tmp_path / "terms.tsv", seq2seq("marian")
+    terms.write_text("fox\tdoctor\n")
+    arguments = ("-o", "out.jsonl", "--glossary", str(terms), "--max-new-tokens", "4", "--engine", "packed")
+    stop_after(40)
+    with pytest.raises(Killed):
+        run("translate", *arguments, model=model)
+    stop_after(None)
+    terms.write_text("fox\tRome\n")
+    assert run("translate", *arguments, "--resume", model=model) == 1
+    assert "the file of --glossary has changed" in capfd.readouterr().err
+
+
 def test_a_finished_run_is_recognised(
     run: Callable[..., int], texts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -117,7 +117,7 @@ def test_a_long_sentence_demands_a_term_where_it_has_it(seq2seq: Make, tmp_path:
     assert contains(found["translation"], "doctor")
 
 
-def test_a_changed_glossary_is_another_run(seq2seq: Make, tmp_path: Path) -> None:
+def test_a_run_with_a_glossary_can_be_repeated(seq2seq: Make, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("\n".join(TEXTS))
     options = ["translate", str(tmp_path / "in.txt"), "-m", str(seq2seq("marian")), "-q"]
     output = ["-o", str(tmp_path / "o.jsonl")]
