@@ -15,12 +15,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bertcli import ray as ray
     from bertcli import requests as requests
     from bertcli.model import Model
     from bertcli.receipt import Receipt
 
 __version__ = "0.4.0"
-__all__ = ["load", "requests", "run"]
+__all__ = ["load", "ray", "requests", "run"]
 
 
 def load(model: str | None = None, **options: Any) -> Model:
@@ -57,8 +58,8 @@ def run(request: requests.StreamRequest) -> Receipt:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "requests":  # imported when it is used
+    if name in ("ray", "requests"):  # imported when they are used
         from importlib import import_module
 
-        return import_module("bertcli.requests")
+        return import_module(f"bertcli.{name}")
     raise AttributeError(f"module 'bertcli' has no attribute '{name}'")

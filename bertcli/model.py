@@ -64,6 +64,25 @@ class Model:
         """What the model is called."""
         return self._encoder.checkpoint.name
 
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines that can run it: `instant`, `packed`."""
+        from bertcli.engines.choosing import engines_for
+
+        return tuple(engines_for(self._encoder.checkpoint))
+
+    def result_fields(self, method: str, **options: Any) -> tuple[str, ...]:
+        """The fields of the results of a method, called with these options, in their order; `windows`, `truncated` and
+        `error` can come after them. Raises what the method would raise."""
+        if method not in TASKS or method == "rerank":
+            known = ", ".join(name for name in TASKS if name != "rerank")
+            raise UsageError(f"'{method}' is no method with a result for each text", hint=f"one of {known}")
+        request = TASKS[method].request(**self._merged(options))
+        refuse_unread_pairs(request)
+        with console.to_logger():
+            task = make_task(request, self._opened(method))
+        return tuple(dict.fromkeys([*task.fields, *task.optional]))
+
     def label(self, texts: Texts, **options: Any) -> Iterator[dict[str, Any]]:
         """`label` and `score` of each text, by the model's own head or by `labels=["a", "b"]`; see requests.Label. With
         `adapt=True` the texts are a list or tuple, for they are read twice."""
