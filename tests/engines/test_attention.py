@@ -90,7 +90,8 @@ def test_one_query_of_each_sequence_sees_what_it_sees_among_all(
     answer = attend_once(query[rows] * larger, key, value, lengths, SCALE)
     expected = expect(query * larger, key, value, lengths, None)[rows]
     if dtype == torch.float32:
-        assert (answer - expected).abs().max() < 1e-4
+        # Scores of thousands are themselves rounded by 1e-4.
+        assert (answer - expected).abs().max() < (1e-4 if larger == 1 else 1e-3)
     elif larger == 1:
         assert (answer - expected).abs().max() < 0.05
     assert answer.isfinite().all()
