@@ -36,7 +36,7 @@ def _name(module: Path) -> str:
 
 
 # Defined more than once on purpose: entry points, the functions behind a command of that name, and a request and
-# the task it asks for.
+# the task it asks for, and the model of the library and of Ray Data.
 SHARED_NAMES = {"main", "run", "embed", "bench", "compare", "evaluate", "fill", "label", "search", "tag"}
 SHARED_NAMES |= {
     "Answer",
@@ -44,6 +44,7 @@ SHARED_NAMES |= {
     "Embed",
     "Fill",
     "Label",
+    "Model",
     "Rerank",
     "Score",
     "Search",
