@@ -6,7 +6,14 @@ import click
 
 from bertcli import requests
 from bertcli.commands import run_request
-from bertcli.options import input_options, model_options, output_options, pair_field_option, run_options
+from bertcli.options import (
+    input_options,
+    language_options,
+    model_options,
+    output_options,
+    pair_field_option,
+    run_options,
+)
 from bertcli.options.command import command
 from bertcli.options.parameters import RareOption
 
@@ -65,25 +72,7 @@ def which(text: str | int) -> requests.LayerOrHead:
     show_default="its translation",
     help="What the decoder of a translation model reads.",
 )
-@click.option(
-    "--source-lang",
-    cls=RareOption,
-    metavar="CODE",
-    help="Language of the texts, of a model with many.",
-)
-@click.option(
-    "--target-lang",
-    cls=RareOption,
-    metavar="CODE",
-    help="Language of the target, of such a model.",
-)
-@click.option(
-    "--prefix-text",
-    cls=RareOption,
-    metavar="TEXT",
-    show_default=False,
-    help="Text to put before each text (T5).",
-)
+@language_options(RareOption)
 @click.option("--truncate", is_flag=True, help="Cut a text that is longer than the model takes.")
 @input_options
 @pair_field_option

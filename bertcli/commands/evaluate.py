@@ -15,6 +15,7 @@ from bertcli.options import (
     labelled_query_input_options,
     labelled_question_input_options,
     labels_options,
+    language_options,
     long_options,
     model_options,
     no_answer_option,
@@ -255,14 +256,7 @@ def answer(request: requests.EvaluateAnswer) -> int:
     """)  # fmt: skip
 @click.option("--target-field", metavar="NAME", help="Field with the right translation.")
 @click.option("--beam", metavar="N", type=whole_number(1, 64), help="How many hypotheses to follow.")
-@click.option("--source-lang", metavar="CODE", help="Language of the texts, for models of many languages.")
-@click.option("--target-lang", metavar="CODE", help="Language to translate into, likewise.")
-@click.option(
-    "--prefix-text",
-    metavar="TEXT",
-    show_default=False,
-    help="Put TEXT before each sentence (T5).",
-)
+@language_options()
 @json_option
 @labelled_input_options
 @model_options

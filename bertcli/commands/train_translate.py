@@ -10,7 +10,7 @@ import click
 
 from bertcli import console, requests
 from bertcli.errors import UsageError
-from bertcli.options import labelled_input_options, recipe_options
+from bertcli.options import labelled_input_options, language_options, recipe_options
 from bertcli.options.command import command
 from bertcli.options.parameters import RareOption, whole_number
 
@@ -37,19 +37,7 @@ MOST_HELD_OUT = 1000  # pairs, without --dev
     metavar="MODEL",
     help="A translation model to train further, instead of one from nothing.",
 )
-@click.option(
-    "--source-lang", cls=RareOption, metavar="CODE", help="Language of the texts, of a base with many."
-)
-@click.option(
-    "--target-lang", cls=RareOption, metavar="CODE", help="Language of the translations, of such a base."
-)
-@click.option(
-    "--prefix-text",
-    cls=RareOption,
-    metavar="TEXT",
-    show_default=False,
-    help="Text to put before each text (T5).",
-)
+@language_options(RareOption)
 @click.option(
     "--vocab-size",
     metavar="N",

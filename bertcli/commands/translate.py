@@ -6,7 +6,14 @@ import click
 
 from bertcli import requests
 from bertcli.commands import run_request
-from bertcli.options import input_options, model_options, output_options, run_options, shard_option
+from bertcli.options import (
+    input_options,
+    language_options,
+    model_options,
+    output_options,
+    run_options,
+    shard_option,
+)
 from bertcli.options.command import command
 from bertcli.options.parameters import RareOption, whole_number
 
@@ -23,15 +30,7 @@ from bertcli.options.parameters import RareOption, whole_number
 @click.option("--beam", metavar="N", type=whole_number(1, 64), help="How many hypotheses to follow.")
 @click.option("--greedy", is_flag=True, help="Take the likeliest token each time: --beam 1.")
 @click.option("-k", "k", metavar="N", type=whole_number(1, 64), help="Give the N best translations.")
-@click.option("--source-lang", metavar="CODE", help="Language of the texts, of a model with many.")
-@click.option("--target-lang", metavar="CODE", help="Language to translate into, of such a model.")
-@click.option(
-    "--prefix-text",
-    cls=RareOption,
-    metavar="TEXT",
-    show_default=False,
-    help="Text to put before each sentence (T5).",
-)
+@language_options()
 @click.option(
     "--split",
     metavar="HOW",

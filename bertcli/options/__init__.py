@@ -19,6 +19,7 @@ also has its default.
     @train_options, @recipe_options      requests.TrainOptions; those that a recipe does not have
     @prompt_options                      requests.PromptOptions
     @labels_options, @threshold_options  requests.LabelOptions
+    @language_options                    the languages and the prefix of requests.Translate
     @pooling_option, @prompt_name_option, @head_option, @json_option, @report_format_option
 """
 
@@ -31,6 +32,7 @@ import click
 
 from bertcli.options.parameters import (
     OptionSection,
+    RareOption,
     SharedArgument,
     SharedOption,
     cluster,
@@ -470,6 +472,19 @@ def report_format_option(callback: F) -> F:
 def json_option(callback: F) -> F:
     """--json, for a report that is one object."""
     return click.option("--json", is_flag=True, help="The report as one JSON object.")(callback)
+
+
+def language_options(kind: type[click.Option] = click.Option) -> Callable[[F], F]:
+    """--source-lang, --target-lang and --prefix-text, for encoder-decoders; `kind` is that of the first two."""
+    return lambda callback: _stack(
+        callback,
+        click.option("--source-lang", cls=kind, metavar="CODE",
+                     help="Language of the texts, of a model with many."),
+        click.option("--target-lang", cls=kind, metavar="CODE",
+                     help="Language of the translations, of such a model."),
+        click.option("--prefix-text", cls=RareOption, metavar="TEXT", show_default=False,
+                     help="Text to put before the source (T5)."),
+    )  # fmt: skip
 
 
 def no_answer_option(callback: F) -> F:
