@@ -7,11 +7,12 @@ them, and the decoder starts from the token that it starts from there.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from bertcli.engines.loading import load_generator
 from bertcli.engines.seq2seq import Generation
@@ -20,11 +21,11 @@ from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.library import resolve
 from bertcli.models.seq2seq_tokenizer import Seq2SeqTokenizer
 from bertcli.tasks.translate import check_model, position_limit
+from bertcli.training.translate import MAX_LENGTH
 
 if TYPE_CHECKING:
     from bertcli.training.translate import Ids, Pair, TranslationTraining
 
-LEARNING_RATE, WARM_UP = 1e-4, 200
 TOKENIZER_FILES = (
     "tokenizer*",
     "*.spm",
@@ -37,11 +38,12 @@ TOKENIZER_FILES = (
 
 
 class BaseModel:
-    """A checkpoint that is trained further. `start` is the token that its decoder starts from, `limit` the most tokens
-    of a text. Raises ModelError for a checkpoint that is no encoder-decoder, UsageError for languages that it does not
-    have."""
+    """A checkpoint that is trained further. Raises ModelError for one that is no encoder-decoder, UsageError for
+    languages that it does not have."""
 
-    def __init__(self, training: TranslationTraining, most: int) -> None:
+    learning_rate, warm_up = 1e-4, 200
+
+    def __init__(self, training: TranslationTraining) -> None:
         assert training.base is not None
         checkpoint = open_checkpoint(resolve(training.base))
         check_model(checkpoint)
@@ -55,17 +57,21 @@ class BaseModel:
         self._before, self._after = (*languages.before, *prefix), languages.after
         self._first, self._end = () if rules.first is None else (rules.first,), rules.ends[0]
         self.start, self.pad = rules.start, rules.pad
-        self.limit = most if limit is None else min(most, limit)
-        self.name, self._folder = checkpoint.name, checkpoint.tokenizer_path
+        self.limit = MAX_LENGTH if limit is None else min(MAX_LENGTH, limit)
+        self.kind = f"A translation model, trained from `{checkpoint.name}`"
+        self._folder = checkpoint.tokenizer_path
         self.model = load_generator(checkpoint, torch.float32, None)
 
     def encode(self, pairs: Sequence[Pair]) -> list[Ids]:
-        """The token ids of sources and targets."""
         source, target = self._tokenizer.encode, self._tokenizer.encode_target
         return [
             ([*self._before, *source(text), *self._after], [*self._first, *target(translation), self._end])
             for text, translation in pairs
         ]
+
+    def logits(self, inputs: Mapping[str, Tensor], real: Tensor) -> Tensor:
+        found: Tensor = self.model(**inputs).logits[real]
+        return found
 
     def write_tokenizer(self, folder: Path) -> None:
         for pattern in TOKENIZER_FILES:

@@ -3,7 +3,8 @@
 Post-norm layers, sinusoidal positions and one table of word pieces for source, target and output, as in the paper; so
 are Adam with warm-up and inverse square root decay, label smoothing, and the average of the last checkpoints. The model
 is transformers' Marian, so that the directory it leaves is one that transformers opens. With a base, its model and
-tokenizer take the place of these (`fine_tuning`).
+tokenizer take the place of these: the trainer asks a `StartingPoint`, a `NewModel` here or a `BaseModel` in
+`fine_tuning`.
 
 A run is a function of its seed and data on one machine: batches are drawn by epoch number, and `state.pt` has what an
 interrupted run continues from.
@@ -19,8 +20,9 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import transformers
@@ -31,7 +33,6 @@ from torch.nn import functional
 from bertcli import __version__, interrupts
 from bertcli.engines.seq2seq.model import marian_positions
 from bertcli.errors import UsageError
-from bertcli.training import fine_tuning
 from bertcli.training.machine import Machine
 from bertcli.training.saving import STATE
 from bertcli.training.subwords import SPECIAL, train_subwords, write_subwords
@@ -47,7 +48,6 @@ PATIENCE = 10  # epochs without a lower loss on the held-out pairs
 SAVE_SECONDS = 120.0
 MAX_LENGTH = 256  # tokens of a source or a target; longer pairs are left out
 CHECKPOINTS = "checkpoints"
-NARROW = "It knows the words and the kind of sentences of its training pairs, and nothing else."
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,58 @@ Pair = tuple[str, str]
 Ids = tuple[list[int], list[int]]
 
 
+class StartingPoint(Protocol):
+    """An encoder-decoder before training: its model and tokenizer, the token that its decoder starts from (`start`), the
+    most tokens of a text (`limit`), the learning rate and the warm-up that suit it, and `kind`, which its card says."""
+
+    model: Any
+    pad: int
+    start: int
+    limit: int
+    learning_rate: float
+    warm_up: int
+    kind: str
+
+    def encode(self, pairs: Sequence[Pair]) -> list[Ids]:
+        """The token ids of sources and targets."""
+        ...
+
+    def logits(self, inputs: Mapping[str, Tensor], real: Tensor) -> Tensor:
+        """The logits (tokens, V) of the target positions that are `real`, (S, T)."""
+        ...
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Write the files from which transformers makes the tokenizer."""
+        ...
+
+
+class NewModel:
+    """A Transformer with random weights, and a vocabulary made of its training pairs."""
+
+    limit = MAX_LENGTH
+
+    def __init__(self, training: TranslationTraining, pairs: Sequence[Pair]) -> None:
+        size = SIZES[training.size]
+        self.learning_rate, self.warm_up = size.learning_rate, size.warm_up
+        self.kind = (
+            f"A Transformer of {size.layers}+{size.layers} layers, width {size.width}, trained from nothing"
+        )
+        self._tokenizer = train_subwords((text for pair in pairs for text in pair), training.vocabulary)
+        self.model = build_model(size, self._tokenizer.get_vocab_size())
+        self.pad, self.start = self.model.config.pad_token_id, self.model.config.decoder_start_token_id
+
+    def encode(self, pairs: Sequence[Pair]) -> list[Ids]:
+        sources, targets = (self._tokenizer.encode_batch(list(texts)) for texts in zip(*pairs, strict=True))
+        return [(source.ids, target.ids) for source, target in zip(sources, targets, strict=True)]
+
+    def logits(self, inputs: Mapping[str, Tensor], real: Tensor) -> Tensor:
+        found: Tensor = self.model.lm_head(self.model.model(**inputs).last_hidden_state[real])
+        return found
+
+    def write_tokenizer(self, folder: Path) -> None:
+        write_subwords(self._tokenizer, folder, self.limit)
+
+
 class TranslationTrainer:
     """A run over pairs of texts in `folder`. `report(step, steps, loss)` is called after every step, `say` with a line
     about every epoch."""
@@ -123,30 +175,19 @@ class TranslationTrainer:
         if training.threads is not None:
             torch.set_num_threads(training.threads)
         self.training, self.folder, self.report, self.say = training, folder, report, say
-        self.size = SIZES[training.size]
         torch.manual_seed(training.seed)
-        self.base = fine_tuning.BaseModel(training, MAX_LENGTH) if training.base is not None else None
-        if self.base is not None:
-            self.model, self.pad, self.start = self.base.model, self.base.pad, self.base.start
-        else:
-            texts = (text for pair in train for text in pair)
-            self.tokenizer = train_subwords(texts, training.vocabulary)
-            self.model = build_model(self.size, self.tokenizer.get_vocab_size())
-            config = self.model.config
-            self.pad, self.start = config.pad_token_id, config.decoder_start_token_id
+        self.origin = starting_point(training, train)
+        self.model = self.origin.model
         self.train, self.left_out = self._encoded(train)
         self.dev, _ = self._encoded(dev)
-        self.machine = Machine.choose(training.device, training.dtype, self.pad)
+        self.machine = Machine.choose(training.device, training.dtype, self.origin.pad)
         self.device = self.machine.device
         self.model.to(self.device)
         if self.device.type == "cpu":
             # torch's fused attention has a slow backward pass on CPUs, in bfloat16 a very slow one (torch 2.13).
             self.model.set_attn_implementation("eager")
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        usual, self.warm_up = self.size.learning_rate, self.size.warm_up
-        if self.base is not None:
-            usual, self.warm_up = fine_tuning.LEARNING_RATE, fine_tuning.WARM_UP
-        self.rate = training.learning_rate or usual
+        self.rate = training.learning_rate or self.origin.learning_rate
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=self.rate, betas=BETAS, eps=EPSILON, fused=self.device.type in ("cpu", "cuda")
         )
@@ -209,12 +250,10 @@ class TranslationTrainer:
         progress.step += 1
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * schedule(progress.step, self.warm_up)
+            group["lr"] = self.rate * schedule(progress.step, self.origin.warm_up)
         torch.manual_seed(self.training.seed * 1_000_003 + progress.step)  # of dropout
         loss, tokens = self.loss([self.train[number] for number in numbers], SMOOTHING)
         (loss / tokens).backward()
-        if self.base is None:
-            self.model.model.shared.weight.grad[self.pad] = 0  # see build_model
         torch.nn.utils.clip_grad_norm_(self.parameters, CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -222,20 +261,18 @@ class TranslationTrainer:
 
     def loss(self, pairs: Sequence[Ids], smoothing: float) -> tuple[Tensor, int]:
         """Cross-entropy summed over the target tokens of pairs, and how many tokens these are."""
-        source = padded([source for source, _ in pairs], self.pad).to(self.device)
-        target = padded([target for _, target in pairs], self.pad).to(self.device)
-        start = torch.full_like(target[:, :1], self.start)
-        real = target != self.pad
+        pad = self.origin.pad
+        source = padded([source for source, _ in pairs], pad).to(self.device)
+        target = padded([target for _, target in pairs], pad).to(self.device)
+        start = torch.full_like(target[:, :1], self.origin.start)
+        real = target != pad
         inputs = {
             "input_ids": source,
-            "attention_mask": (source != self.pad).long(),
+            "attention_mask": (source != pad).long(),
             "decoder_input_ids": torch.cat([start, target[:, :-1]], 1),
         }
         with self.machine.autocast():
-            if self.base is None:
-                logits = self.model.lm_head(self.model.model(**inputs).last_hidden_state[real])
-            else:
-                logits = self.model(**inputs).logits[real]
+            logits = self.origin.logits(inputs, real)
         loss = functional.cross_entropy(
             logits.float(), target[real], reduction="sum", label_smoothing=smoothing
         )
@@ -313,22 +350,13 @@ class TranslationTrainer:
         """Write model, tokenizer and card as a directory that transformers opens."""
         with target.writing(keep_state=self.progress.interrupted) as folder:
             self.model.save_pretrained(folder)
-            if self.base is None:
-                write_subwords(self.tokenizer, folder, MAX_LENGTH)
-            else:
-                self.base.write_tokenizer(folder)
+            self.origin.write_tokenizer(folder)
             (folder / "README.md").write_text(card, encoding="utf-8")
 
     def _encoded(self, pairs: Sequence[Pair]) -> tuple[list[Ids], int]:
         """The token ids of pairs, and how many pairs are too long and left out."""
-        if self.base is not None:
-            found, most = self.base.encode(pairs), self.base.limit
-        else:
-            sources = self.tokenizer.encode_batch([source for source, _ in pairs])
-            targets = self.tokenizer.encode_batch([target for _, target in pairs])
-            found = [(source.ids, target.ids) for source, target in zip(sources, targets, strict=True)]
-            most = MAX_LENGTH
-        kept = [pair for pair in found if max(map(len, pair)) <= most]
+        found = self.origin.encode(pairs) if pairs else []
+        kept = [pair for pair in found if max(map(len, pair)) <= self.origin.limit]
         return kept, len(found) - len(kept)
 
 
@@ -365,6 +393,7 @@ def build_model(size: Size, vocabulary: int) -> Any:
         if name.endswith("shared.weight"):
             torch.nn.init.normal_(weight, 0.0, size.width**-0.5)
             weight.data[pad] = 0
+            weight.register_hook(partial(without_row, pad))
         elif "embed_positions" in name:
             weight.data = marian_positions(*weight.shape)
         elif weight.dim() > 1:
@@ -374,6 +403,22 @@ def build_model(size: Size, vocabulary: int) -> Any:
     settings.decoder_start_token_id, settings.forced_eos_token_id = pad, end
     settings.pad_token_id, settings.eos_token_id = pad, end
     return model
+
+
+def without_row(row: int, gradient: Tensor) -> Tensor:
+    """A gradient that leaves a row of its weight as it is."""
+    gradient = gradient.clone()
+    gradient[row] = 0
+    return gradient
+
+
+def starting_point(training: TranslationTraining, pairs: Sequence[Pair]) -> StartingPoint:
+    """The checkpoint that is trained further, or a new model for the pairs."""
+    if training.base is None:
+        return NewModel(training, pairs)
+    from bertcli.training.fine_tuning import BaseModel
+
+    return BaseModel(training)
 
 
 def schedule(step: int, warm_up: int) -> float:
@@ -395,10 +440,7 @@ def card_of(
     trainer: TranslationTrainer, command: Sequence[str], files: Sequence[str], loss: float | None
 ) -> str:
     """The model card: Markdown with the front matter that Hugging Face reads."""
-    size, progress = trainer.size, trainer.progress
-    kind, origin = f"Transformer of {size.layers}+{size.layers} layers, width {size.width}", "from nothing"
-    if trainer.base is not None:
-        kind, origin = "translation model", f"from `{trainer.base.name}`"
+    origin, progress = trainer.origin, trainer.progress
     lines = [
         "---",
         "library_name: transformers",
@@ -407,7 +449,7 @@ def card_of(
         "",
         "# A translation model trained by bertcli",
         "",
-        f"A {kind}, trained by bertcli {__version__} {origin}"
+        f"{origin.kind} by bertcli {__version__}"
         f" on {len(trainer.train)} pairs of texts ({', '.join(f'`{name}`' for name in files)}) in"
         f" {progress.step} steps; {len(trainer.dev) or 'none'} were held out. Its weights are the average of the last"
         f" {AVERAGED} epochs.",
@@ -417,6 +459,7 @@ def card_of(
         '$ bertcli translate -m . -t "…"',
         "```",
         "",
-        *([] if trainer.base else [NARROW, ""]),
+        "It knows best the words and the kind of sentences of its training pairs.",
+        "",
     ]
     return "\n".join(lines)
