@@ -705,7 +705,10 @@ class TrainTranslate(InputOptions, TrainOptions):
 
     def check(self) -> None:
         super().check()
-        if self.base is not None and (self.size, self.vocab_size) != ("tiny", 8000):
+        if self.base is not None and (self.size, self.vocab_size) != (
+            TrainTranslate.size,
+            TrainTranslate.vocab_size,
+        ):
             raise UsageError(
                 "--size and --vocab-size are for a model from nothing", hint="leave them out, or --base"
             )

@@ -337,7 +337,7 @@ def _refuse_decoder_options(request: requests.Attention, model: OpenModel) -> No
     }
     if wrong := [name for name, is_asked in asked.items() if is_asked]:
         raise UsageError(
-            f"{wrong[0]}: {model.checkpoint.name} is an encoder alone, without a decoder",
+            f"{wrong[0]}: {model.checkpoint.name} is an encoder-only model, without a decoder",
             hint="leave it out, or name a translation model",
         )
 

@@ -104,7 +104,7 @@ class Seq2SeqAttention:
         parts = cast("Eager", engine).attend(ids, start, vectors=self._vectors)
         if not self._whole:
             layers, heads = parts[self._part].weights.shape[:2]
-            where = {"cross": "decoder"}.get(self._part, self._part)
+            where = "encoder" if self._part == "encoder" else "decoder"
             self._layer = counted(self._layer, layers, f"{where} layer", self._name)
             self._head = counted(self._head, heads, "head", self._name)
 
@@ -208,7 +208,7 @@ class Seq2SeqAttention:
         ]
 
     def _places(self, target: Sequence[int]) -> list[Place]:
-        """Where each token stands in the translation, without the blanks before it."""
+        """The place of each token in the translation, without the blanks before it."""
         text, places, start = self._tokenizer.decode(target), [], 0
         for end in token_ends(target, self._tokenizer.decode):
             first = start + len(text[start:end]) - len(text[start:end].lstrip())

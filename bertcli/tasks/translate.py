@@ -138,7 +138,7 @@ class Translate:
             return
         if option := "--align" if self._align else "--glossary" if self._glossary is not None else "":
             raise UsageError(
-                f"{option}: {self._name} runs on transformers, where it is not to be had",
+                f"{option}: {self._name} runs on transformers, which does not support it",
                 hint="leave it out",
             )
 

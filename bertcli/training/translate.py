@@ -108,8 +108,9 @@ Ids = tuple[list[int], list[int]]
 
 
 class StartingPoint(Protocol):
-    """An encoder-decoder before training: its model and tokenizer, the token that its decoder starts from (`start`), the
-    most tokens of a text (`limit`), the learning rate and the warm-up that suit it, and `kind`, which its card says."""
+    """An encoder-decoder before training: its model and tokenizer, the token that its decoder starts from (`start`),
+    the most tokens of a text (`limit`), the learning rate and the warm-up that suit it, and `kind`, which its card
+    says."""
 
     model: Any
     pad: int

@@ -153,7 +153,7 @@ def test_what_cannot_be_shown(seq2seq: Make, options: dict[str, Any], message: s
 
 @pytest.mark.parametrize("options", [{"part": "cross"}, {"target": "x"}, {"target_lang": "de"}])
 def test_an_encoder_has_no_decoder(checkpoints: Make, options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="encoder alone"):
+    with pytest.raises(UsageError, match="encoder-only"):
         ask(checkpoints("bert"), TEXT, **options)
 
 
