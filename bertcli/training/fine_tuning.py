@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bertcli.engines.loading import load_generator
 from bertcli.engines.seq2seq import Generation
@@ -69,9 +70,9 @@ class BaseModel:
             for text, translation in pairs
         ]
 
-    def logits(self, inputs: Mapping[str, Tensor], real: Tensor) -> Tensor:
-        found: Tensor = self.model(**inputs).logits[real]
-        return found
+    def loss(self, inputs: Mapping[str, Tensor], target: Tensor, real: Tensor, smoothing: float) -> Tensor:
+        logits = self.model(**inputs).logits[real].float()
+        return functional.cross_entropy(logits, target[real], reduction="sum", label_smoothing=smoothing)
 
     def write_tokenizer(self, folder: Path) -> None:
         for pattern in TOKENIZER_FILES:

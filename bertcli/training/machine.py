@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bertcli import interrupts
-from bertcli.engines.device import choose_device, choose_dtype
+from bertcli.engines.device import choose_device, choose_dtype, keep_freed_memory
 from bertcli.errors import UsageError
 from bertcli.training.batches import by_length, pad
+from bertcli.training.dropout import ByteDropout
 
 if TYPE_CHECKING:
     from bertcli.records import Window
@@ -36,6 +37,8 @@ class Machine:
         if dtype == "float16":
             raise UsageError("float16 cannot be trained in", hint="use --dtype bfloat16, float32 or auto")
         chosen = choose_device(device)
+        if chosen.type == "cpu":
+            keep_freed_memory()
         return cls(chosen, choose_dtype(dtype, chosen), pad_id or 0)
 
     def generators(self) -> list[Tensor]:
@@ -49,11 +52,15 @@ class Machine:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(states[1], self.device)
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Within it, matrices are multiplied in the machine's dtype."""
-        if self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+    @contextlib.contextmanager
+    def forward_pass(self) -> Iterator[None]:
+        """Within it, matrices are multiplied in the machine's dtype, and dropout is fast on a CPU."""
+        with contextlib.ExitStack() as stack:
+            if self.dtype != torch.float32:
+                stack.enter_context(torch.autocast(self.device.type, self.dtype))
+            if self.device.type == "cpu":
+                stack.enter_context(ByteDropout())
+            yield
 
     def inputs(self, windows: Sequence[Window]) -> dict[str, Tensor]:
         """The arguments of an encoder, each [rows, length], on the device."""

@@ -250,9 +250,9 @@ def load_base(auto_class: Any, checkpoint: Checkpoint, **settings: Any) -> Any:
 
 
 def compute_in_float32(head: nn.Module, *, while_training: bool = True) -> None:
-    """Make a head compute in float32 where `Machine.autocast` has the encoder compute in another dtype, as the engines
-    do: the three digits of bfloat16 are too few for an answer. The product with the vocabulary takes as long as all
-    else together: it is excepted by `while_training`."""
+    """Make a head compute in float32 where `Machine.forward_pass` has the encoder compute in another dtype, as the
+    engines do: the three digits of bfloat16 are too few for an answer. The product with the vocabulary takes as long as
+    all else together: it is excepted by `while_training`."""
     forward = head.forward
 
     def exact(*inputs: Any, **settings: Any) -> Any:

@@ -404,7 +404,7 @@ class TotalSteps:
 def _validation(trainer: Trainer, objective: Objective) -> Validation:
     """The figures of the network as it is."""
     trainer.network.eval()
-    with torch.no_grad(), trainer.machine.autocast():
+    with torch.no_grad(), trainer.machine.forward_pass():
         validation = objective.validate(trainer.network)
     assert validation is not None
     return validation

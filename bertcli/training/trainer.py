@@ -114,7 +114,7 @@ class Trainer:
         for _ in range(schedule.micro_batches):
             name, batch, progress.position = mixture.draw()
             progress.tokens += int(batch.inputs["attention_mask"].sum())
-            with self.machine.autocast():
+            with self.machine.forward_pass():
                 loss = self.objectives[name].loss(self.network, batch.to(self.machine.device))
             (loss * (self.objectives[name].settings.loss_weight / schedule.micro_batches)).backward()
             losses.append((name, loss.detach()))
@@ -132,7 +132,7 @@ class Trainer:
         began = time.monotonic()
         generators = self.machine.generators()
         self.network.eval()
-        with torch.no_grad(), self.machine.autocast():
+        with torch.no_grad(), self.machine.forward_pass():
             found = {
                 name: validation
                 for name, one in self.objectives.items()

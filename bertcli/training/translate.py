@@ -28,11 +28,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional
 
 from bertcli import __version__, interrupts
 from bertcli.engines.seq2seq.model import marian_positions
 from bertcli.errors import UsageError
+from bertcli.training.linear_cross_entropy import linear_cross_entropy
 from bertcli.training.machine import Machine
 from bertcli.training.saving import STATE
 from bertcli.training.subwords import SPECIAL, train_subwords, write_subwords
@@ -124,8 +124,8 @@ class StartingPoint(Protocol):
         """The token ids of sources and targets."""
         ...
 
-    def logits(self, inputs: Mapping[str, Tensor], real: Tensor) -> Tensor:
-        """The logits (tokens, V) of the target positions that are `real`, (S, T)."""
+    def loss(self, inputs: Mapping[str, Tensor], target: Tensor, real: Tensor, smoothing: float) -> Tensor:
+        """The cross-entropy summed over those target positions, (S, T), that are `real`."""
         ...
 
     def write_tokenizer(self, folder: Path) -> None:
@@ -152,9 +152,9 @@ class NewModel:
         sources, targets = (self._tokenizer.encode_batch(list(texts)) for texts in zip(*pairs, strict=True))
         return [(source.ids, target.ids) for source, target in zip(sources, targets, strict=True)]
 
-    def logits(self, inputs: Mapping[str, Tensor], real: Tensor) -> Tensor:
-        found: Tensor = self.model.lm_head(self.model.model(**inputs).last_hidden_state[real])
-        return found
+    def loss(self, inputs: Mapping[str, Tensor], target: Tensor, real: Tensor, smoothing: float) -> Tensor:
+        hidden = self.model.model(**inputs).last_hidden_state[real]
+        return linear_cross_entropy(hidden, self.model.lm_head.weight, target[real], smoothing)
 
     def write_tokenizer(self, folder: Path) -> None:
         write_subwords(self._tokenizer, folder, self.limit)
@@ -272,11 +272,8 @@ class TranslationTrainer:
             "attention_mask": (source != pad).long(),
             "decoder_input_ids": torch.cat([start, target[:, :-1]], 1),
         }
-        with self.machine.autocast():
-            logits = self.origin.logits(inputs, real)
-        loss = functional.cross_entropy(
-            logits.float(), target[real], reduction="sum", label_smoothing=smoothing
-        )
+        with self.machine.forward_pass():
+            loss = self.origin.loss(inputs, target, real, smoothing)
         return loss, int(real.sum())
 
     def end_epoch(self, epoch: int) -> None:

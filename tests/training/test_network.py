@@ -38,7 +38,7 @@ def test_a_regression_keeps_its_digits_in_validation(checkpoints: Make, family: 
         last.weight *= 30
         last.bias.fill_(1950)
         expected = model(**batch).logits[:, 0]
-        with machine.autocast():
+        with machine.forward_pass():
             answers = model(**batch).logits[:, 0]
     assert answers.dtype == torch.float32
     assert len(set(answers.tolist())) == len(set(expected.tolist())) == len(answers)
@@ -48,7 +48,7 @@ def test_a_regression_keeps_its_digits_in_validation(checkpoints: Make, family: 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_float32(checkpoints: Make, family: str, kind: str) -> None:
     model, machine, batch = opened(checkpoints(family, kind), kind)
-    with torch.no_grad(), machine.autocast():
+    with torch.no_grad(), machine.forward_pass():
         logits = model(**batch).logits
     assert logits.dtype == torch.float32
     assert (logits != logits.bfloat16().float()).any()
@@ -61,7 +61,7 @@ def test_named_heads_compute_in_float32(checkpoints: Make) -> None:
         "tags": HeadSpec("tag", ("O", "B-X", "I-X")),
     }
     network = Network(masked_lm, specs).eval()
-    with torch.no_grad(), machine.autocast():
+    with torch.no_grad(), machine.forward_pass():
         for head in network.heads.values():
             logits = head(network.states(batch), batch["attention_mask"])
             assert logits.dtype == torch.float32

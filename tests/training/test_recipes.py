@@ -334,7 +334,7 @@ def test_a_frozen_base_keeps_its_answers_beside_new_heads(
     checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     base = checkpoints("skills", "skills")
-    out = beside(data, base, tmp_path, steps=40, peak_rate=1e-2)
+    out = beside(data, base, tmp_path, steps=120, peak_rate=1e-2)
     before, after = tensors(base), tensors(out)
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     *heads, fill = open_checkpoint(base).heads

@@ -80,7 +80,7 @@ class Context:
         generators = self.machine.generators()
         network.eval()
         rows: list[Tensor] = [torch.empty(0)] * len(windows)
-        with torch.no_grad(), self.machine.autocast():
+        with torch.no_grad(), self.machine.forward_pass():
             for indices, inputs in self.machine.sweep(windows):
                 for index, row in zip(indices, of_inputs(inputs).float().cpu(), strict=True):
                     rows[index] = row

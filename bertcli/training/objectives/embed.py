@@ -134,7 +134,7 @@ def teacher_embeddings(
         windowing = truncation(checkpoint, tokenizer, min(length, checkpoint.position_limit))
         windows = [encode(tokenizer, windowing, text, None) for text in texts]
         found = np.zeros((len(texts), checkpoint.hidden_size), np.float16)
-        with torch.inference_mode(), machine.autocast():
+        with torch.inference_mode(), machine.forward_pass():
             for indices, inputs in machine.sweep(windows):
                 states = model(**inputs).last_hidden_state
                 pooled = (
