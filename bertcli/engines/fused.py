@@ -13,7 +13,7 @@ heads compute in float32.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from bertcli.architectures.architecture import Norm as Normalisation
 from bertcli.engines import lacking
 from bertcli.engines.attention import arrange, attend_once
 from bertcli.engines.device import ROUND_ROWS
-from bertcli.engines.int8 import DOWN, Excess, Int8Linear, Widened
+from bertcli.engines.int8 import DOWN, Excess, Int8Linear, Widened, is_worth_rounding
 from bertcli.engines.linear import ACTIVATIONS, linear
 from bertcli.engines.relative import Relative, Turns
 from bertcli.models.shapes import undescribed
@@ -281,25 +281,39 @@ class FusedModel:
         """The layer of that depth for batches of which it is the last, made when the first of them comes."""
         if depth not in self._once_read:
             names, place = self._description.layer.attention, self._places[depth - 1]
+            parts = (self._parts(place + name, self._layer_dtype) for name in (names.key, names.value))
+            weight, bias = map(torch.cat, zip(*parts, strict=True))
             self._once_read[depth] = OnceRead(
-                self._layers[depth - 1],
-                self._products(place, names.query),
-                self._products(place, names.key, names.value),
+                self._exact(self._layers[depth - 1], place),
+                self._exact_product(place + names.query),
+                self._layer_product(place, "query_key_value", weight, bias),
             )
         return self._once_read[depth]
 
-    def _products(self, place: str, *names: str) -> Any:
-        """Several products of a layer as one, their outputs side by side."""
-        parts = (self._parts(place + name, self._layer_dtype) for name in names)
-        weight, bias = map(torch.cat, zip(*parts, strict=True))
-        return self._layer_product(place, "query_key_value", weight, bias)
+    def _exact(self, layer: Layer, place: str) -> Layer:
+        """A layer of which few rows are asked, so that it may take the time to round none of them."""
+        if self._roundings is None:
+            return layer
+        attention, inner = self._description.layer.attention, self._description.layer.feed_forward
+        return replace(
+            layer,
+            out=self._exact_product(place + attention.out, bias=attention.out_bias),
+            up=self._exact_product(place + inner.up, inner.activation, bias=inner.bias),
+            down=self._exact_product(place + inner.down, bias=inner.down_bias),
+        )
+
+    def _exact_product(self, name: str, activation: str | None = None, *, bias: bool = True) -> Any:
+        parts = self._parts(name, self._layer_dtype, bias=bias)
+        if self._roundings is None:
+            return linear(*parts, activation)
+        return Widened(*parts, activation, self.dtype)
 
     def _layer_product(
         self, place: str, role: Role, weight: Tensor, bias: Tensor | None, activation: str | None = None
     ) -> Any:
         """A product of the layer at `place`, rounded where there is a rounding for it."""
         name = f"{place}{role}"
-        if self._seen is not None:
+        if self._seen is not None and is_worth_rounding(role, weight):
             return self._seen.watch(name, weight, linear(weight, bias, activation))
         if self._roundings is None:
             return linear(weight, bias, activation)

@@ -26,7 +26,7 @@ from safetensors.numpy import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertcli.engines.device import ROUND_ROWS
+from bertcli.engines.device import ROUND_ROWS, choose_dtype
 from bertcli.engines.linear import ACTIVATIONS, ONEDNN_ACTIVATIONS, linear
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ OUTLIERS = (0, 1, 2, 4, 8)  # channels that are tried as such
 LITTLE_LOST = 0.015  # more outliers are tried for less than that
 SMALLEST = 1e-6
 MOST_LOST = 0.05
+FEW_WEIGHTS = 1 << 20
 _ROWS_IN_CACHE = 512
 
 
@@ -101,6 +102,17 @@ def has_int8_products() -> bool:
         and torch.cpu._is_vnni_supported()
         and hasattr(torch.ops.onednn, "qlinear_pointwise")
     )
+
+
+def is_worth_rounding(role: Role, weight: Tensor) -> bool:
+    """Whether a product of the layers takes less time in whole numbers, rounding included, than in the dtype around
+    it. Where that is bfloat16 the smallest one does not, and on processors with AMX a small second product of the
+    feed-forward with its outliers does not either."""
+    if choose_dtype("int8", weight.device) != torch.bfloat16:
+        return True
+    if role == DOWN and torch.cpu._is_amx_tile_supported():
+        return weight.numel() > FEW_WEIGHTS
+    return role != "out"
 
 
 class Int8Linear(nn.Module):
@@ -191,7 +203,8 @@ def _rounded_weight(weight: Tensor, factor: Tensor, offset: Tensor) -> tuple[Ten
 
 
 class Widened(nn.Module):
-    """A product that is not rounded, among those that are: takes any dtype, and adds to a residual in float32."""
+    """A product that is not rounded, among those that are: takes any dtype, and adds to a residual in float32, which is
+    overwritten."""
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None, activation: str | None, dtype: torch.dtype
@@ -202,7 +215,7 @@ class Widened(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         y: Tensor = self._inner(x.to(self._dtype))
-        return y if residual is None else residual + y
+        return y if residual is None else residual.add_(y)
 
 
 class Seen:

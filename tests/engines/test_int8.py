@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bertcli.engines import Hidden, int8
+from bertcli.engines import Hidden, SequenceLogits, int8
 from bertcli.engines.packed import Packed
 from bertcli.models.checkpoint import open_checkpoint
 from tests.conftest import Make
@@ -120,6 +121,46 @@ def test_an_encoder_computes_with_some_products_as_they_were(checkpoints: Make, 
     found = Packed(checkpoint, device="cpu", dtype="int8", roundings=roundings).forward(windows, Hidden())
     for one, other in zip(exact, found, strict=True):
         assert np.linalg.norm(one - other) < 0.05 * np.linalg.norm(one)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "amx", "worth"),
+    [
+        (torch.float32, False, {"query_key_value", "out", "up", "small down", "large down"}),
+        (torch.bfloat16, False, {"query_key_value", "up", "small down", "large down"}),
+        (torch.bfloat16, True, {"query_key_value", "up", "large down"}),
+    ],
+)
+def test_what_is_rounded_depends_on_what_the_processor_multiplies_fast(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, amx: bool, worth: set[str]
+) -> None:
+    monkeypatch.setattr(int8, "choose_dtype", lambda name, device: dtype)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    small, large = torch.empty(HIDDEN, INNER), torch.empty(768, 3072)
+    found = {role for role in get_args(int8.Role) if role != "down" and int8.is_worth_rounding(role, small)}
+    found |= {"small down"} if int8.is_worth_rounding("down", small) else set()
+    found |= {"large down"} if int8.is_worth_rounding("down", large) else set()
+    assert found == worth
+
+
+def test_the_last_layer_rounds_nothing_of_the_one_row_that_is_read(checkpoints: Make) -> None:
+    checkpoint = open_checkpoint(checkpoints("bert", "label", labels=("a", "b")))
+    from tests.engines.windows import make_windows
+
+    windows, ask = make_windows(checkpoint), SequenceLogits(checkpoint.head("label"))
+    right = dict(open_packed(checkpoint, "int8")._model._roundings)  # type: ignore[attr-defined]
+    place = f"layer.{checkpoint.layers - 1}."
+    wrong = {
+        name: replace(rounding, factor=rounding.factor * 50)
+        if place in name and not name.endswith("query_key_value")
+        else rounding
+        for name, rounding in right.items()
+    }
+    engines = [Packed(checkpoint, device="cpu", dtype="int8", roundings=each) for each in (right, wrong)]
+    labels = [engine.forward(windows, ask) for engine in engines]
+    assert all(np.array_equal(one, other) for one, other in zip(*labels, strict=True))
+    states = [engine.forward(windows, Hidden()) for engine in engines]
+    assert not any(np.array_equal(one, other) for one, other in zip(*states, strict=True))
 
 
 def test_roundings_are_written_and_read() -> None:
