@@ -23,7 +23,6 @@ from bertcli.sinks import Sink
 from bertcli.tasks import Task
 from bertcli.workers import Running, Workers
 
-BLOCKS_AHEAD = 2  # one is computed while the next is read and tokenised
 WRITING = 1.0  # seconds that Ctrl-C waits at most for the rest of a block to be written
 
 
@@ -85,10 +84,11 @@ def results(feed: Feed, *, task: Task, engine: Engine, plan: Plan) -> Iterator[R
 def _running_blocks(feed: Feed, task: Task, plan: Plan, workers: Workers) -> Iterator[tuple[Block, Running]]:
     """Blocks in input order, each started before the one before it is handed out."""
     started: deque[tuple[Block, Running]] = deque()
+    most = plan.blocks_ahead(workers.count)
     for block in plan.blocks(feed, task):
         if block is not None:
             started.append((block, workers.start(block)))
-        while started and (block is None or len(started) >= BLOCKS_AHEAD):
+        while started and (block is None or len(started) >= most):
             yield started.popleft()
     yield from started
 

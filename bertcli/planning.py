@@ -158,11 +158,20 @@ class Plan:
                 yield block
                 block = Block(self, task, filled)
 
+    def blocks_ahead(self, workers: int) -> int:
+        """How many blocks are computed at once: one while the next is read and tokenised, and more where so many
+        workers would wait, because batches are made for fewer."""
+        return max(2, 1 + -(-workers * self.batch_tokens // self._full))
+
+    @property
+    def _full(self) -> int:
+        """Tokens of the largest block."""
+        return max(self.look_ahead, LEAST_ROUNDS * self.batch_tokens * self.workers)
+
     def budget(self, filled: int) -> int:
         """Tokens of a full block, after `filled` full blocks."""
         round_of_batches = self.batch_tokens * self.workers
-        most = max(self.look_ahead, LEAST_ROUNDS * round_of_batches)
-        return min(round_of_batches << min(filled, most.bit_length()), most)
+        return min(round_of_batches << min(filled, self._full.bit_length()), self._full)
 
 
 class Block:

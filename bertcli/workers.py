@@ -26,11 +26,12 @@ Running = list[tuple["Batch", Future[list[Any]]]]
 
 
 class Workers:
-    """Runs `engine.workers` batches at once. `most_tokens` is the largest batch since memory ran out, None
-    before; `report_shortage` passes it to `on_shortage`, once."""
+    """Runs `count` batches at once, as many as the engine wants. `most_tokens` is the largest batch since memory ran
+    out, None before; `report_shortage` passes it to `on_shortage`, once."""
 
     def __init__(self, task: Task, engine: Engine, on_shortage: Callable[[int], None]) -> None:
         self.most_tokens: int | None = None
+        self.count = engine.workers
         self._on_shortage = on_shortage
         self._is_reported = False
         self._task = task

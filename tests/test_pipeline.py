@@ -103,6 +103,12 @@ def test_blocks_grow_until_every_worker_has_some_batches(workers, budgets):
     assert plan.budget(10**9) == budgets[-1]
 
 
+@pytest.mark.parametrize(("workers", "ahead"), [(1, 2), (4, 2), (10, 2), (11, 3), (200, 21)])
+def test_more_blocks_are_computed_at_once_where_batches_are_made_for_fewer_workers(workers, ahead):
+    assert Plan(10, 2, look_ahead=100).blocks_ahead(workers) == ahead
+    assert Plan(10, workers, look_ahead=100).blocks_ahead(workers) == 2
+
+
 def test_batches_are_not_cut_too_small_for_the_sake_of_workers():
     engine = EchoEngine()
     carry([f"{number:03}" for number in range(12)], engine=engine, plan=Plan(36, 4, least_tokens=12, begun=9))

@@ -7,6 +7,7 @@ import click
 from bertcli import requests
 from bertcli.commands import run_request
 from bertcli.options import (
+    cluster_options,
     input_options,
     language_options,
     model_options,
@@ -77,6 +78,7 @@ from bertcli.options.parameters import RareOption, whole_number
 @shard_option
 @output_options
 @model_options
+@cluster_options
 @run_options
 def translate(request: requests.Translate) -> int:
     """Translate each text with an encoder-decoder: Marian, T5, BART, NLLB and the like.

@@ -20,9 +20,9 @@ from bertcli.errors import BertcliError, EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 
 if TYPE_CHECKING:
-    from bertcli.engines import Ask, Engine
+    from bertcli.engines import Engine
+    from bertcli.engines.seq2seq import Seq2SeqEngine
     from bertcli.models.heads import Head
-    from bertcli.records import Window
     from bertcli.requests import ModelOptions
 
 CHUNK = 64 << 20  # bytes of an object in the object store
@@ -33,23 +33,27 @@ SMALL_FILES = ("*.json", "vocab.txt", "merges.txt", "*.model", "*.spm", "[0-9]*_
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a worker is to open: the model in the directory `base`, with the LoRA adapter in `adapter`, the encoder as
-    `head` reads it, if the fingerprint is this one. `options.engine` is never `auto`, but for static embeddings."""
+    `head` reads it, if the fingerprint is this one; or an encoder-decoder, which `generates`. `options.engine` of an
+    encoder is never `auto`, but for static embeddings."""
 
     base: str
     adapter: str | None
     fingerprint: str
     head: Head | None
     options: ModelOptions
+    generates: bool = False
     version: str = __version__
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, head: Head | None, options: ModelOptions) -> Job:
+    def of(
+        cls, checkpoint: Checkpoint, head: Head | None, options: ModelOptions, *, generates: bool = False
+    ) -> Job:
         if head is not None and head.adapter:  # the worker compares the checkpoint as it is on disk
             checkpoint = replace(checkpoint, weights=replace(checkpoint.weights, updates={}))
         with_adapter = checkpoint.adapter is not None
         base = checkpoint.path if with_adapter else checkpoint.directory
         adapter = os.path.abspath(checkpoint.directory) if with_adapter else None
-        return cls(os.path.abspath(base), adapter, checkpoint.fingerprint(), head, options)
+        return cls(os.path.abspath(base), adapter, checkpoint.fingerprint(), head, options, generates)
 
 
 class Actor:
@@ -57,7 +61,7 @@ class Actor:
 
     def __init__(self) -> None:
         console.quiet_libraries()
-        self._engine: Engine | None = None
+        self._engine: Engine | Seq2SeqEngine | None = None
 
     def open(self, job: Mapping[str, Any], files: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Open the engine for a Job given as a dict. `files` are the model's, from the object store.
@@ -89,12 +93,12 @@ class Actor:
         except BertcliError as error:
             return _refused(error.message, error.hint)
 
-    def compute(self, windows: Sequence[Window], asks: Sequence[Ask]) -> dict[str, Any]:
-        """The `answers` of `forward_all`, or the `error` that it raised. (Ray's client raises an exception that is
-        returned by itself, so that it looks like one of Ray.)"""
+    def compute(self, method: str, arguments: Sequence[Any]) -> dict[str, Any]:
+        """The `answers` of a method of the engine, or the `error` that it raised. (Ray's client raises an exception
+        that is returned by itself, so that it looks like one of Ray.)"""
         assert self._engine is not None
         try:
-            return {"answers": self._engine.forward_all(windows, asks)}
+            return {"answers": getattr(self._engine, method)(*arguments)}
         except Exception as error:
             return {"error": portable(error)}
 
@@ -111,7 +115,21 @@ class Actor:
 
         if job["head"] is not None:
             checkpoint = checkpoint.for_head(job["head"])
-        engine = self._engine = choose(checkpoint, job["options"], tokens_ahead=None)
+        engine: Engine | Seq2SeqEngine
+        if job["generates"]:
+            from bertcli.engines.seq2seq.translator import open_translator  # brings torch
+
+            options = job["options"]
+            engine = open_translator(
+                checkpoint,
+                device=options.device,
+                dtype=options.dtype,
+                threads=options.threads,
+                batch_tokens=options.batch_tokens,
+            )
+        else:
+            engine = choose(checkpoint, job["options"], tokens_ahead=None)
+        self._engine = engine
         facts = Facts(
             name=engine.name,
             device=engine.device,

@@ -15,20 +15,29 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bertcli import __version__, console
 from bertcli.distributed.actor import Actor, Job, files_of, read_chunks
-from bertcli.distributed.fleet import Done, Facts, RemoteEngine, WorkerDiedError, owned
+from bertcli.distributed.fleet import (
+    Done,
+    Facts,
+    RemoteDecoder,
+    RemoteEngine,
+    RemoteGenerator,
+    WorkerDiedError,
+    owned,
+)
 from bertcli.engines import available_cores
+from bertcli.engines.seq2seq.rules import is_described
 from bertcli.errors import EngineError, UsageError, first_line
 
 if TYPE_CHECKING:
-    from bertcli.engines import Ask
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
-    from bertcli.records import Window
     from bertcli.requests import ClusterOptions, ModelOptions
+
+R = TypeVar("R", bound=RemoteEngine)
 
 CONNECTING = 5.0  # seconds until an address that does not answer is given up
 CLOSING = 5.0  # seconds for leaving a cluster that may be gone
@@ -42,6 +51,20 @@ def open_remote_engine(
     """An engine on the workers that `cluster` asks for. `options.engine` is the engine that they open; `head` the one
     whose encoder they compute. Raises UsageError for options that make no sense there, EngineError for a cluster that
     cannot be used."""
+    return _open(RemoteEngine, checkpoint, head, options, cluster)
+
+
+def open_remote_translator(
+    checkpoint: Checkpoint, options: ModelOptions, cluster: ClusterOptions
+) -> RemoteGenerator:
+    """The same for an encoder-decoder, which the workers open as `open_translator` does."""
+    kind = RemoteDecoder if is_described(checkpoint) else RemoteGenerator
+    return _open(kind, checkpoint, None, options, cluster)
+
+
+def _open(
+    kind: type[R], checkpoint: Checkpoint, head: Head | None, options: ModelOptions, cluster: ClusterOptions
+) -> R:
     if options.dtype == "int8":
         raise UsageError(
             "--on: int8 is calibrated and computed in one process",
@@ -57,16 +80,17 @@ def open_remote_engine(
     try:
         resources = joined.resources()
         has_gpu = options.device == "cuda" or (options.device == "auto" and resources.get("GPU", 0) >= 1)
-        kind, share = ("GPU", 1) if has_gpu and options.engine != "instant" else ("CPU", threads)
-        count = cluster.workers or max(1, int(resources.get(kind, 0) // share))
-        device = options.device if options.device != "auto" else "cuda" if kind == "GPU" else "cpu"
-        job = Job.of(checkpoint, head, _with(options, device, threads))
-        fleet = RayFleet(joined, job, checkpoint, cpus=threads, gpus=int(kind == "GPU"))
+        unit, share = ("GPU", 1) if has_gpu and options.engine != "instant" else ("CPU", threads)
+        count = cluster.workers or max(1, int(resources.get(unit, 0) // share))
+        device = options.device if options.device != "auto" else "cuda" if unit == "GPU" else "cpu"
+        generates = issubclass(kind, RemoteGenerator)
+        job = Job.of(checkpoint, head, _with(options, device, threads), generates=generates)
+        fleet = RayFleet(joined, job, checkpoint, cpus=threads, gpus=int(unit == "GPU"))
     except BaseException:
         joined.close()
         raise
     cores = f"{threads} CPU{'s' if threads > 1 else ''}"
-    return RemoteEngine(fleet, count, f"{cores} and a GPU" if kind == "GPU" else cores)
+    return kind(fleet, count, f"{cores} and a GPU" if unit == "GPU" else cores)
 
 
 def _with(options: ModelOptions, device: str, threads: int) -> ModelOptions:
@@ -155,14 +179,14 @@ class RayFleet:
 
         self._when_done(actor.open.remote(self._job), opened)
 
-    def submit(self, number: int, windows: Sequence[Window], asks: Sequence[Ask], done: Done) -> None:
+    def submit(self, number: int, method: str, arguments: Sequence[Any], done: Done) -> None:
         def computed(answer: Any) -> None:
             if isinstance(answer, Exception):
                 done(answer)
             else:
                 done(answer["error"] if "error" in answer else owned(answer["answers"]))
 
-        self._when_done(self._actors[number].compute.remote(list(windows), list(asks)), computed)
+        self._when_done(self._actors[number].compute.remote(method, arguments), computed)
 
     def stop(self, number: int) -> None:
         with suppress(Exception):  # it has died, or the cluster has

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from bertcli import console
+from bertcli.engines import available_cores
 from bertcli.errors import BertcliError, EngineError
 from bertcli.receipt import Usage
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Ask
+    from bertcli.engines.seq2seq import Generation, Hypothesis, Phrase
     from bertcli.records import Window
 
 ATTEMPTS = 3  # of a batch whose workers die, and of workers that die while they start
@@ -66,7 +68,8 @@ class Fleet(Protocol):
 
     def start(self, number: int, done: Done) -> None: ...
 
-    def submit(self, number: int, windows: Sequence[Window], asks: Sequence[Ask], done: Done) -> None: ...
+    def submit(self, number: int, method: str, arguments: Sequence[Any], done: Done) -> None:
+        """Have a worker call a method of its engine."""
 
     def stop(self, number: int) -> None:
         """End a worker, also one that has died or never started."""
@@ -80,9 +83,9 @@ class Fleet(Protocol):
 
 @dataclass(eq=False, slots=True)
 class _Batch:
-    windows: Sequence[Window]
-    asks: Sequence[Ask]
-    answer: Future[list[list[Array]]] = field(default_factory=Future)
+    method: str
+    arguments: tuple[Any, ...]
+    answer: Future[Any] = field(default_factory=Future)
     deaths: int = 0
 
 
@@ -98,7 +101,8 @@ class RemoteEngine:
     be when the cluster grows. Each has one batch more than it computes at once, so that it never waits for the next.
 
     Raises EngineError when a worker refuses the model, when workers compute in different ways, and when the cluster is
-    lost; `forward` raises it then, too. `usage` counts workers, nodes and retries.
+    lost; `forward` raises it then, too. `usage` counts workers, nodes and retries. `workers_here` is how many workers
+    such an engine would have on this machine alone.
     """
 
     def __init__(self, fleet: Fleet, count: int, waits_for: str) -> None:
@@ -127,14 +131,18 @@ class RemoteEngine:
         self.name, self.device, self.dtype = facts.name, facts.device, facts.dtype
         self.batch_tokens, self.batch_invariant = facts.batch_tokens, facts.batch_invariant
         self.workers = count * (facts.concurrency + 1)
+        self.workers_here = self._workers_here(facts)
+
+    def _workers_here(self, facts: Facts) -> int:
+        """How many workers such an engine would have on this machine alone."""
+        return available_cores() if facts.device == "cpu" else 1
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         return self.forward_all(windows, [ask])[0]
 
     def forward_all(self, windows: Sequence[Window], asks: Sequence[Ask]) -> list[list[Array]]:
-        batch = _Batch(windows, asks)
-        self._events.put(lambda: self._add(batch))
-        return batch.answer.result()
+        answers: list[list[Array]] = self._compute("forward_all", windows, asks)
+        return answers
 
     def close(self) -> None:
         """Stop all workers and leave the cluster. Batches without an answer fail."""
@@ -144,6 +152,12 @@ class RemoteEngine:
         self._events.put(None)
         self._thread.join(ENDING)
         self._fleet.close()
+
+    def _compute(self, method: str, *arguments: Any) -> Any:
+        """What a method of a worker's engine returns."""
+        batch = _Batch(method, arguments)
+        self._events.put(lambda: self._add(batch))
+        return batch.answer.result()
 
     def _wait_for_first(self) -> Facts:
         try:
@@ -228,8 +242,8 @@ class RemoteEngine:
         worker.batches.add(batch)
         self._fleet.submit(
             worker.number,
-            batch.windows,
-            batch.asks,
+            batch.method,
+            batch.arguments,
             lambda answer: self._events.put(lambda: self._answered(worker, batch, answer)),
         )
 
@@ -282,10 +296,40 @@ class RemoteEngine:
             worker.batches.clear()
 
 
-def owned(answers: list[list[Array]]) -> list[list[Array]]:
-    """The arrays with memory of their own: what comes out of an object store is read-only, and stays in it as long as
-    it is referenced."""
-    return [[np.array(array) for array in each] for each in answers]
+class RemoteGenerator(RemoteEngine):
+    """A Seq2SeqEngine of such workers."""
+
+    def generate(self, windows: Sequence[Window], how: Generation) -> list[list[Hypothesis]]:
+        found: list[list[Hypothesis]] = self._compute("generate", windows, how)
+        return found
+
+    def _workers_here(self, facts: Facts) -> int:
+        return 1  # transformers' `generate`
+
+
+class RemoteDecoder(RemoteGenerator):
+    """A DecoderEngine of such workers."""
+
+    def _workers_here(self, facts: Facts) -> int:
+        return RemoteEngine._workers_here(self, facts)
+
+    def constrain(self, window: Window, phrases: Sequence[Phrase], how: Generation) -> list[Hypothesis]:
+        found: list[Hypothesis] = self._compute("constrain", window, phrases, how)
+        return found
+
+    def align(
+        self, windows: Sequence[Window], targets: Sequence[Sequence[int]], how: Generation
+    ) -> list[Array]:
+        weights: list[Array] = self._compute("align", windows, targets, how)
+        return weights
+
+
+def owned(answer: Any) -> Any:
+    """An answer whose arrays have memory of their own: what comes out of an object store is read-only, and stays in it
+    as long as it is referenced."""
+    if isinstance(answer, np.ndarray):
+        return np.array(answer)
+    return [owned(each) for each in answer] if isinstance(answer, list) else answer
 
 
 def _differences(first: Facts, other: Facts) -> str:

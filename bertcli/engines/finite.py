@@ -33,6 +33,7 @@ class Finite:
         self.batch_invariant = engine.batch_invariant
         self.calibration = calibration
         self.usage = getattr(engine, "usage", None)  # of a cluster
+        self.workers_here: int = getattr(engine, "workers_here", engine.workers)  # likewise
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         return _checked(self._engine.forward(windows, ask))

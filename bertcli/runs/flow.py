@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from bertcli import console
 from bertcli.errors import RecordError, UsageError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bertcli.console.progress import Bar
     from bertcli.engines import Engine
     from bertcli.models.checkpoint import Checkpoint
+    from bertcli.planning import Plan
     from bertcli.receipt import Receipt
     from bertcli.records import Record, Result
     from bertcli.requests import ClusterOptions, ComputeDtype, ModelOptions
@@ -146,6 +147,20 @@ def attention_engine(options: ModelOptions, checkpoint: Checkpoint) -> Engine:
     return Finite(choose_telling(checkpoint, options))
 
 
+def planned_workers(engine: Engine) -> int:
+    """How many workers batches are made for. Where a batch decides how its answers are rounded, a cluster gets the
+    batches that this machine would make for itself, so that the results are the same."""
+    here: int = getattr(engine, "workers_here", engine.workers)
+    return engine.workers if engine.batch_invariant else here
+
+
+def plan_for(engine: Engine, **settings: Any) -> Plan:
+    """The plan for an engine, with other `settings` of it."""
+    from bertcli.planning import Plan
+
+    return Plan(engine.batch_tokens, planned_workers(engine), **settings)
+
+
 def work_of(task: Task) -> Callable[[Record], int]:
     """How many characters a record is worth in work, for a task that reads each text many times, each time with
     another word masked."""
@@ -212,7 +227,6 @@ def run_into(
     characters; `open_engine` opens an engine that only this task has; `progress` notes the
     end of each block; `cluster` says where batches are computed."""
     from bertcli.pipeline import run
-    from bertcli.planning import Plan
 
     feed = feed_of(source, records)
     options, checkpoint = for_task(options, checkpoint, task)
@@ -230,7 +244,7 @@ def run_into(
             feed,
             task=task,
             engine=engine,
-            plan=Plan(engine.batch_tokens, engine.workers),
+            plan=plan_for(engine),
             sink=sink,
             receipt=counting(receipt, bar),
             max_errors=max_errors,

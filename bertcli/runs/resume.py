@@ -19,6 +19,7 @@ from bertcli.feed import END
 from bertcli.journal import Journal, Mark, Point, damaged_journal, is_regular, is_stdout, journal_of, part_of
 from bertcli.planning import SeenTexts
 from bertcli.requests import FILE_FIELDS, flag_of, options_that_change_results
+from bertcli.runs.flow import planned_workers
 from bertcli.sinks.formats import choose_format
 from bertcli.storage import is_remote
 
@@ -171,7 +172,7 @@ class RunRecord:
         if self._journal is None:
             return
         if self.point is None:
-            kept = {"workers": engine.workers, "overwrite": self._request.overwrite}
+            kept = {"workers": planned_workers(engine), "overwrite": self._request.overwrite}
             self._journal.begin({**self.facts, **kept})
         elif found := differences(self._begun, {**self._begun, **facts}):
             raise self._refused(found)

@@ -23,6 +23,7 @@ from bertcli.runs.flow import (
     closing_engine,
     feed_of,
     for_task,
+    plan_for,
     refuse_cluster,
     warn_of_shortage,
     work_of,
@@ -93,7 +94,7 @@ def _run(
     from bertcli.sources import open_source
 
     entry = TASKS[task_name(request)]
-    if entry.open_engine is not None or entry.needs_attention:
+    if entry.needs_attention:
         refuse_cluster(request, task_name(request))
     if request.resume and source.prompt:
         raise UsageError("--resume: what was typed cannot be read again", hint="name a file, or use a pipe")
@@ -113,7 +114,7 @@ def _run(
         sample = sample_of(options, feed) if options.dtype == "int8" else None
         record.skip(feed, receipt)
         if entry.open_engine is not None:
-            engine = entry.open_engine(checkpoint, options)
+            engine = entry.open_engine(checkpoint, options, request)
         elif entry.needs_attention:
             engine = attention_engine(options, checkpoint)
         else:
@@ -167,12 +168,11 @@ def _run_pipeline(
     """Run the pipeline, and finish the receipt however it ends (but for a closed pipe)."""
     from bertcli import pipeline
     from bertcli.journal import is_stdout
-    from bertcli.planning import Plan
     from bertcli.runs.resume import is_resumable
 
     # A resumed run starts with an empty cache of answers, and must end in the same bytes.
     remembers = engine.batch_invariant or not is_resumable(request)
-    plan = Plan(engine.batch_tokens, engine.workers, reserved=results.layout.reserved, remembers=remembers)
+    plan = plan_for(engine, reserved=results.layout.reserved, remembers=remembers)
     stdout = results.stdout if is_stdout(request.output) else None
     try:
         with console.progress(source, stdout, lambda: feed.taken) as bar:

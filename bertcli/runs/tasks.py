@@ -47,8 +47,8 @@ class TaskEntry:
     each text, so that its windows and not its characters say how much work there is. `needs_attention`: it asks
     for attention weights, which not every engine has. `answers` are the result fields of which the first that there is
     can stand alone in a line; `view` names its view in a table where the names of the results do not say which it is.
-    `open_tokenizer` and `open_engine` open what only this task
-    has.
+    `open_tokenizer` and `open_engine` open what only this task has; the engine from a checkpoint, ModelOptions and,
+    where a cluster may compute, ClusterOptions.
     """
 
     request: type[requests.StreamRequest]
@@ -59,7 +59,7 @@ class TaskEntry:
     answers: tuple[str, ...] = ()
     view: ViewName | None = None
     open_tokenizer: Callable[[Checkpoint], Tokenizer] | None = None
-    open_engine: Callable[[Checkpoint, requests.ModelOptions], Engine] | None = None
+    open_engine: Callable[..., Engine] | None = None
 
 
 def task_name(request: requests.StreamRequest) -> str:

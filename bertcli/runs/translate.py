@@ -98,16 +98,23 @@ def make_seq2seq_attention(request: requests.Attention, model: OpenModel, *, who
     )
 
 
-def translation_engine(checkpoint: Checkpoint, options: requests.ModelOptions) -> Engine:
-    """The engine that generates. Raises UsageError for an engine or dtype that translations do not have."""
-    from bertcli.engines.seq2seq.translator import open_translator
-
+def translation_engine(
+    checkpoint: Checkpoint, options: requests.ModelOptions, cluster: requests.ClusterOptions | None = None
+) -> Engine:
+    """The engine that generates; where a `cluster` is asked for, its workers do, and the engine is then to be closed.
+    Raises UsageError for an engine or dtype that translations do not have."""
     if options.engine == "instant":
         raise UsageError("the instant engine does not translate", hint="leave --engine out")
     if options.dtype == "int8":
         raise UsageError(
             "--dtype int8: translations are computed in float32 or bfloat16", hint="leave it out"
         )
+    if cluster is not None and cluster.on is not None:
+        from bertcli.distributed.cluster import open_remote_translator
+
+        return cast("Engine", open_remote_translator(checkpoint, options, cluster))
+    from bertcli.engines.seq2seq.translator import open_translator
+
     translator = open_translator(
         checkpoint,
         device=options.device,

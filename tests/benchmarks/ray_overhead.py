@@ -33,9 +33,10 @@ from bertcli.distributed import cluster
 from bertcli.distributed.actor import Actor
 
 class ZeroActor(Actor):
-    def compute(self, windows, asks):
+    def compute(self, method, arguments):
+        windows, asks = arguments
         if not hasattr(self, "zero"):
-            self.zero = [np.zeros_like(each[0]) for each in super().compute(windows[:1], asks)["answers"]]
+            self.zero = [np.zeros_like(each[0]) for each in super().compute(method, (windows[:1], asks))["answers"]]
         return {"answers": [[zero] * len(windows) for zero in self.zero]}
 
 cluster.Actor = ZeroActor

@@ -61,7 +61,7 @@ class SlowActor(Actor):
             os.kill(os.getpid(), signal.SIGKILL)
         super().__init__()
 
-    def compute(self, windows, asks):
+    def compute(self, method, arguments):
         time.sleep(0.1)
         self.batches += 1
         if FAULT == "kill -9" and self.batches == 3 and is_first():
@@ -74,7 +74,7 @@ class SlowActor(Actor):
         if FAULT == "memory monitor" and self.batches == 3 and is_first():
             held = np.ones(int(3.0 * 2**30 / 8))
             time.sleep(30)  # Ray looks at the memory several times a second
-        return super().compute(windows, asks)
+        return super().compute(method, arguments)
 
     def open(self, *arguments):
         if FAULT == "kill -9 while the model is opened" and is_first():

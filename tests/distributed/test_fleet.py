@@ -46,7 +46,9 @@ class FakeFleet:
         if facts is not None:
             threading.Thread(target=done, args=(facts,), daemon=True).start()
 
-    def submit(self, number: int, windows: Sequence[Window], asks: Sequence[Any], done: Done) -> None:
+    def submit(self, number: int, method: str, arguments: Sequence[Any], done: Done) -> None:
+        assert method == "forward_all"
+        windows, asks = arguments
         self.busy[number] += 1
         self.most_in_flight = max(self.most_in_flight, self.busy[number])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,16 @@ pytestmark = pytest.mark.slow
 needs_ray = pytest.mark.usefixtures("cluster")
 
 
-TASKS = {
-    "label": ("bert", "label"),
-    "embed": ("sentence", "base"),
-    "fill": ("bert", "fill"),
-    "tag": ("bert", "tagger"),
+PACKED = ("--engine", "packed", "--dtype", "float32", "--batch-tokens", "256")
+TASKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "label": (("bert", "label"), PACKED),
+    "label, in NumPy": (("bert", "label"), ("--engine", "instant", "--batch-tokens", "64")),
+    "label, by transformers": (("megatron-bert", "label"), ("--dtype", "float32", "--batch-tokens", "256")),
+    "embed": (("sentence",), ("--engine", "packed", "--compute-dtype", "float32", "--batch-tokens", "256")),
+    "fill": (("bert", "fill"), PACKED),
+    "tag": (("bert", "tagger"), PACKED),
+    "score": (("bert", "fill"), PACKED),
+    "answer": (("bert", "answer"), (*PACKED, "--question", "Who is in London?")),
 }
 
 
@@ -33,15 +39,48 @@ TASKS = {
 def test_a_file_has_the_bytes_of_one_machine_whatever_the_number_of_workers(
     task: str, cluster: LocalCluster, checkpoints: Make, texts: Path, tmp_path: Path
 ) -> None:
-    family, kind = TASKS[task]
+    model, options = TASKS[task]
     if task == "fill":
         texts.write_text(texts.read_text().replace(" good", " [MASK]"))
-    model = checkpoints(family) if family == "sentence" else checkpoints(family, kind)
-    dtype = "--compute-dtype" if task == "embed" else "--dtype"
-    shared = [task, texts, "-m", model, "--engine", "packed", dtype, "float32", "--batch-tokens", 256]
+    _compare(cluster, [task.split(",")[0], texts, "-m", checkpoints(*model), *options], tmp_path)
+
+
+@needs_ray
+def test_an_order_has_the_bytes_of_one_machine(
+    cluster: LocalCluster, checkpoints: Make, texts: Path, tmp_path: Path
+) -> None:
+    model = checkpoints("bert", "label", labels=("score",))
+    _compare(cluster, ["rerank", "a good camera", texts, "-m", model, "--all", *PACKED], tmp_path)
+
+
+TRANSLATIONS = {
+    "beam search": ("marian", ("--dtype", "float32", "--batch-tokens", "256")),
+    "a glossary and an alignment": ("marian", ("--beam", "2", "--align", "--glossary", "terms.tsv")),
+    "by transformers": ("prophetnet", ("--greedy", "--dtype", "float32", "--threads", "1")),
+}
+
+
+@needs_ray
+@pytest.mark.parametrize("how", TRANSLATIONS)
+def test_translations_have_the_bytes_of_one_machine(
+    how: str, cluster: LocalCluster, seq2seq: Make, texts: Path, tmp_path: Path
+) -> None:
+    family, options = TRANSLATIONS[how]
+    terms = tmp_path / "terms.tsv"
+    terms.write_text("camera\tfilm\nphone\talong\n")
+    given = [str(terms) if option == "terms.tsv" else option for option in options]
+    texts.write_text("".join(texts.read_text().splitlines(keepends=True)[80:120]))
+    shared = ["translate", texts, "-m", seq2seq(family), "--max-new-tokens", "6", *given]
+    _compare(cluster, shared, tmp_path)
+    if "--glossary" in options:
+        assert b'"alignment":[{' in (tmp_path / "local.jsonl").read_bytes()
+
+
+def _compare(cluster: LocalCluster, shared: Sequence[Any], tmp_path: Path) -> None:
+    """Run a command here, and on 2 and 3 workers of a cluster."""
     local = command(None, *shared, "-o", tmp_path / "local.jsonl")
     assert local.returncode == 3, local.stderr  # the malformed line
-    for workers in (1, 2, 3):
+    for workers in (2, 3):
         output = tmp_path / f"{workers}.jsonl"
         found = command(
             cluster, *shared, "-o", output, "--workers", workers, on="auto" if workers == 2 else "ray://"
@@ -77,7 +116,7 @@ from bertcli.cli import main
 from bertcli.distributed.actor import Job
 
 found = Job.of
-Job.of = lambda *arguments: replace(found(*arguments), base="/nowhere")
+Job.of = lambda *given, **more: replace(found(*given, **more), base="/nowhere")
 sys.exit(main())
 """
 

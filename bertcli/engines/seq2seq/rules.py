@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from bertcli.engines.seq2seq.architecture import describe
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines.seq2seq import Generation
+    from bertcli.models.checkpoint import Checkpoint
 
 LONGEST = 512  # new tokens where a checkpoint declares no limit
 # Settings that change greedy or beam search and are not implemented here, with the value that changes nothing.
@@ -67,6 +69,11 @@ def unknown_settings(settings: Mapping[str, Any]) -> list[str]:
     if any(len(words) != 1 for words in settings.get("bad_words_ids") or ()):
         unknown.append("bad_words_ids of several tokens")
     return unknown
+
+
+def is_described(checkpoint: Checkpoint) -> bool:
+    """Whether the architecture and all generation settings of a checkpoint are known here."""
+    return describe(checkpoint) is not None and not unknown_settings(checkpoint.generation)
 
 
 def make_rules(

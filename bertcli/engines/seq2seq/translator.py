@@ -14,7 +14,7 @@ from bertcli.engines.seq2seq import Generation, Hypothesis, Phrase, Seq2SeqEngin
 from bertcli.engines.seq2seq.architecture import describe
 from bertcli.engines.seq2seq.constrained import constrained_search
 from bertcli.engines.seq2seq.model import Transformer
-from bertcli.engines.seq2seq.rules import make_rules, unknown_settings
+from bertcli.engines.seq2seq.rules import is_described, make_rules
 from bertcli.engines.seq2seq.search import beam_search
 from bertcli.errors import EngineError
 
@@ -128,7 +128,7 @@ def even_batches(lengths: Sequence[int], few: int) -> Iterator[list[int]]:
 def open_translator(checkpoint: Checkpoint, **options: Any) -> Seq2SeqEngine:
     """The engine for a checkpoint: ours where its architecture and all of its generation settings are known here, else
     transformers' own `generate`."""
-    if describe(checkpoint) is not None and not unknown_settings(checkpoint.generation):
+    if is_described(checkpoint):
         return Translator(checkpoint, **options)
     from bertcli.engines.seq2seq.reference import Reference  # brings transformers
 
