@@ -6,7 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -60,10 +60,11 @@ def measured(
         {"`python -c pass`": [sys.executable, "-c", "pass"], "`bertcli --help`": [*ours, "--help"]},
     )  # fmt: skip
     for group in groups:
-        yield from _in_turn(group, rounds, folder)
+        yield from in_turn(group, rounds, folder)
 
 
-def _in_turn(commands: dict[str, list[str]], rounds: int, folder: Path) -> Iterator[Process]:
+def in_turn(commands: Mapping[str, list[str]], rounds: int, folder: Path) -> Iterator[Process]:
+    """The commands one after another in each of several rounds; ratios are to the first of them."""
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
