@@ -14,7 +14,7 @@ from typing import Any
 
 from bertcli.errors import ModelError
 from bertcli.models.jsonfile import ANOTHER_COPY, read_optional
-from bertcli.models.vocabulary import additional_tokens, pieces_of, special_names
+from bertcli.models.vocabulary import additional_tokens, special_names, vocabulary_of
 
 Token = dict[str, Any]
 """An added token as tokenizer.json lists it."""
@@ -54,7 +54,7 @@ def _add_named(named: Mapping[str, Mapping[str, Any]], definition: dict[str, Any
     fresh = {content: flags for content, flags in named.items() if content not in present}
     if not fresh:
         return
-    vocabulary, free = pieces_of(definition), _free(definition)
+    vocabulary, free = vocabulary_of(definition), _free(definition)
     for content, flags in fresh.items():
         number = vocabulary.get(content, free)
         free = max(free, number + 1)
@@ -69,7 +69,7 @@ def _free(definition: Mapping[str, Any]) -> int:
 
 def _numbered(fresh: Iterable[Token], definition: Mapping[str, Any], where: Path) -> Iterator[Token]:
     """Tokens in the order of their ids, which have to be those that `tokenizers` will give them."""
-    vocabulary, free = pieces_of(definition), _free(definition)
+    vocabulary, free = vocabulary_of(definition), _free(definition)
     for token in sorted(fresh, key=lambda token: int(token["id"])):
         number = vocabulary.get(token["content"], free)
         _require_id(token, number, where)

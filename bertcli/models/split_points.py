@@ -22,8 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-import tokenizers
-
 Part = Mapping[str, Any]
 
 # SplitPoints as patterns of no width. Where a pre-tokenizer asks for the category of a character, those beside the
@@ -50,11 +48,11 @@ _OF_BLANKS = (" {2,}", r"\s{2,}", r"\s+", r"\s{2,}|[\n\r\t]")  # patterns that f
 
 
 class SplitPoints:
-    """The split points in texts for one tokenizer. `definition` is its tokenizer.json, `native` what was made of it,
-    `read` those of its added tokens that are not taken for text."""
+    """The split points in texts for one tokenizer. `definition` is its tokenizer.json, `normalizer` the one that was
+    made of it, `read` those of its added tokens that are not taken for text."""
 
-    def __init__(self, definition: Part, native: tokenizers.Tokenizer, read: Sequence[Part]) -> None:
-        self._normalizer = native.normalizer
+    def __init__(self, definition: Part, normalizer: Any, read: Sequence[Part]) -> None:
+        self._normalizer = normalizer
         normalizers = list(_parts(definition.get("normalizer"), "normalizers"))
         spelled = [str(token["content"]) for token in read]
         behind = [*map(self._normal, spelled)]  # some are looked for behind the normalizer

@@ -33,7 +33,9 @@ from bertcli.models.classes import (
     takes_unknown_token,
 )
 from bertcli.models.hazards import find_hazard
+from bertcli.models.indexed_vocabulary import IndexedVocabulary
 from bertcli.models.jsonfile import ANOTHER_COPY
+from bertcli.models.lazy_tokenizer import LazyTokenizer, TranslatedEncoding
 from bertcli.models.native_tokenizer import native_tokenizer
 from bertcli.models.split_points import SplitPoints
 from bertcli.models.vocabulary import (
@@ -41,6 +43,7 @@ from bertcli.models.vocabulary import (
     cuts_left,
     declared_names,
     highest_id,
+    piece_of,
     pieces_of,
     read_definition,
     special_names,
@@ -58,6 +61,8 @@ PROBE = "a 1"  # some text to learn the frame from
 MOST_AT_ONCE = 65_536  # characters of a text that is not cut: `tokenizers` takes 20 MB for them
 BYTES_A_CHARACTER = 300  # that `tokenizers` takes at most
 
+Native = tokenizers.Tokenizer | LazyTokenizer
+Encoding = tokenizers.Encoding | TranslatedEncoding
 Place = tuple[int, int]
 """(start, stop) of a token in characters of the text."""
 
@@ -68,7 +73,7 @@ class Tokens:
 
     __slots__ = ("_places", "_text", "ids")
 
-    def __init__(self, ids: Sequence[int], places: tokenizers.Encoding | Places, text: str) -> None:
+    def __init__(self, ids: Sequence[int], places: Encoding | Places, text: str) -> None:
         self.ids = ids
         self._places = places
         self._text = text
@@ -255,14 +260,14 @@ class Tokenizer:
         encoding = _encoded(native, text)
         return Tokens(self._harmless(encoding.ids, mask), encoding, text)
 
-    def _encode_long(self, native: tokenizers.Tokenizer, text: str, mask: bool) -> Tokens:
+    def _encode_long(self, native: Native, text: str, mask: bool) -> Tokens:
         """The same piece by piece, each with the last character of the one before it at its beginning."""
         ids, places = array("i"), Places(text)
         for start, stop in self._split_points.pieces(text, self.most_at_once):
             if stop - start > 2 * self.most_at_once:
                 _require_memory(stop - start)
             begin = max(0, start - 1)
-            known = len(_encoded(native, text[begin:start]))
+            known = len(_encoded(native, text[begin:start]).ids)
             encoding = _encoded(native, text[begin:stop])
             ids.extend(self._harmless(encoding.ids[known:], mask))
             places.add(encoding.offsets[known:], begin)
@@ -344,14 +349,14 @@ class Tokenizer:
             for token in self._definition["added_tokens"]
             if token["content"] in (self.mask_token, *self._read) or not token.get("special")
         ]
-        return SplitPoints(self._definition, self._native, read)
+        return SplitPoints(self._definition, self._native.normalizer, read)
 
     @cached_property
-    def _plain(self) -> tokenizers.Tokenizer:
+    def _plain(self) -> Native:
         """Reads no special token but the additional ones."""
         return self._build(None)
 
-    def _build(self, mask_token: str | None) -> tokenizers.Tokenizer:
+    def _build(self, mask_token: str | None) -> Native:
         """A native tokenizer that reads `mask_token` and the additional special tokens in a text, no others.
 
         `encode_special_tokens` makes text of special tokens; those not called special are left alone.
@@ -363,7 +368,10 @@ class Tokenizer:
         _require_unknown_token(self._definition["model"])
         try:
             bare = {"added_tokens": added, "truncation": None, "padding": None}  # these would cut in silence
-            native = native_tokenizer(self._definition | bare)
+            definition = self._definition | bare
+            if isinstance(definition["model"]["vocab"], IndexedVocabulary):
+                return LazyTokenizer(definition)
+            native = native_tokenizer(definition)
         except Exception as error:  # tokenizers raises bare Exception for every definition it cannot read
             raise ValueError(str(error)) from error
         native.encode_special_tokens = True
@@ -397,7 +405,7 @@ class Tokenizer:
             token for token in additional if token not in roles and self._added[token] not in framing
         )
 
-    def _learn_frame(self, probe: tokenizers.Encoding) -> Frame:
+    def _learn_frame(self, probe: Encoding) -> Frame:
         """Take apart an encoding: its sequence ids are None for special tokens, 0 for a, 1 for b."""
         sequences = probe.sequence_ids
         if 0 not in sequences:
@@ -424,7 +432,7 @@ class Tokenizer:
         )
 
 
-def _encoded(native: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
+def _encoded(native: Native, text: str) -> Encoding:
     """The tokens of a text. Raises ModelError where `tokenizers` panics."""
     try:
         return native.encode(text, add_special_tokens=False)
@@ -450,7 +458,7 @@ def _require_agreement(tokenizer: Tokenizer, definition: Mapping[str, Any], chec
         ends = tokenizer.piece(frame.before[0]), tokenizer.piece(frame.after[-1])
         wrong = contradiction_of_ends(config, named, ends)
     if wrong is None and model.get("type") == "Unigram" and takes_unknown_token(config):
-        unknown = model["vocab"][model["unk_id"]][0]
+        unknown = piece_of(definition, model["unk_id"])
         if named.get("unk_token", unknown) != unknown:
             wrong = f"unk_token is {named['unk_token']!r}, and tokenizer.json has {unknown!r}"
     if wrong is not None:

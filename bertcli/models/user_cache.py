@@ -13,9 +13,9 @@ from pathlib import Path
 
 
 def cached_path(kind: str, name: str) -> Path:
-    """Where a file of a kind has its place."""
-    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "bertcli" / kind / name
+    """Where a file of a kind has its place; for a user without a home directory, where no file can be."""
+    root = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(os.devnull if root.startswith("~") else root) / "bertcli" / kind / name
 
 
 def read_cached(path: Path) -> bytes | None:
@@ -25,6 +25,15 @@ def read_cached(path: Path) -> bytes | None:
     except OSError:
         return None
     return content if written == digest(content).encode() else None
+
+
+def has_place(path: Path) -> bool:
+    """Whether a cached file can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(path.parent, os.W_OK)
 
 
 def write_cached(path: Path, content: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from bertcli.errors import ModelError
+from bertcli.models.indexed_vocabulary import IndexedVocabulary, indexed_definition, write_table
 from bertcli.models.jsonfile import ANOTHER_COPY, read_optional, read_small
 from bertcli.models.tokenizer_cache import converted_tokenizer
 from bertcli.models.tokenizer_overrides import follow
@@ -37,7 +38,11 @@ def read_definition(directory: Path, config: Mapping[str, Any]) -> dict[str, Any
     path = directory / "tokenizer.json"
     if not path.exists():
         return _parsed(converted_tokenizer(directory), path)
-    definition = _parsed(read_small(path) or b"", path)
+    source = read_small(path) or b""
+    definition = indexed_definition(source)
+    if definition is None:
+        definition = _parsed(source, path)
+        write_table(definition, source)
     follow(definition, config)
     return definition
 
@@ -82,12 +87,29 @@ def additional_tokens(directory: Path, config: Mapping[str, Any]) -> dict[str, M
     return {}
 
 
-def pieces_of(definition: Mapping[str, Any]) -> dict[str, int]:
+def vocabulary_of(definition: Mapping[str, Any]) -> Mapping[str, int]:
     """Pieces and their ids; a Unigram model lists pieces with their scores instead."""
     vocabulary = definition["model"]["vocab"]
-    if isinstance(vocabulary, dict):
-        return dict(vocabulary)
+    if isinstance(vocabulary, Mapping):
+        return vocabulary
     return {piece: number for number, (piece, _) in enumerate(vocabulary)}
+
+
+def pieces_of(definition: Mapping[str, Any]) -> dict[str, int]:
+    """The same in a dict of its own."""
+    vocabulary = vocabulary_of(definition)
+    if isinstance(vocabulary, IndexedVocabulary):  # does not look each of them up
+        return {piece: number for number, piece in enumerate(vocabulary)}
+    return dict(vocabulary)
+
+
+def piece_of(definition: Mapping[str, Any], number: int) -> str:
+    """The piece with an id of a Unigram model."""
+    vocabulary = definition["model"]["vocab"]
+    piece: str = (
+        vocabulary.piece(number) if isinstance(vocabulary, IndexedVocabulary) else vocabulary[number][0]
+    )
+    return piece
 
 
 def highest_id(definition: Mapping[str, Any]) -> int:
