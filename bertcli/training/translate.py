@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bertcli import __version__, interrupts
-from bertcli.engines.seq2seq.model import marian_positions
+from bertcli.engines.seq2seq.positions import marian_positions
 from bertcli.errors import UsageError
 from bertcli.training.linear_cross_entropy import linear_cross_entropy
 from bertcli.training.machine import Machine
@@ -393,7 +393,7 @@ def build_model(size: Size, vocabulary: int) -> Any:
             weight.data[pad] = 0
             weight.register_hook(partial(without_row, pad))
         elif "embed_positions" in name:
-            weight.data = marian_positions(*weight.shape)
+            weight.data = torch.from_numpy(marian_positions(*weight.shape))
         elif weight.dim() > 1:
             torch.nn.init.xavier_uniform_(weight)
     settings = model.generation_config

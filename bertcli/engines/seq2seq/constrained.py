@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from bertcli.engines.seq2seq import Hypothesis, Phrase
-from bertcli.engines.seq2seq.search import Finished, SequenceState, forced_tokens, suppress
+from bertcli.engines.seq2seq.finished import Finished, SequenceState, forced_tokens
+from bertcli.engines.seq2seq.search import suppress
 
 if TYPE_CHECKING:
     from bertcli.engines.seq2seq.model import Transformer

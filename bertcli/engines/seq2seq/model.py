@@ -18,9 +18,11 @@ from torch.nn import functional
 
 from bertcli.engines import lacking
 from bertcli.engines.linear import linear
+from bertcli.engines.seq2seq.positions import computed_positions, distance_buckets
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
+    from bertcli.engines import Array
     from bertcli.engines.seq2seq.architecture import Architecture, Side
     from bertcli.models.weights import Weights
 
@@ -244,16 +246,9 @@ class _Side:
         """T5's bias of scores for the last `queries` of `keys` positions, (1, H, queries, keys)."""
         if self._relative is None:
             return None
-        places = torch.arange(keys, device=self._relative.device)
-        distance = places - places[keys - queries :, None]
-        architecture = self._architecture
-        buckets = relative_buckets(
-            distance,
-            architecture.relative_buckets,
-            architecture.relative_distance,
-            bidirectional=bidirectional,
-        )
-        return functional.embedding(buckets, self._relative).permute(2, 0, 1)[None]
+        buckets = distance_buckets(self._architecture, queries, keys, bidirectional=bidirectional)
+        places = torch.from_numpy(buckets).to(self._relative.device)
+        return functional.embedding(places, self._relative).permute(2, 0, 1)[None]
 
 
 class _Layer:
@@ -404,9 +399,9 @@ class _Reader:
         """Weight and bias of a linear layer."""
         return self.read(f"{name}.weight", (rows, columns)), self.maybe(f"{name}.bias")
 
-    def place(self, table: Tensor) -> Tensor:
+    def place(self, table: Array) -> Tensor:
         """A computed table in the dtype and on the device of the weights."""
-        return table.to(self._device, self._dtype)
+        return torch.from_numpy(table).to(self._device, self._dtype)
 
     def close(self) -> None:
         """Forget the tensors, of which the layers have their own copies."""
@@ -429,44 +424,5 @@ def _position_table(reader: _Reader, architecture: Architecture, side: Side) -> 
         return None
     if architecture.positions == "learned":
         return reader.read(name, (None, architecture.width))[offset:]
-    if architecture.positions == "marian":
-        stored = reader.maybe(name)
-        if stored is not None:
-            return stored
-        return reader.place(marian_positions(limit, architecture.width))
-    return reader.place(tensor2tensor_positions(limit + offset, architecture.width)[offset:])
-
-
-def marian_positions(count: int, width: int) -> Tensor:
-    """Sines in the first half of each row and cosines in the second (Vaswani et al. 2017, section 3.5, which
-    interleaves them): (count, width) in float32."""
-    exponents = 2 * (torch.arange(width, dtype=torch.float64) // 2) / width
-    angles = torch.arange(count, dtype=torch.float64)[:, None] / 10_000**exponents
-    return torch.cat([angles[:, 0::2].sin(), angles[:, 1::2].cos()], 1).float()
-
-
-def tensor2tensor_positions(count: int, width: int) -> Tensor:
-    """The same with the frequencies of tensor2tensor, as in M2M-100: (count, width) in float32."""
-    half = width // 2
-    frequencies = torch.exp(torch.arange(half).float() * -(math.log(10_000) / (half - 1)))
-    angles = torch.arange(count).float()[:, None] * frequencies
-    table = torch.cat([angles.sin(), angles.cos()], 1)
-    return functional.pad(table, (0, width % 2))
-
-
-def relative_buckets(distance: Tensor, count: int, most: int, *, bidirectional: bool) -> Tensor:
-    """T5's buckets of distances (Raffel et al. 2020, section 2.1): one for each short distance, then logarithmically
-    wider ones up to `most`; half of them are for positions that follow where attention is bidirectional."""
-    buckets = torch.zeros_like(distance)
-    if bidirectional:
-        count //= 2
-        buckets = (distance > 0).long() * count
-        distance = distance.abs()
-    else:
-        distance = (-distance).clamp(min=0)
-    exact = count // 2
-    wide = (
-        exact
-        + (torch.log(distance.clamp(min=1).float() / exact) / math.log(most / exact) * (count - exact)).long()
-    )
-    return buckets + torch.where(distance < exact, distance, wide.clamp(max=count - 1))
+    stored = reader.maybe(name) if architecture.positions == "marian" else None
+    return reader.place(computed_positions(architecture)) if stored is None else stored

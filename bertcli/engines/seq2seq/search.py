@@ -13,13 +13,20 @@ copied to the row of one that ended or lost: that is why hypotheses of a sequenc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bertcli.engines.seq2seq import Hypothesis
+from bertcli.engines.seq2seq.finished import (
+    Finished,
+    SequenceState,
+    forbidden_tokens,
+    forced_tokens,
+    repeating_tokens,
+)
 
 if TYPE_CHECKING:
     from bertcli.engines.seq2seq.model import Transformer
@@ -27,40 +34,6 @@ if TYPE_CHECKING:
 
 IMPOSSIBLE = -1e9  # the score of a hypothesis that is not there
 LEAVE_AT = 0.125  # the part of a batch that must be done before it is made smaller
-
-
-@dataclass(slots=True)
-class Finished:
-    """A finished hypothesis; `rank` is its log-probability over length**length_penalty."""
-
-    rank: float
-    hypothesis: Hypothesis
-
-
-class SequenceState:
-    """What is known of one source sequence: its finished hypotheses, at most `beam`, and whether it is done."""
-
-    def __init__(self, number: int, beam: int) -> None:
-        self.number = number
-        self.is_done = False
-        self._beam = beam
-        self.finished: list[Finished] = []
-
-    def add(self, found: Finished) -> None:
-        self.finished.append(found)
-        self.finished.sort(key=lambda each: each.rank, reverse=True)
-        del self.finished[self._beam :]
-
-    def close(self, best_running: float, length: int, rules: Rules) -> None:
-        """Mark the sequence done where the best hypothesis that continues cannot beat the worst finished one."""
-        if len(self.finished) < self._beam:
-            return
-        if rules.early_stopping is True:
-            self.is_done = True
-            return
-        if rules.early_stopping == "never" and rules.length_penalty > 0:
-            length = rules.longest
-        self.is_done = not best_running / length**rules.length_penalty > self.finished[-1].rank
 
 
 def beam_search(
@@ -185,38 +158,14 @@ class _Search:
             )
 
 
-def forced_tokens(rules: Rules, length: int) -> tuple[int, ...]:
-    """The tokens one of which must be the `length`-th; none where any may."""
-    if length == rules.longest and rules.last:
-        return rules.last
-    return (rules.first,) if length == 1 and rules.first is not None else ()
-
-
 def suppress(logits: Tensor, rules: Rules, history: Tensor, length: int) -> None:
     """Make impossible, in logits (R, V), what must not be the `length`-th token behind a history (R, T)."""
-    if rules.suppressed:
-        logits[:, list(rules.suppressed)] = -torch.inf
-    if rules.begin_suppressed and length == (1 if rules.first is None else 2):
-        logits[:, list(rules.begin_suppressed)] = -torch.inf
-    if length <= rules.minimum:
-        logits[:, list(rules.ends)] = -torch.inf
-    if rules.no_repeat and length > rules.no_repeat - 1:
-        _forbid_repeats(logits, rules, history)
-
-
-def _forbid_repeats(logits: Tensor, rules: Rules, history: Tensor) -> None:
-    """Suppress each token that would make an n-gram which is there already; the start token counts."""
-    size = rules.no_repeat
-    start = torch.full((len(history), 1), rules.start, device=history.device)
-    for row, ids in enumerate(torch.cat([start, history], 1).tolist()):
-        last = ids[len(ids) - size + 1 :]
-        repeats = [
-            ids[place + size - 1]
-            for place in range(len(ids) - size + 1)
-            if ids[place : place + size - 1] == last
-        ]
-        if repeats:
-            logits[row, repeats] = -torch.inf
+    if forbidden := forbidden_tokens(rules, length):
+        logits[:, forbidden] = -torch.inf
+    if rules.no_repeat:
+        for row, ids in enumerate(history.tolist()):
+            if repeats := repeating_tokens(rules, ids):
+                logits[row, repeats] = -torch.inf
 
 
 def _slots(parents: Tensor) -> Tensor:
