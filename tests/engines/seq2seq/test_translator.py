@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 
+from bertcli.engines.instant.translator import InstantTranslator
 from bertcli.engines.seq2seq import Generation
 from bertcli.engines.seq2seq.architecture import describe_config
 from bertcli.engines.seq2seq.translator import Translator, even_batches, open_translator
@@ -132,10 +133,13 @@ def test_generates_what_transformers_does(
     how = Generation(beam=beam)
     together = engine.generate(windows, how)
     alone = [engine.generate([window], how)[0] for window in windows]
-    for [found], [single], (ids, score) in zip(
-        together, alone, expected(directories(name), settings, beam), strict=True
+    instant = InstantTranslator(open_checkpoint(path)).generate(windows, how)
+    for [found], [single], [numpy], (ids, score) in zip(
+        together, alone, instant, expected(directories(name), settings, beam), strict=True
     ):
-        assert found.ids == single.ids == ids
+        assert found.ids == single.ids == numpy.ids == ids
+        assert numpy.log_prob == pytest.approx(found.log_prob, abs=1e-3)
+        assert numpy.is_finished == found.is_finished
         if len(ids) < settings["max_length"] - 1:
             assert found.is_finished
         elif ids[-1] != 2 or rule == "forced":
@@ -147,7 +151,10 @@ def test_generates_what_transformers_does(
 
 def test_the_best_of_several_hypotheses_come_first(directories: Callable[[str], Path]) -> None:
     engine = open_translator(open_checkpoint(directories("bart")), dtype="float32")
-    [found] = engine.generate([Window(SOURCES[1])], Generation(beam=4, count=4, max_new_tokens=10))
+    how = Generation(beam=4, count=4, max_new_tokens=10)
+    [found] = engine.generate([Window(SOURCES[1])], how)
+    [numpy] = InstantTranslator(open_checkpoint(directories("bart"))).generate([Window(SOURCES[1])], how)
+    assert [each.ids for each in numpy] == [each.ids for each in found]
     assert len({hypothesis.ids for hypothesis in found}) == 4
     assert [hypothesis.score for hypothesis in found] == sorted((each.score for each in found), reverse=True)
 

@@ -1,0 +1,216 @@
+"""The Transformer of Vaswani et al. (2017, arXiv 1706.03762) and its relatives in NumPy, float32: one source sequence,
+and the hypotheses of its translation.
+
+    encode     embeddings, then layers of self-attention and feed-forward
+    step       one more target token for each hypothesis: self-attention to the target so far, attention to the source,
+               feed-forward, and the logits of the token that follows
+
+Shapes: R hypotheses, Q positions that attend, L source positions, T target positions, D numbers a position, H heads of
+d numbers, V tokens of the vocabulary. What each model has of its own is in `seq2seq.architecture`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertcli.engines import lacking
+from bertcli.engines.instant.arithmetic import ACTIVATIONS, normalise, softmax
+from bertcli.engines.seq2seq.positions import computed_positions, distance_buckets
+from bertcli.engines.weight_cache import WeightCache
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bertcli.engines import Array
+    from bertcli.engines.seq2seq.architecture import Architecture, Side
+    from bertcli.models.weights import Weights
+
+
+@dataclass(slots=True)
+class Source:
+    """A source sequence as the decoder sees it: keys and values of every decoder layer, (1, H, L, d) each."""
+
+    keys: list[Array]
+    values: list[Array]
+
+
+class Target:
+    """Keys and values of the target so far, of every decoder layer: (R, H, T, d) each."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        shape = (1, architecture.decoder.heads, 0, architecture.head_width)
+        self.layers = [(np.empty(shape, np.float32),) * 2 for _ in range(architecture.decoder.layers)]
+
+    @property
+    def length(self) -> int:
+        return self.layers[0][0].shape[2]
+
+    def append(self, layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
+        """Add a position, (R, H, 1, d), to a layer; the keys and values of all its positions."""
+        before = self.layers[layer]
+        self.layers[layer] = np.concatenate([before[0], keys], 2), np.concatenate([before[1], values], 2)
+        return self.layers[layer]
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep these hypotheses, in this order."""
+        kept = list(rows)
+        self.layers = [(keys[kept], values[kept]) for keys, values in self.layers]
+
+
+class EncoderDecoder:
+    """Raises EngineError where a weight is missing."""
+
+    def __init__(self, name: str, weights: Weights, architecture: Architecture) -> None:
+        self.architecture = architecture
+        self._name, self._stored = name, weights
+        cache = WeightCache(weights)
+        self._read, self._product = cache.read, cache.product
+        names = architecture.names
+        self._tables: dict[Side, str] = {
+            side: self._first([table.format(side=side) for table in names.tables])
+            for side in ("encoder", "decoder")
+        }
+        self._output = self._first(["lm_head.weight", self._tables["decoder"]])
+        computed = architecture.positions in ("marian", "tensor2tensor") and architecture.position_limit
+        self._positions = computed_positions(architecture) if computed else None
+
+    def encode(self, ids: Sequence[int]) -> Source:
+        """Run the encoder over a source sequence, and make the keys and values of it that the decoder attends to."""
+        names = self.architecture.names
+        x = self._embed("encoder", np.array([ids]), 0)  # (1, L, D)
+        bias = self._distances("encoder", len(ids), len(ids))
+        for number in range(self.architecture.encoder.layers):
+            place = names.layer.format(side="encoder", layer=number) + "."
+
+            def attend(y: Array, own: str = place + names.self_attention) -> Array:
+                return self._attend(own, y, *self._keys_values(own, y), bias)
+
+            x = self._sublayer(place + names.self_norm, x, attend)
+            x = self._feed_forward("encoder", place, x)
+        x = self._finish("encoder", x)
+        prefix = f"{names.layer}.{names.cross_attention}"
+        layers = range(self.architecture.decoder.layers)
+        pairs = [self._keys_values(prefix.format(side="decoder", layer=number), x) for number in layers]
+        return Source([keys for keys, _ in pairs], [values for _, values in pairs])
+
+    def step(self, tokens: Sequence[int], target: Target, source: Source) -> Array:
+        """The logits (R, V) behind the next token of each hypothesis; the tokens join the target."""
+        names = self.architecture.names
+        place = target.length
+        x = self._embed("decoder", np.array(tokens)[:, None], place)  # (R, 1, D)
+        bias = self._distances("decoder", 1, place + 1)
+        for number in range(self.architecture.decoder.layers):
+            prefix = names.layer.format(side="decoder", layer=number) + "."
+
+            def attend(y: Array, number: int = number, own: str = prefix + names.self_attention) -> Array:
+                keys, values = target.append(number, *self._keys_values(own, y))
+                return self._attend(own, y, keys, values, bias)
+
+            def look(y: Array, number: int = number, other: str = prefix + names.cross_attention) -> Array:
+                return self._attend(other, y, source.keys[number], source.values[number], None)
+
+            x = self._sublayer(prefix + names.self_norm, x, attend)
+            x = self._sublayer(prefix + names.cross_norm, x, look)
+            x = self._feed_forward("decoder", prefix, x)
+        x = self._finish("decoder", x)[:, 0] * np.float32(self.architecture.logit_scale)
+        logits = self._product(x, self._output)
+        if "final_logits_bias" in self._stored:
+            logits += self._read("final_logits_bias").reshape(-1)
+        return logits
+
+    def _embed(self, side: Side, ids: NDArray[np.int64], first: int) -> Array:
+        """(R, Q) ids from position `first` on -> (R, Q, D)"""
+        architecture = self.architecture
+        x = self._stored.rows(self._tables[side], ids) * np.float32(architecture.embedding_scale)
+        places = slice(first, first + ids.shape[1])
+        stored = architecture.names.position_table.format(side=side)
+        if architecture.positions == "learned" or (
+            architecture.positions == "marian" and stored in self._stored
+        ):
+            x += self._read(stored)[architecture.position_offset :][places]
+        elif self._positions is not None:
+            x += self._positions[places]
+        if architecture.embedding_norm:
+            x = self._normalise(architecture.names.embedding_norm.format(side=side), x)
+        return x
+
+    def _finish(self, side: Side, x: Array) -> Array:
+        architecture = self.architecture
+        name = architecture.names.final_norm.format(side=side)
+        return self._normalise(name, x) if architecture.final_norm else x
+
+    def _distances(self, side: Side, queries: int, keys: int) -> Array | None:
+        """T5's bias of the scores of the last `queries` of `keys` positions: (H, queries, keys)."""
+        if self.architecture.positions != "relative":
+            return None
+        table = self._read(self.architecture.names.relative_bias.format(side=side))  # (buckets, H)
+        rows = distance_buckets(self.architecture, queries, keys, bidirectional=side == "encoder")
+        return table[rows].transpose(2, 0, 1)
+
+    def _sublayer(self, norm: str, x: Array, compute: Callable[[Array], Array]) -> Array:
+        """x + compute(norm(x)), or in the paper's order norm(x + compute(x))."""
+        if self.architecture.pre_norm:
+            return x + compute(self._normalise(norm, x))
+        return self._normalise(norm, x + compute(x))
+
+    def _attend(self, place: str, x: Array, keys: Array, values: Array, bias: Array | None) -> Array:
+        """softmax(QKᵀ/√d)·V in every head, and the product with the heads side by side: (R, Q, D) -> (R, Q, D)"""
+        query, out = (f"{place}.{self.architecture.names.projections[part]}" for part in (0, 3))
+        queries = self._heads(self._linear(query, x))
+        scores = (
+            queries @ keys.swapaxes(2, 3) * np.float32(self.architecture.attention_scale)
+        )  # (R, H, Q, keys)
+        if bias is not None:
+            scores += bias
+        context = (softmax(scores) @ values).swapaxes(1, 2)  # (R, Q, H, d)
+        return self._linear(out, context.reshape(*x.shape[:2], -1))
+
+    def _keys_values(self, place: str, x: Array) -> tuple[Array, Array]:
+        """Keys and values of positions (R, Q, D): (R, H, Q, d) each."""
+        key, value = (f"{place}.{self.architecture.names.projections[part]}" for part in (1, 2))
+        return self._heads(self._linear(key, x)), self._heads(self._linear(value, x))
+
+    def _heads(self, x: Array) -> Array:
+        """(R, Q, H·d) -> (R, H, Q, d)"""
+        return x.reshape(*x.shape[:2], -1, self.architecture.head_width).swapaxes(1, 2)
+
+    def _feed_forward(self, side: Side, place: str, x: Array) -> Array:
+        architecture = self.architecture
+        below = place + architecture.names.feed_forward[side]
+        (first,), second = architecture.names.feed_forward_parts
+        activation = ACTIVATIONS[architecture.activation]
+
+        def compute(y: Array) -> Array:
+            if architecture.gated:
+                inner = activation(self._linear(f"{below}{first}_0", y)) * self._linear(
+                    f"{below}{first}_1", y
+                )
+            else:
+                inner = activation(self._linear(below + first, y))
+            return self._linear(below + second, inner)
+
+        return self._sublayer(place + architecture.names.feed_forward_norm[side], x, compute)
+
+    def _linear(self, name: str, x: Array) -> Array:
+        """x·Wᵀ + b, where the layer has a bias"""
+        y = self._product(x, self._first([f"{name}.weight"]))
+        if f"{name}.bias" in self._stored:
+            y += self._read(f"{name}.bias")
+        return y
+
+    def _normalise(self, name: str, x: Array) -> Array:
+        architecture = self.architecture
+        shift = None if architecture.rms_norm else self._read(self._first([f"{name}.bias"]))
+        scale = self._read(self._first([f"{name}.weight"]))
+        return normalise(x, scale, shift, architecture.norm_eps, rms=architecture.rms_norm)
+
+    def _first(self, names: Sequence[str]) -> str:
+        """The first of these weights that is there."""
+        found = next((name for name in names if name in self._stored), None)
+        if found is None:
+            raise lacking(self._name, names[:1])
+        return found
