@@ -69,12 +69,19 @@ class Cache:
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Overwrite the rows `target` with the rows `source`; no row is in both."""
-        part = self._states[:, :, :, :, : self.length]
-        part[:, :, target] = part[:, :, source]
+        for rows in self._rows():
+            rows.index_copy_(0, target, rows.index_select(0, source))
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows alone."""
-        self._states = self._states[:, :, rows]
+        kept = [each.index_select(0, rows) for each in self._rows()]
+        shape = (*self._states.shape[:2], len(rows), *self._states.shape[3:])
+        self._states = torch.stack(kept).view(self._states.dtype).view(shape)
+
+    def _rows(self) -> Sequence[Tensor]:
+        """The keys and the values of each layer, a row for each hypothesis: whole rows, of numbers of eight bytes, are
+        copied several times as fast as parts of them."""
+        return self._states.flatten(3).view(torch.float64).flatten(0, 1).unbind()
 
 
 class Transformer:
