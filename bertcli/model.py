@@ -19,7 +19,7 @@ from bertcli.errors import UsageError
 from bertcli.feed import Feed, characters
 from bertcli.records import Record
 from bertcli.runs.adapting import adapt_labels
-from bertcli.runs.flow import attention_engine, choose_engine, for_task, work_of
+from bertcli.runs.flow import attention_engine, choose_engine, for_task, tokens_ahead, work_of
 from bertcli.runs.preflight import OpenModel, open_model
 from bertcli.runs.tasks import TASKS, make_task, refuse_unread_pairs, task_name
 from bertcli.sources.fields import choose_text_field, make_records
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from bertcli.engines import Engine
     from bertcli.records import Result
+    from bertcli.runs.flow import OpenEngine
     from bertcli.tasks import Task
 
 Texts: TypeAlias = Iterable[str | Mapping[str, Any] | None]
@@ -240,9 +241,7 @@ class Model:
         entry, options, checkpoint = TASKS[name], self._options, self._encoder.checkpoint
         with self._loading:
             if entry.open_engine is not None:
-                if name not in self._engines:
-                    self._engines[name] = entry.open_engine(checkpoint, options)
-                return self._engines[name]
+                return self._own_engine(name, entry.open_engine, task, feed)
             if entry.needs_attention:
                 if name not in self._engines:
                     self._engines[name] = attention_engine(options, checkpoint)
@@ -256,6 +255,16 @@ class Model:
             weigh = work_of(task) if entry.reads_many_times else characters
             engine = choose_engine(options, adapted, feed, weigh, task=task)
             return self._engines.setdefault(f"{engine.name} {key}", engine)
+
+    def _own_engine(self, name: str, open_engine: OpenEngine, task: Task, feed: Feed) -> Engine:
+        """The engine that only one task has; once torch is there, the one on torch."""
+        loaded = self._engines.get(name)
+        if loaded is not None:
+            return loaded
+        tokens = tokens_ahead(self._options, feed)
+        engine = open_engine(self._encoder.checkpoint, self._options, task=task, tokens=tokens)
+        key = f"{name} instant" if engine.name == "instant" else name
+        return self._engines.setdefault(key, engine)
 
 
 def _records(texts: Texts, request: requests.StreamRequest) -> Iterator[Record]:

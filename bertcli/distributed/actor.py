@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertcli import __version__, console
 from bertcli.distributed.fleet import Facts
-from bertcli.engines.choosing import choose
+from bertcli.engines.choosing import choose, open_seq2seq
 from bertcli.errors import BertcliError, EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 
@@ -117,16 +117,7 @@ class Actor:
             checkpoint = checkpoint.for_head(job["head"])
         engine: Engine | Seq2SeqEngine
         if job["generates"]:
-            from bertcli.engines.seq2seq.translator import open_translator  # brings torch
-
-            options = job["options"]
-            engine = open_translator(
-                checkpoint,
-                device=options.device,
-                dtype=options.dtype,
-                threads=options.threads,
-                batch_tokens=options.batch_tokens,
-            )
+            engine = open_seq2seq(checkpoint, job["options"])
         else:
             engine = choose(checkpoint, job["options"], tokens_ahead=None)
         self._engine = engine

@@ -57,8 +57,9 @@ def open_remote_engine(
 def open_remote_translator(
     checkpoint: Checkpoint, options: ModelOptions, cluster: ClusterOptions
 ) -> RemoteGenerator:
-    """The same for an encoder-decoder, which the workers open as `open_translator` does."""
-    kind = RemoteDecoder if is_described(checkpoint) else RemoteGenerator
+    """The same for an encoder-decoder, which the workers open as `choosing.open_seq2seq` does."""
+    has_decoder = is_described(checkpoint) and options.engine != "instant"
+    kind = RemoteDecoder if has_decoder else RemoteGenerator
     return _open(kind, checkpoint, None, options, cluster)
 
 

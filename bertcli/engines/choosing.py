@@ -6,16 +6,19 @@ and computes fast. So little input goes to the first: as long as NumPy would be 
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from bertcli.engines import available_cores
 from bertcli.engines.instant import Instant
+from bertcli.engines.instant.translator import InstantTranslator
 from bertcli.engines.static import Static
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
     from bertcli.engines.int8 import Roundings, Seen
+    from bertcli.engines.seq2seq import Seq2SeqEngine
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.requests import EngineName, ModelOptions
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 # architectures compute at nearly one rate (BERT 61e9, DeBERTa 45e9).
 PACKED_START = 2.0  # seconds to import torch and to load a model
 NUMPY_RATE = 50e9  # float32 operations a second of the instant engine on one core
+NUMPY_WEIGHTS = 2.5e9  # weights a second that a decoder of a few hypotheses reads on one core
 BREAK_EVEN_TOKENS = 20_000  # more is never little, whatever the model
 
 
@@ -93,6 +97,37 @@ def break_even(checkpoint: Checkpoint, cores: int) -> int:
         inner = (3 if feed_forward.gated else 2) * feed_forward.width
     weights = checkpoint.layers * hidden * (4 * hidden + inner)
     return min(BREAK_EVEN_TOKENS, int(PACKED_START * cores * NUMPY_RATE / (2 * weights)))
+
+
+def translator_name(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int | None) -> EngineName:
+    """The engine that `open_seq2seq` is to open for a run over about `tokens_ahead` tokens (None: unknown or many)."""
+    if options.engine != "auto":
+        return options.engine
+    # Each token that is generated takes a pass over most weights, and as many are generated as are read, about.
+    weights = sum(prod(checkpoint.weights.shape(name)) for name in checkpoint.weights)
+    little = tokens_ahead is not None and tokens_ahead * weights <= PACKED_START * NUMPY_WEIGHTS
+    is_instant = little and not _refusal(options) and InstantTranslator.supports(checkpoint) is None
+    return "instant" if is_instant else "packed"
+
+
+def open_seq2seq(checkpoint: Checkpoint, options: ModelOptions) -> Seq2SeqEngine:
+    """The engine of that name for an encoder-decoder; `auto` is packed, which has all features.
+
+    Raises EngineError for an engine, device or dtype that cannot be had.
+    """
+    if options.engine == "instant":
+        if refused := _refusal(options):
+            raise EngineError(f"the instant engine has no {refused}", hint="leave --engine out")
+        return InstantTranslator(checkpoint, threads=options.threads, batch_tokens=options.batch_tokens)
+    from bertcli.engines.seq2seq.translator import open_translator  # brings torch
+
+    return open_translator(
+        checkpoint,
+        device=options.device,
+        dtype=options.dtype,
+        threads=options.threads,
+        batch_tokens=options.batch_tokens,
+    )
 
 
 def _asked_instant(checkpoint: Checkpoint, options: ModelOptions) -> Engine:

@@ -33,6 +33,21 @@ PATIENCE = 0.3  # seconds to find out whether a pipe holds little (`echo …`) o
 CHARACTERS_PER_TOKEN = 4  # of English in word pieces, about
 
 
+class OpenEngine(Protocol):
+    """Opens an engine that only one task has, for about `tokens` tokens (None: unknown or many). Where a `cluster` is
+    asked for, its workers compute, and the engine is to be closed."""
+
+    def __call__(
+        self,
+        checkpoint: Checkpoint,
+        options: ModelOptions,
+        *,
+        task: Any,
+        tokens: int | None,
+        cluster: ClusterOptions | None = None,
+    ) -> Engine: ...
+
+
 @runtime_checkable
 class Closable(Protocol):
     def close(self) -> None: ...
@@ -60,13 +75,10 @@ def choose_engine(
     """The engine that the options ask for, else the one for as much input as there is. `weigh` says how much
     work a record is, in characters. int8 is calibrated for the task, on `sample` or on what `sample_of` finds. Where a
     `cluster` is asked for, its workers compute; the engine is then to be closed."""
-    from bertcli.engines.choosing import BREAK_EVEN_TOKENS, choose, engine_name
+    from bertcli.engines.choosing import choose, engine_name
     from bertcli.engines.finite import Finite
 
-    amount = None
-    if options.engine == "auto":
-        amount = feed.measure(BREAK_EVEN_TOKENS * CHARACTERS_PER_TOKEN, PATIENCE, weigh)
-    tokens = None if amount is None else -(-amount // CHARACTERS_PER_TOKEN)
+    tokens = tokens_ahead(options, feed, weigh)
     engine: Engine
     if cluster is not None and cluster.on is not None:
         from bertcli.distributed.cluster import open_remote_engine
@@ -79,9 +91,26 @@ def choose_engine(
         return _calibrated(options, checkpoint, task, sample_of(options, feed) if sample is None else sample)
     else:
         engine = choose(checkpoint, options, tokens_ahead=tokens)
+    note_engine(engine, tokens)
+    return Finite(engine)
+
+
+def tokens_ahead(
+    options: ModelOptions, feed: Feed, weigh: Callable[[Record], int] = characters
+) -> int | None:
+    """About how many tokens the input has; None for many or an unknown number, and where `--engine` decides."""
+    from bertcli.engines.choosing import BREAK_EVEN_TOKENS
+
+    if options.engine != "auto":
+        return None
+    amount = feed.measure(BREAK_EVEN_TOKENS * CHARACTERS_PER_TOKEN, PATIENCE, weigh)
+    return None if amount is None else -(-amount // CHARACTERS_PER_TOKEN)
+
+
+def note_engine(engine: Engine, tokens: int | None) -> None:
+    """Say with --verbose which engine runs, and for how much."""
     size = "an input of unknown or large size" if tokens is None else f"some {tokens} tokens"
     console.note(f"{engine.name} engine on {engine.device} in {engine.dtype}, for {size}")
-    return Finite(engine)
 
 
 def _calibrated(
@@ -218,7 +247,7 @@ def run_into(
     counting: Callable[[Receipt, Bar], pipeline.ResultCounter] = Counter,
     records: Iterable[Record] | None = None,
     weigh: Callable[[Record], int] = characters,
-    open_engine: Callable[[Checkpoint, ModelOptions], Engine] | None = None,
+    open_engine: OpenEngine | None = None,
     progress: pipeline.ProgressLog | None = None,
     cluster: ClusterOptions | None = None,
 ) -> None:
@@ -231,7 +260,7 @@ def run_into(
     feed = feed_of(source, records)
     options, checkpoint = for_task(options, checkpoint, task)
     engine = (
-        open_engine(checkpoint, options)
+        open_engine(checkpoint, options, task=task, tokens=tokens_ahead(options, feed), cluster=cluster)
         if open_engine
         else choose_engine(options, checkpoint, feed, weigh, task=task, cluster=cluster)
     )

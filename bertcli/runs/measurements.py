@@ -16,13 +16,13 @@ from bertcli.runs.tasks import make_label_task, make_rerank_task, make_task
 from bertcli.runs.translate import make_translation, open_tokenizer, translation_engine
 
 if TYPE_CHECKING:
-    from bertcli.engines import Engine
     from bertcli.evaluation import Measurement
     from bertcli.evaluation.report import Report
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.requests import Evaluate, EvaluateLabel, InputOptions, ModelOptions
+    from bertcli.requests import Evaluate, EvaluateLabel, InputOptions
+    from bertcli.runs.flow import OpenEngine
     from bertcli.runs.preflight import OpenModel
     from bertcli.sources import Source
 
@@ -37,7 +37,7 @@ class MeasurementEntry:
 
     make: Callable[[Any, OpenModel, Source], Measurement]
     open_tokenizer: Callable[[Checkpoint], Tokenizer] | None = None
-    open_engine: Callable[[Checkpoint, ModelOptions], Engine] | None = None
+    open_engine: OpenEngine | None = None
 
 
 def _label(request: EvaluateLabel, model: OpenModel, source: Source) -> Measurement:

@@ -25,6 +25,7 @@ from bertcli.runs.flow import (
     for_task,
     plan_for,
     refuse_cluster,
+    tokens_ahead,
     warn_of_shortage,
     work_of,
 )
@@ -113,15 +114,16 @@ def _run(
         # Before a resumed run passes over the first texts. A shard has some of them, or none.
         sample = sample_of(options, feed) if options.dtype == "int8" else None
         record.skip(feed, receipt)
-        if entry.open_engine is not None:
-            engine = entry.open_engine(checkpoint, options, request)
-        elif entry.needs_attention:
-            engine = attention_engine(options, checkpoint)
-        else:
-            weigh = work_of(task) if entry.reads_many_times else characters
-            with closing(open_source(shard.whole)) if shard else nullcontext() as whole:
-                # all shards take the engine that a run over the whole input takes
-                measured = feed if whole is None else Feed(whole)
+        with closing(open_source(shard.whole)) if shard else nullcontext() as whole:
+            # all shards take the engine that a run over the whole input takes
+            measured = feed if whole is None else Feed(whole)
+            if entry.open_engine is not None:
+                tokens = tokens_ahead(options, measured)
+                engine = entry.open_engine(checkpoint, options, task=task, tokens=tokens, cluster=request)
+            elif entry.needs_attention:
+                engine = attention_engine(options, checkpoint)
+            else:
+                weigh = work_of(task) if entry.reads_many_times else characters
                 engine = choose_engine(
                     options, checkpoint, measured, weigh, task=task, sample=sample, cluster=request
                 )

@@ -21,10 +21,10 @@ from bertcli.runs.translate import (
 )
 
 if TYPE_CHECKING:
-    from bertcli.engines import Engine
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
+    from bertcli.runs.flow import OpenEngine
     from bertcli.runs.preflight import OpenModel
     from bertcli.sinks import ViewName
     from bertcli.tasks import Task
@@ -47,8 +47,7 @@ class TaskEntry:
     each text, so that its windows and not its characters say how much work there is. `needs_attention`: it asks
     for attention weights, which not every engine has. `answers` are the result fields of which the first that there is
     can stand alone in a line; `view` names its view in a table where the names of the results do not say which it is.
-    `open_tokenizer` and `open_engine` open what only this task has; the engine from a checkpoint, ModelOptions and,
-    where a cluster may compute, ClusterOptions.
+    `open_tokenizer` and `open_engine` open what only this task has.
     """
 
     request: type[requests.StreamRequest]
@@ -59,7 +58,7 @@ class TaskEntry:
     answers: tuple[str, ...] = ()
     view: ViewName | None = None
     open_tokenizer: Callable[[Checkpoint], Tokenizer] | None = None
-    open_engine: Callable[..., Engine] | None = None
+    open_engine: OpenEngine | None = None
 
 
 def task_name(request: requests.StreamRequest) -> str:

@@ -3,6 +3,7 @@ stacks."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from bertcli.errors import UsageError
@@ -99,30 +100,31 @@ def make_seq2seq_attention(request: requests.Attention, model: OpenModel, *, who
 
 
 def translation_engine(
-    checkpoint: Checkpoint, options: requests.ModelOptions, cluster: requests.ClusterOptions | None = None
+    checkpoint: Checkpoint,
+    options: requests.ModelOptions,
+    *,
+    task: Translate,
+    tokens: int | None,
+    cluster: requests.ClusterOptions | None = None,
 ) -> Engine:
-    """The engine that generates; where a `cluster` is asked for, its workers do, and the engine is then to be closed.
-    Raises UsageError for an engine or dtype that translations do not have."""
-    if options.engine == "instant":
-        raise UsageError("the instant engine does not translate", hint="leave --engine out")
+    """The engine that generates, as `flow.OpenEngine` says. Raises UsageError for a dtype that translations do not
+    have, EngineError for an engine that cannot run the model."""
+    from bertcli.engines.choosing import open_seq2seq, translator_name
+    from bertcli.runs.flow import note_engine
+
     if options.dtype == "int8":
         raise UsageError(
             "--dtype int8: translations are computed in float32 or bfloat16", hint="leave it out"
         )
+    if not task.needs_decoder:
+        options = replace(options, engine=translator_name(checkpoint, options, tokens_ahead=tokens))
     if cluster is not None and cluster.on is not None:
         from bertcli.distributed.cluster import open_remote_translator
 
         return cast("Engine", open_remote_translator(checkpoint, options, cluster))
-    from bertcli.engines.seq2seq.translator import open_translator
-
-    translator = open_translator(
-        checkpoint,
-        device=options.device,
-        dtype=options.dtype,
-        threads=options.threads,
-        batch_tokens=options.batch_tokens,
-    )
-    return cast("Engine", translator)
+    engine = cast("Engine", open_seq2seq(checkpoint, options))
+    note_engine(engine, tokens)
+    return engine
 
 
 def seq2seq_attention_engine(checkpoint: Checkpoint, options: requests.ModelOptions) -> Engine:

@@ -132,15 +132,21 @@ class Translate:
             )
         return Phrase(ids, is_word_end(term.target[-1]))
 
+    @property
+    def needs_decoder(self) -> bool:
+        """Whether only a DecoderEngine can do what is asked."""
+        return self._align or self._glossary is not None
+
     def prepare(self, engine: Engine) -> None:
         """Refuse an engine that cannot do what is asked. Nothing is computed ahead of the records."""
-        if isinstance(engine, DecoderEngine):
+        if not self.needs_decoder or isinstance(engine, DecoderEngine):
             return
-        if option := "--align" if self._align else "--glossary" if self._glossary is not None else "":
-            raise UsageError(
-                f"{option}: {self._name} runs on transformers, which does not support it",
-                hint="leave it out",
-            )
+        option = "--align" if self._align else "--glossary"
+        if engine.name == "instant":
+            raise UsageError(f"{option}: the instant engine does not support it", hint="leave --engine out")
+        raise UsageError(
+            f"{option}: {self._name} runs on transformers, which does not support it", hint="leave it out"
+        )
 
     def encode(self, record: Record) -> Encoded:
         text = record.text or ""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bertcli.engines import available_cores
-from bertcli.engines.choosing import BREAK_EVEN_TOKENS, break_even, choose
+from bertcli.engines.choosing import BREAK_EVEN_TOKENS, break_even, choose, open_seq2seq, translator_name
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from bertcli.requests import ModelOptions
@@ -80,14 +80,45 @@ def test_the_products_of_a_gate_count(small: Checkpoint, checkpoints: Make) -> N
     assert break_even(gated, 1) < break_even(plain, 1)
 
 
-def test_choosing_the_instant_engine_imports_no_torch(checkpoints: Make) -> None:
+def test_little_is_translated_in_numpy_and_much_on_torch(seq2seq: Make) -> None:
+    checkpoint = open_checkpoint(seq2seq("marian"))
+
+    def engine_for(tokens: int | None, **options: Any) -> str:
+        return translator_name(checkpoint, ModelOptions(**options), tokens_ahead=tokens)
+
+    assert engine_for(10) == "instant"
+    assert engine_for(10**9) == engine_for(None) == "packed"
+    assert engine_for(10, dtype="bfloat16") == engine_for(10, device="cuda") == "packed"
+    assert engine_for(10, engine="packed") == "packed"
+    assert engine_for(None, engine="instant") == "instant"
+    without = open_checkpoint(seq2seq("prophetnet"))
+    assert translator_name(without, ModelOptions(), tokens_ahead=10) == "packed"
+    with pytest.raises(EngineError, match=r"prophetnet.* has no description"):
+        open_seq2seq(without, ModelOptions(engine="instant"))
+    with pytest.raises(EngineError, match=r"no dtype bfloat16"):
+        open_seq2seq(checkpoint, ModelOptions(engine="instant", dtype="bfloat16"))
+
+
+@pytest.mark.parametrize(
+    ("family", "opens"),
+    [
+        ("bert", "choosing.choose(checkpoint, ModelOptions(), tokens_ahead=10)"),
+        (
+            "marian",
+            "choosing.open_seq2seq(checkpoint, ModelOptions(engine='instant')).generate([window], how)",
+        ),
+    ],
+)
+def test_the_instant_engine_imports_no_torch(
+    checkpoints: Make, seq2seq: Make, family: str, opens: str
+) -> None:
     program = (
-        "import sys; from pathlib import Path; from bertcli.engines.choosing import choose;"
+        "import sys; from pathlib import Path; from bertcli.engines import choosing;"
+        "from bertcli.engines.seq2seq import Generation; from bertcli.records import Window;"
         "from bertcli.models.checkpoint import open_checkpoint; from bertcli.requests import ModelOptions;"
-        "choose(open_checkpoint(Path(sys.argv[1])), ModelOptions(), tokens_ahead=10);"
-        "print({'torch', 'transformers'} & set(sys.modules))"
+        "checkpoint, window, how = open_checkpoint(Path(sys.argv[1])), Window([5, 0]), Generation(max_new_tokens=3);"
+        f"{opens}; print({{'torch', 'transformers'}} & set(sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, checkpoints("bert")], capture_output=True, text=True
-    )
+    path = (seq2seq if family == "marian" else checkpoints)(family)
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")

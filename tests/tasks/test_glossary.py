@@ -34,7 +34,9 @@ def wanted(text: str) -> list[str]:
 
 
 def translate(path: Path, **options: Any) -> list[dict[str, Any]]:
-    return list(bertcli.load(str(path), dtype="float32").translate(TEXTS, split="none", **options))
+    """Translations by the packed engine, which a glossary needs, unless `engine` says otherwise."""
+    loaded = bertcli.load(str(path), dtype="float32", engine=options.pop("engine", "packed"))
+    return list(loaded.translate(TEXTS, split="none", **options))
 
 
 @pytest.mark.parametrize("options", [{}, {"greedy": True}, {"beam": 2}, {"k": 3}], ids=str)
@@ -126,6 +128,12 @@ def test_a_run_with_a_glossary_can_be_repeated(seq2seq: Make, tmp_path: Path) ->
     whole = (tmp_path / "o.jsonl").read_bytes()
     assert main([*options, *glossary, *output, "--overwrite"]) == 0
     assert (tmp_path / "o.jsonl").read_bytes() == whole
+
+
+def test_the_instant_engine_takes_no_glossary(seq2seq: Make, tmp_path: Path) -> None:
+    for options in ({"glossary": write(tmp_path, TERMS)}, {"align": True}):
+        with pytest.raises(UsageError, match="the instant engine does not support it"):
+            translate(seq2seq("marian"), engine="instant", **options)
 
 
 def test_models_on_transformers_take_no_glossary(seq2seq: Make, tmp_path: Path) -> None:
