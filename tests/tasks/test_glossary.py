@@ -71,7 +71,7 @@ def test_a_batch_of_one_gives_what_a_batch_of_many_gives(seq2seq: Make, tmp_path
 
 
 def test_a_term_that_the_model_writes_by_itself_changes_nothing(seq2seq: Make, tmp_path: Path) -> None:
-    model = bertcli.load(str(seq2seq("t5")))
+    model = bertcli.load(str(seq2seq("t5")), engine="packed")
     [before] = model.translate([TEXTS[6]])
     word = max(before["translation"].split(), key=len)
     glossary = write(tmp_path, {"fox": word})
