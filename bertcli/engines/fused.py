@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 class FusedModel:
     """A described encoder and its heads, for checkpoints that it `supports`.
 
-    `dtype` is that of the encoder. With `roundings` the products of the layers are rounded to whole numbers, and what
-    is added and normalised is float32. `seen` is shown what comes into these products.
+    `dtype` is that of the encoder. With `roundings`, if there are any, products of the layers are rounded to whole
+    numbers, and what is added and normalised is float32. `seen` is shown what comes into these products.
     """
 
     def __init__(
@@ -63,10 +63,8 @@ class FusedModel:
         assert checkpoint.description is not None, "supports was not asked"
         self._checkpoint, self._description = checkpoint, checkpoint.description
         self.dtype, self._device = dtype, device
-        self._roundings, self._seen = roundings, seen
-        self._layer_dtype = (
-            dtype if roundings is None else torch.float32
-        )  # of weights before they are rounded
+        self._roundings, self._seen = roundings or None, seen
+        self._layer_dtype = torch.float32 if roundings else dtype  # of weights before they are rounded
         self._prefix = prefix = checkpoint.encoder_prefix
         names = self._description.embeddings
         self._words = self._tensor(f"{prefix}{names.words}.weight", dtype)

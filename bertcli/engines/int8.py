@@ -45,7 +45,7 @@ OUTLIERS = (0, 1, 2, 4, 8)  # channels that are tried as such
 LITTLE_LOST = 0.015  # more outliers are tried for less than that
 SMALLEST = 1e-6
 MOST_LOST = 0.05
-FEW_WEIGHTS = 1 << 20
+MANY_WEIGHTS = 1 << 20
 _ROWS_IN_CACHE = 512
 
 
@@ -106,12 +106,11 @@ def has_int8_products() -> bool:
 
 def is_worth_rounding(role: Role, weight: Tensor) -> bool:
     """Whether a product of the layers takes less time in whole numbers, rounding included, than in the dtype around
-    it. Where that is bfloat16 the smallest one does not, and on processors with AMX a small second product of the
-    feed-forward with its outliers does not either."""
+    it. Where that is bfloat16 the smallest one does not; with AMX only large ones of the feed-forward do."""
     if choose_dtype("int8", weight.device) != torch.bfloat16:
         return True
-    if role == DOWN and torch.cpu._is_amx_tile_supported():
-        return weight.numel() > FEW_WEIGHTS
+    if torch.cpu._is_amx_tile_supported():
+        return role in ("up", DOWN) and weight.numel() >= MANY_WEIGHTS
     return role != "out"
 
 

@@ -101,6 +101,8 @@ def report(calibration: Int8Calibration) -> None:
         parts.append(f"no score off by more than {found.difference:.2g}")
     few = "" if found.texts >= FEW else "; more texts would calibrate it better (--calibration FILE)"
     console.say(f"int8 beside float32, {texts}: {', '.join(parts)}{few}")
+    if not calibration.roundings:
+        console.say("int8 would make no product of this model faster here, or lose too much: none is rounded")
 
 
 def _what_decides(

@@ -17,13 +17,15 @@ from tests.engines.windows import make_windows
 def open_packed(
     checkpoint: Checkpoint, dtype: str, windows: Sequence[Window] | None = None, ask: Ask | None = None
 ) -> Packed:
-    """The engine on a CPU. Skips the test where the processor has no int8."""
+    """The engine on a CPU, which rounds all products in int8. Skips the test where the processor has no int8."""
     if dtype != "int8":
         return Packed(checkpoint, device="cpu", dtype=dtype)
     if not has_int8_products():
         pytest.skip("this processor has no AVX-512 VNNI")
     seen = Seen()
-    watched = Packed(checkpoint, device="cpu", dtype="float32", seen=seen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bertcli.engines.fused.is_worth_rounding", lambda role, weight: True)
+        watched = Packed(checkpoint, device="cpu", dtype="float32", seen=seen)
     watched.forward(
         make_windows(checkpoint) if windows is None else windows, Hidden() if ask is None else ask
     )

@@ -126,9 +126,13 @@ def test_an_encoder_computes_with_some_products_as_they_were(checkpoints: Make, 
 @pytest.mark.parametrize(
     ("dtype", "amx", "worth"),
     [
-        (torch.float32, False, {"query_key_value", "out", "up", "small down", "large down"}),
-        (torch.bfloat16, False, {"query_key_value", "up", "small down", "large down"}),
-        (torch.bfloat16, True, {"query_key_value", "up", "large down"}),
+        (
+            torch.float32,
+            False,
+            {"query_key_value", "out", "up", "down", "large up", "large down", "large out"},
+        ),
+        (torch.bfloat16, False, {"query_key_value", "up", "down", "large up", "large down"}),
+        (torch.bfloat16, True, {"large up", "large down"}),
     ],
 )
 def test_what_is_rounded_depends_on_what_the_processor_multiplies_fast(
@@ -137,10 +141,19 @@ def test_what_is_rounded_depends_on_what_the_processor_multiplies_fast(
     monkeypatch.setattr(int8, "choose_dtype", lambda name, device: dtype)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     small, large = torch.empty(HIDDEN, INNER), torch.empty(768, 3072)
-    found = {role for role in get_args(int8.Role) if role != "down" and int8.is_worth_rounding(role, small)}
-    found |= {"small down"} if int8.is_worth_rounding("down", small) else set()
-    found |= {"large down"} if int8.is_worth_rounding("down", large) else set()
+    found = {role for role in get_args(int8.Role) if int8.is_worth_rounding(role, small)}
+    found |= {f"large {role}" for role in ("up", "down", "out") if int8.is_worth_rounding(role, large)}
     assert found == worth
+
+
+def test_where_nothing_is_rounded_answers_are_those_of_the_dtype_around(checkpoints: Make) -> None:
+    checkpoint = open_checkpoint(checkpoints("bert"))
+    from tests.engines.windows import make_windows
+
+    windows = make_windows(checkpoint)
+    found = Packed(checkpoint, device="cpu", dtype="int8", roundings={}).forward(windows, Hidden())
+    wanted = Packed(checkpoint, device="cpu", dtype="auto").forward(windows, Hidden())
+    assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
 def test_the_last_layer_rounds_nothing_of_the_one_row_that_is_read(checkpoints: Make) -> None:

@@ -46,6 +46,12 @@ def run(checkpoints: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     console.release_stdout()
 
 
+@pytest.fixture(autouse=True)
+def rounds_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Round all products, whatever is faster on this processor."""
+    monkeypatch.setattr("bertcli.engines.fused.is_worth_rounding", lambda role, weight: True)
+
+
 def break_line(number: int) -> None:
     lines = Path("in.jsonl").read_text().splitlines()
     lines[number] = '{"text": broken'
@@ -69,6 +75,18 @@ def test_what_int8_changes_is_reported(run: Run, capfd: pytest.CaptureFixture[st
     found = re.search(r"cosine at least · 1 in 100 · median (\S+) · (\S+) · (\S+)\n", printed)
     assert found is not None
     assert 0.9 < float(found[1]) <= float(found[2]) <= float(found[3]) < 1
+
+
+def test_that_nothing_is_rounded_is_reported(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run("label", "-o", "a.jsonl")
+    assert "none is rounded" not in capfd.readouterr().err
+    monkeypatch.setattr("bertcli.engines.fused.is_worth_rounding", lambda role, weight: False)
+    run("label", "--calibration", "other.jsonl", "-o", "b.jsonl")
+    assert "int8 would make no product of this model faster here, or lose too much: none is rounded" in (
+        capfd.readouterr().err
+    )
 
 
 def test_a_calibration_is_made_once(
