@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -324,9 +324,33 @@ class RemoteDecoder(RemoteGenerator):
         return weights
 
 
+class Stacked(NamedTuple):
+    """Arrays behind each other in one, which costs less to send; `lengths` of each, None where it is one row."""
+
+    array: Array
+    lengths: list[int] | None
+
+    def split(self) -> list[Array]:
+        """The arrays, with memory that is not that of the object store."""
+        array = np.array(self.array)
+        if self.lengths is None:
+            return list(array)
+        stops = np.cumsum(self.lengths).tolist()
+        return [array[stop - length : stop] for stop, length in zip(stops, self.lengths, strict=True)]
+
+
+def stacked(answers: list[Array]) -> Stacked:
+    """Answers of an engine to one ask: vectors of one length, or matrices of one width."""
+    if answers[0].ndim == 1:
+        return Stacked(np.stack(answers), None)
+    return Stacked(np.concatenate(answers), list(map(len, answers)))
+
+
 def owned(answer: Any) -> Any:
     """An answer whose arrays have memory of their own: what comes out of an object store is read-only, and stays in it
     as long as it is referenced."""
+    if isinstance(answer, Stacked):
+        return answer.split()
     if isinstance(answer, np.ndarray):
         return np.array(answer)
     return [owned(each) for each in answer] if isinstance(answer, list) else answer

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from bertcli.distributed import fleet
-from bertcli.distributed.fleet import Done, Facts, RemoteEngine, WorkerDiedError
+from bertcli.distributed.fleet import Done, Facts, RemoteEngine, WorkerDiedError, owned, stacked
 from bertcli.engines import Hidden
 from bertcli.errors import EngineError
 from bertcli.records import Window
@@ -189,6 +190,16 @@ def test_a_cluster_that_is_lost_ends_the_run(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(EngineError, match="has not answered"):
         engine.forward([Window([1])], Hidden())
     engine.close()
+
+
+@pytest.mark.parametrize("shapes", [[(3,), (3,)], [(2, 3), (1, 3), (4, 3)], [(0, 2), (1, 2)]])
+def test_answers_are_the_same_when_they_have_travelled_as_one_array(shapes: list[tuple[int, ...]]) -> None:
+    answers = [np.random.default_rng(7).standard_normal(shape).astype(np.float32) for shape in shapes]
+    sent = pickle.loads(pickle.dumps([stacked(answers), stacked(answers[:1])]))
+    sent[0].array.flags.writeable = False  # as it comes out of an object store
+    for found, expected in zip(owned(sent), (answers, answers[:1]), strict=True):
+        assert [each.tolist() for each in found] == [each.tolist() for each in expected]
+        assert all(each.flags.writeable for each in found)
 
 
 def test_closing_ends_what_waits() -> None:
