@@ -133,6 +133,8 @@ class Embed:
             return np.packbits(vectors > 0, axis=-1)
         if self._dtype == "int8":
             return np.round(vectors * 127).astype(np.int8)
+        if vectors.dtype == self._dtype and self._normalize:
+            return vectors
         with np.errstate(over="ignore"):
             written = vectors.astype(self._dtype, copy=False)
         if not np.isfinite(written).all():

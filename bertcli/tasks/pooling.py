@@ -130,6 +130,8 @@ class TextVector:
 
     def combine(self, windows: Sequence[Window], vectors: Sequence[Array]) -> Array:
         """The text's vector (width,), before normalisation, from those of its windows."""
+        if len(vectors) == 1 and "mean_sqrt_len_tokens" not in self.modes:
+            return apply(self._modules, vectors[0])
         stacked: Array = np.stack(vectors)
         parts = np.split(stacked, len(self.modes), axis=1)
         pooled = [_combined(mode, windows, part) for mode, part in zip(self.modes, parts, strict=True)]
