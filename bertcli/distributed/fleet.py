@@ -131,11 +131,7 @@ class RemoteEngine:
         self.name, self.device, self.dtype = facts.name, facts.device, facts.dtype
         self.batch_tokens, self.batch_invariant = facts.batch_tokens, facts.batch_invariant
         self.workers = count * (facts.concurrency + 1)
-        self.workers_here = self._workers_here(facts)
-
-    def _workers_here(self, facts: Facts) -> int:
-        """How many workers such an engine would have on this machine alone."""
-        return available_cores() if facts.device == "cpu" else 1
+        self.workers_here = _workers_here(facts)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         return self.forward_all(windows, [ask])[0]
@@ -303,15 +299,9 @@ class RemoteGenerator(RemoteEngine):
         found: list[list[Hypothesis]] = self._compute("generate", windows, how)
         return found
 
-    def _workers_here(self, facts: Facts) -> int:
-        return 1  # transformers' `generate`
-
 
 class RemoteDecoder(RemoteGenerator):
     """A DecoderEngine of such workers."""
-
-    def _workers_here(self, facts: Facts) -> int:
-        return RemoteEngine._workers_here(self, facts)
 
     def constrain(self, window: Window, phrases: Sequence[Phrase], how: Generation) -> list[Hypothesis]:
         found: list[Hypothesis] = self._compute("constrain", window, phrases, how)
@@ -322,6 +312,11 @@ class RemoteDecoder(RemoteGenerator):
     ) -> list[Array]:
         weights: list[Array] = self._compute("align", windows, targets, how)
         return weights
+
+
+def _workers_here(facts: Facts) -> int:
+    """How many workers such an engine would have on this machine alone. transformers' `generate` computes one batch."""
+    return available_cores() if facts.device == "cpu" and facts.name != "transformers" else 1
 
 
 class Stacked(NamedTuple):

@@ -54,7 +54,8 @@ def test_an_order_has_the_bytes_of_one_machine(
 
 
 TRANSLATIONS = {
-    "beam search": ("marian", ("--dtype", "float32", "--batch-tokens", "256")),
+    "beam search": ("marian", ("--engine", "packed", "--dtype", "float32", "--batch-tokens", "256")),
+    "in NumPy": ("marian", ("--engine", "instant", "--greedy")),
     "a glossary and an alignment": ("marian", ("--beam", "2", "--align", "--glossary", "terms.tsv")),
     "by transformers": ("prophetnet", ("--greedy", "--dtype", "float32", "--threads", "1")),
 }
