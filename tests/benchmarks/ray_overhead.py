@@ -35,9 +35,11 @@ from bertcli.distributed.actor import Actor
 class ZeroActor(Actor):
     def compute(self, method, arguments):
         windows, asks = arguments
-        if not hasattr(self, "zero"):
-            self.zero = [np.zeros_like(each[0]) for each in super().compute(method, (windows[:1], asks))["answers"]]
-        return {"answers": [[zero] * len(windows) for zero in self.zero]}
+        if not hasattr(self, "answers"):
+            self.answers = super().compute(method, (windows[:1], asks))["answers"]
+        shapes = [(len(windows), *answer.array.shape[1:]) for answer in self.answers]
+        answers = zip(self.answers, shapes, strict=True)
+        return {"answers": [answer._replace(array=np.zeros(shape, np.float32)) for answer, shape in answers]}
 
 cluster.Actor = ZeroActor
 sys.exit(main())
