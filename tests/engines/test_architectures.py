@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 import transformers
+from tokenizers import models, pre_tokenizers, processors
 
+import bertcli
 from bertcli.architectures import ARCHITECTURES
 from bertcli.architectures.architecture import Disentangled, RelativeBias
 from bertcli.architectures.positions import bias_buckets, distance_rows
@@ -166,6 +169,64 @@ def test_heads_on_tokens_in_float16_files_are_transformers(
     for engine in (Instant(checkpoint), Packed(checkpoint, dtype="float32", device="cpu", threads=1)):
         found = engine.forward(windows, TokenLogits(head))
         assert oracle.difference(found, expected) < TOLERANCE * largest
+
+
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(5, 60)))
+WINDOW, OVERLAP, LONG = 32, 8, 74  # windows of 30 tokens and two special ones; 74 tokens fill three
+
+
+def tokenizer_of_words(path: Path) -> None:
+    """A tokenizer of `WORDS` between blanks, which gives token types."""
+    native = tokenizers.Tokenizer(models.WordLevel({word: at for at, word in enumerate(WORDS)}, "[UNK]"))
+    native.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    native.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=native,
+        **{f"{role}_token": f"[{role.upper()}]" for role in ("pad", "unk", "cls", "sep", "mask")},
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    ).save_pretrained(path)
+
+
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_several_labels_of_long_texts_and_pairs_are_those_of_transformers(
+    model_type: str, tmp_path: Path
+) -> None:
+    settings = USUAL[model_type] | {"problem_type": "multi_label_classification"}
+    checkpoint = saved(tmp_path, model_type, "label", settings)
+    tokenizer_of_words(tmp_path)
+    random = np.random.default_rng(0)
+    first, second, long = (random.integers(5, 60, count).tolist() for count in (9, 14, LONG))
+    model = MORE_CLASSES["label"].from_pretrained(tmp_path, attn_implementation="eager", dtype=torch.float32)
+
+    def probabilities(a: list[int], b: list[int] | None = None) -> np.ndarray:
+        ids = [2, *a, 3] if b is None else [2, *a, 3, *b, 3]
+        types = [0] * (len(a) + 2) + [1] * (len(ids) - len(a) - 2)
+        known = {"token_type_ids": torch.tensor([types])} if checkpoint.token_types > 1 else {}
+        with torch.inference_mode():
+            return model.eval()(input_ids=torch.tensor([ids]), **known).logits[0].sigmoid().numpy()
+
+    # A window counts by its new tokens, the special ones at both ends of the text among them.
+    windows = [probabilities(long[start : start + WINDOW - 2]) for start in (0, 22, 44)]
+    expected = [probabilities(first), np.average(windows, axis=0, weights=(31, 22, 23))]
+    paired = probabilities(first, second)
+    a, b, c = (" ".join(WORDS[token] for token in ids) for ids in (first, second, long))
+    for engine in ("instant", "packed"):
+        found = bertcli.load(str(tmp_path), engine=engine, dtype="float32", device="cpu")
+        options = {"all": True, "threshold": 0.0, "max_length": WINDOW, "overlap": OVERLAP}
+        rows = [
+            *found.label([a, c], **options),
+            *found.label([{"text": a, "pair": b}], pair_field="pair", **options),
+        ]
+        assert [row.get("windows", 1) for row in rows] == [1, 3, 1]
+        for row, numbers in zip(rows, [*expected, paired], strict=True):
+            scores = {label["label"]: label["score"] for label in row["labels"]}
+            assert scores == pytest.approx(
+                {f"LABEL_{at}": number for at, number in enumerate(numbers)}, abs=TOLERANCE
+            )
 
 
 @pytest.mark.parametrize(("buckets", "distance"), [(16, 96), (256, 512), (32, 4096)])
