@@ -15,6 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
+
     from bertcli import ray as ray
     from bertcli import requests as requests
     from bertcli.model import Model
@@ -24,17 +26,19 @@ __version__ = "0.4.0"
 __all__ = ["load", "ray", "requests", "run"]
 
 
-def load(model: str | None = None, **options: Any) -> Model:
+def load(model: str | os.PathLike[str] | None = None, **options: Any) -> Model:
     """Open a model: a directory, a name in the local Hugging Face cache, or None for the bundled one.
 
     `options` are those of `requests.ModelOptions`: `adapter`, `engine`, `device`, `dtype`, `threads`, `batch_tokens`,
     `allow_pickle`, `unsafe_model`. Weights are loaded when the first text is processed. Raises ModelError for a
     model that cannot be found or read.
     """
+    from os import fspath
+
     from bertcli.model import Model
     from bertcli.requests import ModelOptions
 
-    return Model(ModelOptions(model=model, **options))
+    return Model(ModelOptions(model=None if model is None else fspath(model), **options))
 
 
 def run(request: requests.StreamRequest) -> Receipt:

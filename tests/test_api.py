@@ -82,7 +82,7 @@ def test_names_are_a_list_or_between_commas(
 
 
 def test_embeddings_of_a_list_are_an_array(checkpoints: Make) -> None:
-    model = bertcli.load(str(checkpoints("sentence", "base")))
+    model = bertcli.load(checkpoints("sentence", "base"))  # a path, too
     array = model.embed(["a fox", "a dog"])
     assert isinstance(array, np.ndarray)
     assert array.dtype == np.float32
