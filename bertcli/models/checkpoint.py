@@ -139,7 +139,13 @@ class Checkpoint:
         nothing = "a model that writes text, and no encoder" if self.writes else "an encoder without a head"
         holds = f"its heads: {', '.join(heads)}" if heads else nothing
         what = f"{self.architecture or self.model_type}, {holds}"
-        return ModelError(f"{self.name} has no {kind} head ({what})", hint=_HINTS[kind])
+        hint = _HINTS[kind]
+        if not heads and self.weights.pickle:
+            what = (
+                f"{self.architecture or self.model_type}, and heads are not sought in its weights, a pickle"
+            )
+            hint += "; or `bertcli models convert DIR -o NEW --allow-pickle`, where heads are found by name"
+        return ModelError(f"{self.name} has no {kind} head ({what})", hint=hint)
 
     @property
     def writes(self) -> bool:

@@ -186,6 +186,16 @@ def test_the_fingerprint_sees_other_weights_of_the_same_shape(name: str, checkpo
     assert open_checkpoint(path).fingerprint() != before
 
 
+def test_heads_are_not_sought_in_a_pickle(checkpoint_copy: Make) -> None:
+    path = checkpoint_copy("bert", "fill")
+    edit_json(path / "config.json", architectures=["OwnClass"])
+    assert open_checkpoint(path).head("fill").missing == ()
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")  # is not opened
+    with pytest.raises(ModelError, match="heads are not sought") as error:
+        open_checkpoint(path, allow_pickle=True).head("fill")
+    assert "models convert" in (error.value.hint or "")
+
+
 def test_a_pickle_needs_leave(checkpoint_copy: Make) -> None:
     path = checkpoint_copy("bert", "label")
     (path / "model.safetensors").rename(path / "pytorch_model.bin")
