@@ -17,9 +17,8 @@ from tokenizers import Encoding, Tokenizer, models
 from bertcli.models.indexed_vocabulary import IndexedVocabulary
 from bertcli.models.native_tokenizer import Parts, constructed, native_tokenizer
 
-MOST_EFFORT = (
-    30_000  # pieces looked for or put into a tokenizer, in less time than it takes to read a vocabulary
-)
+LEAST_EFFORT = 30_000  # pieces looked for or put into a tokenizer before all are read
+SHARE = 2  # of the vocabulary: looking for a piece takes half the time of reading one
 NOTHING = "\U0010ffff"  # is no character, and the only piece of the model that knows nothing
 
 
@@ -70,6 +69,7 @@ class LazyTokenizer:
         self._words.encode_special_tokens = True
         self._seen: frozenset[str] = frozenset()
         self._effort = 0
+        self._most_effort = max(LEAST_EFFORT, len(self._vocabulary) // SHARE)
         self._lock = threading.Lock()
         self._known = self._vocabulary.find(self._always())
         self._whole: Tokenizer | None = None
@@ -133,7 +133,7 @@ class LazyTokenizer:
         """Make a tokenizer that also knows those of `candidates` that are pieces, or one that knows all pieces where
         that takes no longer, or where `candidates` are not `complete`."""
         self._effort += len(candidates) + len(self._known)
-        if self._effort > MOST_EFFORT or not complete:
+        if self._effort > self._most_effort or not complete:
             whole = native_tokenizer(dict(self._definition) | {"model": self._vocabulary.model()})
             whole.encode_special_tokens = True
             self._whole = whole
@@ -144,8 +144,8 @@ class LazyTokenizer:
     def _substrings(self, word: str) -> Iterator[str]:
         """What may be a piece of a word. Too many are left out, and the whole vocabulary is read."""
         longest, prefix = self._vocabulary.longest, self._stored.get("continuing_subword_prefix") or ""
-        if len(word) * min(len(word), longest) > 2 * MOST_EFFORT:
-            self._effort = MOST_EFFORT
+        if len(word) * min(len(word), longest) > 2 * self._most_effort:
+            self._effort = self._most_effort
             return
         for start in range(len(word)):
             for stop in range(start + 1, min(len(word), start + longest) + 1):
