@@ -18,8 +18,8 @@ Tensor = tuple[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """`hidden` numbers a token in each layer, `width` in the embeddings; `words`, `positions` and `types` are rows
-    of the tables."""
+    """`heads` are those of queries in each layer. A token is `hidden` numbers in the layers and `width` in the
+    embeddings; `words` and `positions` are the rows of their tables."""
 
     layers: int
     heads: int
