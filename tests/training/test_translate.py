@@ -14,7 +14,13 @@ import transformers
 import bertcli
 from bertcli.cli import main
 from bertcli.errors import UsageError
-from bertcli.training.translate import TranslationTrainer, TranslationTraining, schedule
+from bertcli.training.translate import (
+    SIZES,
+    TranslationTrainer,
+    TranslationTraining,
+    build_model,
+    schedule,
+)
 
 WORDS = {
     "ein": "a",
@@ -174,6 +180,15 @@ def test_padding_has_no_embedding_and_the_last_id(model: Path) -> None:
     network = transformers.AutoModelForSeq2SeqLM.from_pretrained(model)
     assert network.config.pad_token_id == network.config.vocab_size - 1
     assert not network.model.shared.weight[-1].any()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_new_encoder_tells_positions_apart(size: str) -> None:
+    torch.manual_seed(5)
+    network = build_model(SIZES[size], 500).eval()
+    with torch.inference_mode():
+        states = network.model.encoder(input_ids=torch.randint(2, 499, (1, 14))).last_hidden_state[0]
+    assert states.var(0).mean() / states.var() > 0.5
 
 
 def test_the_rate_rises_and_falls_with_the_root() -> None:
