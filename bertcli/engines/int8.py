@@ -114,6 +114,11 @@ def is_worth_rounding(role: Role, weight: Tensor) -> bool:
     return role != "out"
 
 
+def processor() -> str:
+    """What `is_worth_rounding` knows of the processor."""
+    return f"{choose_dtype('int8', torch.device('cpu'))} amx={torch.cpu._is_amx_tile_supported()}"
+
+
 class Int8Linear(nn.Module):
     """x·Wᵀ + b for x (rows, in) of any dtype, or rounded already (uint8), as `dtype`; with a float32
     residual (rows, out), which is overwritten, as float32.

@@ -109,7 +109,9 @@ def _what_decides(
     checkpoint: Checkpoint, options: ModelOptions, task: Task, records: Sequence[Record]
 ) -> list[bytes]:
     """What calibrations that are the same have in common."""
-    decides = [__version__, checkpoint.fingerprint(), type(options).__name__, *task.fields]
+    from bertcli.engines.int8 import processor
+
+    decides = [__version__, processor(), checkpoint.fingerprint(), type(options).__name__, *task.fields]
     decides += [f"{name}={value}" for name, value in sorted(options_that_change_results(options).items())]
     decides += [repr((record.text, record.pair)) for record in records]
     decides.append(repr(getattr(getattr(task, "head", None), "name", None)))

@@ -110,6 +110,13 @@ def test_a_calibration_is_made_once(
     assert Path("one.jsonl").read_bytes() == Path("three.jsonl").read_bytes()
 
 
+def test_another_processor_makes_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_amx in (True, False):
+        monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda has_amx=has_amx: has_amx)
+        run("label", "-o", "out.jsonl", "--overwrite")
+    assert len(list(Path("cache/bertcli/calibrations").iterdir())) == 2
+
+
 def test_other_texts_are_another_calibration(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     run("label", "-o", "a.jsonl")
     own = digest_in(capfd.readouterr().err)
