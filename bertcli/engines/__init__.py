@@ -141,6 +141,14 @@ def lacking(model: str, weights: Sequence[str]) -> EngineError:
     )
 
 
+def contradicting(model: str, weight: str, shape: Sequence[int]) -> EngineError:
+    """The error of a model that has a weight of another shape than config.json says."""
+    return EngineError(
+        f"{model}: {weight} has the shape {tuple(shape)}, which contradicts config.json",
+        hint="take another copy of the model, or correct config.json",
+    )
+
+
 def more_than_formula(model_type: str) -> EngineError:
     """The error of an architecture whose attention is not explained by queries and keys."""
     return EngineError(

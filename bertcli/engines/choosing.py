@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 # architectures compute at nearly one rate (BERT 61e9, DeBERTa 45e9).
 PACKED_START = 2.0  # seconds to import torch and to load a model
 NUMPY_RATE = 50e9  # float32 operations a second of the instant engine on one core
-NUMPY_WEIGHTS = 2.5e9  # weights a second that a decoder of a few hypotheses reads on one core
+NUMPY_WEIGHTS = 2.5e9  # weights a second that a decoder of at most FEW hypotheses reads on one core
+FEW = 8
 BREAK_EVEN_TOKENS = 20_000  # more is never little, whatever the model
 
 
@@ -99,13 +100,17 @@ def break_even(checkpoint: Checkpoint, cores: int) -> int:
     return min(BREAK_EVEN_TOKENS, int(PACKED_START * cores * NUMPY_RATE / (2 * weights)))
 
 
-def translator_name(checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int | None) -> EngineName:
-    """The engine that `open_seq2seq` is to open for a run over about `tokens_ahead` tokens (None: unknown or many)."""
+def translator_name(
+    checkpoint: Checkpoint, options: ModelOptions, *, tokens_ahead: int | None, beam: int
+) -> EngineName:
+    """The engine that `open_seq2seq` is to open for a run over about `tokens_ahead` tokens (None: unknown or many) that
+    follows `beam` hypotheses."""
     if options.engine != "auto":
         return options.engine
     # Each token that is generated takes a pass over most weights, and as many are generated as are read, about.
     weights = sum(prod(checkpoint.weights.shape(name)) for name in checkpoint.weights)
-    little = tokens_ahead is not None and tokens_ahead * weights <= PACKED_START * NUMPY_WEIGHTS
+    work = weights * max(1, beam / FEW)
+    little = tokens_ahead is not None and tokens_ahead * work <= PACKED_START * NUMPY_WEIGHTS
     is_instant = little and not _refusal(options) and InstantTranslator.supports(checkpoint) is None
     return "instant" if is_instant else "packed"
 

@@ -19,6 +19,14 @@ class NotFiniteError(EngineError, ArithmeticError):
     """What a model computed is not finite: its weights are damaged, or too large for the dtype."""
 
 
+def not_finite() -> NotFiniteError:
+    """The error of an answer that holds NaN or infinity."""
+    return NotFiniteError(
+        "the model's answer is not a finite number",
+        hint="`bertcli models check` looks for damaged weights; --dtype float32 has the widest range",
+    )
+
+
 class Finite:
     """Another engine, with a look at each of its answers. Raises NotFiniteError for a batch that holds one
     that is not finite. `calibration` is the digest of what int8 was calibrated to."""
@@ -52,8 +60,5 @@ def _checked(answers: list[Array]) -> list[Array]:
     with np.errstate(invalid="ignore", over="ignore"):
         finite = all(math.isfinite(np.add.reduce(answer, axis=None)) for answer in answers)
     if not finite:
-        raise NotFiniteError(
-            "the model's answer is not a finite number",
-            hint="`bertcli models check` looks for damaged weights; --dtype float32 has the widest range",
-        )
+        raise not_finite()
     return answers

@@ -117,7 +117,9 @@ def translation_engine(
             "--dtype int8: translations are computed in float32 or bfloat16", hint="leave it out"
         )
     if not task.needs_decoder:
-        options = replace(options, engine=translator_name(checkpoint, options, tokens_ahead=tokens))
+        options = replace(
+            options, engine=translator_name(checkpoint, options, tokens_ahead=tokens, beam=task.beam)
+        )
     if cluster is not None and cluster.on is not None:
         from bertcli.distributed.cluster import open_remote_translator
 

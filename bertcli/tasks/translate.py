@@ -133,6 +133,11 @@ class Translate:
         return Phrase(ids, is_word_end(term.target[-1]))
 
     @property
+    def beam(self) -> int:
+        """The number of hypotheses that are followed."""
+        return max(self._how.beam, self._how.count)
+
+    @property
     def needs_decoder(self) -> bool:
         """Whether only a DecoderEngine can do what is asked."""
         return self._align or self._glossary is not None

@@ -38,10 +38,10 @@ def byte_dropout(
     training: bool = True,
     inplace: bool = False,
 ) -> Tensor:
-    """`torch.nn.functional.dropout` on a CPU, never in place; `p` is rounded to a multiple of 1/256, away from 1."""
-    dropped = min(round(p * LEVELS), LEVELS - 1)
-    if not training or not dropped:
+    """`torch.nn.functional.dropout` on a CPU, never in place; `p` is rounded to a multiple of 1/256 between 0 and 1."""
+    if not training or not p:
         return input
+    dropped = min(max(1, round(p * LEVELS)), LEVELS - 1)
     draws = torch.empty(-(-input.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     levels = draws.view(torch.uint8)[: input.numel()].view(input.shape)
     return input * (levels >= dropped).to(input.dtype).mul_(LEVELS / (LEVELS - dropped))

@@ -83,16 +83,16 @@ def test_the_products_of_a_gate_count(small: Checkpoint, checkpoints: Make) -> N
 def test_little_is_translated_in_numpy_and_much_on_torch(seq2seq: Make) -> None:
     checkpoint = open_checkpoint(seq2seq("marian"))
 
-    def engine_for(tokens: int | None, **options: Any) -> str:
-        return translator_name(checkpoint, ModelOptions(**options), tokens_ahead=tokens)
+    def engine_for(tokens: int | None, beam: int = 4, **options: Any) -> str:
+        return translator_name(checkpoint, ModelOptions(**options), tokens_ahead=tokens, beam=beam)
 
     assert engine_for(10) == "instant"
     assert engine_for(10**9) == engine_for(None) == "packed"
     assert engine_for(10, dtype="bfloat16") == engine_for(10, device="cuda") == "packed"
-    assert engine_for(10, engine="packed") == "packed"
+    assert engine_for(10, engine="packed") == engine_for(10, beam=10**9) == "packed"
     assert engine_for(None, engine="instant") == "instant"
     without = open_checkpoint(seq2seq("prophetnet"))
-    assert translator_name(without, ModelOptions(), tokens_ahead=10) == "packed"
+    assert translator_name(without, ModelOptions(), tokens_ahead=10, beam=4) == "packed"
     with pytest.raises(EngineError, match=r"prophetnet.* has no description"):
         open_seq2seq(without, ModelOptions(engine="instant"))
     with pytest.raises(EngineError, match=r"no dtype bfloat16"):

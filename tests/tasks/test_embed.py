@@ -159,6 +159,13 @@ def test_int8_needs_vectors_of_length_one(checkpoints: Make) -> None:
     )
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+def test_what_modules_make_of_a_vector_must_be_finite(checkpoints: Make, normalize: bool) -> None:
+    path = checkpoints("bert", "base")
+    with pytest.raises(RecordError, match="the embedding holds nan"):
+        embed(path, dtype="float32", normalize=normalize)._finish(np.full(8, np.nan, np.float32))
+
+
 @pytest.mark.parametrize("tokens", [False, True])
 def test_a_vector_beyond_float16_is_a_failed_record(checkpoint_copy: Make, tokens: bool) -> None:
     path = checkpoint_copy("bert", "base")

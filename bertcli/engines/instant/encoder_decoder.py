@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertcli.engines import lacking
+from bertcli.engines import contradicting, lacking
 from bertcli.engines.instant.arithmetic import ACTIVATIONS, normalise, softmax
 from bertcli.engines.seq2seq.positions import computed_positions, distance_buckets
 from bertcli.engines.weight_cache import WeightCache
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from bertcli.engines import Array
     from bertcli.engines.seq2seq.architecture import Architecture, Side
     from bertcli.models.weights import Weights
+
+
+SIDES: tuple[Side, ...] = ("encoder", "decoder")
 
 
 @dataclass(slots=True)
@@ -62,7 +65,7 @@ class Target:
 
 
 class EncoderDecoder:
-    """Raises EngineError where a weight is missing."""
+    """Raises EngineError where a weight is missing or has another shape than config.json says."""
 
     def __init__(self, name: str, weights: Weights, architecture: Architecture) -> None:
         self.architecture = architecture
@@ -71,10 +74,10 @@ class EncoderDecoder:
         self._read, self._product = cache.read, cache.product
         names = architecture.names
         self._tables: dict[Side, str] = {
-            side: self._first([table.format(side=side) for table in names.tables])
-            for side in ("encoder", "decoder")
+            side: self._first([table.format(side=side) for table in names.tables]) for side in SIDES
         }
         self._output = self._first(["lm_head.weight", self._tables["decoder"]])
+        self._check_weights()
         computed = architecture.positions in ("marian", "tensor2tensor") and architecture.position_limit
         self._positions = computed_positions(architecture) if computed else None
 
@@ -121,6 +124,40 @@ class EncoderDecoder:
         if "final_logits_bias" in self._stored:
             logits += self._read("final_logits_bias").reshape(-1)
         return logits
+
+    def _check_weights(self) -> None:
+        """Compare the shapes in the file with those that the architecture has. No weight is read."""
+        architecture = self.architecture
+        names, width = architecture.names, architecture.width
+        for side in SIDES:
+            stack = architecture.stack(side)
+            inner = stack.heads * architecture.head_width
+            self._check(self._tables[side], None, width)
+            if architecture.positions == "learned":
+                rows = (architecture.position_limit or 0) + architecture.position_offset
+                self._check(names.position_table.format(side=side), rows, width)
+            if architecture.positions == "relative":
+                self._check(names.relative_bias.format(side=side), architecture.relative_buckets, stack.heads)
+            for number in range(stack.layers):
+                place = names.layer.format(side=side, layer=number) + "."
+                blocks = [names.self_attention, *([names.cross_attention] if side == "decoder" else [])]
+                for block in blocks:
+                    *projections, out = (f"{place}{block}.{part}.weight" for part in names.projections)
+                    for projection in projections:
+                        self._check(projection, inner, width)
+                    self._check(out, width, inner)
+                below, ((first,), second) = place + names.feed_forward[side], names.feed_forward_parts
+                for part in (f"{first}_0", f"{first}_1") if architecture.gated else (first,):
+                    self._check(f"{below}{part}.weight", None, width)
+                self._check(f"{below}{second}.weight", width, None)
+        self._check(self._output, None, width)
+
+    def _check(self, name: str, rows: int | None, columns: int | None) -> None:
+        """Compare a matrix with what it must be; None is any size."""
+        shape = self._stored.shape(self._first([name]))
+        fits = len(shape) == 2 and rows in (None, shape[0]) and columns in (None, shape[1])
+        if not fits:
+            raise contradicting(self._name, name, shape)
 
     def _embed(self, side: Side, ids: NDArray[np.int64], first: int) -> Array:
         """(R, Q) ids from position `first` on -> (R, Q, D)"""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bertcli.engines import available_cores
+from bertcli.engines.finite import not_finite
 from bertcli.engines.instant.arithmetic import ACTIVATIONS
 from bertcli.engines.instant.encoder_decoder import EncoderDecoder, Target
 from bertcli.engines.seq2seq import Generation, Hypothesis
@@ -121,13 +122,16 @@ def beam_search(
 def _continuations(
     logits: Array, running: Sequence[Running], rules: Rules, beam: int, length: int
 ) -> list[Running]:
-    """The likeliest continuations of the hypotheses by one token, best first, so many that `beam` of them go on."""
+    """The likeliest continuations of the hypotheses by one token, best first, so many that `beam` of them go on.
+    Raises NotFiniteError for logits that are not numbers."""
     forced = forced_tokens(rules, length)
     if forced:
         log_probs = np.full_like(logits, -np.inf)
         log_probs[:, list(forced)] = 0.0
     else:
         highest = logits.max(1, keepdims=True)
+        if not np.isfinite(highest).all():
+            raise not_finite()
         log_probs = logits - (highest + np.log(np.exp(logits - highest).sum(1, keepdims=True)))
         log_probs[:, forbidden_tokens(rules, length)] = -np.inf
         for row, each in enumerate(running):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bertcli.engines.seq2seq import Hypothesis, Phrase
 from bertcli.engines.seq2seq.finished import Finished, SequenceState, forced_tokens
-from bertcli.engines.seq2seq.search import suppress
+from bertcli.engines.seq2seq.search import normalizer_of, suppress
 
 if TYPE_CHECKING:
     from bertcli.engines.seq2seq.model import Transformer
@@ -146,7 +146,7 @@ def _log_probs(
         found = torch.full_like(logits, -torch.inf)
         found[:, list(forced)] = 0.0
         return found
-    normalizer = logits.logsumexp(-1, keepdim=True)
+    normalizer = normalizer_of(logits)
     suppress(logits, rules, history, length)
     for row, each in enumerate(running):
         if each.met.ends_word:

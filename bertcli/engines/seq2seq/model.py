@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bertcli.engines import lacking
+from bertcli.engines import contradicting, lacking
 from bertcli.engines.linear import linear
 from bertcli.engines.seq2seq.positions import computed_positions, distance_buckets
-from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
@@ -61,11 +60,14 @@ class Cache:
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add a position, (R, H, 1, d), to a layer; the keys and values of all positions, (R, H, T, d)."""
         if self.length == self._states.shape[4]:
-            self._states = functional.pad(self._states, (0, 0, 0, max(CACHE_STEP, self.length // 2)))
+            self._states = functional.pad(self._states, (0, 0, 0, self._growth()))
         states = self._states[layer]
         states[0, :, :, self.length : self.length + 1] = keys
         states[1, :, :, self.length : self.length + 1] = values
         return states[0, :, :, : self.length + 1], states[1, :, :, : self.length + 1]
+
+    def _growth(self) -> int:
+        return max(1, self.length // 2 // CACHE_STEP) * CACHE_STEP
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Overwrite the rows `target` with the rows `source`; no row is in both."""
@@ -79,9 +81,12 @@ class Cache:
         self._states = torch.stack(kept).view(self._states.dtype).view(shape)
 
     def _rows(self) -> Sequence[Tensor]:
-        """The keys and the values of each layer, a row for each hypothesis: whole rows, of numbers of eight bytes, are
-        copied several times as fast as parts of them."""
-        return self._states.flatten(3).view(torch.float64).flatten(0, 1).unbind()
+        """The keys and the values of each layer, a row for each hypothesis: whole rows are copied several times as fast
+        as parts of them, on a CPU by numbers of eight bytes."""
+        rows = self._states.flatten(3)
+        if rows.device.type == "cpu":
+            rows = rows.view(torch.float64)
+        return rows.flatten(0, 1).unbind()
 
 
 class Transformer:
@@ -392,10 +397,7 @@ class _Reader:
             want in (None, have) for want, have in zip(shape, tensor.shape, strict=True)
         )
         if not fits:
-            raise EngineError(
-                f"{self._name}: {name} has the shape {tuple(tensor.shape)}, which contradicts config.json",
-                hint="take another copy of the model, or correct config.json",
-            )
+            raise contradicting(self._name, name, tuple(tensor.shape))
         return tensor
 
     def first(self, names: Sequence[str], shape: tuple[int | None, ...]) -> Tensor:

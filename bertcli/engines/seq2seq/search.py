@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from bertcli.engines.finite import not_finite
 from bertcli.engines.seq2seq import Hypothesis
 from bertcli.engines.seq2seq.finished import (
     Finished,
@@ -93,7 +94,7 @@ class _Search:
             tokens = torch.tensor(forced, device=self._device).expand(len(states), -1)
             return torch.zeros(tokens.shape, device=self._device), tokens
         logits = self._model.logits(states)
-        normalizer = logits.logsumexp(-1, keepdim=True)
+        normalizer = normalizer_of(logits)
         suppress(logits, rules, self._history, length)
         width = min((1 + len(rules.ends)) * self._beam, logits.shape[1])
         best, tokens = logits.topk(width)
@@ -156,6 +157,14 @@ class _Search:
                 self._tokens[rows],
                 self._history[rows],
             )
+
+
+def normalizer_of(logits: Tensor) -> Tensor:
+    """log Σ exp of logits (R, V): (R, 1). Raises NotFiniteError where it is no number."""
+    found = logits.logsumexp(-1, keepdim=True)
+    if not found.isfinite().all():
+        raise not_finite()
+    return found
 
 
 def suppress(logits: Tensor, rules: Rules, history: Tensor, length: int) -> None:

@@ -12,12 +12,16 @@ import pytest
 import torch
 import transformers
 
+from bertcli.engines.choosing import open_seq2seq
+from bertcli.engines.finite import NotFiniteError
 from bertcli.engines.instant.translator import InstantTranslator
 from bertcli.engines.seq2seq import Generation
 from bertcli.engines.seq2seq.architecture import describe_config
 from bertcli.engines.seq2seq.translator import Translator, even_batches, open_translator
+from bertcli.errors import EngineError
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.records import Window
+from bertcli.requests import ModelOptions
 
 VOCABULARY = 97
 BART_SIZES = {
@@ -194,3 +198,45 @@ def test_batches_hold_windows_of_about_one_length() -> None:
 def test_declines_what_it_does_not_describe() -> None:
     assert describe_config({"model_type": "prophetnet"}) is None
     assert describe_config({"model_type": "marian"}) is None
+
+
+def damaged(path: Path, copy: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+    """A copy of a model directory with other weights."""
+    from safetensors.torch import load_file, save_file
+
+    copy.mkdir()
+    for file in path.iterdir():
+        if file.suffix != ".safetensors":
+            (copy / file.name).symlink_to(file)
+    weights = load_file(path / "model.safetensors")
+    change(weights)
+    save_file(weights, copy / "model.safetensors")
+    return copy
+
+
+@pytest.mark.parametrize("engine", ["instant", "packed"])
+def test_weights_that_are_not_numbers_are_an_error(
+    directories: Callable[[str], Path], tmp_path: Path, engine: Any
+) -> None:
+    def change(weights: dict[str, torch.Tensor]) -> None:
+        weights["model.decoder.layers.1.fc1.weight"][0, 0] = torch.nan
+
+    path = damaged(directories("bart"), tmp_path / "model", change)
+    opened = open_seq2seq(open_checkpoint(path), ModelOptions(engine=engine, dtype="float32"))
+    with pytest.raises(NotFiniteError):
+        opened.generate([Window(SOURCES[0])], Generation(max_new_tokens=4))
+
+
+@pytest.mark.parametrize("engine", ["instant", "packed"])
+@pytest.mark.parametrize(
+    "name", ["model.encoder.layers.0.fc2.weight", "model.decoder.layers.2.encoder_attn.k_proj.weight"]
+)
+def test_weights_of_another_shape_are_an_error(
+    directories: Callable[[str], Path], tmp_path: Path, engine: Any, name: str
+) -> None:
+    def change(weights: dict[str, torch.Tensor]) -> None:
+        weights[name] = weights[name][:-1].clone()
+
+    path = damaged(directories("bart"), tmp_path / "model", change)
+    with pytest.raises(EngineError, match=f"{name} has the shape .* contradicts config.json"):
+        open_seq2seq(open_checkpoint(path), ModelOptions(engine=engine))
