@@ -135,53 +135,51 @@ def _path(source: bytes) -> Path:
 
 def _table(definition: Mapping[str, Any]) -> bytes | None:
     """A line of JSON, the arrays of `_ARRAYS`, and the pieces by id. None for a vocabulary that has no such table."""
-    model = definition["model"]
-    pieces = _pieces(model)
-    if pieces is None or sys.byteorder != "little":
-        return None
-    places = {piece: number for number, piece in enumerate(pieces)}
     try:
+        model = definition["model"]
+        pieces = _pieces(model)
+        if pieces is None or sys.byteorder != "little":
+            return None
+        places = {piece: number for number, piece in enumerate(pieces)}
         pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model.get("merges", ()))
         merges = [(places[left], places[right], places[left + right]) for left, right in pairs]
-    except (KeyError, ValueError, TypeError):
-        return None
-    hashes = np.array([zlib.crc32(piece.encode()) for piece in pieces], np.uint32)
-    order = np.argsort(hashes, kind="stable")
-    parts = np.array(merges, np.int32).reshape(-1, 3)
-    made = np.argsort(parts[:, 2], kind="stable")
-    scores = [score for _, score in model["vocab"]] if model["type"] == "Unigram" else []
-    arrays = {
-        "hashes": hashes[order],
-        "order": order,
-        "scores": np.array(scores),
-        "merges": np.column_stack([np.arange(len(parts)), parts[:, :2]])[made].ravel(),
-        "made": parts[made, 2],
-    }
-    without = {key: value for key, value in model.items() if key not in ("vocab", "merges")}
-    header = {
-        "settings": {**definition, "model": without},
-        "longest": max(map(len, pieces)),
-        "counts": {name: len(array) for name, array in arrays.items()},
-    }
-    stored = [arrays[name].astype(kind).tobytes() for name, kind in _ARRAYS.items()]
-    return b"".join(
-        [orjson.dumps(header), b"\n", *stored, "".join(piece + _END for piece in pieces).encode()]
-    )
+        hashes = np.array([zlib.crc32(piece.encode()) for piece in pieces], np.uint32)
+        order = np.argsort(hashes, kind="stable")
+        parts = np.array(merges, np.int32).reshape(-1, 3)
+        made = np.argsort(parts[:, 2], kind="stable")
+        scores = [0.0 + score for _, score in model["vocab"]] if model["type"] == "Unigram" else []
+        arrays = {
+            "hashes": hashes[order],
+            "order": order,
+            "scores": np.array(scores),
+            "merges": np.column_stack([np.arange(len(parts)), parts[:, :2]])[made].ravel(),
+            "made": parts[made, 2],
+        }
+        without = {key: value for key, value in model.items() if key not in ("vocab", "merges")}
+        header = {
+            "settings": {**definition, "model": without},
+            "longest": max(map(len, pieces)),
+            "counts": {name: len(array) for name, array in arrays.items()},
+        }
+        stored = [arrays[name].astype(kind).tobytes() for name, kind in _ARRAYS.items()]
+        return b"".join(
+            [orjson.dumps(header), b"\n", *stored, "".join(piece + _END for piece in pieces).encode()]
+        )
+    except (AttributeError, KeyError, ValueError, TypeError):
+        return None  # a damaged file: making the tokenizer says so
 
 
 def _pieces(model: Mapping[str, Any]) -> list[str] | None:
-    """The pieces by id; None where ids leave out a number, or a piece cannot be stored."""
-    try:
-        if not model.keys() <= KEYS.get(model["type"], set()):
-            return None
-        if model["type"] == "BPE" and any(model.get(key) for key in _CHANGES_PIECES):
-            return None
-        if model["type"] == "Unigram":
-            pieces = [piece for piece, _ in model["vocab"]]
-        else:
-            pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
-            if [model["vocab"][piece] for piece in pieces] != list(range(len(pieces))):
-                return None
-        return None if any(_END in piece for piece in pieces) or len(set(pieces)) < len(pieces) else pieces
-    except (KeyError, ValueError, TypeError):
+    """The pieces by id; None where ids leave out a number, or a piece cannot be stored. Raises what
+    `_table` catches for a damaged file."""
+    if not model.keys() <= KEYS.get(model["type"], set()):
         return None
+    if model["type"] == "BPE" and any(model.get(key) for key in _CHANGES_PIECES):
+        return None
+    if model["type"] == "Unigram":
+        pieces = [piece for piece, _ in model["vocab"]]
+    else:
+        pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
+        if [model["vocab"][piece] for piece in pieces] != list(range(len(pieces))):
+            return None
+    return None if any(_END in piece for piece in pieces) or len(set(pieces)) < len(pieces) else pieces

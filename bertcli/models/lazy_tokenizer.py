@@ -19,7 +19,7 @@ from bertcli.models.native_tokenizer import Parts, constructed, native_tokenizer
 
 LEAST_EFFORT = 30_000  # pieces looked for or put into a tokenizer before all are read
 SHARE = 2  # of the vocabulary: looking for a piece takes half the time of reading one
-NOTHING = "\U0010ffff"  # is no character, and the only piece of the model that knows nothing
+NOTHING = "\U0010ffff"  # a noncharacter, rare in texts: the only piece of the model that knows nothing
 
 
 class TranslatedEncoding:
@@ -86,7 +86,7 @@ class LazyTokenizer:
             words = set(self._words.encode(text, pair, add_special_tokens=False).tokens)
             if not words <= self._seen:
                 with self._lock:
-                    self._learn_words(words - self._seen)
+                    self._learn_words(words)
         if self._whole is not None:
             return self._whole.encode(text, pair, add_special_tokens=add_special_tokens)
         small, numbers = self._small
@@ -109,10 +109,13 @@ class LazyTokenizer:
         return self._added[token] if token in self._added else self._vocabulary.get(token)
 
     def _learn_words(self, words: set[str]) -> None:
-        """Make a tokenizer that also knows the pieces of some words."""
-        candidates = {part for word in words for part in self._substrings(word)}
-        self._learn(candidates, complete=not any(NOTHING in word for word in words))
-        self._seen |= words
+        """Make a tokenizer that also knows the pieces of some words, unless another thread has made it."""
+        new = words - self._seen
+        if self._whole is not None or not new:
+            return
+        candidates = {part for word in new for part in self._substrings(word)}
+        self._learn(candidates, complete=not any(NOTHING in word for word in new))
+        self._seen |= new
 
     def _learn_ids(self, ids: Sequence[int]) -> tuple[Tokenizer, Sequence[int]]:
         """A tokenizer that knows the pieces of some ids, and what these are in it."""
@@ -145,7 +148,7 @@ class LazyTokenizer:
         """What may be a piece of a word. Too many are left out, and the whole vocabulary is read."""
         longest, prefix = self._vocabulary.longest, self._stored.get("continuing_subword_prefix") or ""
         if len(word) * min(len(word), longest) > 2 * self._most_effort:
-            self._effort = self._most_effort
+            self._effort = self._most_effort + 1
             return
         for start in range(len(word)):
             for stop in range(start + 1, min(len(word), start + longest) + 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertcli.models import indexed_vocabulary
+from bertcli.errors import ModelError
+from bertcli.models import indexed_vocabulary, lazy_tokenizer
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.indexed_vocabulary import IndexedVocabulary, indexed_definition, write_table
 from bertcli.models.lazy_tokenizer import LazyTokenizer
@@ -116,9 +118,17 @@ def test_any_text_has_the_same_tokens(name: str, text: str) -> None:
     require_same(*TOKENIZERS[name], text)
 
 
-@pytest.mark.parametrize("text", ["a" * 200_000, " ".join(f"word{number}" for number in range(20_000))])
-def test_many_words_need_the_whole_vocabulary(text: str) -> None:
-    definition = DEFINITIONS["xlm-roberta"]
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        ("xlm-roberta", "a" * 200_000),
+        ("xlm-roberta", " ".join(f"word{number}" for number in range(20_000))),
+        ("roberta", "a" * 200_000),  # has no piece at first
+    ],
+    ids=["word", "words", "word, BPE"],
+)
+def test_many_words_need_the_whole_vocabulary(family: str, text: str) -> None:
+    definition = DEFINITIONS[family]
     found = lazy(definition)
     require_same(found, whole(definition), text)
     assert found._whole is not None
@@ -132,6 +142,21 @@ def test_threads_have_the_same_tokens() -> None:
         assert [each.ids for each in threads.map(expected.encode, texts)] == [
             found.encode(text).ids for text in texts
         ]
+
+
+def test_threads_load_the_whole_vocabulary_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    def load(definition: Any) -> Any:
+        loaded.append(definition)
+        time.sleep(0.5)  # until the other threads wait for it
+        return native_tokenizer(definition)
+
+    monkeypatch.setattr(lazy_tokenizer, "native_tokenizer", load)
+    found = lazy(DEFINITIONS["roberta"])
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(found.encode, [letter * 100_000 for letter in "abcd"]))
+    assert len(loaded) == 1
 
 
 def test_a_vocabulary_with_a_hole_has_no_table() -> None:
@@ -170,6 +195,22 @@ def test_the_second_run_uses_the_table_of_the_first(family: str, checkpoints: Ma
     assert first.pieces == second.pieces
     assert (len(first), first.mask_id, first.pad_id) == (len(second), second.mask_id, second.pad_id)
     assert (first.unknown_id, first.marks_insides) == (second.unknown_id, second.marks_insides)
+
+
+@pytest.mark.parametrize(
+    "damaged", [[], [["<unk>", "high"]], [["<unk>", "1.0"]], [["<unk>", None]], [5], None], ids=repr
+)
+def test_a_damaged_vocabulary_has_no_table(damaged: Any, checkpoint_copy: Make, cache: Path) -> None:
+    directory = checkpoint_copy("xlm-roberta")
+    path = directory / "tokenizer.json"
+    definition = orjson.loads(path.read_bytes())
+    definition["model"]["vocab"] = damaged
+    path.write_bytes(orjson.dumps(definition))
+    checkpoint = open_checkpoint(directory)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="is not a tokenizer"):
+            Tokenizer.of(checkpoint)
+    assert not list(cache.iterdir())
 
 
 def test_a_damaged_table_is_written_again(cache: Path) -> None:
