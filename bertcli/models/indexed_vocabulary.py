@@ -76,13 +76,15 @@ class IndexedVocabulary(Mapping[str, int]):
         return int(self._arrays["scores"].argmin())
 
     def merges(self, numbers: Sequence[int]) -> list[tuple[str, str]]:
-        """The merges that make some pieces, in their order."""
+        """The merges that make some pieces of others of them, in their order. (A piece that is known because it is
+        decoded may be made of pieces that are not.)"""
         made = self._arrays["made"]  # sorted by the piece that is made
         order = self._arrays["merges"].reshape(-1, 3)  # (place, left, right) of each
         chosen = np.array(sorted(numbers), np.int32)
         starts, stops = (np.searchsorted(made, chosen, side) for side in ("left", "right"))
         rows = [order[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
-        found = sorted(np.concatenate([*rows, np.empty((0, 3), np.int32)]).tolist())
+        joined = np.concatenate([*rows, np.empty((0, 3), np.int32)])
+        found = sorted(joined[np.isin(joined[:, 1:], chosen).all(1)].tolist())
         return [(self.piece(left), self.piece(right)) for _, left, right in found]
 
     def model(self) -> dict[str, Any]:

@@ -135,6 +135,13 @@ def test_many_words_need_the_whole_vocabulary(family: str, text: str) -> None:
     require_same(found, whole(definition), "a 1")
 
 
+@pytest.mark.parametrize("family", DEFINITIONS)
+def test_tokens_are_decoded_before_any_text_is_encoded(family: str) -> None:
+    expected = whole(DEFINITIONS[family])
+    ids = expected.encode("the translators of internationalisation wrote nothing yesterday").ids
+    assert lazy(DEFINITIONS[family]).decode(ids) == expected.decode(ids)
+
+
 def test_threads_have_the_same_tokens() -> None:
     found, expected = TOKENIZERS["roberta"][1], lazy(DEFINITIONS["roberta"])
     texts = [f"{text} {number}" for number in range(20) for text in TEXTS]
