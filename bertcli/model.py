@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from bertcli.engines import Engine
     from bertcli.records import Result
-    from bertcli.runs.flow import OpenEngine
+    from bertcli.runs.own_engine import OwnEngine
     from bertcli.tasks import Task
 
 Texts: TypeAlias = Iterable[str | Mapping[str, Any] | None]
@@ -240,8 +240,8 @@ class Model:
         """The engine for a task: loaded once for all tasks that can share it."""
         entry, options, checkpoint = TASKS[name], self._options, self._encoder.checkpoint
         with self._loading:
-            if entry.open_engine is not None:
-                return self._own_engine(name, entry.open_engine, task, feed)
+            if entry.own_engine is not None:
+                return self._own_engine(name, entry.own_engine, task, feed)
             if entry.needs_attention:
                 if name not in self._engines:
                     self._engines[name] = attention_engine(options, checkpoint)
@@ -256,15 +256,17 @@ class Model:
             engine = choose_engine(options, adapted, feed, weigh, task=task)
             return self._engines.setdefault(f"{engine.name} {key}", engine)
 
-    def _own_engine(self, name: str, open_engine: OpenEngine, task: Task, feed: Feed) -> Engine:
-        """The engine that only one task has; once torch is there, the one on torch."""
-        loaded = self._engines.get(name)
-        if loaded is not None:
-            return loaded
-        tokens = tokens_ahead(self._options, feed)
-        engine = open_engine(self._encoder.checkpoint, self._options, task=task, tokens=tokens)
-        key = f"{name} instant" if engine.name == "instant" else name
-        return self._engines.setdefault(key, engine)
+    def _own_engine(self, name: str, own: OwnEngine, task: Task, feed: Feed) -> Engine:
+        """The engine that only one task has; once the packed one is loaded, that one for any input."""
+        options, checkpoint = self._options, self._encoder.checkpoint
+        packed = f"{name} packed"
+        if packed in self._engines:
+            return self._engines[packed]
+        engine = own.choose(checkpoint, options, task, tokens_ahead(options, feed))
+        key = f"{name} {engine}"
+        if key not in self._engines:
+            self._engines[key] = own.open(checkpoint, replace(options, engine=engine), None)
+        return self._engines[key]
 
 
 def _records(texts: Texts, request: requests.StreamRequest) -> Iterator[Record]:

@@ -65,7 +65,7 @@ def _run(
             max_errors=request.max_errors,
             records=measurement.watch(source),
             weigh=work_of(measurement.task),
-            open_engine=entry.open_engine,
+            own_engine=entry.own_engine,
         )
         receipt.finish()
     except KeyboardInterrupt:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bertcli.receipt import Receipt
     from bertcli.records import Record, Result
     from bertcli.requests import ClusterOptions, ComputeDtype, ModelOptions
+    from bertcli.runs.own_engine import OwnEngine
     from bertcli.sinks import Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
@@ -31,21 +32,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.3  # seconds to find out whether a pipe holds little (`echo …`) or may go on for ever (`tail -f`)
 CHARACTERS_PER_TOKEN = 4  # of English in word pieces, about
-
-
-class OpenEngine(Protocol):
-    """Opens an engine that only one task has, for about `tokens` tokens (None: unknown or many). Where a `cluster` is
-    asked for, its workers compute, and the engine is to be closed."""
-
-    def __call__(
-        self,
-        checkpoint: Checkpoint,
-        options: ModelOptions,
-        *,
-        task: Any,
-        tokens: int | None,
-        cluster: ClusterOptions | None = None,
-    ) -> Engine: ...
 
 
 @runtime_checkable
@@ -93,6 +79,22 @@ def choose_engine(
         engine = choose(checkpoint, options, tokens_ahead=tokens)
     note_engine(engine, tokens)
     return Finite(engine)
+
+
+def open_own_engine(
+    own: OwnEngine,
+    options: ModelOptions,
+    checkpoint: Checkpoint,
+    feed: Feed,
+    task: Task,
+    cluster: ClusterOptions | None = None,
+) -> Engine:
+    """The engine that only this task has, for as much input as there is."""
+    tokens = tokens_ahead(options, feed)
+    name = own.choose(checkpoint, options, task, tokens)
+    engine = own.open(checkpoint, replace(options, engine=name), cluster)
+    note_engine(engine, tokens)
+    return engine
 
 
 def tokens_ahead(
@@ -247,21 +249,21 @@ def run_into(
     counting: Callable[[Receipt, Bar], pipeline.ResultCounter] = Counter,
     records: Iterable[Record] | None = None,
     weigh: Callable[[Record], int] = characters,
-    open_engine: OpenEngine | None = None,
+    own_engine: OwnEngine | None = None,
     progress: pipeline.ProgressLog | None = None,
     cluster: ClusterOptions | None = None,
 ) -> None:
     """Run all records of `source`, or `records` that come from it, through the task into a sink that ranks,
     measures or compares. `counting` makes what counts each result; `weigh` says how much work a record is, in
-    characters; `open_engine` opens an engine that only this task has; `progress` notes the
+    characters; `own_engine` is for a task with an engine of its own; `progress` notes the
     end of each block; `cluster` says where batches are computed."""
     from bertcli.pipeline import run
 
     feed = feed_of(source, records)
     options, checkpoint = for_task(options, checkpoint, task)
     engine = (
-        open_engine(checkpoint, options, task=task, tokens=tokens_ahead(options, feed), cluster=cluster)
-        if open_engine
+        open_own_engine(own_engine, options, checkpoint, feed, task, cluster)
+        if own_engine
         else choose_engine(options, checkpoint, feed, weigh, task=task, cluster=cluster)
     )
     with closing_engine(engine), console.progress(source, None, lambda: feed.taken) as bar:

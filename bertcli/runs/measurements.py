@@ -13,7 +13,7 @@ from bertcli.errors import OutputError, UsageError
 from bertcli.runs.guarantee import ZERO_SHOT, guarantee_text
 from bertcli.runs.preflight import refuse_pairs
 from bertcli.runs.tasks import make_label_task, make_rerank_task, make_task
-from bertcli.runs.translate import make_translation, open_tokenizer, translation_engine
+from bertcli.runs.translate import TRANSLATOR, make_translation, open_tokenizer
 
 if TYPE_CHECKING:
     from bertcli.evaluation import Measurement
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.requests import Evaluate, EvaluateLabel, InputOptions
-    from bertcli.runs.flow import OpenEngine
+    from bertcli.runs.own_engine import OwnEngine
     from bertcli.runs.preflight import OpenModel
     from bertcli.sources import Source
 
@@ -32,12 +32,12 @@ ALL = 10**15  # suspects, more than any file has
 @dataclass(frozen=True, slots=True)
 class MeasurementEntry:
     """How a measurement is made from its request, an open model and an open source. Making it refuses a model that
-    would answer wrongly, and a source without gold answers. `open_tokenizer` and `open_engine` open what only this
+    would answer wrongly, and a source without gold answers. `open_tokenizer` and `own_engine` open what only this
     task has."""
 
     make: Callable[[Any, OpenModel, Source], Measurement]
     open_tokenizer: Callable[[Checkpoint], Tokenizer] | None = None
-    open_engine: OpenEngine | None = None
+    own_engine: OwnEngine | None = None
 
 
 def _label(request: EvaluateLabel, model: OpenModel, source: Source) -> Measurement:
@@ -211,7 +211,7 @@ MEASUREMENTS: Mapping[type[Evaluate], MeasurementEntry] = MappingProxyType(
         requests.EvaluateEmbed: MeasurementEntry(_embed),
         requests.EvaluateRerank: MeasurementEntry(_rerank),
         requests.EvaluateAnswer: MeasurementEntry(_answer),
-        requests.EvaluateTranslate: MeasurementEntry(_translate, open_tokenizer, translation_engine),
+        requests.EvaluateTranslate: MeasurementEntry(_translate, open_tokenizer, TRANSLATOR),
     }
 )
 

@@ -23,9 +23,9 @@ from bertcli.runs.flow import (
     closing_engine,
     feed_of,
     for_task,
+    open_own_engine,
     plan_for,
     refuse_cluster,
-    tokens_ahead,
     warn_of_shortage,
     work_of,
 )
@@ -117,11 +117,10 @@ def _run(
         with closing(open_source(shard.whole)) if shard else nullcontext() as whole:
             # all shards take the engine that a run over the whole input takes
             measured = feed if whole is None else Feed(whole)
-            if entry.open_engine is not None:
-                tokens = tokens_ahead(options, measured)
-                engine = entry.open_engine(checkpoint, options, task=task, tokens=tokens, cluster=request)
-            elif entry.needs_attention:
+            if entry.needs_attention:
                 engine = attention_engine(options, checkpoint)
+            elif entry.own_engine is not None:
+                engine = open_own_engine(entry.own_engine, options, checkpoint, measured, task, request)
             else:
                 weigh = work_of(task) if entry.reads_many_times else characters
                 engine = choose_engine(

@@ -13,18 +13,18 @@ from bertcli import console, requests
 from bertcli.errors import ModelError, UsageError
 from bertcli.runs.preflight import read_text, refuse_pairs
 from bertcli.runs.translate import (
+    TRANSLATOR,
     is_encoder_decoder,
     make_seq2seq_attention,
     make_translation,
     open_tokenizer,
-    translation_engine,
 )
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
     from bertcli.models.tokenizer import Tokenizer
-    from bertcli.runs.flow import OpenEngine
+    from bertcli.runs.own_engine import OwnEngine
     from bertcli.runs.preflight import OpenModel
     from bertcli.sinks import ViewName
     from bertcli.tasks import Task
@@ -47,7 +47,7 @@ class TaskEntry:
     each text, so that its windows and not its characters say how much work there is. `needs_attention`: it asks
     for attention weights, which not every engine has. `answers` are the result fields of which the first that there is
     can stand alone in a line; `view` names its view in a table where the names of the results do not say which it is.
-    `open_tokenizer` and `open_engine` open what only this task has.
+    `open_tokenizer` and `own_engine` open what only this task has.
     """
 
     request: type[requests.StreamRequest]
@@ -58,7 +58,7 @@ class TaskEntry:
     answers: tuple[str, ...] = ()
     view: ViewName | None = None
     open_tokenizer: Callable[[Checkpoint], Tokenizer] | None = None
-    open_engine: OpenEngine | None = None
+    own_engine: OwnEngine | None = None
 
 
 def task_name(request: requests.StreamRequest) -> str:
@@ -407,6 +407,6 @@ TASKS = {
         make_translation,
         answers=("translation",),
         open_tokenizer=open_tokenizer,
-        open_engine=translation_engine,
+        own_engine=TRANSLATOR,
     ),
 }

@@ -3,10 +3,10 @@ stacks."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from bertcli.errors import UsageError
+from bertcli.runs.own_engine import OwnEngine
 
 if TYPE_CHECKING:
     from bertcli import requests
@@ -99,34 +99,35 @@ def make_seq2seq_attention(request: requests.Attention, model: OpenModel, *, who
     )
 
 
-def translation_engine(
-    checkpoint: Checkpoint,
-    options: requests.ModelOptions,
-    *,
-    task: Translate,
-    tokens: int | None,
-    cluster: requests.ClusterOptions | None = None,
+def _choose_translator(
+    checkpoint: Checkpoint, options: requests.ModelOptions, task: Translate, tokens: int | None
+) -> requests.EngineName:
+    from bertcli.engines.choosing import translator_name
+
+    if task.needs_decoder and options.engine == "auto":
+        return "packed"
+    return translator_name(checkpoint, options, tokens_ahead=tokens, beam=task.beam)
+
+
+def _open_translator(
+    checkpoint: Checkpoint, options: requests.ModelOptions, cluster: requests.ClusterOptions | None
 ) -> Engine:
-    """The engine that generates, as `flow.OpenEngine` says. Raises UsageError for a dtype that translations do not
-    have, EngineError for an engine that cannot run the model."""
-    from bertcli.engines.choosing import open_seq2seq, translator_name
-    from bertcli.runs.flow import note_engine
+    """Raises UsageError for a dtype that translations do not have, EngineError for an engine that cannot run the
+    model."""
+    from bertcli.engines.choosing import open_seq2seq
 
     if options.dtype == "int8":
         raise UsageError(
             "--dtype int8: translations are computed in float32 or bfloat16", hint="leave it out"
         )
-    if not task.needs_decoder:
-        options = replace(
-            options, engine=translator_name(checkpoint, options, tokens_ahead=tokens, beam=task.beam)
-        )
     if cluster is not None and cluster.on is not None:
         from bertcli.distributed.cluster import open_remote_translator
 
         return cast("Engine", open_remote_translator(checkpoint, options, cluster))
-    engine = cast("Engine", open_seq2seq(checkpoint, options))
-    note_engine(engine, tokens)
-    return engine
+    return cast("Engine", open_seq2seq(checkpoint, options))
+
+
+TRANSLATOR = OwnEngine(_choose_translator, _open_translator)
 
 
 def seq2seq_attention_engine(checkpoint: Checkpoint, options: requests.ModelOptions) -> Engine:
