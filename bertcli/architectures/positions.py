@@ -28,20 +28,21 @@ def embedded_positions(ids: Whole, padding: int | None) -> Whole:
 
 
 def bias_buckets(scheme: RelativeBias, length: int) -> Whole:
-    """The bucket of the distance from each token (row) to each other (column): (length, length).
-
-    Half the buckets are for tokens behind, half for those before; of each half, the first half hold one
-    distance each, and the others grow logarithmically (Raffel et al.: T5, 2019, section 2.1). In float32, as
-    transformers computes them.
-    """
+    """The bucket of the distance from each token (row) to each other (column): (length, length)."""
     distance = np.arange(length) - np.arange(length)[:, None]
     half = scheme.buckets // 2
-    exact = half // 2
-    far = np.abs(distance)
-    grown = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(exact))
-    grown = grown / np.float32(math.log(scheme.distance / exact)) * np.float32(half - exact)
-    buckets = np.where(far < exact, far, np.minimum(exact + grown.astype(np.int64), half - 1))
-    found: Whole = buckets + half * (distance > 0)
+    found: Whole = growing_buckets(np.abs(distance), half, scheme.distance) + half * (distance > 0)
+    return found
+
+
+def growing_buckets(distance: Whole, count: int, most: int) -> Whole:
+    """The bucket of each distance, which is at least 0: the first half of `count` buckets hold one distance each, and
+    the others grow logarithmically up to `most` (Raffel et al.: T5, 2019, section 2.1). In float32, as transformers
+    computes them."""
+    exact = count // 2
+    grown = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(exact))
+    grown = grown / np.float32(math.log(most / exact)) * np.float32(count - exact)
+    found: Whole = np.where(distance < exact, distance, np.minimum(exact + grown.astype(np.int64), count - 1))
     return found
 
 

@@ -11,7 +11,7 @@ d numbers, V tokens of the vocabulary. What each model has of its own is in `seq
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,11 +88,9 @@ class EncoderDecoder:
         bias = self._distances("encoder", len(ids), len(ids))
         for number in range(self.architecture.encoder.layers):
             place = names.layer.format(side="encoder", layer=number) + "."
-
-            def attend(y: Array, own: str = place + names.self_attention) -> Array:
-                return self._attend(own, y, *self._keys_values(own, y), bias)
-
-            x = self._sublayer(place + names.self_norm, x, attend)
+            own, norm = place + names.self_attention, place + names.self_norm
+            y = self._before(norm, x)
+            x = self._after(norm, x, self._attend(own, y, *self._keys_values(own, y), bias))
             x = self._feed_forward("encoder", place, x)
         x = self._finish("encoder", x)
         prefix = f"{names.layer}.{names.cross_attention}"
@@ -103,22 +101,19 @@ class EncoderDecoder:
     def step(self, tokens: Sequence[int], target: Target, source: Source) -> Array:
         """The logits (R, V) behind the next token of each hypothesis; the tokens join the target."""
         names = self.architecture.names
-        place = target.length
-        x = self._embed("decoder", np.array(tokens)[:, None], place)  # (R, 1, D)
-        bias = self._distances("decoder", 1, place + 1)
+        before = target.length
+        x = self._embed("decoder", np.array(tokens)[:, None], before)  # (R, 1, D)
+        bias = self._distances("decoder", 1, before + 1)
         for number in range(self.architecture.decoder.layers):
-            prefix = names.layer.format(side="decoder", layer=number) + "."
-
-            def attend(y: Array, number: int = number, own: str = prefix + names.self_attention) -> Array:
-                keys, values = target.append(number, *self._keys_values(own, y))
-                return self._attend(own, y, keys, values, bias)
-
-            def look(y: Array, number: int = number, other: str = prefix + names.cross_attention) -> Array:
-                return self._attend(other, y, source.keys[number], source.values[number], None)
-
-            x = self._sublayer(prefix + names.self_norm, x, attend)
-            x = self._sublayer(prefix + names.cross_norm, x, look)
-            x = self._feed_forward("decoder", prefix, x)
+            place = names.layer.format(side="decoder", layer=number) + "."
+            own, norm = place + names.self_attention, place + names.self_norm
+            y = self._before(norm, x)
+            keys, values = target.append(number, *self._keys_values(own, y))
+            x = self._after(norm, x, self._attend(own, y, keys, values, bias))
+            other, norm = place + names.cross_attention, place + names.cross_norm
+            keys, values = source.keys[number], source.values[number]
+            x = self._after(norm, x, self._attend(other, self._before(norm, x), keys, values, None))
+            x = self._feed_forward("decoder", place, x)
         x = self._finish("decoder", x)[:, 0] * np.float32(self.architecture.logit_scale)
         logits = self._product(x, self._output)
         if "final_logits_bias" in self._stored:
@@ -188,11 +183,13 @@ class EncoderDecoder:
         rows = distance_buckets(self.architecture, queries, keys, bidirectional=side == "encoder")
         return table[rows].transpose(2, 0, 1)
 
-    def _sublayer(self, norm: str, x: Array, compute: Callable[[Array], Array]) -> Array:
-        """x + compute(norm(x)), or in the paper's order norm(x + compute(x))."""
-        if self.architecture.pre_norm:
-            return x + compute(self._normalise(norm, x))
-        return self._normalise(norm, x + compute(x))
+    def _before(self, norm: str, x: Array) -> Array:
+        """What a sublayer computes from: x itself in the paper's order."""
+        return self._normalise(norm, x) if self.architecture.pre_norm else x
+
+    def _after(self, norm: str, x: Array, found: Array) -> Array:
+        """x and what a sublayer found: their sum, normalised in the paper's order."""
+        return x + found if self.architecture.pre_norm else self._normalise(norm, x + found)
 
     def _attend(self, place: str, x: Array, keys: Array, values: Array, bias: Array | None) -> Array:
         """softmax(QKᵀ/√d)·V in every head, and the product with the heads side by side: (R, Q, D) -> (R, Q, D)"""
@@ -220,17 +217,13 @@ class EncoderDecoder:
         below = place + architecture.names.feed_forward[side]
         (first,), second = architecture.names.feed_forward_parts
         activation = ACTIVATIONS[architecture.activation]
-
-        def compute(y: Array) -> Array:
-            if architecture.gated:
-                inner = activation(self._linear(f"{below}{first}_0", y)) * self._linear(
-                    f"{below}{first}_1", y
-                )
-            else:
-                inner = activation(self._linear(below + first, y))
-            return self._linear(below + second, inner)
-
-        return self._sublayer(place + architecture.names.feed_forward_norm[side], x, compute)
+        norm = place + architecture.names.feed_forward_norm[side]
+        y = self._before(norm, x)
+        if architecture.gated:
+            inner = activation(self._linear(f"{below}{first}_0", y)) * self._linear(f"{below}{first}_1", y)
+        else:
+            inner = activation(self._linear(below + first, y))
+        return self._after(norm, x, self._linear(below + second, inner))
 
     def _linear(self, name: str, x: Array) -> Array:
         """x·Wᵀ + b, where the layer has a bias"""

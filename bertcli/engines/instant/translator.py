@@ -93,7 +93,7 @@ def beam_search(
     if beam == 1:
         rules = replace(rules, early_stopping=True)
     encoded, target = model.encode(source), Target(model.architecture)
-    found = SequenceState(0, beam)
+    found = SequenceState(beam)
     running = [Running((), 0.0, 0)]
     for length in range(1, rules.longest + 1):
         tokens = [each.ids[-1] if each.ids else rules.start for each in running]
@@ -141,10 +141,9 @@ def _continuations(
     wanted = min((1 + len(rules.ends)) * beam, scores.size)
     places = np.argpartition(scores, -wanted)[-wanted:]
     places = places[np.argsort(-scores[places], kind="stable")]
-    size = logits.shape[1]
+    rows, tokens = (each.tolist() for each in np.divmod(places, logits.shape[1]))
     return [
-        Running((*running[row].ids, token), float(scores[place]), row)
-        for place in places.tolist()
-        if scores[place] > -np.inf
-        for row, token in (divmod(place, size),)
+        Running((*running[row].ids, token), score, row)
+        for row, token, score in zip(rows, tokens, scores[places].tolist(), strict=True)
+        if score > -np.inf
     ]

@@ -99,7 +99,7 @@ def constrained_search(
     tokens = torch.tensor([rules.start], device=model.device)
     history = torch.empty((1, 0), dtype=torch.long, device=model.device)
     running = [Candidate(0.0, 0, rules.start, Met(tuple(phrases)))]
-    finished, cut = SequenceState(0, beam), []
+    finished, cut = SequenceState(beam), []
     for length in range(1, rules.longest + 1):
         states = model.step(tokens, cache, encoded)
         log_probs = _log_probs(model.logits(states), rules, history, running, insides, length)

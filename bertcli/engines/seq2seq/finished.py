@@ -22,8 +22,7 @@ class Finished:
 class SequenceState:
     """What is known of one source sequence: its finished hypotheses, at most `beam`, and whether it is done."""
 
-    def __init__(self, number: int, beam: int) -> None:
-        self.number = number
+    def __init__(self, beam: int) -> None:
         self.is_done = False
         self._beam = beam
         self.finished: list[Finished] = []

@@ -60,14 +60,13 @@ class Cache:
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add a position, (R, H, 1, d), to a layer; the keys and values of all positions, (R, H, T, d)."""
         if self.length == self._states.shape[4]:
-            self._states = functional.pad(self._states, (0, 0, 0, self._growth()))
+            self._states = functional.pad(
+                self._states, (0, 0, 0, max(1, self.length // 2 // CACHE_STEP) * CACHE_STEP)
+            )
         states = self._states[layer]
         states[0, :, :, self.length : self.length + 1] = keys
         states[1, :, :, self.length : self.length + 1] = values
         return states[0, :, :, : self.length + 1], states[1, :, :, : self.length + 1]
-
-    def _growth(self) -> int:
-        return max(1, self.length // 2 // CACHE_STEP) * CACHE_STEP
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Overwrite the rows `target` with the rows `source`; no row is in both."""

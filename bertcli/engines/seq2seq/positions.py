@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bertcli.architectures.positions import growing_buckets
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,24 +48,12 @@ def tensor2tensor_positions(count: int, width: int) -> Array:
 
 def distance_buckets(architecture: Architecture, queries: int, keys: int, *, bidirectional: bool) -> Whole:
     """T5's buckets of the distances from the last `queries` of `keys` positions (rows) to all (columns): (queries,
-    keys).
-
-    One for each short distance, then logarithmically wider ones; half of them are for positions that follow where
-    attention is bidirectional (Raffel et al. 2020, section 2.1). In float32, as transformers computes them.
-    """
+    keys). Half of them are for positions that follow where attention is bidirectional."""
     count, most = architecture.relative_buckets, architecture.relative_distance
     places = np.arange(keys)
     distance = places - places[keys - queries :, None]
-    buckets = np.zeros_like(distance)
-    if bidirectional:
-        count //= 2
-        buckets = (distance > 0) * count
-        distance = np.abs(distance)
-    else:
-        distance = np.maximum(-distance, 0)
-    exact = count // 2
-    grown = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(exact))
-    grown = grown / np.float32(math.log(most / exact)) * np.float32(count - exact)
-    wide = np.minimum(exact + grown.astype(np.int64), count - 1)
-    found: Whole = buckets + np.where(distance < exact, distance, wide)
+    if not bidirectional:
+        return growing_buckets(np.maximum(-distance, 0), count, most)
+    half = count // 2
+    found: Whole = growing_buckets(np.abs(distance), half, most) + half * (distance > 0)
     return found

@@ -55,7 +55,7 @@ class _Search:
     def __init__(self, model: Transformer, sources: Sequence[Sequence[int]], rules: Rules, beam: int) -> None:
         self._model, self._rules, self._beam = model, rules, beam
         self._device = model.device
-        self.all = [SequenceState(number, beam) for number in range(len(sources))]
+        self.all = [SequenceState(beam) for _ in sources]
         self.sequences = list(self.all)  # those that are in the batch
         self._source = model.encode(sources)
         rows = len(sources) * beam

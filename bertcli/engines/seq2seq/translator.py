@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16_384, "mps": 4096}  # of the source, by kind of device
 UNEVEN = 2.0  # windows share a batch up to this ratio of their lengths, and
 SLACK = 8  # up to this many tokens of difference: matrix products like many rows, and padding costs in attention alone
-FEW_ROWS = (
-    256  # a batch of fewer is not divided: a step of the decoder reads all weights, however few rows it has
-)
+# A batch of fewer rows is not divided: a step of the decoder reads all weights, however few rows it has.
+FEW_ROWS = 256
 
 
 class Translator:
