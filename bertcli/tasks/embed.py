@@ -17,7 +17,6 @@ tokens left out; in a long text each token is taken from the first window that h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -134,8 +133,6 @@ class Embed:
             return np.packbits(vectors > 0, axis=-1)
         if self._dtype == "int8":
             return np.round(vectors * 127).astype(np.int8)
-        if vectors.dtype == self._dtype and math.isfinite(np.add.reduce(vectors, axis=None)):
-            return vectors
         with np.errstate(over="ignore"):
             written = vectors.astype(self._dtype, copy=False)
         if not np.isfinite(written).all():
