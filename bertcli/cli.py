@@ -16,7 +16,7 @@ from bertcli import __version__, console, interrupts
 from bertcli.commands.completion import VARIABLE
 from bertcli.errors import BertcliError, EngineError, FieldClashError, UsageError, one_line
 from bertcli.options import DEBUG, debug_option, settings
-from bertcli.options.command import Group, command_line
+from bertcli.options.command import CommandGroup, command_line
 from bertcli.options.parameters import called
 
 COMMANDS = MappingProxyType(
@@ -51,7 +51,7 @@ LIBRARY_MEMORY_ERRORS = ("failed to map segment", "cannot allocate memory")
 MEMORY_HINT = "a smaller --batch-tokens or --max-length needs less"
 
 
-class Commands(Group):
+class Commands(CommandGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -99,7 +99,7 @@ def cli(ctx: click.Context, config: Path | None, show_settings: bool) -> None:  
     Text goes in as files or a pipe; labels, masked words or embeddings come out as a table for a person or as
     JSONL for the next program.
     """
-    assert isinstance(ctx.command, Group)
+    assert isinstance(ctx.command, CommandGroup)
     held = settings.read(config)
     settings.refuse_unknown_settings(held, ctx.command, ctx)
     settings.refuse_untrusted_settings(held)

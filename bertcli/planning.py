@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from bertcli.errors import ModelError, RecordError, quoted
 from bertcli.feed import END, PAUSE, Feed
 from bertcli.records import Problem, Record, Result, Window, size_of
-from bertcli.tasks import Encoded, Task
+from bertcli.tasks import EncodedRecord, Task
 
 Text: TypeAlias = tuple[str | None, str | None, tuple[str, ...] | None]
 """What makes two records equal to a task: text, pair, words."""
@@ -36,7 +36,7 @@ class Work:
     """The computation for one text: its windows (`tokens` in all), their outputs so far, or the problem that
     ended it. Records with equal texts share it and its `answer`, which does not depend on other fields."""
 
-    encoded: Encoded | None = None
+    encoded: EncodedRecord | None = None
     tokens: int = 0
     outputs: list[Any] = field(default_factory=list)
     problem: Problem | None = None

@@ -23,7 +23,7 @@ from bertcli.options import (
     shard_option,
     split_words_option,
 )
-from bertcli.options.command import Group, command
+from bertcli.options.command import CommandGroup, command
 
 Act = Callable[[str, Any], int | None]
 _act: Act = lambda name, request: None  # noqa: E731
@@ -66,7 +66,7 @@ def embed(request: requests.Embed) -> int | None:
     return _act("embed", request)
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def models() -> None:
     """What is on disk."""
 

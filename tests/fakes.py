@@ -9,7 +9,7 @@ from typing import Any
 
 from bertcli.errors import RecordError
 from bertcli.records import Record, Result, Window
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 
 
 def records(texts: Iterable[str | None]) -> Iterator[Record]:
@@ -24,18 +24,18 @@ class LetterTask:
     width: int = 4
     fields: tuple[str, ...] = ("echo",)
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         text = record.text or ""
         if "!" in text:
             raise RecordError("shout", "no shouting")
         letters = [ord(letter) for letter in text]
         cuts = range(0, len(letters), self.width)
-        return Encoded([Window(letters[start : start + self.width]) for start in cuts])
+        return EncodedRecord([Window(letters[start : start + self.width]) for start in cuts])
 
     def forward(self, engine: Any, windows: Sequence[Window]) -> list[Any]:
         return engine.forward(windows, None)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Any]) -> dict[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Any]) -> dict[str, Any]:
         return {"echo": "".join(outputs)}
 
 

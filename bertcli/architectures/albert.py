@@ -5,12 +5,12 @@ from __future__ import annotations
 from bertcli.architectures.architecture import (
     Architecture,
     Attention,
-    Dense,
+    DenseStep,
     Embeddings,
     FeedForward,
     Heads,
     Layer,
-    Norm,
+    NormStep,
     Projection,
 )
 from bertcli.architectures.config import Config
@@ -38,8 +38,8 @@ def albert(config: Config) -> Architecture:
             groups=config.count("num_hidden_groups", 1),
         ),
         heads=Heads(
-            label=(Dense("{encoder}pooler", "tanh"), Dense("classifier")),
-            fill=(Dense("predictions.dense", activation), Norm("predictions.LayerNorm")),
+            label=(DenseStep("{encoder}pooler", "tanh"), DenseStep("classifier")),
+            fill=(DenseStep("predictions.dense", activation), NormStep("predictions.LayerNorm")),
             projection=Projection(
                 weight="predictions.decoder.weight",
                 biases=("predictions.decoder.bias", "predictions.bias"),

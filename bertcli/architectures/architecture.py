@@ -15,7 +15,7 @@ of a dense layer stands for its `.weight` and, where it has one, its `.bias`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 HeadKind = Literal["label", "tag", "fill", "answer"]
@@ -160,7 +160,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
+class DenseStep:
     """A step of a head: x·Wᵀ + b, then the activation."""
 
     name: str
@@ -169,14 +169,14 @@ class Dense:
 
 
 @dataclass(frozen=True, slots=True)
-class Norm:
+class NormStep:
     """A step of a head: normalisation."""
 
     name: str
     bias: bool = True
 
 
-Step = Dense | Norm
+Step = DenseStep | NormStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,19 +200,14 @@ class Heads:
     label: tuple[Step, ...]
     fill: tuple[Step, ...]
     projection: Projection
-    tag: tuple[Step, ...] = (Dense("classifier"),)
-    answer: tuple[Step, ...] = (Dense("qa_outputs"),)
+    tag: tuple[Step, ...] = (DenseStep("classifier"),)
+    answer: tuple[Step, ...] = (DenseStep("qa_outputs"),)
     label_reads: Literal["first", "mean", "each"] = "first"
 
     def steps(self, kind: HeadKind, encoder: str) -> tuple[Step, ...]:
         """The steps of a kind, whole names in them."""
         steps = {"label": self.label, "tag": self.tag, "fill": self.fill, "answer": self.answer}[kind]
-        return tuple(_within(step, encoder) for step in steps)
-
-
-def _within(step: Step, encoder: str) -> Step:
-    name = step.name.replace("{encoder}", encoder)
-    return Norm(name, step.bias) if isinstance(step, Norm) else Dense(name, step.activation, step.bias)
+        return tuple(replace(step, name=step.name.replace("{encoder}", encoder)) for step in steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

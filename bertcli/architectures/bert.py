@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bertcli.architectures.architecture import (
     Architecture,
-    Dense,
+    DenseStep,
     Embeddings,
     FeedForward,
     Heads,
     Layer,
-    Norm,
+    NormStep,
     Projection,
+    Step,
 )
 from bertcli.architectures.config import Config
 
@@ -60,15 +61,15 @@ def feed_forward(config: Config, *, width: int = 3072) -> FeedForward:
 def bert_heads(config: Config) -> Heads:
     """BERT's: labels from the pooler's vector, words through a dense layer with the encoder's activation."""
     return Heads(
-        label=(Dense("{encoder}pooler.dense", "tanh"), Dense("classifier")),
+        label=(DenseStep("{encoder}pooler.dense", "tanh"), DenseStep("classifier")),
         fill=masked_lm(config),
         projection=projection(config),
     )
 
 
-def masked_lm(config: Config) -> tuple[Dense | Norm, ...]:
+def masked_lm(config: Config) -> tuple[Step, ...]:
     name = "cls.predictions.transform"
-    return (Dense(f"{name}.dense", config.text("hidden_act", "gelu")), Norm(f"{name}.LayerNorm"))
+    return (DenseStep(f"{name}.dense", config.text("hidden_act", "gelu")), NormStep(f"{name}.LayerNorm"))
 
 
 def projection(config: Config) -> Projection:

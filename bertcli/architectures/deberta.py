@@ -6,12 +6,12 @@ from __future__ import annotations
 from bertcli.architectures.architecture import (
     Architecture,
     Attention,
-    Dense,
+    DenseStep,
     Disentangled,
     Embeddings,
     Heads,
     Layer,
-    Norm,
+    NormStep,
     Projection,
 )
 from bertcli.architectures.bert import feed_forward, masked_lm, projection
@@ -102,13 +102,13 @@ def _embeddings(config: Config) -> Embeddings:
 
 
 def _heads(config: Config) -> Heads:
-    pooler = Dense("pooler.dense", config.text("pooler_hidden_act", "gelu"))
-    label = (pooler, Dense("classifier"))
+    pooler = DenseStep("pooler.dense", config.text("pooler_hidden_act", "gelu"))
+    label = (pooler, DenseStep("classifier"))
     if config.flag("legacy", True):
         return Heads(label=label, fill=masked_lm(config), projection=projection(config))
     name = "lm_predictions.lm_head"
     return Heads(
         label=label,
-        fill=(Dense(f"{name}.dense", config.text("hidden_act", "gelu")), Norm(f"{name}.LayerNorm")),
+        fill=(DenseStep(f"{name}.dense", config.text("hidden_act", "gelu")), NormStep(f"{name}.LayerNorm")),
         projection=Projection(weight=None, biases=(f"{name}.bias",)),
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from bertcli.architectures.architecture import (
     Architecture,
     Attention,
-    Dense,
+    DenseStep,
     Embeddings,
     FeedForward,
     Heads,
     Layer,
-    Norm,
+    NormStep,
     Projection,
 )
 from bertcli.architectures.config import Config
@@ -38,8 +38,8 @@ def distilbert(config: Config) -> Architecture:
             norm="output_layer_norm",
         ),
         heads=Heads(
-            label=(Dense("pre_classifier", "relu"), Dense("classifier")),
-            fill=(Dense("vocab_transform", activation), Norm("vocab_layer_norm")),
+            label=(DenseStep("pre_classifier", "relu"), DenseStep("classifier")),
+            fill=(DenseStep("vocab_transform", activation), NormStep("vocab_layer_norm")),
             projection=Projection(
                 weight="vocab_projector.weight",
                 biases=("vocab_projector.bias",),

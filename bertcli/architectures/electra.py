@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertcli.architectures.architecture import Architecture, Dense, Heads, Layer, Norm, Projection
+from bertcli.architectures.architecture import Architecture, DenseStep, Heads, Layer, NormStep, Projection
 from bertcli.architectures.bert import feed_forward
 from bertcli.architectures.config import Config
 
@@ -11,8 +11,11 @@ def electra(config: Config) -> Architecture:
     return Architecture(
         layer=Layer(feed_forward=feed_forward(config, width=1024)),
         heads=Heads(
-            label=(Dense("classifier.dense", "gelu"), Dense("classifier.out_proj")),
-            fill=(Dense("generator_predictions.dense", "gelu"), Norm("generator_predictions.LayerNorm")),
+            label=(DenseStep("classifier.dense", "gelu"), DenseStep("classifier.out_proj")),
+            fill=(
+                DenseStep("generator_predictions.dense", "gelu"),
+                NormStep("generator_predictions.LayerNorm"),
+            ),
             projection=Projection(
                 weight="generator_lm_head.weight",
                 biases=("generator_lm_head.bias",),

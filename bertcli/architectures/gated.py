@@ -5,12 +5,12 @@ from __future__ import annotations
 from bertcli.architectures.architecture import (
     Architecture,
     Attention,
-    Dense,
+    DenseStep,
     Embeddings,
     FeedForward,
     Heads,
     Layer,
-    Norm,
+    NormStep,
     Projection,
     Rotary,
 )
@@ -59,7 +59,7 @@ def eurobert(config: Config) -> Architecture:
         rms=True,
         norm_bias=False,
         heads=Heads(
-            label=(Dense("dense", "gelu"), Dense("classifier")),
+            label=(DenseStep("dense", "gelu"), DenseStep("classifier")),
             fill=(),
             projection=Projection(
                 weight="lm_head.weight",
@@ -102,8 +102,11 @@ def nomic_bert(config: Config) -> Architecture:
             norm="norm2",
         ),
         heads=Heads(
-            label=(Dense("{encoder}pooler.dense", "tanh"), Dense("classifier")),
-            fill=(Dense(f"{name}.dense", config.text("hidden_act", "silu")), Norm(f"{name}.layer_norm")),
+            label=(DenseStep("{encoder}pooler.dense", "tanh"), DenseStep("classifier")),
+            fill=(
+                DenseStep(f"{name}.dense", config.text("hidden_act", "silu")),
+                NormStep(f"{name}.layer_norm"),
+            ),
             projection=projection(config),
         ),
         eps=config.number("layer_norm_eps", 1e-12),
@@ -138,8 +141,8 @@ def gte(config: Config) -> Architecture:
             norm="mlp_ln",
         ),
         heads=Heads(
-            label=(Dense("{encoder}pooler.dense", "tanh"), Dense("classifier")),
-            fill=(Dense("lm_head.dense", "gelu"), Norm("lm_head.norm")),
+            label=(DenseStep("{encoder}pooler.dense", "tanh"), DenseStep("classifier")),
+            fill=(DenseStep("lm_head.dense", "gelu"), NormStep("lm_head.norm")),
             projection=Projection(
                 weight="lm_head.decoder.weight",
                 biases=("lm_head.decoder.bias",),

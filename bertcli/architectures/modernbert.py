@@ -6,12 +6,12 @@ from __future__ import annotations
 from bertcli.architectures.architecture import (
     Architecture,
     Attention,
-    Dense,
+    DenseStep,
     Embeddings,
     FeedForward,
     Heads,
     Layer,
-    Norm,
+    NormStep,
     Projection,
     Rotary,
     Step,
@@ -94,13 +94,13 @@ def _heads(config: Config, *, norm_bias: bool) -> Heads:
     """All begin with a dense layer and a norm, called `head`."""
     bias = config.flag("classifier_bias", False)
     head: tuple[Step, ...] = (
-        Dense("head.dense", config.text("classifier_activation", "gelu"), bias),
-        Norm("head.norm", norm_bias),
+        DenseStep("head.dense", config.text("classifier_activation", "gelu"), bias),
+        NormStep("head.norm", norm_bias),
     )
     return Heads(
-        label=(*head, Dense("classifier")),
-        tag=(*head, Dense("classifier")),
-        answer=(*head, Dense("classifier")),
+        label=(*head, DenseStep("classifier")),
+        tag=(*head, DenseStep("classifier")),
+        answer=(*head, DenseStep("classifier")),
         fill=head,
         projection=Projection(
             weight="decoder.weight",

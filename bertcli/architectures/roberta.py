@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from bertcli.architectures.architecture import (
     Architecture,
-    Dense,
+    DenseStep,
     Embeddings,
     Heads,
     Layer,
-    Norm,
+    NormStep,
     Projection,
 )
 from bertcli.architectures.bert import feed_forward
@@ -59,8 +59,8 @@ def xlm_roberta_xl(config: Config) -> Architecture:
 
 def roberta_heads(config: Config) -> Heads:
     return Heads(
-        label=(Dense("classifier.dense", "tanh"), Dense("classifier.out_proj")),
-        fill=(Dense("lm_head.dense", "gelu"), Norm("lm_head.layer_norm")),
+        label=(DenseStep("classifier.dense", "tanh"), DenseStep("classifier.out_proj")),
+        fill=(DenseStep("lm_head.dense", "gelu"), NormStep("lm_head.layer_norm")),
         projection=Projection(
             weight="lm_head.decoder.weight",
             biases=("lm_head.decoder.bias", "lm_head.bias"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bertcli.architectures.architecture import (
     Architecture,
     Attention,
-    Dense,
+    DenseStep,
     Embeddings,
     Heads,
     Layer,
@@ -31,7 +31,7 @@ def roformer(config: Config) -> Architecture:
             feed_forward=feed_forward(config),
         ),
         heads=Heads(
-            label=(Dense("classifier.dense", activation), Dense("classifier.out_proj")),
+            label=(DenseStep("classifier.dense", activation), DenseStep("classifier.out_proj")),
             fill=masked_lm(config),
             projection=projection(config),
         ),

@@ -25,7 +25,7 @@ from bertcli.options import (
     run_options,
     threshold_options,
 )
-from bertcli.options.command import Command, Group, refuse_options_for_own_labels
+from bertcli.options.command import Command, CommandGroup, refuse_options_for_own_labels
 from bertcli.options.parameters import whole_number
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run_evaluation(request: requests.Evaluate, write_files: Callable[[Report], N
     return receipt.exit_code
 
 
-@click.group(cls=Group, subcommand_metavar="COMMAND [ARGS]...")
+@click.group(cls=CommandGroup, subcommand_metavar="COMMAND [ARGS]...")
 def evaluate() -> None:
     """Measure a model on a file with the right answers."""
 

@@ -13,7 +13,7 @@ from bertcli import console
 from bertcli.console.drawing import BOLD, CYAN, DIM, RED, YELLOW, grouped
 from bertcli.errors import ModelError
 from bertcli.options import report_format_option
-from bertcli.options.command import Command, Group
+from bertcli.options.command import Command, CommandGroup
 from bertcli.options.parameters import device as device_name
 from bertcli.reports.lines import Line, columns, show
 from bertcli.requests import ReportFormat
@@ -50,7 +50,7 @@ model_argument = click.argument(
 )
 
 
-@click.group(cls=Group, subcommand_metavar="COMMAND [ARGS]...")
+@click.group(cls=CommandGroup, subcommand_metavar="COMMAND [ARGS]...")
 def models() -> None:
     """List, describe, check, download and convert models."""
 

@@ -24,7 +24,7 @@ from bertcli.options import (
     recipe_options,
     train_options,
 )
-from bertcli.options.command import Group
+from bertcli.options.command import CommandGroup
 from bertcli.options.parameters import whole_number
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ TYPED = "bertcli.train.typed"
 """Where the context's `meta` keeps the arguments as they were typed, for the model card."""
 
 
-class TrainGroup(Group):
+class TrainGroup(CommandGroup):
     """`train RECIPE.yaml` is `train recipe RECIPE.yaml`."""
 
     def resolve_command(

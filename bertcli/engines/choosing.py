@@ -17,7 +17,7 @@ from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
-    from bertcli.engines.int8 import Roundings, Seen
+    from bertcli.engines.int8 import Observer, Roundings
     from bertcli.engines.seq2seq import Seq2SeqEngine
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.requests import EngineName, ModelOptions
@@ -73,7 +73,7 @@ def engines_for(checkpoint: Checkpoint) -> list[str]:
     return ["packed"] if Instant.supports(checkpoint) else ["instant", "packed"]
 
 
-def choose_telling(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
+def choose_for_attention(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
     """The engine for a run that asks what attention does: NumPy for BERT, else transformers' own code.
 
     Raises EngineError for an engine, device or dtype that cannot be had.
@@ -84,9 +84,9 @@ def choose_telling(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
         return _instant(checkpoint, options)
     if options.dtype == "int8":
         raise EngineError("attention is never computed in int8", hint="use float32 or bfloat16")
-    from bertcli.engines.eager import Eager
+    from bertcli.engines.eager import EagerEncoder
 
-    return Eager(checkpoint, device=options.device, dtype=options.dtype, threads=options.threads)
+    return EagerEncoder(checkpoint, device=options.device, dtype=options.dtype, threads=options.threads)
 
 
 def break_even(checkpoint: Checkpoint, cores: int) -> int:
@@ -153,20 +153,22 @@ def _static(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
     return Static(checkpoint, threads=options.threads, batch_tokens=options.batch_tokens)
 
 
-def watched_engine(checkpoint: Checkpoint, options: ModelOptions) -> tuple[Engine, Seen]:
+def observed_engine(checkpoint: Checkpoint, options: ModelOptions) -> tuple[Engine, Observer]:
     """An engine in float32, and what it sees of the texts that it runs: `roundings()` are those for int8.
 
     Raises EngineError for a checkpoint or a processor that int8 is not for.
     """
     from bertcli.engines.device import choose_device, choose_dtype
-    from bertcli.engines.int8 import Seen
+    from bertcli.engines.int8 import Observer
     from bertcli.engines.packed import Packed
 
     choose_dtype("int8", choose_device(options.device))
-    seen = Seen()
+    observer = Observer()
     tokens = options.batch_tokens
-    engine = Packed(checkpoint, dtype="float32", threads=options.threads, batch_tokens=tokens, seen=seen)
-    return engine, seen
+    engine = Packed(
+        checkpoint, dtype="float32", threads=options.threads, batch_tokens=tokens, observer=observer
+    )
+    return engine, observer
 
 
 def _packed(

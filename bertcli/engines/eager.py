@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bertcli.engines import Ask, AttentionWeights, OfAttention, available_cores, depth_of, more_than_formula
 from bertcli.engines.device import choose_device, choose_dtype
-from bertcli.engines.loading import as_configured, load, takes_types
+from bertcli.engines.loading import as_configured, load_encoder_and_head, takes_types
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bertcli.records import Window
 
 
-class Eager:
+class EagerEncoder:
     """The engine that returns attention weights, on torch. Raises EngineError for a device or dtype it cannot use,
     or a checkpoint that transformers cannot load."""
 
@@ -45,7 +45,7 @@ class Eager:
         number_format = choose_dtype("float32" if dtype == "auto" else dtype, self._where)
         self.device = str(self._where)
         self.dtype = str(number_format).removeprefix("torch.")
-        self._encoder: Any = load(checkpoint, None, number_format, self._where, "eager")[0]
+        self._encoder: Any = load_encoder_and_head(checkpoint, None, number_format, self._where, "eager")[0]
         self._takes_types = takes_types(self._encoder)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:

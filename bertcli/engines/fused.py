@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bertcli.architectures.architecture import Disentangled, RelativeBias, Rotary
-from bertcli.architectures.architecture import Norm as Normalisation
+from bertcli.architectures.architecture import Disentangled, NormStep, RelativeBias, Rotary
 from bertcli.engines import lacking
 from bertcli.engines.attention import arrange, attend_once
 from bertcli.engines.device import ROUND_ROWS
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from bertcli.architectures.architecture import Step
     from bertcli.engines.attention import Attention
-    from bertcli.engines.int8 import Role, Rounding, Roundings, Seen
+    from bertcli.engines.int8 import Observer, Role, Rounding, Roundings
     from bertcli.engines.packed_batch import PackedBatch
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Kind
@@ -48,7 +47,7 @@ class FusedModel:
     """A described encoder and its heads, for checkpoints that it `supports`.
 
     `dtype` is that of the encoder. With `roundings`, if there are any, products of the layers are rounded to whole
-    numbers, and what is added and normalised is float32. `seen` is shown what comes into these products.
+    numbers, and what is added and normalised is float32. `observer` is shown what comes into these products.
     """
 
     def __init__(
@@ -58,12 +57,12 @@ class FusedModel:
         device: torch.device,
         *,
         roundings: Roundings | None = None,
-        seen: Seen | None = None,
+        observer: Observer | None = None,
     ) -> None:
         assert checkpoint.description is not None, "supports was not asked"
         self._checkpoint, self._description = checkpoint, checkpoint.description
         self.dtype, self._device = dtype, device
-        self._roundings, self._seen = roundings or None, seen
+        self._roundings, self._observer = roundings or None, observer
         self._layer_dtype = torch.float32 if roundings else dtype  # of weights before they are rounded
         self._prefix = prefix = checkpoint.encoder_prefix
         names = self._description.embeddings
@@ -176,14 +175,14 @@ class FusedModel:
         spare = -len(array) % ROUND_ROWS[self._device.type]
         return torch.from_numpy(np.pad(array, (0, spare), mode="edge")).to(self._device)
 
-    def _layer(self, place: str, number: int) -> Layer:
+    def _layer(self, place: str, number: int) -> FusedLayer:
         layer = self._description.layer
         attention, inner = layer.attention, layer.feed_forward
         normed = number > 0 or layer.first_norm
         windows = attention.windows
         weight, bias = self._query_key_value(place)
         distances = self._distances(place) if isinstance(self._scheme, Disentangled) else (None, None)
-        return Layer(
+        return FusedLayer(
             number=number,
             heads=self._checkpoint.attention_heads,
             query_key_value=self._layer_product(place, "query_key_value", weight, bias),
@@ -288,7 +287,7 @@ class FusedModel:
             )
         return self._once_read[depth]
 
-    def _exact(self, layer: Layer, place: str) -> Layer:
+    def _exact(self, layer: FusedLayer, place: str) -> FusedLayer:
         """A layer of which few rows are asked, so that it may take the time to round none of them."""
         if self._roundings is None:
             return layer
@@ -311,8 +310,8 @@ class FusedModel:
     ) -> Any:
         """A product of the layer at `place`, rounded where there is a rounding for it."""
         name = f"{place}{role}"
-        if self._seen is not None and is_worth_rounding(role, weight):
-            return self._seen.watch(name, weight, linear(weight, bias, activation))
+        if self._observer is not None and is_worth_rounding(role, weight):
+            return self._observer.observe(name, weight, linear(weight, bias, activation))
         if self._roundings is None:
             return linear(weight, bias, activation)
         if name not in self._roundings:
@@ -341,7 +340,7 @@ class FusedModel:
         return run
 
     def _step(self, step: Step) -> Any:
-        if isinstance(step, Normalisation):
+        if isinstance(step, NormStep):
             return self._norm(step.name, bias=step.bias)
         return linear(*self._parts(step.name, torch.float32, bias=step.bias), step.activation)
 
@@ -423,7 +422,7 @@ class Turned:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class FusedLayer:
     """One encoder layer over a batch: (tokens, hidden) -> (tokens, hidden)."""
 
     number: int
@@ -482,7 +481,7 @@ class Layer:
 class OnceRead:
     """A layer of which one row of each sequence is read: of all others it makes keys and values alone."""
 
-    layer: Layer
+    layer: FusedLayer
     query: Any
     key_value: Any
 

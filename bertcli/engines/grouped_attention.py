@@ -37,12 +37,12 @@ class GroupedAttention:
     """The attention of a batch of sequences end to end in ascending length."""
 
     def __init__(self, lengths: Sequence[int], heads: int) -> None:
-        self._stacks = []
+        self._groups = []
         start = 0
         for length, same in groupby(lengths, key=rounded_length):
-            stack = Stack(np.array(list(same)), length, start, heads)
-            self._stacks.append(stack)
-            start = stack.stop
+            group = PaddedGroup(np.array(list(same)), length, start, heads)
+            self._groups.append(group)
+            start = group.stop
 
     def attend(self, qkv: Tensor, scale: float, reach: int | None = None) -> Tensor:
         """softmax(QKᵀ·scale)·V within each sequence: (tokens, 3, heads, width) -> (tokens, heads, width).
@@ -53,15 +53,15 @@ class GroupedAttention:
         tokens, _, heads, width = qkv.shape
         rows = qkv.reshape(-1, width)
         answer = qkv.new_empty(tokens * heads, width)
-        for stack in self._stacks:
-            place = slice(stack.start * heads, stack.stop * heads)
-            torch.index_select(stack.attend(rows, scale, reach), 0, stack.back, out=answer[place])
-        if self._stacks:
-            answer[self._stacks[-1].stop * heads :] = 0
+        for group in self._groups:
+            place = slice(group.start * heads, group.stop * heads)
+            torch.index_select(group.attend(rows, scale, reach), 0, group.back, out=answer[place])
+        if self._groups:
+            answer[self._groups[-1].stop * heads :] = 0
         return answer.view(tokens, heads, width)
 
 
-class Stack:
+class PaddedGroup:
     """Sequences from the row `start` to before `stop` of the batch, filled up to one `length`.
 
     `back` (tokens * heads) says where each row of the answer is found, and `_rows` (3 * matrices * length)
@@ -92,7 +92,7 @@ class Stack:
         self._real = torch.from_numpy(is_real)[:, None].bfloat16()
 
     def attend(self, rows: Tensor, scale: float, reach: int | None) -> Tensor:
-        """(tokens * 3 * heads, width) of the batch -> (matrices * length, width) of the stack."""
+        """(tokens * 3 * heads, width) of the batch -> (matrices * length, width) of the group."""
         width = rows.shape[1]
         q, k, v = rows.index_select(0, self._rows).view(3, -1, self.length, width)
         visible = near(self.length, reach, rows.device)

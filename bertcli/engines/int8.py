@@ -222,7 +222,7 @@ class Widened(nn.Module):
         return y if residual is None else residual.add_(y)
 
 
-class Seen:
+class Observer:
     """What has come into the products of the layers of a float32 model: the range of each channel, and a sample of
     rows. May be shown several batches at once."""
 
@@ -234,10 +234,10 @@ class Seen:
         ] = {}  # keys (rows,) that rows have by their content, and rows
         self._lock = threading.Lock()
 
-    def watch(self, name: str, weight: Tensor, product: Any) -> Watched:
+    def observe(self, name: str, weight: Tensor, product: Any) -> ObservedLinear:
         """The product with this weight, which shows what comes in. Those with one name share a rounding."""
         self._weights.setdefault(name, weight)
-        return Watched(product, name, self)
+        return ObservedLinear(product, name, self)
 
     def add(self, name: str, x: Tensor) -> None:
         """Rows (tokens, in) that come into the product called `name`."""
@@ -318,14 +318,14 @@ class Excess:
         return y
 
 
-class Watched(nn.Module):
+class ObservedLinear(nn.Module):
     """A product in float32 that shows what comes in."""
 
-    def __init__(self, inner: Any, name: str, seen: Seen) -> None:
+    def __init__(self, inner: Any, name: str, observer: Observer) -> None:
         super().__init__()
-        self._inner, self._name, self._seen = inner, name, seen
+        self._inner, self._name, self._observer = inner, name, observer
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        self._seen.add(self._name, x)
+        self._observer.add(self._name, x)
         y: Tensor = self._inner(x, residual)
         return y

@@ -85,7 +85,7 @@ class Relay(nn.Module):
         return RelayOutput(last_hidden_state=inputs_embeds, pooler_output=pooled)
 
 
-def load(
+def load_encoder_and_head(
     checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype, device: torch.device, attention: str | None
 ) -> tuple[nn.Module, Any]:
     """The encoder in `dtype`, and the head of `kind` (None: no head) in float32, which takes hidden states as
@@ -156,14 +156,14 @@ def _answers(output: Any) -> Tensor:
 def load_whole(checkpoint: Checkpoint, kind: Kind | None, dtype: torch.dtype) -> Any:
     """The model as transformers makes it, on the CPU with transformers' plainest attention.
 
-    Raises EngineError as `load` does.
+    Raises EngineError as `load_encoder_and_head` does.
     """
     return _load_quietly(checkpoint, kind, dtype, "eager").eval()
 
 
 def load_generator(checkpoint: Checkpoint, dtype: torch.dtype, attention: str | None) -> Any:
-    """An encoder-decoder as transformers makes it, on the CPU; `attention` as in `load`. Raises EngineError as `load`
-    does."""
+    """An encoder-decoder as transformers makes it, on the CPU. Arguments and errors are
+    those of `load_encoder_and_head`."""
     return _load_quietly(checkpoint, "translate", dtype, attention).eval()
 
 

@@ -19,12 +19,12 @@ from bertcli.engines.fused import FusedModel
 from bertcli.engines.int8 import has_int8_products
 from bertcli.engines.linear import onednn_takes
 from bertcli.engines.packed_batch import ONE_OF_EACH, PackedBatch
-from bertcli.engines.readout import Readout
+from bertcli.engines.packed_heads import PackedHeads
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
-    from bertcli.engines.int8 import Roundings, Seen
+    from bertcli.engines.int8 import Observer, Roundings
     from bertcli.engines.packed_batch import Reading
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Kind
@@ -49,7 +49,7 @@ class Packed:
 
     `threads` is the number of CPU cores to use, None for all that this process may run on; `batch_tokens` the
     size of a batch, None for what suits the device. The dtype int8 needs `roundings`, which come from an engine in
-    float32 that has shown a sample of texts to `seen` (engines/int8.py).
+    float32 that has shown a sample of texts to `observer` (engines/int8.py).
     """
 
     name = "packed"
@@ -63,7 +63,7 @@ class Packed:
         threads: int | None = None,
         batch_tokens: int | None = None,
         roundings: Roundings | None = None,
-        seen: Seen | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         where = choose_device(device)
@@ -73,9 +73,11 @@ class Packed:
         self.workers = (threads or available_cores()) if self._on_cpu else 1
         self.batch_tokens = batch_tokens or BATCH_TOKENS[where.type]
         keep_freed_memory()
-        if dtype == "int8" or seen is not None:
+        if dtype == "int8" or observer is not None:
             refuse_int8(checkpoint)
-            self._model: Model = FusedModel(checkpoint, number_format, where, roundings=roundings, seen=seen)
+            self._model: Model = FusedModel(
+                checkpoint, number_format, where, roundings=roundings, observer=observer
+            )
         else:
             self._model = _open(checkpoint, number_format, where, or_float32=dtype == "auto")
         self.dtype = "int8" if dtype == "int8" else str(self._model.dtype).removeprefix("torch.")
@@ -83,7 +85,7 @@ class Packed:
         description = checkpoint.description
         invariant = isinstance(self._model, FusedModel) and description is not None and description.like_bert
         self.batch_invariant = invariant and onednn_takes(number_format, where)
-        self._readout = Readout(checkpoint, where, self._model.head)
+        self._heads = PackedHeads(checkpoint, where, self._model.head)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:
         """Answer `ask` for each window, in order. May be called from several threads at once."""
@@ -115,7 +117,7 @@ class Packed:
 
     def _answer(self, batch: PackedBatch, depth: int, asks: Sequence[Ask]) -> list[list[Array]]:
         """The answers to asks of one depth, each in the batch's order."""
-        readings = [self._readout.reads(ask) for ask in asks]
+        readings = [self._heads.reads(ask) for ask in asks]
         together: Reading = readings[0] if len(set(readings)) == 1 else "all"
         one_of_each = together in ONE_OF_EACH
         states = self._model.encode(batch, depth, batch.read(together)[0], one_of_each=one_of_each)
@@ -123,7 +125,7 @@ class Packed:
         for ask, reading in zip(asks, readings, strict=True):
             rows, counts = batch.read(reading)
             chosen = states if reading == together or rows is None else states[rows]
-            answers.append(self._readout.answer(ask, chosen, counts, batch.windows))
+            answers.append(self._heads.answer(ask, chosen, counts, batch.windows))
         return answers
 
 

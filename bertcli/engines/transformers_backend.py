@@ -24,7 +24,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from bertcli.engines.attention import Attention, arrange
 from bertcli.engines.device import ROUND_ROWS, UNEVEN
 from bertcli.engines.linear import prepack
-from bertcli.engines.loading import as_configured, load, probe, takes_types
+from bertcli.engines.loading import as_configured, load_encoder_and_head, probe, takes_types
 from bertcli.engines.rounding import rounded_count, rounded_length
 from bertcli.errors import EngineError, first_line
 
@@ -141,7 +141,7 @@ class TransformersModel:
 
     def _load(self, kind: Kind | None, dtype: torch.dtype) -> tuple[Any, Any]:
         attention = _ATTENTION if self._runs_packed else None
-        return load(self._checkpoint, kind, dtype, self._device, attention)
+        return load_encoder_and_head(self._checkpoint, kind, dtype, self._device, attention)
 
     def _encode_packed(self, batch: PackedBatch, depth: int) -> Tensor:
         spare = (0, -batch.tokens % ROUND_ROWS[self._device.type])

@@ -22,7 +22,7 @@ from bertcli.engines import MaskLogits
 from bertcli.evaluation import Collector
 from bertcli.evaluation.bootstrap import Measure, Numbers, estimates
 from bertcli.evaluation.report import Report
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.masking import ScoringWindow, in_parts, log_probs, mask_of
 from bertcli.tasks.windowing import Windowing
 
@@ -69,7 +69,7 @@ class MaskedWords:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         encoded = self._windowing.single(self._tokenizer.encode(record.text or ""))
         candidates = [
             (number, place)
@@ -82,7 +82,7 @@ class MaskedWords:
         drawn = sorted(random.choice(len(candidates), size=count, replace=False).tolist()) if count else []
         places = [candidates[place] for place in drawn]
         windows = list(self._hidden(encoded.windows, places))
-        return Encoded(windows, encoded.truncated, cut=len(encoded.windows))
+        return EncodedRecord(windows, encoded.truncated, cut=len(encoded.windows))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Ranks and log-probabilities (masks, 2) of the hidden pieces of each window."""
@@ -92,7 +92,7 @@ class MaskedWords:
             found += [_found(rows, window.pieces) for rows, window in zip(logits, part, strict=True)]
         return found
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         return {"pieces": np.concatenate(outputs) if outputs else np.empty((0, 2), dtype=np.float32)}
 
     def _is_word(self, token: int) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertcli.errors import RecordError
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.pooling import TextVector, unit
 
 if TYPE_CHECKING:
@@ -38,20 +38,20 @@ class SimilarityPairs:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         if record.pair is None or not record.pair.strip():
             raise RecordError("field", "the second text is missing or empty")
         first, second = self._text.encode(record.text or ""), self._text.encode(record.pair)
         windows = [*first.windows, *second.windows]
         border = len(first.windows)
         longer = max(border, len(second.windows))
-        return Encoded(windows, first.truncated or second.truncated, notes=border, cut=longer)
+        return EncodedRecord(windows, first.truncated or second.truncated, notes=border, cut=longer)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """A vector (hidden,) a window."""
         return engine.forward(windows, self._text.ask)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         border = encoded.notes
         first = self._text.combine(encoded.windows[:border], outputs[:border])
         second = self._text.combine(encoded.windows[border:], outputs[border:])

@@ -16,7 +16,7 @@ from bertcli.architectures import describe
 from bertcli.architectures.architecture import Architecture, Embeddings
 from bertcli.errors import ModelError
 from bertcli.models.adapter import Adapter, apply_adapter, is_adapter, open_adapter
-from bertcli.models.cross_encoder import follow, read_cross_encoder
+from bertcli.models.cross_encoder import as_declared, read_cross_encoder
 from bertcli.models.heads import Head, Kind, adapter_tensor, find_heads, first_architecture
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
 from bertcli.models.low_rank import LowRankUpdate
@@ -383,7 +383,7 @@ def _assemble(
         token_types=_token_types(config, weights, prefix, names),
         pooling=pooling,
         heads={
-            name: follow(head, cross)
+            name: as_declared(head, cross)
             for name, head in find_heads(config, weights, prefix, description).items()
         },
         weights=weights,

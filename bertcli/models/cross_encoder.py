@@ -62,7 +62,7 @@ def read_cross_encoder(directory: Path, config: Mapping[str, Any]) -> CrossEncod
     )
 
 
-def follow(head: Head, cross_encoder: CrossEncoder | None) -> Head:
+def as_declared(head: Head, cross_encoder: CrossEncoder | None) -> Head:
     """A label head with the activation and the prompt that its files declare."""
     if cross_encoder is None or head.kind != "label" or head.skill:
         return head

@@ -31,7 +31,7 @@ MANY_LANGUAGES = 8  # listed in a message
 _START_FROM_LANGUAGE = frozenset(["MBartTokenizer", "MBartTokenizerFast"])
 
 
-class Codec(Protocol):
+class TokenCodec(Protocol):
     """Text to ids without special tokens, and ids to text without special tokens."""
 
     def encode(self, text: str) -> Sequence[int]: ...
@@ -80,9 +80,15 @@ class Seq2SeqTokenizer:
     """The tokenizer of an encoder-decoder. `languages` are the tokens of language codes, by token."""
 
     def __init__(
-        self, codec: Codec, before: tuple[int, ...], after: tuple[int, ...], languages: Mapping[str, int], name: str,
-        *, starts_from_language: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        codec: TokenCodec,
+        before: tuple[int, ...],
+        after: tuple[int, ...],
+        languages: Mapping[str, int],
+        name: str,
+        *,
+        starts_from_language: bool = False,
+    ) -> None:
         self._codec = codec
         self._before, self._after = before, after
         self._starts_from_language = starts_from_language

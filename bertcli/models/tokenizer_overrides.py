@@ -68,7 +68,7 @@ _STEPS = {
 _INSIDE = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers"}
 
 
-def follow(definition: dict[str, Any], config: Mapping[str, Any]) -> list[str]:
+def apply_overrides(definition: dict[str, Any], config: Mapping[str, Any]) -> list[str]:
     """Change a tokenizer.json object to what tokenizer_config.json asks for; gives what they differ in, in
     words."""
     name = class_of(config)

@@ -12,7 +12,7 @@ from bertcli.errors import ModelError
 from bertcli.models.indexed_vocabulary import IndexedVocabulary, indexed_definition, write_table
 from bertcli.models.jsonfile import ANOTHER_COPY, read_optional, read_small
 from bertcli.models.tokenizer_cache import converted_tokenizer
-from bertcli.models.tokenizer_overrides import follow
+from bertcli.models.tokenizer_overrides import apply_overrides
 
 SPECIAL_NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "bos_token", "eos_token", "mask_token")
 _BERT_NAMES = {
@@ -43,7 +43,7 @@ def read_definition(directory: Path, config: Mapping[str, Any]) -> dict[str, Any
     if definition is None:
         definition = _parsed(source, path)
         write_table(definition, source)
-    follow(definition, config)
+    apply_overrides(definition, config)
     return definition
 
 
@@ -121,7 +121,7 @@ def highest_id(definition: Mapping[str, Any]) -> int:
 def setting_conflicts(directory: Path, config: Mapping[str, Any]) -> list[str]:
     """Where tokenizer_config.json and tokenizer.json ask for different treatment of the same text."""
     path = directory / "tokenizer.json"
-    return follow(_parsed(read_small(path) or b"", path), config) if path.exists() else []
+    return apply_overrides(_parsed(read_small(path) or b"", path), config) if path.exists() else []
 
 
 def _parsed(content: bytes, path: Path) -> dict[str, Any]:

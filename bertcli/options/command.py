@@ -149,7 +149,7 @@ def _is_for_few(param: click.Parameter) -> bool:
     return shared and getattr(param, "heading", "") != "Training" and COMMON.isdisjoint(param.opts)
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group of commands: suggests what a mistyped command was meant to be."""
 
     command_class = Command

@@ -63,7 +63,7 @@ def calibrate(
     checkpoint: Checkpoint, options: ModelOptions, task: Task, records: Sequence[Record]
 ) -> Int8Calibration:
     """Calibrate on records, and report what int8 changes there. Raises EngineError where int8 cannot be."""
-    from bertcli.engines.choosing import watched_engine
+    from bertcli.engines.choosing import observed_engine
     from bertcli.engines.int8 import roundings_as_bytes, roundings_from_bytes
     from bertcli.models.user_cache import cached_path, digest, read_cached, write_cached
 
@@ -73,9 +73,9 @@ def calibrate(
     content = read_cached(path)
     if content is None:
         console.note(f"calibrating int8 on {len(usable)} texts")
-        engine, seen = watched_engine(checkpoint, options)
+        engine, observer = observed_engine(checkpoint, options)
         reference = _answers(usable, task, engine)
-        roundings: Roundings = seen.roundings()
+        roundings: Roundings = observer.roundings()
         found = _compared(checkpoint, options, task, usable, reference, roundings)
         header = json.dumps(asdict(found)).encode()
         content = header + b"\n" + roundings_as_bytes(roundings)

@@ -172,10 +172,10 @@ def attention_engine(options: ModelOptions, checkpoint: Checkpoint) -> Engine:
     have."""
     if is_encoder_decoder(checkpoint):
         return seq2seq_attention_engine(checkpoint, options)
-    from bertcli.engines.choosing import choose_telling
+    from bertcli.engines.choosing import choose_for_attention
     from bertcli.engines.finite import Finite
 
-    return Finite(choose_telling(checkpoint, options))
+    return Finite(choose_for_attention(checkpoint, options))
 
 
 def planned_workers(engine: Engine) -> int:

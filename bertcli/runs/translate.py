@@ -133,11 +133,11 @@ TRANSLATOR = OwnEngine(_choose_translator, _open_translator)
 def seq2seq_attention_engine(checkpoint: Checkpoint, options: requests.ModelOptions) -> Engine:
     """The engine that generates and returns attention weights. Raises UsageError for an engine or dtype that has none
     of an encoder-decoder."""
-    from bertcli.engines.seq2seq.eager import Eager
+    from bertcli.engines.seq2seq.eager import EagerTranslator
 
     if options.engine == "instant":
         raise UsageError("the instant engine runs encoders alone", hint="leave --engine out")
     if options.dtype == "int8":
         raise UsageError("attention is never computed in int8", hint="use float32 or bfloat16")
-    engine = Eager(checkpoint, device=options.device, dtype=options.dtype, threads=options.threads)
+    engine = EagerTranslator(checkpoint, device=options.device, dtype=options.dtype, threads=options.threads)
     return cast("Engine", engine)

@@ -14,7 +14,7 @@ from bertcli.records import Record, Window
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedRecord:
     """A record's windows, what was lost on the way, and notes the task wants back in `decode`.
 
     `slices` is into how many windows the text was cut, which the record reports as `windows`. `cut` says it where
@@ -47,7 +47,7 @@ class Task(Protocol):
         any other method, in the main thread."""
         ...
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         """Tokens of the record, cut into windows. Raises RecordError. Never called for blank records."""
         ...
 
@@ -56,7 +56,8 @@ class Task(Protocol):
         one a mask). Windows may belong to different records. Runs in a worker thread: no shared state."""
         ...
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Any]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Any]) -> Mapping[str, Any]:
         """The record's result fields from the outputs of its windows. Scores are Python floats, vectors
-        NumPy arrays. `truncated: True` among them says that the answer was cut, as `Encoded.truncated` does of text."""
+        NumPy arrays. `truncated: True` among them says that the answer was cut, as `EncodedRecord.truncated` does
+        of text."""
         ...

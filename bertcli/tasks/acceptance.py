@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
     from bertcli.models.heads import Head
     from bertcli.records import Record, Window
-    from bertcli.tasks import Encoded
+    from bertcli.tasks import EncodedRecord
     from bertcli.tasks.label import Label
     from bertcli.tasks.zero_shot import ByEntailment, ByNearness
 
@@ -39,12 +39,12 @@ class Acceptance:
     def prepare(self, engine: Engine) -> None:
         self._task.prepare(engine)
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         return self._task.encode(record)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         return self._task.forward(engine, windows)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         values = self._task.decode(record, encoded, outputs)
         return {**values, DECISION_FIELD: ACCEPTED if values["score"] > self._above else REVIEW}

@@ -24,7 +24,7 @@ import numpy as np
 
 from bertcli.engines import TokenLogits
 from bertcli.errors import RecordError
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.windowing import Slice, Windowing
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Answer:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         asked = self._question if self._question is not None else record.pair
         if asked is None or not asked.strip():
             raise RecordError("no-question", "the record has no question")
@@ -90,13 +90,13 @@ class Answer:
         slices, truncated = self._slices(len(question), len(context))
         windows = [self._windowing.second_window(question.ids, context.ids, cut) for cut in slices]
         at = len(self._frame.before) + len(question) + len(self._frame.between)
-        return Encoded(windows, truncated, AnswerNotes(context, at, slices))
+        return EncodedRecord(windows, truncated, AnswerNotes(context, at, slices))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Logits (tokens, 2) of each window, special tokens included."""
         return engine.forward(windows, self._ask)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         text = record.text or ""
         context, at, slices = encoded.notes
         visible = [bool(text[start:end].strip()) for start, end in context.offsets]

@@ -22,7 +22,7 @@ import numpy as np
 
 from bertcli.engines import AttentionWeights, QueriesKeysValues
 from bertcli.errors import UsageError
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.windowing import Windowing
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Attention:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         first = self._tokenizer.encode(record.text or "", mask=True)
         if record.pair is None:
             encoded = self._windowing.single(first)
@@ -90,7 +90,7 @@ class Attention:
         else:
             second = self._tokenizer.encode(record.pair, mask=True)
             encoded = self._windowing.pair(first, second)
-        return Encoded(encoded.windows, encoded.truncated, (first, second))
+        return EncodedRecord(encoded.windows, encoded.truncated, (first, second))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Inside]:
         weights = engine.forward(windows, AttentionWeights(self._asked))
@@ -99,7 +99,7 @@ class Attention:
         parts = engine.forward(windows, QueriesKeysValues(self._asked))
         return [Inside(*each) for each in zip(weights, parts, strict=True)]
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Inside]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Inside]) -> Mapping[str, Any]:
         (window,), (inside,) = encoded.windows, outputs
         values: dict[str, Any] = {}
         if self._whole:

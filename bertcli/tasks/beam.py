@@ -170,7 +170,7 @@ class Targets:
         return reached
 
 
-def beam_search(window: MaskedWindow, lexicon: Lexicon, width: int) -> BeamSearch:
+def search_masks(window: MaskedWindow, lexicon: Lexicon, width: int) -> BeamSearch:
     """The `width` best fillings of a window's masks, best first: asks questions, is sent their answers."""
     beams = [Beam(window.ids, window.types, window.masks[0], Filling(0.0, ()))]
     for glued in window.glued:

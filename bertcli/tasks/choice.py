@@ -79,13 +79,6 @@ def margin(shares: Array) -> float:
     return float(best - second)
 
 
-def softmax(logits: Array) -> Array:
-    """exp(x) / Σ exp(x) over the last axis, computed as exp(x - max x) so that nothing overflows."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: Array = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
-
-
 def sigmoid(logits: Array) -> Array:
     """1 / (1 + exp(-x)), through tanh, which does not overflow."""
     halves: Array = np.float32(0.5) * (np.float32(1) + np.tanh(logits * np.float32(0.5)))

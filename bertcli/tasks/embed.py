@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
-    from bertcli.tasks import Encoded
+    from bertcli.tasks import EncodedRecord
 
 Written = Literal["float32", "float16", "int8", "binary"]
 
@@ -93,14 +93,14 @@ class Embed:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         return self._text.encode(record.text or "", offsets=self._tokens)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """A vector (hidden,) a window; with `tokens`, the vectors (tokens, hidden)."""
         return engine.forward(windows, self._ask)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         if not self._tokens:
             return {"embedding": self._finish(self._text.combine(encoded.windows, outputs))}
         found = []

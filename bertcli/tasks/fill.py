@@ -24,7 +24,7 @@ import numpy as np
 from bertcli.engines import MaskLogits
 from bertcli.errors import RecordError, UsageError
 from bertcli.models.tokenizer import CONTINUATION
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.beam import (
     Filling,
@@ -34,9 +34,9 @@ from bertcli.tasks.beam import (
     Targets,
     TokenScores,
     Vocabulary,
-    beam_search,
     combined,
     likeliest,
+    search_masks,
     search_together,
 )
 from bertcli.tasks.masking import mask_of
@@ -101,7 +101,7 @@ class Fill:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         text = record.text or ""
         spans = [match.span() for match in self._spelling.finditer(text)]
         if not spans:
@@ -117,7 +117,7 @@ class Fill:
         if len(ids) > capacity and self._windowing.mode == "truncate":
             return self._truncated(ids, masks, glued, spans, capacity)
         if len(ids) <= capacity:
-            return Encoded([self._window(ids, (0, len(ids)), masks, glued)], notes=spans)
+            return EncodedRecord([self._window(ids, (0, len(ids)), masks, glued)], notes=spans)
         if self._windowing.mode == "error":
             raise self._windowing.too_long(len(ids), capacity)
         groups = list(self._groups(masks))
@@ -126,7 +126,7 @@ class Fill:
             self._window(ids, self._around(group, len(ids)), group, [next(rest) for _ in group])
             for group in groups
         ]
-        return Encoded(windows, notes=spans)
+        return EncodedRecord(windows, notes=spans)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[list[Filling]]:
         """The best fillings of each window's masks, best first."""
@@ -136,9 +136,11 @@ class Fill:
             return [likeliest(rows[0], question) for rows, question in zip(logits, questions, strict=True)]
 
         masked = cast("Sequence[MaskedWindow]", windows)  # as `encode` made them
-        return search_together([beam_search(window, self._lexicon, self._width) for window in masked], ask)
+        return search_together([search_masks(window, self._lexicon, self._width) for window in masked], ask)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[list[Filling]]) -> Mapping[str, Any]:
+    def decode(
+        self, record: Record, encoded: EncodedRecord, outputs: Sequence[list[Filling]]
+    ) -> Mapping[str, Any]:
         best = combined(outputs, self._width)[: self._top]
         return {"fills": [self._fill(record.text or "", encoded.notes, filling) for filling in best]}
 
@@ -189,7 +191,7 @@ class Fill:
         glued: Sequence[bool],
         spans: Sequence[MaskSpan],
         capacity: int,
-    ) -> Encoded:
+    ) -> EncodedRecord:
         stays = self._windowing.stays(len(ids), capacity)
         lost = sum(not stays.start <= mask < stays.stop for mask in masks)
         if lost:
@@ -197,7 +199,7 @@ class Fill:
                 "too-long", f"{lost} of {len(masks)} masks are in the part that is cut off; use --long window"
             )
         window = self._window(ids, (stays.start, stays.stop), masks, glued)
-        return Encoded([window], truncated=True, notes=spans)
+        return EncodedRecord([window], truncated=True, notes=spans)
 
     def _groups(self, masks: Sequence[int]) -> Iterator[list[int]]:
         """Masks near enough to be filled together: within half a window, so that text is left around them."""

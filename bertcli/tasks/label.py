@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertcli.engines import SequenceLogits
+from bertcli.engines.instant.arithmetic import softmax
 from bertcli.errors import UsageError
-from bertcli.tasks.choice import Choice, Top, sigmoid, softmax
+from bertcli.tasks.choice import Choice, Top, sigmoid
 from bertcli.tasks.windowing import Windowing, fresh_shares
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
-    from bertcli.tasks import Encoded
+    from bertcli.tasks import EncodedRecord
 
 _NUMBERS: Mapping[str, Callable[[Array], Array]] = {
     "identity": lambda logits: logits,
@@ -74,7 +75,7 @@ class Label:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         text = self._tokenizer.encode(self.head.prompt + (record.text or ""))
         if record.pair is None:
             return self._windowing.single(text)
@@ -84,7 +85,7 @@ class Label:
         """Probabilities (labels,) of each window."""
         return self.probabilities(engine.forward(windows, self.ask))
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         return self.values(self.combine(encoded.windows, outputs))
 
     def probabilities(self, logits: Sequence[Array]) -> list[Array]:

@@ -19,7 +19,7 @@ from bertcli.engines import Hidden
 from bertcli.engines.instant import Instant
 from bertcli.errors import ModelError
 from bertcli.models.prompts import choose_prompt
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.modules import apply
 from bertcli.tasks.windowing import Windowing
@@ -71,12 +71,12 @@ class TokenVectors:
             long = replace(long, long="truncate", max_length=None, overlap=None)
         self._windowing = Windowing(tokenizer, long, length=min(most, length), most=most)
 
-    def encode(self, text: str) -> Encoded:
+    def encode(self, text: str) -> EncodedRecord:
         """The windows of a text."""
         ids = [*self._prefix, *self._tokenizer.encode(self._rest + text).ids]
         slices, truncated = self._windowing.slices(len(ids), self._windowing.capacity)
         windows = [self._windowing.window(ids, cut) for cut in slices]
-        return Encoded([self._expanded(window) for window in windows], truncated)
+        return EncodedRecord([self._expanded(window) for window in windows], truncated)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """The vectors (vectors, dim) of the new tokens of each window."""
@@ -128,14 +128,14 @@ class MultiEmbed:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         return self._vectors.encode(record.text or "")
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """The vectors (vectors, dim) of each window."""
         return self._vectors.forward(engine, windows)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         return {"embeddings": self._vectors.combine(encoded.windows, outputs)}
 
 
@@ -157,7 +157,7 @@ class MultiSearch(MultiEmbed):
             windows = self._query.encode(text).windows
             self._wanted.append(self._query.combine(windows, self._query.forward(engine, windows)))
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         vectors = self._vectors.combine(encoded.windows, outputs)
         return {"scores": np.array([max_sim(wanted, vectors, mean=self._mean) for wanted in self._wanted])}
 

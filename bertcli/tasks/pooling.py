@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Window
     from bertcli.requests import LongOptions
-    from bertcli.tasks import Encoded
+    from bertcli.tasks import EncodedRecord
 
 
 class TextVector:
@@ -94,7 +94,7 @@ class TextVector:
         self._windowing = Windowing(tokenizer, long, length=length, most=most)
         self._require_capacity()
 
-    def encode(self, text: str, *, offsets: bool = False) -> Encoded:
+    def encode(self, text: str, *, offsets: bool = False) -> EncodedRecord:
         """The windows of a text. `offsets` are into prompt + text."""
         tokens = self._tokenizer.encode(self.prompt + text)
         encoded = self._windowing.single(tokens, offsets=offsets)
@@ -118,7 +118,7 @@ class TextVector:
         """The positions of a window that hold tokens no earlier one had, special tokens left out."""
         return self._windowing.fresh_tokens(window)
 
-    def _without_prompt(self, encoded: Encoded, prompt_tokens: int) -> Encoded:
+    def _without_prompt(self, encoded: EncodedRecord, prompt_tokens: int) -> EncodedRecord:
         """Take the prompt, and the special token before it, out of what is pooled."""
         first, *others = encoded.windows
         start = min(prompt_tokens + self._windowing.leading, len(first) - 1)

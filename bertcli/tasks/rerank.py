@@ -18,7 +18,7 @@ import numpy as np
 
 from bertcli.engines import SequenceLogits
 from bertcli.errors import RecordError
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.label import activation_of
 from bertcli.tasks.windowing import Windowing
 
@@ -57,19 +57,19 @@ class Rerank:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         query, text = self._query_tokens(record), self._tokenizer.encode(record.text or "")
         windowing = self._windowing
         if windowing.mode == "truncate" or len(query) + len(text) <= windowing.pair_capacity:
             return windowing.pair(query, text)
         slices, _ = windowing.slices(len(text), windowing.pair_space(len(query)))
-        return Encoded([windowing.second_window(query.ids, text.ids, cut) for cut in slices])
+        return EncodedRecord([windowing.second_window(query.ids, text.ids, cut) for cut in slices])
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """A score (1,) of each window."""
         return list(self._activation(np.stack(engine.forward(windows, self._ask))))
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         return {"score": max(float(output[0]) for output in outputs)}
 
     def _query_tokens(self, record: Record) -> Tokens:

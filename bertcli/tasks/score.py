@@ -29,7 +29,7 @@ import numpy as np
 
 from bertcli.engines import MaskLogits
 from bertcli.errors import RecordError
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.masking import MaskedIds, ScoringWindow, in_parts, log_probs, mask_of
 from bertcli.tasks.windowing import Windowing, borders
 from bertcli.tasks.word_alignment import Word, each_token, found_words, within
@@ -87,13 +87,13 @@ class Score:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         texts = [self._copies(record.text or "")]
         if self._pair:
             if record.pair is None or not record.pair.strip():
                 raise RecordError("field", "the second text is missing or empty")
             texts.append(self._copies(record.pair))
-        return Encoded(
+        return EncodedRecord(
             [window for text in texts for window in text.windows],
             truncated=any(text.truncated for text in texts),
             notes=texts,
@@ -108,7 +108,7 @@ class Score:
                 found.append(float(log_probs(logits, window.pieces)[0]))
         return found
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[float]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[float]) -> Mapping[str, Any]:
         first = encoded.notes[0]
         count = len(first.windows)
         values = self._values(record.text or "", first, outputs[:count])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
-    from bertcli.tasks import Encoded
+    from bertcli.tasks import EncodedRecord
 
 
 class Queries:
@@ -169,14 +169,14 @@ class Search:
         """Embed the queries."""
         self._wanted = self._queries.vectors(engine)
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         return self._text.encode(record.text or "")
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """A vector (hidden,) a window."""
         return self._text.forward(engine, windows)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         vector = self._text.combine(encoded.windows, outputs)[None, : self._queries.dim]
         if self._text.normalize:
             vector = unit(vector)

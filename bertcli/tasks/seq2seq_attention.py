@@ -23,7 +23,7 @@ from bertcli.engines.seq2seq import PARTS, Generation, Part, PartAttention
 from bertcli.engines.seq2seq.rules import make_rules
 from bertcli.errors import RecordError
 from bertcli.records import Window
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.alignment import token_ends
 from bertcli.tasks.attention import PARTS as VECTORS
 from bertcli.tasks.attention import ROLLOUT, Which, counted, picked, rollout
@@ -31,7 +31,7 @@ from bertcli.tasks.translate import position_limit
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
-    from bertcli.engines.seq2seq.eager import Eager
+    from bertcli.engines.seq2seq.eager import EagerTranslator
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.seq2seq_tokenizer import Languages, Seq2SeqTokenizer
     from bertcli.records import Record
@@ -101,14 +101,14 @@ class Seq2SeqAttention:
     def prepare(self, engine: Engine) -> None:
         """Check layer and head on a text of one token."""
         ids, start = self._rules.ends[:1], (self._rules.start,)
-        parts = cast("Eager", engine).attend(ids, start, vectors=self._vectors)
+        parts = cast("EagerTranslator", engine).attend(ids, start, vectors=self._vectors)
         if not self._whole:
             layers, heads = parts[self._part].weights.shape[:2]
             where = "encoder" if self._part == "encoder" else "decoder"
             self._layer = counted(self._layer, layers, f"{where} layer", self._name)
             self._head = counted(self._head, heads, "head", self._name)
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         before, after = (*self._languages.before, *self._prefix), self._languages.after
         text = self._tokenizer.encode(record.text or "")
         ids = self._fitting(text, len(before) + len(after), "text")
@@ -124,7 +124,7 @@ class Seq2SeqAttention:
             target = (*first, *kept, self._rules.ends[0])
             places = [*[None] * len(first), *self._tokenizer.target_offsets(given)[: len(kept)], None]
         window = TargetWindow(source, fresh=(0, len(source)), target=target)
-        return Encoded([window], is_cut, places)
+        return EncodedRecord([window], is_cut, places)
 
     def _fitting(self, ids: Sequence[int], around: int, noun: str) -> Sequence[int]:
         """As many tokens as fit the model beside `around` others. Raises RecordError where some do not and nothing is
@@ -139,10 +139,10 @@ class Seq2SeqAttention:
         return ids[: self._limit - around]
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[InsideParts]:
-        eager = cast("Eager", engine)
+        eager = cast("EagerTranslator", engine)
         return [self._inside(eager, cast("TargetWindow", window)) for window in windows]
 
-    def _inside(self, engine: Eager, window: TargetWindow) -> InsideParts:
+    def _inside(self, engine: EagerTranslator, window: TargetWindow) -> InsideParts:
         target, is_finished = window.target or (), True
         if self._has_target and window.target is None:
             [[hypothesis]] = engine.generate([window], self._how)
@@ -150,7 +150,9 @@ class Seq2SeqAttention:
         inputs = (self._rules.start, *target[:-1])
         return InsideParts(target, is_finished, engine.attend(window.ids, inputs, vectors=self._vectors))
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[InsideParts]) -> Mapping[str, Any]:
+    def decode(
+        self, record: Record, encoded: EncodedRecord, outputs: Sequence[InsideParts]
+    ) -> Mapping[str, Any]:
         (window,), (inside,) = encoded.windows, outputs
         values: dict[str, Any] = {}
         if self._has_target and not self._is_given:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bertcli.engines import Array, Ask, Engine
     from bertcli.records import Record, Window
     from bertcli.requests import Emitted
-    from bertcli.tasks import Encoded
+    from bertcli.tasks import EncodedRecord
     from bertcli.tasks.label import Label
     from bertcli.tasks.pooling import TextVector
     from bertcli.tasks.zero_shot import ByEntailment
@@ -63,7 +63,7 @@ class Several:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         return next(iter(self._heads.values())).encode(record)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[tuple[Array, ...]]:
@@ -74,7 +74,7 @@ class Several:
         return list(zip(*answers, strict=True))
 
     def decode(
-        self, record: Record, encoded: Encoded, outputs: Sequence[tuple[Array, ...]]
+        self, record: Record, encoded: EncodedRecord, outputs: Sequence[tuple[Array, ...]]
     ) -> Mapping[str, Any]:
         answers = list(zip(*outputs, strict=True))
         values: dict[str, Any] = {}
@@ -126,13 +126,13 @@ class EmittingZeroShot:
     def prepare(self, engine: Engine) -> None:
         self._task.prepare(engine)
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         return self._task.encode(record)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         return self._task.forward(engine, windows)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         scores = self._task.scores(encoded, outputs)
         values: dict[str, Any] = {}
         for what in self._emit:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
-    from bertcli.tasks import Encoded
+    from bertcli.tasks import EncodedRecord
 
 POSITIONS = 256
 """Positions that are projected onto the vocabulary at once: their logits take 30 MB for BERT."""
@@ -62,7 +62,7 @@ class SparseVector:
         length = min(most, checkpoint.pooling.role_lengths.get(role or "", checkpoint.embed_max_length))
         self._windowing = Windowing(tokenizer, long, length=length, most=most)
 
-    def encode(self, text: str) -> Encoded:
+    def encode(self, text: str) -> EncodedRecord:
         """The windows of a text, which predict at every new position."""
         encoded = self._windowing.single(self._tokenizer.encode(self.prompt + text))
         windows = [replace(window, masks=tuple(range(*window.fresh))) for window in encoded.windows]
@@ -110,14 +110,14 @@ class SparseEmbed:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         return self._vector.encode(record.text or "")
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Term weights (terms,) of each window."""
         return self._vector.forward(engine, windows)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         weights = self._vector.combine(encoded.windows, outputs)
         terms = np.flatnonzero(weights)
         order = terms[np.argsort(-weights[terms], kind="stable")]

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from bertcli.engines import TokenLogits
+from bertcli.engines.instant.arithmetic import softmax
 from bertcli.models.heads import shape_tensor, transitions_tensor
-from bertcli.tasks import Encoded
-from bertcli.tasks.choice import softmax
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.tag_path import best_path
 from bertcli.tasks.tagset import OUTSIDE, Tagset
 from bertcli.tasks.windowing import Slice, Windowing, borders
@@ -100,17 +100,17 @@ class Tag:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         tokens = self._tokenizer.encode(record.text or "")
         slices, truncated = self._windowing.slices(len(tokens), self._windowing.capacity)
         windows = [self._windowing.window(tokens.ids, cut) for cut in slices]
-        return Encoded(windows, truncated, TagNotes(tokens, slices))
+        return EncodedRecord(windows, truncated, TagNotes(tokens, slices))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Logits (tokens, labels) of each window, special tokens included."""
         return engine.forward(windows, self._ask)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         text = record.text or ""
         tokens, slices = encoded.notes
         words = self._words(record, text, tokens)

@@ -21,7 +21,7 @@ from bertcli.engines.seq2seq import DecoderEngine, Generation, Phrase
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.models.checkpoint import NO_LIMIT
 from bertcli.records import Window
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.alignment import align_words, shifted
 from bertcli.tasks.glossary import contains, is_word_end
 from bertcli.tasks.sentences import Sentence, split_sentences, whole_text
@@ -153,7 +153,7 @@ class Translate:
             f"{option}: {self._name} runs on transformers, which does not support it", hint="leave it out"
         )
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         text = record.text or ""
         windows: list[Window] = []
         pieces: list[Piece] = []
@@ -173,7 +173,7 @@ class Translate:
                 windows.append(self._window(ids[start:stop]))
             if self._glossary is not None:
                 self._demand_terms(text[sentence.start : sentence.stop], pieces, windows)
-        return Encoded(windows, truncated=truncated, notes=pieces)
+        return EncodedRecord(windows, truncated=truncated, notes=pieces)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Output]:
         found = cast("Seq2SeqEngine", engine).generate(windows, self._how)
@@ -218,7 +218,7 @@ class Translate:
         text = self._tokenizer.decode(hypothesis.ids)
         return [term for term in window.terms if not contains(text, term)]
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Output]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Output]) -> Mapping[str, Any]:
         pieces: list[Piece] = encoded.notes
         found = self._candidates([hypotheses for hypotheses, _ in outputs])
         best = found[0]

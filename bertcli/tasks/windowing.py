@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 from bertcli.errors import RecordError, UsageError
 from bertcli.records import Window
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -72,28 +72,28 @@ class Windowing:
         """As long as the checkpoint's positions reach, which is not what it makes vectors from."""
         return cls(tokenizer, long, length=checkpoint.max_length, most=checkpoint.position_limit)
 
-    def single(self, tokens: Tokens, *, offsets: bool = False) -> Encoded:
+    def single(self, tokens: Tokens, *, offsets: bool = False) -> EncodedRecord:
         """The windows of one text. Raises RecordError `too-long` under `--long error`."""
         ids, spread = tokens.ids, tokens.offsets if offsets else None
         slices, truncated = self.slices(len(ids), self.capacity)
-        return Encoded([self.window(ids, cut, spread) for cut in slices], truncated)
+        return EncodedRecord([self.window(ids, cut, spread) for cut in slices], truncated)
 
-    def pair(self, first: Tokens, second: Tokens) -> Encoded:
+    def pair(self, first: Tokens, second: Tokens) -> EncodedRecord:
         """The windows of a pair. Raises RecordError `too-long` when the shorter text alone leaves no room."""
         a, b = first.ids, second.ids
         if len(a) + len(b) <= self.pair_capacity:
-            return Encoded([self._whole_pair(a, b)])
+            return EncodedRecord([self._whole_pair(a, b)])
         if self.mode == "error" or self.pair_capacity < 2:
             raise self.too_long(len(a) + len(b), self.pair_capacity)
         if self.mode == "truncate":
             a_stays, b_stays = self.pair_stays(len(a), len(b))
             a, b = a[self.stays(len(a), a_stays)], b[self.stays(len(b), b_stays)]
-            return Encoded([self._whole_pair(a, b)], truncated=True)
+            return EncodedRecord([self._whole_pair(a, b)], truncated=True)
         space = self.pair_space(min(len(a), len(b)))
         slices, _ = self.slices(max(len(a), len(b)), space)
         if len(a) >= len(b):
-            return Encoded([self.pair_window(a, b, cut) for cut in slices])
-        return Encoded([self.second_window(a, b, cut) for cut in slices])
+            return EncodedRecord([self.pair_window(a, b, cut) for cut in slices])
+        return EncodedRecord([self.second_window(a, b, cut) for cut in slices])
 
     def stays(self, count: int, capacity: int) -> slice:
         """Which of `count` tokens `--long truncate` keeps where there is room for `room`."""

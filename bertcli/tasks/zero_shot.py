@@ -45,12 +45,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertcli.engines import SequenceLogits
+from bertcli.engines.instant.arithmetic import softmax
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.records import Window
-from bertcli.tasks import Encoded
+from bertcli.tasks import EncodedRecord
 from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.candidates import TEMPLATE, Candidate
-from bertcli.tasks.choice import Choice, Top, sigmoid, softmax
+from bertcli.tasks.choice import Choice, Top, sigmoid
 from bertcli.tasks.pooling import TextVector, unit
 from bertcli.tasks.windowing import Windowing
 
@@ -147,7 +148,7 @@ class ByEntailment:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         premise = self._tokenizer.encode(record.text or "").ids
         slices, truncated = self._windowing.slices(len(premise), self._space)
         windows = [
@@ -155,17 +156,17 @@ class ByEntailment:
             for cut in slices
             for hypothesis in self._hypotheses
         ]
-        return Encoded(windows, truncated, cut=len(slices), notes=slices)
+        return EncodedRecord(windows, truncated, cut=len(slices), notes=slices)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Logits of (contradiction, entailment) of each pair."""
         logits = np.stack(engine.forward(windows, self._ask))
         return list(logits[:, [self._contradiction, self._entailment]])
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         return self.choice.values(self.scores(encoded, outputs))
 
-    def scores(self, encoded: Encoded, outputs: Sequence[Array]) -> Array:
+    def scores(self, encoded: EncodedRecord, outputs: Sequence[Array]) -> Array:
         """The score of each label (labels,) for a record, from the outputs of its windows."""
         logits = np.stack(outputs).reshape(-1, len(self._hypotheses), 2)  # (slices, labels, 2)
         scores = softmax(logits)[..., 1] if self._several else softmax(logits[..., 1])
@@ -218,26 +219,26 @@ class ByNearness:
         """Move the directions of the labels towards texts with these unit vectors (hidden,). Call `prepare` first."""
         self._directions = adapted(self._directions, np.stack(vectors))
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         return self._text.encode(record.text or "")
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """A vector (hidden,) a window."""
         return engine.forward(windows, self._text.ask)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         return self.choice.values(self.scores(encoded, outputs))
 
-    def unit_vector(self, encoded: Encoded, outputs: Sequence[Array]) -> Array:
+    def unit_vector(self, encoded: EncodedRecord, outputs: Sequence[Array]) -> Array:
         """The vector of the text (hidden,), of length 1."""
         return unit(self._text.combine(encoded.windows, outputs))
 
-    def scores(self, encoded: Encoded, outputs: Sequence[Array]) -> Array:
+    def scores(self, encoded: EncodedRecord, outputs: Sequence[Array]) -> Array:
         """The score of each label (labels,) for a record, from the outputs of its windows."""
         nearness = self._directions @ self.unit_vector(encoded, outputs) / TEMPERATURE
         return sigmoid(nearness[:-1] - nearness[-1]) if self.choice.several else softmax(nearness)
 
-    def embedding(self, encoded: Encoded, outputs: Sequence[Array]) -> Array:
+    def embedding(self, encoded: EncodedRecord, outputs: Sequence[Array]) -> Array:
         """The embedding of the text (dimensions,), as `embed` gives it."""
         vector = self._text.combine(encoded.windows, outputs)[: self._text.dim]
         return unit(vector) if self._text.normalize else vector
@@ -255,14 +256,14 @@ class UnitVectors:
     def prepare(self, engine: Engine) -> None:
         """Nothing is computed ahead of the records."""
 
-    def encode(self, record: Record) -> Encoded:
+    def encode(self, record: Record) -> EncodedRecord:
         return self._task.encode(record)
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """A vector (hidden,) a window."""
         return self._task.forward(engine, windows)
 
-    def decode(self, record: Record, encoded: Encoded, outputs: Sequence[Array]) -> Mapping[str, Any]:
+    def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         return {"vector": self._task.unit_vector(encoded, outputs)}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from bertcli.engines import Ask, Hidden
-from bertcli.engines.int8 import Seen, has_int8_products
+from bertcli.engines.int8 import Observer, has_int8_products
 from bertcli.engines.packed import Packed
 from bertcli.models.checkpoint import Checkpoint
 from bertcli.records import Window
@@ -22,11 +22,11 @@ def open_packed(
         return Packed(checkpoint, device="cpu", dtype=dtype)
     if not has_int8_products():
         pytest.skip("this processor has no AVX-512 VNNI")
-    seen = Seen()
+    observer = Observer()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bertcli.engines.fused.is_worth_rounding", lambda role, weight: True)
-        watched = Packed(checkpoint, device="cpu", dtype="float32", seen=seen)
-    watched.forward(
+        observed = Packed(checkpoint, device="cpu", dtype="float32", observer=observer)
+    observed.forward(
         make_windows(checkpoint) if windows is None else windows, Hidden() if ask is None else ask
     )
-    return Packed(checkpoint, device="cpu", dtype=dtype, roundings=seen.roundings())
+    return Packed(checkpoint, device="cpu", dtype=dtype, roundings=observer.roundings())

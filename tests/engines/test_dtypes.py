@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bertcli.engines import Hidden, MaskLogits, Pooled, SequenceLogits, TokenLogits
-from bertcli.engines.loading import load
+from bertcli.engines.loading import load_encoder_and_head
 from bertcli.engines.packed import Packed
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
 from bertcli.models.heads import Kind
@@ -41,7 +41,7 @@ def states_of(engine: Packed, windows: list[Window]) -> list[np.ndarray]:
 
 def by_transformers(checkpoint: Checkpoint, kind: Kind, states: list[np.ndarray]) -> list[np.ndarray]:
     """What transformers' own head makes of hidden states in float32."""
-    _, head = load(checkpoint, kind, torch.float32, torch.device("cpu"), None)
+    _, head = load_encoder_and_head(checkpoint, kind, torch.float32, torch.device("cpu"), None)
     with torch.inference_mode():
         return [head(inputs_embeds=torch.tensor(each)[None]).logits[0].numpy() for each in states]
 

@@ -31,9 +31,9 @@ def drawn(*shape: int, seed: int) -> Tensor:
 
 
 def rounding_of(x: Tensor, weight: Tensor, name: str = "up") -> int8.Rounding:
-    seen = int8.Seen()
-    seen.watch(name, weight, lambda x, residual: x)(x)
-    return seen.roundings()[name]
+    observer = int8.Observer()
+    observer.observe(name, weight, lambda x, residual: x)(x)
+    return observer.roundings()[name]
 
 
 @settings(deadline=None, max_examples=15)
@@ -80,12 +80,12 @@ def test_the_sample_is_small_and_does_not_depend_on_the_order_of_batches(
     x, weight = drawn(2000, HIDDEN, seed=1), drawn(32, HIDDEN, seed=2)
     found = []
     for order in ([0, 1, 2, 3, 4], [3, 0, 4, 2, 1]):
-        seen = int8.Seen()
-        watched = seen.watch("up", weight, lambda x, residual: x)
+        observer = int8.Observer()
+        observed = observer.observe("up", weight, lambda x, residual: x)
         for number in order:
-            watched(x[400 * number :][:400])
-        assert len(seen._sample["up"][1]) == 300
-        found.append(int8.roundings_as_bytes(seen.roundings()))
+            observed(x[400 * number :][:400])
+        assert len(observer._sample["up"][1]) == 300
+        found.append(int8.roundings_as_bytes(observer.roundings()))
     assert found[0] == found[1]
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bertcli import cli
-from bertcli.engines.loading import load
+from bertcli.engines.loading import load_encoder_and_head
 from bertcli.errors import EngineError, ModelError
 from bertcli.models.check import ACTIVATIONS, full_check, quick_check
 from bertcli.models.checkpoint import open_checkpoint
@@ -137,7 +137,7 @@ def test_links_inside_a_cache_are_followed(checkpoints: Make, tmp_path: Path) ->
     checkpoint = open_checkpoint(snapshot)
     assert full_check(checkpoint) == []
     assert checkpoint.name == "a/b"
-    load(checkpoint, "label", torch.float32, torch.device("cpu"), None)
+    load_encoder_and_head(checkpoint, "label", torch.float32, torch.device("cpu"), None)
 
 
 def test_both_engines_read_the_same_file_where_there_are_several(checkpoint_copy: Make) -> None:
@@ -149,7 +149,7 @@ def test_both_engines_read_the_same_file_where_there_are_several(checkpoint_copy
         {name: tensor * 0.5 for name, tensor in whole.items()}, path / "model.safetensors", {"format": "pt"}
     )
     checkpoint = open_checkpoint(path)
-    model, _ = load(checkpoint, None, torch.float32, torch.device("cpu"), None)
+    model, _ = load_encoder_and_head(checkpoint, None, torch.float32, torch.device("cpu"), None)
     words = model.embeddings.word_embeddings.weight
     assert torch.equal(words, torch.tensor(checkpoint.weights.read(checkpoint.word_embeddings)))
     edit_json(path / "config.json", transformers_weights="other.safetensors")
@@ -270,7 +270,7 @@ def test_damaged_weights_are_never_handed_to_transformers(checkpoint_copy: Make)
     path = checkpoint_copy("bert", "label")
     os.truncate(path / "model.safetensors", 5000)
     with pytest.raises(EngineError, match=r"not a whole safetensors file|cut short"):
-        load(open_checkpoint(path), "label", torch.float32, torch.device("cpu"), None)
+        load_encoder_and_head(open_checkpoint(path), "label", torch.float32, torch.device("cpu"), None)
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "\ud800", "a\0b"])

@@ -12,7 +12,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertcli.engines.choosing import choose_telling
+from bertcli.engines.choosing import choose_for_attention
 from bertcli.errors import RecordError, UsageError
 from bertcli.requests import LongOptions, ModelOptions
 from bertcli.tasks.attention import Attention, rollout
@@ -29,7 +29,7 @@ def ask(
 ) -> dict[str, Any]:
     checkpoint, tokenizer = opened(path)
     task = Attention(checkpoint, tokenizer, LongOptions(long=mode), **options)
-    return answer(task, choose_telling(checkpoint, ModelOptions()), text, pair)
+    return answer(task, choose_for_attention(checkpoint, ModelOptions()), text, pair)
 
 
 def expected(path: Path, *texts: str) -> tuple[list[str], np.ndarray]:

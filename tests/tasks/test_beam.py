@@ -1,4 +1,4 @@
-"""The beam_search finds what trying everything finds, and scores by the chain rule."""
+"""The beam search over masks finds what trying everything finds, and scores by the chain rule."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from bertcli.tasks.beam import (
     Targets,
     TokenScores,
     Vocabulary,
-    beam_search,
     combined,
     likeliest,
+    search_masks,
     search_together,
 )
 
@@ -45,7 +45,7 @@ def ask(questions: list[Question]) -> list[TokenScores]:
 def found(ids: Sequence[int], lexicon: Lexicon, width: int) -> list[Filling]:
     masks = tuple(place for place, piece in enumerate(ids) if piece == MASK)
     window = MaskedWindow(ids, [1] * len(ids), masks=masks, glued=(False,) * len(masks))
-    return search_together([beam_search(window, lexicon, width)], ask)[0]
+    return search_together([search_masks(window, lexicon, width)], ask)[0]
 
 
 def chain(ids: Sequence[int], words: Sequence[Sequence[int]]) -> float:
@@ -123,7 +123,7 @@ def test_targets_that_begin_alike_are_asked_about_once() -> None:
         return ask(asked)
 
     window = MaskedWindow([3, MASK], masks=(1,), glued=(True,))
-    search_together([beam_search(window, Targets(((2, 3), (2, 4)), ((2, 3), (2, 4)), MASK), 5)], listen)
+    search_together([search_masks(window, Targets(((2, 3), (2, 4)), ((2, 3), (2, 4)), MASK), 5)], listen)
     assert len(questions) == 2
 
 
@@ -134,7 +134,7 @@ def test_searches_side_by_side_find_what_each_finds_alone(batch: list[list[int]]
     for ids in batch:
         masks = tuple(place for place, piece in enumerate(ids) if piece == MASK)
         window = MaskedWindow(ids, [1] * len(ids), masks=masks, glued=(False,) * len(masks))
-        searches.append(beam_search(window, vocabulary(), 4))
+        searches.append(search_masks(window, vocabulary(), 4))
     assert search_together(searches, ask) == [found(ids, vocabulary(), 4) for ids in batch]
 
 
@@ -146,7 +146,7 @@ def test_types_grow_with_the_pieces() -> None:
         return ask(asked)
 
     window = MaskedWindow([3, MASK, 4], [0, 1, 0], masks=(1,), glued=(True,))
-    search_together([beam_search(window, Targets(((2, 4, 1),), ((2, 4, 1),), MASK), 5)], listen)
+    search_together([search_masks(window, Targets(((2, 4, 1),), ((2, 4, 1),), MASK), 5)], listen)
     assert [list(one.ids) for one in seen] == [
         [3, MASK, MASK, MASK, 4],
         [3, 2, MASK, MASK, 4],

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertcli.engines.instant.arithmetic import softmax
 from bertcli.errors import UsageError
-from bertcli.tasks.choice import Choice, sigmoid, softmax
+from bertcli.tasks.choice import Choice, sigmoid
 
 logits = st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=9).map(
     lambda values: np.array(values, dtype=np.float32)

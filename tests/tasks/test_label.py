@@ -12,11 +12,11 @@ import pytest
 import transformers
 
 from bertcli.engines import SequenceLogits
+from bertcli.engines.instant.arithmetic import softmax
 from bertcli.errors import RecordError, UsageError
 from bertcli.models.heads import Head
 from bertcli.records import Window
 from bertcli.requests import LongOptions
-from bertcli.tasks.choice import softmax
 from bertcli.tasks.label import Label, rename
 from tests.checkpoints import edit_json
 from tests.tasks.reference import Reference, answer, answers, opened

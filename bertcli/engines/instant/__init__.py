@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertcli.architectures.architecture import Architecture, Dense
+from bertcli.architectures.architecture import Architecture, DenseStep
 from bertcli.engines import Ask, AttentionWeights, OfAttention, available_cores, depth_of, more_than_formula
 from bertcli.engines.instant.arithmetic import ACTIVATIONS
-from bertcli.engines.instant.encoder import Encoder, Seen
-from bertcli.engines.instant.heads import Readout
+from bertcli.engines.instant.encoder import Encoder, LayerAttention
+from bertcli.engines.instant.heads import InstantHeads
 from bertcli.errors import EngineError
 from bertcli.models.shapes import undescribed
 
@@ -53,7 +53,7 @@ class Instant:
         self.batch_tokens = batch_tokens or BATCH_TOKENS
         self._checkpoint, self._description = checkpoint, description
         self._encoder = Encoder(checkpoint, description)
-        self._readout = Readout(checkpoint, self._encoder)
+        self._heads = InstantHeads(checkpoint, self._encoder)
 
     @staticmethod
     def supports(checkpoint: Checkpoint) -> str | None:
@@ -77,7 +77,7 @@ class Instant:
             same = [number for number, window in enumerate(windows) if len(window) == length]
             group = [windows[number] for number in same]
             for depth in set(depths):
-                seen: list[Seen] = []
+                seen: list[LayerAttention] = []
                 states = self._encoder.encode(group, depth, seen if looks else None)  # (n, length, hidden)
                 for ask, each, found in zip(asks, depths, answers, strict=True):
                     if each == depth:
@@ -85,12 +85,12 @@ class Instant:
         return [[found[number] for number in range(len(windows))] for found in answers]
 
     def _answers(
-        self, ask: Ask, states: Array, seen: Sequence[Seen], windows: Sequence[Window]
+        self, ask: Ask, states: Array, seen: Sequence[LayerAttention], windows: Sequence[Window]
     ) -> list[Array]:
         """What is asked for of each of n windows: from their hidden states (n, length, hidden), or from what
         was seen of attention."""
         if not isinstance(ask, OfAttention):
-            return [self._readout.answer(ask, *each) for each in zip(states, windows, strict=True)]
+            return [self._heads.answer(ask, *each) for each in zip(states, windows, strict=True)]
         layers = seen if ask.layer is None else seen[-1:]
         if isinstance(ask, AttentionWeights):
             return [np.stack([layer.weights[n] for layer in layers]) for n in range(len(windows))]
@@ -104,5 +104,5 @@ def _activations(description: Architecture) -> Iterator[str]:
     yield description.layer.feed_forward.activation
     heads = description.heads
     for step in (*heads.label, *heads.tag, *heads.answer, *heads.fill):
-        if isinstance(step, Dense) and step.activation is not None:
+        if isinstance(step, DenseStep) and step.activation is not None:
             yield step.activation

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from bertcli.engines import Array
 
 
-def softmax(x: Array) -> Array:
-    """exp(x) / Σ exp(x) over the last axis, in place; the maximum is taken off first against overflow."""
-    x -= x.max(axis=-1, keepdims=True)
-    np.exp(x, out=x)
-    x /= x.sum(axis=-1, keepdims=True)
-    return x
+def softmax(x: Array, out: Array | None = None) -> Array:
+    """exp(x) / Σ exp(x) over the last axis, written to `out` where that is given, which may be x. Computed as
+    exp(x - max x), so that nothing overflows."""
+    shares: Array = np.subtract(x, x.max(axis=-1, keepdims=True), out=out)
+    np.exp(shares, out=shares)
+    shares /= shares.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def normalise(x: Array, weight: Array, bias: Array | None, eps: float, *, rms: bool = False) -> Array:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bertcli.records import Window
 
 
-class Seen(NamedTuple):
+class LayerAttention(NamedTuple):
     """What happened in the attention of one layer, for n windows of equal length."""
 
     query: Array  # (n, heads, length, d), as are key and value
@@ -53,7 +53,9 @@ class Encoder:
         cache = WeightCache(checkpoint.weights)
         self.read, self.product = cache.read, cache.product
 
-    def encode(self, windows: Sequence[Window], depth: int, seen: list[Seen] | None = None) -> Array:
+    def encode(
+        self, windows: Sequence[Window], depth: int, seen: list[LayerAttention] | None = None
+    ) -> Array:
         """Hidden states of windows of equal length after `depth` layers: (n, length, hidden). What attention
         does in each layer is appended to `seen`."""
         x = self._embed(windows)
@@ -81,7 +83,7 @@ class Encoder:
             x = self.normalise(self.prefix + names.norm, x)
         return x  # (n, length, hidden)
 
-    def _layer(self, number: int, x: Array, positions: Positions, seen: list[Seen] | None) -> Array:
+    def _layer(self, number: int, x: Array, positions: Positions, seen: list[LayerAttention] | None) -> Array:
         layer, place = self.description.layer, self._places[number]
         if not layer.norm_first:
             x = self.normalise(place + layer.attention_norm, x + self._attend(number, x, positions, seen))
@@ -91,16 +93,19 @@ class Encoder:
         x = x + self._attend(number, y, positions, seen)
         return x + self._feed_forward(place, self.normalise(place + layer.norm, x))
 
-    def _attend(self, number: int, x: Array, positions: Positions, seen: list[Seen] | None) -> Array:
+    def _attend(
+        self, number: int, x: Array, positions: Positions, seen: list[LayerAttention] | None
+    ) -> Array:
         """Multi-head attention: softmax(QKᵀ/√d)·V in every head, heads side by side again at the end."""
         names, place = self.description.layer.attention, self._places[number]
         query, key, value = self._queries_keys_values(place, x)  # (n, heads, length, d) each
         query, key, value = positions.turn(number, query, key, value)
         scaled: Array = query * np.float32((query.shape[-1] * names.terms) ** -0.5)
         scores = scaled @ key.transpose(0, 1, 3, 2)  # (n, heads, length, length)
-        weights = softmax(positions.add(number, place, scores, scaled, key))
+        scores = positions.add(number, place, scores, scaled, key)
+        weights = softmax(scores, out=scores)
         if seen is not None:
-            seen.append(Seen(query, key, value, weights))
+            seen.append(LayerAttention(query, key, value, weights))
         context = (weights @ value).transpose(0, 2, 1, 3)  # (n, length, heads, d)
         return self.linear(place + names.out, context.reshape(*x.shape[:2], -1), bias=names.out_bias)
 

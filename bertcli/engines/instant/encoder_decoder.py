@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bertcli.engines import Array
-    from bertcli.engines.seq2seq.architecture import Architecture, Side
+    from bertcli.engines.seq2seq.architecture import Seq2SeqArchitecture, Side
     from bertcli.models.weights import Weights
 
 
@@ -34,17 +34,17 @@ SIDES: tuple[Side, ...] = ("encoder", "decoder")
 
 
 @dataclass(slots=True)
-class Source:
+class EncodedSource:
     """A source sequence as the decoder sees it: keys and values of every decoder layer, (1, H, L, d) each."""
 
     keys: list[Array]
     values: list[Array]
 
 
-class Target:
+class TargetCache:
     """Keys and values of the target so far, of every decoder layer: (R, H, T, d) each."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Seq2SeqArchitecture) -> None:
         shape = (1, architecture.decoder.heads, 0, architecture.head_width)
         self.layers = [(np.empty(shape, np.float32),) * 2 for _ in range(architecture.decoder.layers)]
 
@@ -67,7 +67,7 @@ class Target:
 class EncoderDecoder:
     """Raises EngineError where a weight is missing or has another shape than config.json says."""
 
-    def __init__(self, name: str, weights: Weights, architecture: Architecture) -> None:
+    def __init__(self, name: str, weights: Weights, architecture: Seq2SeqArchitecture) -> None:
         self.architecture = architecture
         self._name, self._stored = name, weights
         cache = WeightCache(weights)
@@ -81,7 +81,7 @@ class EncoderDecoder:
         computed = architecture.positions in ("marian", "tensor2tensor") and architecture.position_limit
         self._positions = computed_positions(architecture) if computed else None
 
-    def encode(self, ids: Sequence[int]) -> Source:
+    def encode(self, ids: Sequence[int]) -> EncodedSource:
         """Run the encoder over a source sequence, and make the keys and values of it that the decoder attends to."""
         names = self.architecture.names
         x = self._embed("encoder", np.array([ids]), 0)  # (1, L, D)
@@ -96,9 +96,9 @@ class EncoderDecoder:
         prefix = f"{names.layer}.{names.cross_attention}"
         layers = range(self.architecture.decoder.layers)
         pairs = [self._keys_values(prefix.format(side="decoder", layer=number), x) for number in layers]
-        return Source([keys for keys, _ in pairs], [values for _, values in pairs])
+        return EncodedSource([keys for keys, _ in pairs], [values for _, values in pairs])
 
-    def step(self, tokens: Sequence[int], target: Target, source: Source) -> Array:
+    def step(self, tokens: Sequence[int], target: TargetCache, source: EncodedSource) -> Array:
         """The logits (R, V) behind the next token of each hypothesis; the tokens join the target."""
         names = self.architecture.names
         before = target.length
@@ -200,7 +200,7 @@ class EncoderDecoder:
         )  # (R, H, Q, keys)
         if bias is not None:
             scores += bias
-        context = (softmax(scores) @ values).swapaxes(1, 2)  # (R, Q, H, d)
+        context = (softmax(scores, out=scores) @ values).swapaxes(1, 2)  # (R, Q, H, d)
         return self._linear(out, context.reshape(*x.shape[:2], -1))
 
     def _keys_values(self, place: str, x: Array) -> tuple[Array, Array]:

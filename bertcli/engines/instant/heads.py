@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertcli.architectures.architecture import Dense, Step
+from bertcli.architectures.architecture import DenseStep, Step
 from bertcli.engines import Hidden, MaskLogits, OfStates, Pooled, SequenceLogits, TokenLogits
 from bertcli.engines.instant.arithmetic import ACTIVATIONS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bertcli.records import Window
 
 
-class Readout:
+class InstantHeads:
     def __init__(self, checkpoint: Checkpoint, encoder: Encoder) -> None:
         self._checkpoint, self._encoder = checkpoint, encoder
 
@@ -43,22 +43,22 @@ class Readout:
             mean: Array = self._run(self._steps(head), states).mean(axis=0)
             return mean
         pooling = head.pooling if head.skill else "mean" if reads == "mean" else "cls"
-        return self._run(self._steps(head), pool(states, pooling, (0, len(states))))
+        return self._run(self._steps(head), _pool(states, pooling, (0, len(states))))
 
     def _steps(self, head: Head) -> Sequence[Step]:
         """Those of the description, or of a named head."""
         if not head.skill:
             return self._encoder.description.heads.steps(head.kind, self._encoder.prefix)
         dense, classifier = (
-            Dense(f"heads.{head.name}.dense", "tanh"),
-            Dense(f"heads.{head.name}.classifier"),
+            DenseStep(f"heads.{head.name}.dense", "tanh"),
+            DenseStep(f"heads.{head.name}.classifier"),
         )
         has_dense = head.kind == "label" and f"{dense.name}.weight" in self._checkpoint.weights
         return (dense, classifier) if has_dense else (classifier,)
 
     def _run(self, steps: Sequence[Step], x: Array) -> Array:
         for step in steps:
-            if isinstance(step, Dense):
+            if isinstance(step, DenseStep):
                 x = self._encoder.linear(step.name, x, bias=step.bias)
                 x = ACTIVATIONS[step.activation](x) if step.activation else x
             else:
@@ -74,7 +74,7 @@ class Readout:
         return y
 
 
-def pool(states: Array, mode: str, fresh: tuple[int, int]) -> Array:
+def _pool(states: Array, mode: str, fresh: tuple[int, int]) -> Array:
     """(length, hidden) -> (hidden,): position 0, or the mean or maximum over the positions `fresh`."""
     chosen = states[:1] if mode == "cls" else states[slice(*fresh)]
     vector: Array = chosen.max(axis=0) if mode == "max" else chosen.mean(axis=0)
@@ -93,4 +93,4 @@ def _pool_window(states: Array, mode: str, window: Window) -> Array:
             mean: Array = places @ states[start:stop] / places.sum()
             return mean
         case _:
-            return pool(states, mode, window.fresh)
+            return _pool(states, mode, window.fresh)

@@ -11,9 +11,9 @@ import numpy as np
 from bertcli.engines import available_cores
 from bertcli.engines.finite import not_finite
 from bertcli.engines.instant.arithmetic import ACTIVATIONS
-from bertcli.engines.instant.encoder_decoder import EncoderDecoder, Target
+from bertcli.engines.instant.encoder_decoder import EncoderDecoder, TargetCache
 from bertcli.engines.seq2seq import Generation, Hypothesis
-from bertcli.engines.seq2seq.architecture import describe
+from bertcli.engines.seq2seq.architecture import describe_seq2seq
 from bertcli.engines.seq2seq.finished import (
     Finished,
     SequenceState,
@@ -48,7 +48,7 @@ class InstantTranslator:
     def __init__(
         self, checkpoint: Checkpoint, *, threads: int | None = None, batch_tokens: int | None = None
     ) -> None:
-        reason, architecture = self.supports(checkpoint), describe(checkpoint)
+        reason, architecture = self.supports(checkpoint), describe_seq2seq(checkpoint.config)
         if reason is not None or architecture is None:
             raise EngineError(
                 f"the instant engine cannot run {checkpoint.name}: {reason}", hint="leave --engine out"
@@ -62,7 +62,7 @@ class InstantTranslator:
     @staticmethod
     def supports(checkpoint: Checkpoint) -> str | None:
         """Why this engine cannot run the checkpoint, or None."""
-        architecture = describe(checkpoint)
+        architecture = describe_seq2seq(checkpoint.config)
         if architecture is None:
             return f"a {checkpoint.model_type} model has no description here"
         if architecture.activation not in ACTIVATIONS:
@@ -74,7 +74,7 @@ class InstantTranslator:
         """The `how.count` best hypotheses of each window, best first. May be called from several threads at once."""
         rules = make_rules(self._settings, how, name=self._name, position_limit=self._limit)
         beam = max(how.beam, how.count)
-        return [beam_search(self._model, window.ids, rules, beam, how.count) for window in windows]
+        return [_beam_search(self._model, window.ids, rules, beam, how.count) for window in windows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,13 @@ class Running:
     row: int
 
 
-def beam_search(
+def _beam_search(
     model: EncoderDecoder, source: Sequence[int], rules: Rules, beam: int, count: int
 ) -> list[Hypothesis]:
     """The `count` best hypotheses of a source sequence, best first, as `seq2seq.search` finds them."""
     if beam == 1:
         rules = replace(rules, early_stopping=True)
-    encoded, target = model.encode(source), Target(model.architecture)
+    encoded, target = model.encode(source), TargetCache(model.architecture)
     found = SequenceState(beam)
     running = [Running((), 0.0, 0)]
     for length in range(1, rules.longest + 1):

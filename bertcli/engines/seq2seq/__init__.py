@@ -1,8 +1,8 @@
 """Encoder-decoder models: a window of source tokens goes in, hypotheses of target tokens come out.
 
 `architecture` describes what a checkpoint's model is made of, `model` computes it, `search` decodes, `rules` holds
-what generation_config.json demands, `translator` is the engine that puts them together. `reference` runs whatever has
-no description on transformers' own `generate`; `eager` is the same with the attention weights of every layer.
+what generation_config.json demands, `translator` is the engine that puts them together. `transformers_backend`
+runs whatever has no description on transformers' own `generate`; `eager` adds the attention weights of every layer.
 """
 
 from __future__ import annotations

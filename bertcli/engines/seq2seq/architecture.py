@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from bertcli.models.checkpoint import Checkpoint
+from typing import Any, Literal
 
 Positions = Literal["learned", "marian", "tensor2tensor", "relative"]
 Side = Literal["encoder", "decoder"]
@@ -82,7 +79,7 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
-class Architecture:
+class Seq2SeqArchitecture:
     """An encoder-decoder. `width` is that of hidden states, `head_width` that of one attention head.
 
     `pre_norm` normalises before each sublayer (else behind the sum), `rms_norm` without mean and bias.
@@ -126,12 +123,7 @@ _BART_LIKE: Mapping[str, tuple[Positions, int, bool, bool]] = {
 _T5_LIKE = frozenset(["t5", "mt5"])
 
 
-def describe(checkpoint: Checkpoint) -> Architecture | None:
-    """The architecture of a checkpoint, None for one without a description here."""
-    return describe_config(checkpoint.config)
-
-
-def describe_config(config: Mapping[str, Any]) -> Architecture | None:
+def describe_seq2seq(config: Mapping[str, Any]) -> Seq2SeqArchitecture | None:
     """The architecture that config.json declares, None for one without a description here."""
     kind = str(config.get("model_type"))
     try:
@@ -144,7 +136,7 @@ def describe_config(config: Mapping[str, Any]) -> Architecture | None:
     return None
 
 
-def _bart_like(kind: str, config: Mapping[str, Any]) -> Architecture | None:
+def _bart_like(kind: str, config: Mapping[str, Any]) -> Seq2SeqArchitecture | None:
     positions, offset, pre_norm, embedding_norm = _BART_LIKE[kind]
     width, heads = config["d_model"], config["encoder_attention_heads"]
     activation = config.get("activation_function", "gelu")
@@ -153,7 +145,7 @@ def _bart_like(kind: str, config: Mapping[str, Any]) -> Architecture | None:
     if positions == "tensor2tensor":
         offset = config.get("pad_token_id", 1) + 1
     head_width = width // heads
-    return Architecture(
+    return Seq2SeqArchitecture(
         names=BART_NAMES,
         encoder=Stack(config["encoder_layers"], heads),
         decoder=Stack(config["decoder_layers"], heads),
@@ -175,7 +167,7 @@ def _bart_like(kind: str, config: Mapping[str, Any]) -> Architecture | None:
     )
 
 
-def _t5_like(config: Mapping[str, Any]) -> Architecture | None:
+def _t5_like(config: Mapping[str, Any]) -> Seq2SeqArchitecture | None:
     feed_forward = config.get("feed_forward_proj", "relu")
     gated = feed_forward.startswith("gated-")
     activation = feed_forward.removeprefix("gated-")
@@ -186,7 +178,7 @@ def _t5_like(config: Mapping[str, Any]) -> Architecture | None:
     heads, width = config["num_heads"], config["d_model"]
     # T5 scales where word embeddings are tied, which T5 1.1 denies; newer files say it in a word, mT5 never does it
     scaled = config.get("scale_decoder_outputs", config.get("tie_word_embeddings") is not False)
-    return Architecture(
+    return Seq2SeqArchitecture(
         names=T5_NAMES,
         encoder=Stack(config["num_layers"], heads),
         decoder=Stack(config.get("num_decoder_layers") or config["num_layers"], heads),

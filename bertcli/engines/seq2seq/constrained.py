@@ -70,7 +70,7 @@ class Met:
         return current + [(number, 0) for number in range(len(self.phrases)) if number not in self.done]
 
 
-class Candidate(NamedTuple):
+class Continuation(NamedTuple):
     """A continuation of the hypothesis in `row` by `token`."""
 
     score: float
@@ -98,12 +98,12 @@ def constrained_search(
     encoded, cache = model.encode([source]), model.new_cache(1)
     tokens = torch.tensor([rules.start], device=model.device)
     history = torch.empty((1, 0), dtype=torch.long, device=model.device)
-    running = [Candidate(0.0, 0, rules.start, Met(tuple(phrases)))]
+    running = [Continuation(0.0, 0, rules.start, Met(tuple(phrases)))]
     finished, cut = SequenceState(beam), []
     for length in range(1, rules.longest + 1):
         states = model.step(tokens, cache, encoded)
         log_probs = _log_probs(model.logits(states), rules, history, running, insides, length)
-        candidates = _candidates(log_probs, running, beam)
+        candidates = _continuations(log_probs, running, beam)
         live = []
         for each in candidates:
             is_last = length == rules.longest
@@ -137,7 +137,7 @@ def _log_probs(
     logits: Tensor,
     rules: Rules,
     history: Tensor,
-    running: Sequence[Candidate],
+    running: Sequence[Continuation],
     insides: Tensor,
     length: int,
 ) -> Tensor:
@@ -156,7 +156,7 @@ def _log_probs(
     return logits - normalizer
 
 
-def _candidates(log_probs: Tensor, running: Sequence[Candidate], beam: int) -> list[Candidate]:
+def _continuations(log_probs: Tensor, running: Sequence[Continuation], beam: int) -> list[Continuation]:
     """The continuations to choose from, the likeliest first."""
     scores = torch.tensor([each.score for each in running], device=log_probs.device)
     total = log_probs + scores[:, None]
@@ -169,13 +169,13 @@ def _candidates(log_probs: Tensor, running: Sequence[Candidate], beam: int) -> l
     for place, score in zip(order, total.flatten()[order].tolist(), strict=True):
         row, token = divmod(place, size)
         if score > -math.inf:
-            found.append(Candidate(score, row, token, running[row].met.after(token)))
+            found.append(Continuation(score, row, token, running[row].met.after(token)))
     return sorted(found, key=lambda each: each.score, reverse=True)
 
 
-def _allocate(candidates: Sequence[Candidate], beam: int) -> list[Candidate]:
+def _allocate(candidates: Sequence[Continuation], beam: int) -> list[Continuation]:
     """At most `beam` candidates, one from each bank in turn."""
-    banks: dict[int, list[Candidate]] = defaultdict(list)
+    banks: dict[int, list[Continuation]] = defaultdict(list)
     for each in candidates:
         banks[each.met.tokens].append(each)
     turns = [(turn, -tokens, each) for tokens, bank in banks.items() for turn, each in enumerate(bank)]

@@ -14,19 +14,19 @@ from torch import Tensor
 from bertcli.engines import more_than_formula
 from bertcli.engines.finite import NotFiniteError
 from bertcli.engines.seq2seq import PARTS, Part, PartAttention
-from bertcli.engines.seq2seq.architecture import describe
-from bertcli.engines.seq2seq.reference import Reference
+from bertcli.engines.seq2seq.architecture import describe_seq2seq
+from bertcli.engines.seq2seq.transformers_backend import TransformersTranslator
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
-    from bertcli.engines.seq2seq.architecture import Architecture, Side
+    from bertcli.engines.seq2seq.architecture import Seq2SeqArchitecture, Side
     from bertcli.models.checkpoint import Checkpoint
 
 Vectors = tuple["Array", "Array", "Array"]
 
 
-class Eager(Reference):
-    """The engine that generates and returns attention weights. Raises EngineError as Reference does."""
+class EagerTranslator(TransformersTranslator):
+    """The engine that generates and returns attention weights. Raises EngineError as TransformersTranslator does."""
 
     name = "eager"
     batch_invariant = True  # a window at a time
@@ -47,7 +47,7 @@ class Eager(Reference):
             batch_tokens=1,
             attention="eager",
         )
-        self._architecture = describe(checkpoint)
+        self._architecture = describe_seq2seq(checkpoint.config)
         self._kind = checkpoint.model_type
 
     def attend(
@@ -105,7 +105,7 @@ class Eager(Reference):
         return query, key, value
 
 
-def _attention_modules(architecture: Architecture, part: Part) -> Iterator[str]:
+def _attention_modules(architecture: Seq2SeqArchitecture, part: Part) -> Iterator[str]:
     names = architecture.names
     side: Side = "encoder" if part == "encoder" else "decoder"
     attention = names.cross_attention if part == "cross" else names.self_attention

@@ -22,7 +22,7 @@ from bertcli.engines.seq2seq.positions import computed_positions, distance_bucke
 
 if TYPE_CHECKING:
     from bertcli.engines import Array
-    from bertcli.engines.seq2seq.architecture import Architecture, Side
+    from bertcli.engines.seq2seq.architecture import Seq2SeqArchitecture, Side
     from bertcli.models.weights import Weights
 
 CACHE_STEP = 32  # target positions by which the cache grows
@@ -98,7 +98,7 @@ class Transformer:
         self,
         name: str,
         weights: Weights,
-        architecture: Architecture,
+        architecture: Seq2SeqArchitecture,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
@@ -224,7 +224,7 @@ class _Packing:
 class _Side:
     """An encoder or a decoder: embeddings, layers, and the norm behind the last."""
 
-    def __init__(self, reader: _Reader, architecture: Architecture, side: Side) -> None:
+    def __init__(self, reader: _Reader, architecture: Seq2SeqArchitecture, side: Side) -> None:
         self._architecture = architecture
         names, width = architecture.names, architecture.width
         self._words = reader.first([name.format(side=side) for name in names.tables], (None, width))
@@ -265,7 +265,7 @@ class _Side:
 class _Layer:
     """One layer: self-attention, in a decoder attention to the source, and the feed-forward network."""
 
-    def __init__(self, reader: _Reader, architecture: Architecture, side: Side, number: int) -> None:
+    def __init__(self, reader: _Reader, architecture: Seq2SeqArchitecture, side: Side, number: int) -> None:
         names, width = architecture.names, architecture.width
         prefix = names.layer.format(side=side, layer=number) + "."
         self._heads = architecture.stack(side).heads
@@ -356,7 +356,7 @@ class _Layer:
 class _Norm:
     """LayerNorm, or RMSNorm."""
 
-    def __init__(self, reader: _Reader, architecture: Architecture, name: str) -> None:
+    def __init__(self, reader: _Reader, architecture: Seq2SeqArchitecture, name: str) -> None:
         self._shape = (architecture.width,)
         self._eps = architecture.norm_eps
         self._weight = reader.read(f"{name}.weight", self._shape)
@@ -424,7 +424,7 @@ def _joined(parts: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tens
     ) else None
 
 
-def _position_table(reader: _Reader, architecture: Architecture, side: Side) -> Tensor | None:
+def _position_table(reader: _Reader, architecture: Seq2SeqArchitecture, side: Side) -> Tensor | None:
     """One row a position, (positions, D); None where positions are relative."""
     offset, limit = architecture.position_offset, architecture.position_limit
     name = architecture.names.position_table.format(side=side)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bertcli.engines import Array
-    from bertcli.engines.seq2seq.architecture import Architecture
+    from bertcli.engines.seq2seq.architecture import Seq2SeqArchitecture
 
     Whole = NDArray[np.int64]
 
 
-def computed_positions(architecture: Architecture) -> Array:
+def computed_positions(architecture: Seq2SeqArchitecture) -> Array:
     """The table of positions of a model that has fixed ones, (positions, width)."""
     limit, offset = architecture.position_limit or 0, architecture.position_offset
     if architecture.positions == "marian":
@@ -46,7 +46,9 @@ def tensor2tensor_positions(count: int, width: int) -> Array:
     return found
 
 
-def distance_buckets(architecture: Architecture, queries: int, keys: int, *, bidirectional: bool) -> Whole:
+def distance_buckets(
+    architecture: Seq2SeqArchitecture, queries: int, keys: int, *, bidirectional: bool
+) -> Whole:
     """T5's buckets of the distances from the last `queries` of `keys` positions (rows) to all (columns): (queries,
     keys). Half of them are for positions that follow where attention is bidirectional."""
     count, most = architecture.relative_buckets, architecture.relative_distance

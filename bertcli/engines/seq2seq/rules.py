@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from bertcli.engines.seq2seq.architecture import describe
+from bertcli.engines.seq2seq.architecture import describe_seq2seq
 from bertcli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def unknown_settings(settings: Mapping[str, Any]) -> list[str]:
 
 def is_described(checkpoint: Checkpoint) -> bool:
     """Whether the architecture and all generation settings of a checkpoint are known here."""
-    return describe(checkpoint) is not None and not unknown_settings(checkpoint.generation)
+    return describe_seq2seq(checkpoint.config) is not None and not unknown_settings(checkpoint.generation)
 
 
 def make_rules(

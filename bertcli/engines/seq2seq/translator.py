@@ -11,7 +11,7 @@ import torch
 from bertcli.engines import available_cores
 from bertcli.engines.device import choose_device, choose_dtype, keep_freed_memory
 from bertcli.engines.seq2seq import Generation, Hypothesis, Phrase, Seq2SeqEngine
-from bertcli.engines.seq2seq.architecture import describe
+from bertcli.engines.seq2seq.architecture import describe_seq2seq
 from bertcli.engines.seq2seq.constrained import constrained_search
 from bertcli.engines.seq2seq.model import Transformer
 from bertcli.engines.seq2seq.rules import is_described, make_rules
@@ -51,7 +51,7 @@ class Translator:
         threads: int | None = None,
         batch_tokens: int | None = None,
     ) -> None:
-        architecture = describe(checkpoint)
+        architecture = describe_seq2seq(checkpoint.config)
         if architecture is None:
             raise EngineError(f"{checkpoint.name}: a {checkpoint.model_type} model has no description here")
         where = choose_device(device)
@@ -129,6 +129,6 @@ def open_translator(checkpoint: Checkpoint, **options: Any) -> Seq2SeqEngine:
     transformers' own `generate`."""
     if is_described(checkpoint):
         return Translator(checkpoint, **options)
-    from bertcli.engines.seq2seq.reference import Reference  # brings transformers
+    from bertcli.engines.seq2seq.transformers_backend import TransformersTranslator  # brings transformers
 
-    return Reference(checkpoint, **options)
+    return TransformersTranslator(checkpoint, **options)

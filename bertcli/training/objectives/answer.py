@@ -26,7 +26,7 @@ from bertcli.training.validation import Validation, of_answers
 
 if TYPE_CHECKING:
     from bertcli.records import Window
-    from bertcli.tasks import Encoded
+    from bertcli.tasks import EncodedRecord
     from bertcli.training.recipe import AnswerSettings
 
 
@@ -55,7 +55,7 @@ class AnswerObjective:
         lengths = [len(one) for one in self.train]
         self._order = ShuffledBatches(lengths, settings.batch_tokens, seed, context.max_rows)
 
-    def _encoded(self, example: Example) -> Encoded | None:
+    def _encoded(self, example: Example) -> EncodedRecord | None:
         """The windows of an example, None where the question leaves no space for the context."""
         try:
             return self._task.encode(_record(example))
@@ -103,7 +103,7 @@ def _record(example: Example) -> Record:
     return Record(0, {}, example.text, example.pair)
 
 
-def spans_of(answers: Sequence[tuple[str, int]], encoded: Encoded) -> list[tuple[int, int]]:
+def spans_of(answers: Sequence[tuple[str, int]], encoded: EncodedRecord) -> list[tuple[int, int]]:
     """The positions of the first and the last token of the first answer in each window, (0, 0) where the window does
     not have both. `answers` are texts with the character of the context where they start."""
     context, at, slices = encoded.notes

@@ -16,7 +16,7 @@ from bertcli.engines.choosing import open_seq2seq
 from bertcli.engines.finite import NotFiniteError
 from bertcli.engines.instant.translator import InstantTranslator
 from bertcli.engines.seq2seq import Generation
-from bertcli.engines.seq2seq.architecture import describe_config
+from bertcli.engines.seq2seq.architecture import describe_seq2seq
 from bertcli.engines.seq2seq.translator import Translator, even_batches, open_translator
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import open_checkpoint
@@ -196,8 +196,8 @@ def test_batches_hold_windows_of_about_one_length() -> None:
 
 
 def test_declines_what_it_does_not_describe() -> None:
-    assert describe_config({"model_type": "prophetnet"}) is None
-    assert describe_config({"model_type": "marian"}) is None
+    assert describe_seq2seq({"model_type": "prophetnet"}) is None
+    assert describe_seq2seq({"model_type": "marian"}) is None
 
 
 def damaged(path: Path, copy: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:

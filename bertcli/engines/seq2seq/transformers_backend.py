@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bertcli.records import Window
 
 
-class Reference:
+class TransformersTranslator:
     """Generates with transformers. Raises EngineError for a checkpoint that transformers cannot load as a model of
     this kind. `attention` is the attention function's name, None for transformers' own choice."""
 

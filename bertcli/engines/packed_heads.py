@@ -30,7 +30,7 @@ _LABEL_READS = {"first": "cls", "mean": "mean", "each": None}
 _READ: Mapping[object, Reading] = {"cls": "first", "first": "first fresh", "last": "last fresh"}
 
 
-class Readout:
+class PackedHeads:
     """The heads of a checkpoint. `load` gets the ordinary head of a kind when it is first asked for: what
     makes logits of hidden states (texts, positions, hidden)."""
 
@@ -70,7 +70,7 @@ class Readout:
             case Pooled("weightedmean"):
                 return list(_array(weighted_mean(states, counts, [window.before for window in windows])))
             case Pooled(mode):
-                return list(_array(pool(states, counts, mode)))
+                return list(_array(_pool(states, counts, mode)))
             case SequenceLogits(head):
                 return list(_array(self._classify(head, states, counts)))
             case TokenLogits(head) | MaskLogits(head):
@@ -90,7 +90,7 @@ class Readout:
         pooling = self._pooling(head)
         if pooling is None:
             return torch.cat([self._logits(head, text[None]) for text in states.split(list(counts))])
-        vectors = pool(states, counts, pooling)
+        vectors = _pool(states, counts, pooling)
         if not head.skill:
             return self._logits(head, vectors[:, None])
         if f"heads.{head.name}.dense.weight" in self._checkpoint.weights:
@@ -118,7 +118,7 @@ class Readout:
         return torch.tensor(self._checkpoint.weights.read(name)).to(self._device, torch.float32)
 
 
-def pool(states: Tensor, counts: Sequence[int], mode: object) -> Tensor:
+def _pool(states: Tensor, counts: Sequence[int], mode: object) -> Tensor:
     """One vector a window, (windows, hidden): the mean or maximum of its rows, or its only row."""
     if mode in _READ:
         return states

@@ -1,4 +1,4 @@
-"""What attention does, as both engines that tell it say."""
+"""Attention weights, queries and keys: both engines that give them agree with transformers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bertcli.engines import AttentionWeights, Hidden, QueriesKeysValues
-from bertcli.engines.choosing import choose_telling
-from bertcli.engines.eager import Eager
+from bertcli.engines.choosing import choose_for_attention
+from bertcli.engines.eager import EagerEncoder
 from bertcli.engines.instant import Instant
 from bertcli.engines.packed import Packed
 from bertcli.errors import EngineError
@@ -38,7 +38,7 @@ def attentions(path, window) -> np.ndarray:
 
 def engines(path):
     checkpoint = open_checkpoint(path)
-    made = [Eager(checkpoint)]
+    made = [EagerEncoder(checkpoint)]
     if Instant.supports(checkpoint) is None:
         made.append(Instant(checkpoint))
     return made
@@ -83,7 +83,7 @@ def test_both_engines_tell_the_same_values(checkpoints: Make) -> None:
 def test_weights_that_are_more_than_the_formula_are_not_explained_by_it(
     checkpoints: Make, family: str
 ) -> None:
-    engine = Eager(open_checkpoint(checkpoints(family)))
+    engine = EagerEncoder(open_checkpoint(checkpoints(family)))
     with pytest.raises(EngineError, match="more than softmax"):
         engine.forward(make_windows(open_checkpoint(checkpoints(family)), [5]), QueriesKeysValues())
 
@@ -103,17 +103,17 @@ def test_engines_refuse_what_they_cannot_tell(checkpoints: Make) -> None:
     with pytest.raises(EngineError, match="does not keep"):
         Packed(checkpoint).forward(windows, AttentionWeights())
     with pytest.raises(EngineError, match="nothing else"):
-        Eager(checkpoint).forward(windows, Hidden())
+        EagerEncoder(checkpoint).forward(windows, Hidden())
 
 
 def test_options_reach_the_engine_that_tells(checkpoints: Make) -> None:
     checkpoint = open_checkpoint(checkpoints("big_bird"))
     with pytest.raises(EngineError, match="never computed in int8"):
-        choose_telling(checkpoint, ModelOptions(dtype="int8"))
+        choose_for_attention(checkpoint, ModelOptions(dtype="int8"))
     before = torch.get_num_threads()
     try:
         for threads in (1, 2):
-            choose_telling(checkpoint, ModelOptions(threads=threads))
+            choose_for_attention(checkpoint, ModelOptions(threads=threads))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -133,8 +133,8 @@ def test_described_architectures_are_told_by_numpy_and_others_by_torch(
     checkpoints: Make, family: str, options: dict[str, str], name: str
 ) -> None:
     checkpoint = open_checkpoint(checkpoints(family))
-    engine = choose_telling(checkpoint, ModelOptions(**options))
+    engine = choose_for_attention(checkpoint, ModelOptions(**options))
     assert engine.name == name
     assert engine.dtype == options.get("dtype", "float32")
     with pytest.raises(EngineError, match="no dtype bfloat16"):
-        choose_telling(checkpoint, ModelOptions(engine="instant", dtype="bfloat16"))
+        choose_for_attention(checkpoint, ModelOptions(engine="instant", dtype="bfloat16"))
