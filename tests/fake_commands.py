@@ -14,6 +14,7 @@ import pytest
 from bertcli import cli, requests
 from bertcli.options import (
     cluster_options,
+    embedding_model_options,
     input_options,
     long_options,
     model_options,
@@ -57,7 +58,7 @@ def label(request: requests.Label) -> int | None:
 @command(requests.Embed, examples="$ bertcli embed docs.txt")
 @input_options
 @output_options
-@model_options(dtype="--compute-dtype")
+@embedding_model_options
 @run_options
 @click.option("--dtype", "output_dtype", type=click.Choice(["float32", "int8"]), help="Dtype written.")
 @click.option("--normalize/--no-normalize", help="Unit length.")

@@ -10,9 +10,9 @@ from bertcli import requests
 from bertcli.commands import run_request
 from bertcli.options import (
     cluster_options,
+    embedding_model_options,
     input_options,
     long_options,
-    model_options,
     output_options,
     pooling_option,
     prompt_options,
@@ -76,7 +76,7 @@ def _written(name: str) -> str:
 @input_options
 @shard_option
 @output_options
-@model_options(dtype="--compute-dtype")
+@embedding_model_options
 @cluster_options
 @long_options
 @run_options
