@@ -11,19 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bertcli.journal import Mark
 from bertcli.records import Result
-from bertcli.sinks.compressed import ByteSink
+from bertcli.sinks.text import TextSink
 
 FIELD = "word_tags"
 BREAKS = re.compile("[\t\n\r]+")  # what a column cannot hold
 
 
-class ConllSink:
+class ConllSink(TextSink):
     """The other fields of a record are for other formats."""
-
-    def __init__(self, output: ByteSink) -> None:
-        self._output = output
 
     def write(self, result: Result) -> None:
         if result.status == "done":
@@ -33,18 +29,6 @@ class ConllSink:
         else:
             lines = ["# blank"]
         self._output.write("".join(f"{line}\n" for line in [*lines, ""]).encode("utf-8", "backslashreplace"))
-
-    def flush(self) -> None:
-        self._output.flush()
-
-    def mark(self) -> Mark | None:
-        return self._output.mark()
-
-    def sync(self) -> None:
-        self._output.sync()
-
-    def close(self, complete: bool) -> None:
-        self._output.close(complete)
 
     def _words(self, result: Result) -> list[str]:
         entries = result.values[FIELD]

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.errors import OutputError
-from bertcli.journal import FileOutput, Mark, part_of
+from bertcli.journal import FileOutput, part_of
 from bertcli.records import Result
 from bertcli.sinks import REMARKS, Layout
 from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.jsontext import to_json
 from bertcli.sinks.numbers import Numbers
+from bertcli.sinks.text import TextSink
 
 FORMULA = re.compile(
     r"[=+\-@\t\r]"
@@ -29,7 +30,7 @@ SPECIAL = {delimiter: re.compile(f'["\r\n{delimiter}]') for delimiter in ",\t"} 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-class DelimitedSink:
+class DelimitedSink(TextSink):
     """The header is the layout's columns; raises OutputError for a record with a field it lacks. `begun` says
     that the header is there already.
 
@@ -46,7 +47,7 @@ class DelimitedSink:
         safe: bool = False,
         begun: bool = False,
     ) -> None:
-        self._output = output
+        super().__init__(output)
         self._prefix = layout.prefix
         self._columns = layout.columns
         self._known = frozenset(layout.columns)
@@ -63,15 +64,6 @@ class DelimitedSink:
             raise self._unknown_field(row, result)
         line = self._line([row.get(name) for name in self._columns])
         self._output.write(self._header() + line)
-
-    def flush(self) -> None:
-        self._output.flush()
-
-    def mark(self) -> Mark | None:
-        return self._output.mark()
-
-    def sync(self) -> None:
-        self._output.sync()
 
     def close(self, complete: bool) -> None:
         if complete and isinstance(self._output, FileOutput):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.jsontext import to_json
 from bertcli.sinks.numbers import Numbers
+from bertcli.sinks.text import TextSink
 
 
-class JsonArraySink:
+class JsonArraySink(TextSink):
     """The array of an interrupted run stays open, so that nobody takes it for complete."""
 
     def __init__(self, output: ByteSink, layout: Layout, digits: int | None, *, begun: bool = False) -> None:
-        self._output = output
+        super().__init__(output)
         self._prefix = layout.prefix
         self._numbers = Numbers(digits)
         self._lead = b",\n" if begun else b"[\n"
@@ -25,15 +25,6 @@ class JsonArraySink:
             self._numbers.watch(result)
         self._output.write(self._lead + line)
         self._lead = b",\n"
-
-    def flush(self) -> None:
-        self._output.flush()
-
-    def mark(self) -> Mark | None:
-        return self._output.mark()
-
-    def sync(self) -> None:
-        self._output.sync()
 
     def close(self, complete: bool) -> None:
         if not complete:

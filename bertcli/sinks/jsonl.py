@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.jsontext import to_json
 from bertcli.sinks.numbers import Numbers
+from bertcli.sinks.text import TextSink
 
 
-class JsonlSink:
+class JsonlSink(TextSink):
     def __init__(self, output: ByteSink, layout: Layout, digits: int | None) -> None:
-        self._output = output
+        super().__init__(output)
         self._prefix = layout.prefix
         self._numbers = Numbers(digits)
 
@@ -21,15 +21,3 @@ class JsonlSink:
         if b"null" in line:
             self._numbers.watch(result)
         self._output.write(line)
-
-    def flush(self) -> None:
-        self._output.flush()
-
-    def mark(self) -> Mark | None:
-        return self._output.mark()
-
-    def sync(self) -> None:
-        self._output.sync()
-
-    def close(self, complete: bool) -> None:
-        self._output.close(complete)

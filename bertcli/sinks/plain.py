@@ -16,12 +16,12 @@ import re
 
 from bertcli.console import visible
 from bertcli.errors import UsageError
-from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.jsontext import to_json
 from bertcli.sinks.numbers import Numbers
+from bertcli.sinks.text import TextSink
 
 LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")  # whatever a reader may take for one
 
@@ -38,11 +38,11 @@ def answer_field(layout: Layout) -> str:
     )
 
 
-class PlainSink:
+class PlainSink(TextSink):
     """`shown` writes out what would steer the terminal that the answers are shown on."""
 
     def __init__(self, output: ByteSink, layout: Layout, digits: int | None, *, shown: bool = False) -> None:
-        self._output = output
+        super().__init__(output)
         self._field = answer_field(layout)
         self._numbers = Numbers(digits)
         self._shown = shown
@@ -56,18 +56,6 @@ class PlainSink:
         if self._shown:
             lines = [visible(line) for line in lines]
         self._output.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
-
-    def flush(self) -> None:
-        self._output.flush()
-
-    def mark(self) -> Mark | None:
-        return self._output.mark()
-
-    def sync(self) -> None:
-        self._output.sync()
-
-    def close(self, complete: bool) -> None:
-        self._output.close(complete)
 
     def _answer(self, result: Result) -> str:
         """Empty for a record without one."""

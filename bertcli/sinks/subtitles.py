@@ -10,10 +10,10 @@ import re
 import textwrap
 
 from bertcli.errors import UsageError
-from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks import Layout
 from bertcli.sinks.compressed import ByteSink
+from bertcli.sinks.text import TextSink
 
 WIDTH = 42  # characters of a line, as broadcasters have it
 HEADER = "WEBVTT"
@@ -28,11 +28,12 @@ def check_subtitle_layout(layout: Layout) -> None:
         )
 
 
-class SubtitleSink:
+class SubtitleSink(TextSink):
     """`begun` says that the header of WebVTT is there already."""
 
     def __init__(self, output: ByteSink, layout: Layout, *, vtt: bool, begun: bool) -> None:
-        self._output, self._text_field = output, layout.text_field
+        super().__init__(output)
+        self._text_field = layout.text_field
         self._vtt = vtt
         self._needs_header = vtt and not begun
 
@@ -48,15 +49,6 @@ class SubtitleSink:
             text = result.values.get("translation") or fields.get(self._text_field) or ""
             blocks.append("\n".join([*self._name(result), self._spelled(str(times)), *_wrapped(str(text))]))
         self._output.write("".join(f"{block}\n\n" for block in blocks).encode("utf-8", "backslashreplace"))
-
-    def flush(self) -> None:
-        self._output.flush()
-
-    def mark(self) -> Mark | None:
-        return self._output.mark()
-
-    def sync(self) -> None:
-        self._output.sync()
 
     def close(self, complete: bool) -> None:
         if complete and self._needs_header:

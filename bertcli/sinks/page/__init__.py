@@ -16,6 +16,7 @@ from bertcli.journal import Mark
 from bertcli.records import Result
 from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.jsontext import to_json
+from bertcli.sinks.text import TextSink
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,11 +28,11 @@ HEAVY = 50_000_000  # bytes that a browser takes its time over
 PARTS = ("query", "key", "value")
 
 
-class PageSink:
+class PageSink(TextSink):
     """Writes the page's beginning, then text after text, then its end; nothing is kept in memory."""
 
     def __init__(self, output: ByteSink) -> None:
-        self._output = output
+        super().__init__(output)
         self._before, self._after = TEMPLATE.read_text(encoding="utf-8").split(PLACE)
         self._texts = self._bytes = 0
 
@@ -41,15 +42,9 @@ class PageSink:
         self._texts += 1
         self._bytes += len(data)
 
-    def flush(self) -> None:
-        self._output.flush()
-
     def mark(self) -> Mark | None:
         """None: a page is for a few texts, and begins again."""
         return None
-
-    def sync(self) -> None:
-        self._output.sync()
 
     def close(self, complete: bool) -> None:
         """Finish the page. One without a text says so."""

@@ -10,12 +10,13 @@ from bertcli.sinks.compressed import ByteSink
 from bertcli.sinks.table.cells import Line, rendered
 from bertcli.sinks.table.page import Page
 from bertcli.sinks.table.views import FittedView, choose_view
+from bertcli.sinks.text import TextSink
 
 SCORE_DECIMALS = 4
 FITTED = 256  # results that a fitted view sees at once
 
 
-class TableSink:
+class TableSink(TextSink):
     """The answer first, in columns, and the text it is for last, so that no width must be known beforehand.
 
     On a terminal a line is cut to its width; elsewhere it is as long as it must be. A table shows the id
@@ -23,7 +24,7 @@ class TableSink:
     """
 
     def __init__(self, output: ByteSink, layout: Layout, terminal: Terminal, digits: int | None) -> None:
-        self._output = output
+        super().__init__(output)
         self._terminal = terminal
         self._page = Page(layout, terminal.width, SCORE_DECIMALS if digits is None else digits)
         self._view = choose_view(self._page)
@@ -62,9 +63,6 @@ class TableSink:
     def mark(self) -> Mark | None:
         """None: columns grow with their content, so a table cannot be resumed."""
         return None
-
-    def sync(self) -> None:
-        self._output.sync()
 
     def close(self, complete: bool) -> None:
         if complete:
