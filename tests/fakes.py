@@ -9,7 +9,7 @@ from typing import Any
 
 from bertcli.errors import RecordError
 from bertcli.records import Record, Result, Window
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 
 
 def records(texts: Iterable[str | None]) -> Iterator[Record]:
@@ -18,7 +18,7 @@ def records(texts: Iterable[str | None]) -> Iterator[Record]:
 
 
 @dataclass
-class LetterTask:
+class LetterTask(Task):
     """Cuts a text into windows of `width` letters; its answer is the text put together again."""
 
     width: int = 4

@@ -22,7 +22,7 @@ from bertcli.engines import MaskLogits
 from bertcli.evaluation import Collector
 from bertcli.evaluation.bootstrap import Measure, Numbers, estimates
 from bertcli.evaluation.report import Report
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.masking import ScoringWindow, in_parts, log_probs, mask_of
 from bertcli.tasks.windowing import Windowing
 
@@ -40,12 +40,11 @@ Sums = tuple[float, float, float, float]
 """Of the hidden pieces of a text: how many, found, among the first five, and the sum of -log p."""
 
 
-class MaskedWords:
+class MaskedWords(Task):
     """A task that hides pieces and looks for them. Its result `pieces` is an array (drawn pieces, 2): the
     rank of each from 0, and its log-probability."""
 
     fields = ("pieces",)
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -65,9 +64,6 @@ class MaskedWords:
         self._share = share
         self._together = together
         self._seed = seed
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         encoded = self._windowing.single(self._tokenizer.encode(record.text or ""))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertcli.errors import RecordError
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.pooling import TextVector, unit
 
 if TYPE_CHECKING:
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from bertcli.requests import LongOptions
 
 
-class SimilarityPairs:
+class SimilarityPairs(Task):
     """A task with the result `cosine`, of the vectors that `embed` makes with the same options."""
 
     fields = ("cosine",)
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -34,9 +33,6 @@ class SimilarityPairs:
         prompt_name: str | None = None,
     ) -> None:
         self._text = TextVector(checkpoint, tokenizer, long, pooling=pooling, prompt_name=prompt_name)
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         if record.pair is None or not record.pair.strip():

@@ -1,13 +1,14 @@
 """Tasks: how a record becomes windows, and how arrays become its answer. NumPy only.
 
-A new task is two files (`tasks/NAME.py`, `commands/NAME.py`) and a line in `cli.COMMANDS`.
+`runs.tasks.TASKS` lists the tasks; docs/architecture.md says what a new one needs.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from bertcli.engines import Engine
 from bertcli.records import Record, Window
@@ -32,32 +33,28 @@ class EncodedRecord:
         return len(self.windows) if self.cut is None else self.cut
 
 
-class Task(Protocol):
+class Task(ABC):
     """`fields` are the names of the result fields every record gets, in order; `optional` those only some
     get (without `windows`, `truncated` and `error`, which belong to every task)."""
 
-    @property
-    def fields(self) -> tuple[str, ...]: ...
+    fields: tuple[str, ...]
+    optional: tuple[str, ...] = ()
 
-    @property
-    def optional(self) -> tuple[str, ...]: ...
-
-    def prepare(self, engine: Engine) -> None:
+    def prepare(self, engine: Engine) -> None:  # noqa: B027
         """Compute what is needed before the first record (vectors of labels, say). Called once a run, before
-        any other method, in the main thread."""
-        ...
+        any other method, in the main thread. Most tasks need nothing."""
 
+    @abstractmethod
     def encode(self, record: Record) -> EncodedRecord:
         """Tokens of the record, cut into windows. Raises RecordError. Never called for blank records."""
-        ...
 
+    @abstractmethod
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Any]:
         """One output a window, in order: as many calls of the engine as the task needs (fill's beam takes
         one a mask). Windows may belong to different records. Runs in a worker thread: no shared state."""
-        ...
 
+    @abstractmethod
     def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Any]) -> Mapping[str, Any]:
         """The record's result fields from the outputs of its windows. Scores are Python floats, vectors
         NumPy arrays. `truncated: True` among them says that the answer was cut, as `EncodedRecord.truncated` does
         of text."""
-        ...

@@ -9,21 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertcli.records import ACCEPTED, DECISION_FIELD, REVIEW
+from bertcli.tasks import EncodedRecord, Task
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
     from bertcli.models.heads import Head
     from bertcli.records import Record, Window
-    from bertcli.tasks import EncodedRecord
     from bertcli.tasks.label import Label
     from bertcli.tasks.zero_shot import ByEntailment, ByNearness
 
 
-class Acceptance:
+class Acceptance(Task):
     """The answers of `task`, each with a decision. `statement` is the bound in words; `dtype` is what the scores of the
     guarantee were computed in, and these must be."""
-
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self, task: Label | ByEntailment | ByNearness, *, above: float, statement: str, dtype: str

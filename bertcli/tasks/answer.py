@@ -24,7 +24,7 @@ import numpy as np
 
 from bertcli.engines import TokenLogits
 from bertcli.errors import RecordError
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.windowing import Slice, Windowing
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class AnswerNotes(NamedTuple):
     slices: list[Slice]
 
 
-class Answer:
+class Answer(Task):
     """The best answer in a record's text (or that there is none) to `question`, or to its pair.
 
     `longest` is how many tokens an answer may have, `threshold` by how much (in logits) no answer must be
@@ -52,7 +52,6 @@ class Answer:
     """
 
     fields = ("answer", "score", "start", "end")
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -77,9 +76,6 @@ class Answer:
             capacity = max(0, length - len(self._frame))
             long = replace(long, overlap=min(max(length // 8, longest), capacity // 2))
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         asked = self._question if self._question is not None else record.pair

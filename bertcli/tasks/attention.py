@@ -22,7 +22,7 @@ import numpy as np
 
 from bertcli.engines import AttentionWeights, QueriesKeysValues
 from bertcli.errors import UsageError
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.windowing import Windowing
 
 if TYPE_CHECKING:
@@ -47,15 +47,13 @@ class Inside(NamedTuple):
     parts: Array | None
 
 
-class Attention:
+class Attention(Task):
     """The attention in one window of a text or a pair; `long` says whether a longer one is cut or an error.
 
     `layer` and `head` choose among the weights, `rollout` takes the place of a head, `parts` adds the
     queries, keys and values. `whole` gives all weights of all layers at once, for a page to choose from.
     Raises UsageError for a layer or a head that the model does not have.
     """
-
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -78,9 +76,6 @@ class Attention:
         self._asked = None if whole or rollout or isinstance(self._layer, str) else self._layer
         shown = ("model", "rollout") if whole else ("layer", "head")
         self.fields = (*shown, "tokens", "attention", *(PARTS if parts else ()))
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         first = self._tokenizer.encode(record.text or "", mask=True)

@@ -24,6 +24,7 @@ import numpy as np
 
 from bertcli.engines import Hidden
 from bertcli.errors import RecordError, UsageError
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.pooling import TextVector, unit
 
 if TYPE_CHECKING:
@@ -36,12 +37,11 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
-    from bertcli.tasks import EncodedRecord
 
 Written = Literal["float32", "float16", "int8", "binary"]
 
 
-class Embed:
+class Embed(Task):
     """Embeddings of texts, or of their tokens.
 
     `layer` counts hidden states from 0 (the embeddings) to the last layer, or from -1 backwards. With
@@ -49,8 +49,6 @@ class Embed:
     texts, and so is the number of dimensions its files keep. `dim` is how many numbers an embedding has, `about` what a
     later search must know of the embeddings: the `role` and the `prompt` they were made with.
     """
-
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -89,9 +87,6 @@ class Embed:
         own, most = (self._text.dim, self._text.width) if not tokens else (checkpoint.hidden_size,) * 2
         self.dim = own if dim is None else _dim(dim, most)
         self._dtype = _written(dtype, self._normalize)
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         return self._text.encode(record.text or "", offsets=self._tokens)

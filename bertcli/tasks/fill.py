@@ -24,7 +24,7 @@ import numpy as np
 from bertcli.engines import MaskLogits
 from bertcli.errors import RecordError, UsageError
 from bertcli.models.tokenizer import CONTINUATION
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.beam import (
     Filling,
@@ -55,14 +55,13 @@ SPELLINGS = ("[MASK]", "<mask>")
 MaskSpan = tuple[int, int]
 
 
-class Fill:
+class Fill(Task):
     """Fills masks with pieces of the vocabulary, or with `targets`.
 
     `beam` is how many fillings are kept after each mask, at least as many as `top` wants.
     """
 
     fields = ("fills",)
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -97,9 +96,6 @@ class Fill:
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
         if self._growth >= self._windowing.capacity:
             raise UsageError("a target is longer than a window", hint="raise --max-length")
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         text = record.text or ""

@@ -27,6 +27,7 @@ import numpy as np
 from bertcli.engines import SequenceLogits
 from bertcli.engines.instant.arithmetic import softmax
 from bertcli.errors import UsageError
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.choice import Choice, Top, sigmoid
 from bertcli.tasks.windowing import Windowing, fresh_shares
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
-    from bertcli.tasks import EncodedRecord
 
 _NUMBERS: Mapping[str, Callable[[Array], Array]] = {
     "identity": lambda logits: logits,
@@ -46,11 +46,9 @@ _NUMBERS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-class Label:
+class Label(Task):
     """The classes of one label head. A record with a `pair` is read as a pair of texts. `is_number` says that
     the answer is one number and no label."""
-
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -71,9 +69,6 @@ class Label:
         self.choice = Choice(head.labels, several=several, top=top, threshold=threshold)
         self.is_number = head.problem == "regression" and len(head.labels) == 1
         self.fields = ("score",) if self.is_number else self.choice.fields
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         text = self._tokenizer.encode(self.head.prompt + (record.text or ""))

@@ -19,7 +19,7 @@ from bertcli.engines import Hidden
 from bertcli.engines.instant import Instant
 from bertcli.errors import ModelError
 from bertcli.models.prompts import choose_prompt
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.modules import apply
 from bertcli.tasks.windowing import Windowing
@@ -116,17 +116,13 @@ class TokenVectors:
         return [], self.prompt
 
 
-class MultiEmbed:
+class MultiEmbed(Task):
     """The vectors of each text."""
 
     fields = ("embeddings",)
-    optional: tuple[str, ...] = ()
 
     def __init__(self, vectors: TokenVectors) -> None:
         self._vectors = vectors
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         return self._vectors.encode(record.text or "")

@@ -18,7 +18,7 @@ import numpy as np
 
 from bertcli.engines import SequenceLogits
 from bertcli.errors import RecordError
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.label import activation_of
 from bertcli.tasks.windowing import Windowing
 
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
     from bertcli.requests import LongOptions
 
 
-class Rerank:
+class Rerank(Task):
     """The relevance of each text to `query` or, where that is None, to the record's `pair`."""
 
     fields = ("score",)
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -53,9 +52,6 @@ class Rerank:
         self._activation = activation_of(head)
         self._query = query
         self._last: tuple[str, Tokens] | None = None
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         query, text = self._query_tokens(record), self._tokenizer.encode(record.text or "")

@@ -29,7 +29,7 @@ import numpy as np
 
 from bertcli.engines import MaskLogits
 from bertcli.errors import RecordError
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.masking import MaskedIds, ScoringWindow, in_parts, log_probs, mask_of
 from bertcli.tasks.windowing import Windowing, borders
 from bertcli.tasks.word_alignment import Word, each_token, found_words, within
@@ -57,11 +57,9 @@ class Copies(NamedTuple):
     truncated: bool
 
 
-class Score:
+class Score(Task):
     """Pseudo-log-likelihood of texts; with `pair`, of two texts each. `words` adds the log-probability of
     each word."""
-
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -83,9 +81,6 @@ class Score:
         self._pair = pair
         one = ("score", "tokens", "perplexity", *(["words"] if words else []))
         self.fields = (*one, *(PAIR + name for name in one), "likelier") if pair else one
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         texts = [self._copies(record.text or "")]

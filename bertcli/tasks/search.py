@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bertcli.errors import ModelError, UsageError
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.multi import MultiSearch, TokenVectors
 from bertcli.tasks.pooling import TextVector, unit
 from bertcli.tasks.similarity import Similarity, known_similarity, similarities
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
-    from bertcli.tasks import EncodedRecord
 
 
 class Queries:
@@ -143,11 +143,10 @@ def search_task(
     return MultiSearch(queries, query, text, mean=multi.mean)
 
 
-class Search:
+class Search(Task):
     """How near a text is to all queries: (queries,)."""
 
     fields = ("scores",)
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from bertcli.engines.seq2seq import PARTS, Generation, Part, PartAttention
 from bertcli.engines.seq2seq.rules import make_rules
 from bertcli.errors import RecordError
 from bertcli.records import Window
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.alignment import token_ends
 from bertcli.tasks.attention import PARTS as VECTORS
 from bertcli.tasks.attention import ROLLOUT, Which, counted, picked, rollout
@@ -54,7 +54,7 @@ class InsideParts(NamedTuple):
     parts: Mapping[Part, PartAttention]
 
 
-class Seq2SeqAttention:
+class Seq2SeqAttention(Task):
     """Attention in `part` of an encoder-decoder. `target` is the target of every text, None where the pair of a record
     has it or the model writes it. The other options are those of `Attention`; `prefix` goes before each text.
 
@@ -91,8 +91,7 @@ class Seq2SeqAttention:
             checkpoint.generation, self._how, name=checkpoint.name, position_limit=self._limit
         )
         self._has_target = whole or part != "encoder"
-        self.optional: tuple[str, ...] = ()
-        self.fields: tuple[str, ...] = ("translation",) if self._has_target and not self._is_given else ()
+        self.fields = ("translation",) if self._has_target and not self._is_given else ()
         self.fields += ("model", "rollout") if whole else ("part", "layer", "head")
         self.fields += ("tokens",) if whole or part != "decoder" else ()
         self.fields += ("target_tokens",) if self._has_target else ()

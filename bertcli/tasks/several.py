@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertcli.errors import UsageError
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.choice import Choice, entropy, margin
 from bertcli.tasks.pooling import unit
 from bertcli.tasks.zero_shot import ByNearness
@@ -26,20 +27,17 @@ if TYPE_CHECKING:
     from bertcli.engines import Array, Ask, Engine
     from bertcli.records import Record, Window
     from bertcli.requests import Emitted
-    from bertcli.tasks import EncodedRecord
     from bertcli.tasks.label import Label
     from bertcli.tasks.pooling import TextVector
     from bertcli.tasks.zero_shot import ByEntailment
 
 
-class Several:
+class Several(Task):
     """The answers `emit` of label heads that read the same windows; `vector` makes the embedding.
 
     Raises UsageError for entropy or margin of a head whose probabilities do not add up to 1, and for a vector
     that needs a prompt before the text, which label heads do not read.
     """
-
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self, heads: Sequence[Label], emit: Sequence[Emitted] = ("label",), vector: TextVector | None = None
@@ -59,9 +57,6 @@ class Several:
         if vector is not None:
             self._asks.append(vector.ask)
         self.fields = tuple(self._names())
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         return next(iter(self._heads.values())).encode(record)
@@ -98,14 +93,12 @@ class Several:
         return names if self._vector is None else [*names, "embedding"]
 
 
-class EmittingZeroShot:
+class EmittingZeroShot(Task):
     """The answers `emit` of one zero-shot task.
 
     Raises UsageError for entropy or margin of scores that do not add up to 1, and for an embedding where
     texts are only read together with labels.
     """
-
-    optional: tuple[str, ...] = ()
 
     def __init__(self, task: ByEntailment | ByNearness, emit: Sequence[Emitted]) -> None:
         _refuse_shares(emit, "with --multi-label those", exclusive=not task.choice.several)

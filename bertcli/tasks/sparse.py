@@ -18,6 +18,7 @@ import numpy as np
 
 from bertcli.engines import MaskLogits
 from bertcli.models.prompts import choose_prompt
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.windowing import Windowing
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from bertcli.models.tokenizer import Tokenizer
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
-    from bertcli.tasks import EncodedRecord
 
 POSITIONS = 256
 """Positions that are projected onto the vocabulary at once: their logits take 30 MB for BERT."""
@@ -97,18 +97,14 @@ class SparseVector:
         return pooled
 
 
-class SparseEmbed:
+class SparseEmbed(Task):
     """The terms of each text with a weight above 0, greatest first."""
 
     fields = ("terms",)
-    optional: tuple[str, ...] = ()
 
     def __init__(self, vector: SparseVector, tokenizer: Tokenizer) -> None:
         self._vector = vector
         self._tokenizer = tokenizer
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         return self._vector.encode(record.text or "")

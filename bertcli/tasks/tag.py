@@ -31,7 +31,7 @@ import numpy as np
 from bertcli.engines import TokenLogits
 from bertcli.engines.instant.arithmetic import softmax
 from bertcli.models.heads import shape_tensor, transitions_tensor
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.tag_path import best_path
 from bertcli.tasks.tagset import OUTSIDE, Tagset
 from bertcli.tasks.windowing import Slice, Windowing, borders
@@ -60,15 +60,13 @@ class TagNotes(NamedTuple):
     slices: list[Slice]
 
 
-class Tag:
+class Tag(Task):
     """The tags of one head.
 
     `shape` is what a record gets: `spans`; `tokens`, each with its own tag; or for CoNLL `word_tags`, a word
     and a tag in BIO each. With `split_words` the words of a text are separated by blanks; records that
     bring their `words` are always taken at their word.
     """
-
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -96,9 +94,6 @@ class Tag:
         self._shape = shape
         self._split_words = split_words
         self.fields = (FIELDS[shape],)
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         tokens = self._tokenizer.encode(record.text or "")

@@ -21,7 +21,7 @@ from bertcli.engines.seq2seq import DecoderEngine, Generation, Phrase
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.models.checkpoint import NO_LIMIT
 from bertcli.records import Window
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.alignment import align_words, shifted
 from bertcli.tasks.glossary import contains, is_word_end
 from bertcli.tasks.sentences import Sentence, split_sentences, whole_text
@@ -73,7 +73,7 @@ class TextTranslation:
         return self.log_prob / self.tokens if self.tokens else None
 
 
-class Translate:
+class Translate(Task):
     """Translates texts. `top` is how many translations a record gets, None for the best alone; `prefix` is put before
     every sentence (T5); `most` the tokens of a window, None for what the model takes;
     `align` adds where each word of the best translation comes from; the terms of `glossary` must come out.
@@ -95,10 +95,10 @@ class Translate:
         align: bool = False,
         glossary: Glossary | None = None,
     ) -> None:
-        self.fields: tuple[str, ...] = ("translation", "score")
+        self.fields = ("translation", "score")
         self.fields += ("translations",) if top is not None else ()
         self.fields += ("alignment",) if align else ()
-        self.optional: tuple[str, ...] = () if glossary is None else ("missing_terms",)
+        self.optional = () if glossary is None else ("missing_terms",)
         self._name, self._align, self._glossary = checkpoint.name, align, glossary
         self._tokenizer, self._languages = tokenizer, languages
         self._how = replace(

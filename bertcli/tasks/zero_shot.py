@@ -48,7 +48,7 @@ from bertcli.engines import SequenceLogits
 from bertcli.engines.instant.arithmetic import softmax
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.records import Window
-from bertcli.tasks import EncodedRecord
+from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.batching import forward_in_batches
 from bertcli.tasks.candidates import TEMPLATE, Candidate
 from bertcli.tasks.choice import Choice, Top, sigmoid
@@ -116,14 +116,12 @@ def zero_shot(
     return ByNearness(checkpoint, tokenizer, long, choice, list(phrases))
 
 
-class ByEntailment:
+class ByEntailment(Task):
     """Asks a natural-language-inference head whether the text entails each label's sentence.
 
     All labels see the same slices of a long text; their scores are computed slice by slice and averaged,
     weighted by new tokens.
     """
-
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -144,9 +142,6 @@ class ByEntailment:
         self._hypotheses = [tokenizer.encode(sentence).ids for sentence in sentences]
         self._several = multi_label
         self._space = self._capacity_beside(max(map(len, self._hypotheses)))
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         premise = self._tokenizer.encode(record.text or "").ids
@@ -185,11 +180,9 @@ class ByEntailment:
             ) from error
 
 
-class ByNearness:
+class ByNearness(Task):
     """Compares a text's vector with the directions of labels. `phrases` are the texts whose vectors the direction of
     each label lies between; of a choice of several labels the last of them stands for no label."""
-
-    optional: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -244,17 +237,13 @@ class ByNearness:
         return unit(vector) if self._text.normalize else vector
 
 
-class UnitVectors:
+class UnitVectors(Task):
     """A task whose result is the unit vector (hidden,) that `ByNearness` compares."""
 
     fields = ("vector",)
-    optional: tuple[str, ...] = ()
 
     def __init__(self, task: ByNearness) -> None:
         self._task = task
-
-    def prepare(self, engine: Engine) -> None:
-        """Nothing is computed ahead of the records."""
 
     def encode(self, record: Record) -> EncodedRecord:
         return self._task.encode(record)
