@@ -183,13 +183,19 @@ def recipe(request: requests.TrainRecipe) -> int:
 
         place = Place(request.device, request.dtype, request.threads)
         outcome = train_recipe(
-            plan, base, path, target, place, _typed(), resume=request.resume, report=bar.show_step
+            plan,
+            base,
+            path,
+            target,
+            place,
+            typed_arguments(),
+            resume=request.resume,
+            report=bar.show_step,
+            validated=_note,
         )
-    for line in outcome.history:
-        console.note(_figures(line))
     parts = [f"{request.output}: {outcome.step} steps", _figures(outcome.figures)]
     console.say(": ".join(filter(None, parts)))
-    return _interrupted(request) if outcome.interrupted else 0
+    return interrupted(request) if outcome.interrupted else 0
 
 
 def _learn(
@@ -228,7 +234,7 @@ def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint],
 
         training = HeadTraining(
             kind=kind,
-            command=_typed(),
+            command=typed_arguments(),
             data=tuple(Path(name).name for name in request.files) or ("stdin",),
             seed=request.seed,
             epochs=request.epochs,
@@ -246,13 +252,12 @@ def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint],
                 target,
                 resume=request.resume,
                 report=bar.show_step,
+                validated=_note,
                 say=console.say,
             )
-    for line in outcome.history:
-        console.note(_figures(line))
     by = "" if split.dev else "cross-validated on halves: "
     console.say(f"{request.output}: {by}{_figures(outcome.figures)}")
-    return _interrupted(request) if outcome.interrupted else 0
+    return interrupted(request) if outcome.interrupted else 0
 
 
 def begin_training(request: requests.TrainOptions) -> None:
@@ -284,7 +289,12 @@ def target_directory(request: requests.TrainOptions) -> Iterator[Target]:
         target.abandon()
 
 
-def _interrupted(request: requests.TrainOptions) -> int:
+def _note(figures: Mapping[str, float]) -> None:
+    """Report a validation, with --verbose."""
+    console.note(_figures(figures))
+
+
+def interrupted(request: requests.TrainOptions) -> int:
     console.say(
         f"interrupted: {request.output} is the best so far, and --resume continues from {request.output}.part"
     )
@@ -295,12 +305,7 @@ def _figures(figures: Mapping[str, float]) -> str:
     return " · ".join(f"{name.replace('_', ' ')} {value:.6g}" for name, value in figures.items())
 
 
-def _typed() -> list[str]:
-    """The command line for the model card."""
-    return ["train", *typed_arguments()]
-
-
 def typed_arguments() -> list[str]:
-    """What was typed behind `train`."""
+    """The command line behind `bertcli`, for the model card."""
     typed: list[str] = click.get_current_context().meta[TYPED]
-    return typed
+    return ["train", *typed]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -73,7 +73,7 @@ def train_translate(request: requests.TrainTranslate) -> int:
     Encoder, decoder, training and averaging are those of "Attention Is All You Need"; the vocabulary is made of the
     pairs. The result is a directory in Marian's layout: `bertcli translate -m DIR` and transformers read it.
     """
-    from bertcli.commands.train import INTERRUPTED, begin_training, target_directory, typed_arguments
+    from bertcli.commands.train import begin_training, interrupted, target_directory, typed_arguments
     from bertcli.training.reading import read_pairs
 
     begin_training(request)
@@ -89,34 +89,17 @@ def train_translate(request: requests.TrainTranslate) -> int:
             count = min(MOST_HELD_OUT, len(pairs) // 10)
             held_out, pairs = pairs[:count], pairs[count:]
         console.say(f"{len(pairs)} pairs to train on, {len(held_out) or 'none'} held out; loading torch")
-        from bertcli.training.translate import TranslationTrainer, TranslationTraining, card_of
+        from bertcli.training.translate import train_translation
 
-        training = TranslationTraining(
-            size=request.size,
-            vocabulary=request.vocab_size,
-            seed=request.seed,
-            epochs=request.epochs,
-            learning_rate=request.learning_rate,
-            batch_tokens=request.batch_tokens,
-            device=request.device,
-            dtype=request.dtype,
-            threads=request.threads,
-            base=request.base,
-            source_lang=request.source_lang,
-            target_lang=request.target_lang,
-            prefix_text=request.prefix_text,
-        )
+        def validated(figures: Mapping[str, float]) -> None:
+            loss = f": held-out loss {figures['loss']:.4g} nats per token" if "loss" in figures else ""
+            console.say(f"epoch {figures['epoch']} of {request.epochs}{loss}")
+
         with console.StepBar() as bar:
-            trainer = TranslationTrainer(training, pairs, held_out, target.part, bar.show_step, console.say)
-            if trainer.left_out:
-                console.warn(f"{trainer.left_out} pairs are left out: they are longer than the model")
-            progress = trainer.run(resume=request.resume)
-            loss = trainer.measure() if held_out else None
-        names = [Path(name).name for name in request.files]
-        trainer.write(target, card_of(trainer, ["train", *typed_arguments()], names, loss))
+            outcome = train_translation(
+                request, pairs, held_out, target, typed_arguments(), bar.show_step, validated
+            )
+    loss = outcome.figures.get("loss")
     measured = "" if loss is None else f": held-out loss {loss:.4g} nats per token"
-    console.say(f"{request.output}: {progress.step} steps{measured}")
-    if progress.interrupted:
-        console.say(f"interrupted: --resume continues from {request.output}.part")
-        return INTERRUPTED
-    return 0
+    console.say(f"{request.output}: {outcome.step} steps{measured}")
+    return interrupted(request) if outcome.interrupted else 0

@@ -22,10 +22,11 @@ from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.library import resolve
 from bertcli.models.seq2seq_tokenizer import Seq2SeqTokenizer
 from bertcli.tasks.translate import check_model, position_limit
-from bertcli.training.translate import MAX_LENGTH
+from bertcli.training.objectives.translate import MAX_LENGTH
 
 if TYPE_CHECKING:
-    from bertcli.training.translate import Ids, Pair, TranslationTraining
+    from bertcli import requests
+    from bertcli.training.objectives.translate import Ids, Pair
 
 TOKENIZER_FILES = (
     "tokenizer*",
@@ -44,17 +45,17 @@ class BaseModel:
 
     learning_rate, warm_up = 1e-4, 200
 
-    def __init__(self, training: TranslationTraining) -> None:
-        assert training.base is not None
-        checkpoint = open_checkpoint(resolve(training.base))
+    def __init__(self, request: requests.TrainTranslate) -> None:
+        assert request.base is not None
+        checkpoint = open_checkpoint(resolve(request.base))
         check_model(checkpoint)
         self._tokenizer = Seq2SeqTokenizer.of(checkpoint)
         known = checkpoint.generation.get("forced_bos_token_id") is not None
-        languages = self._tokenizer.speak(training.source_lang, training.target_lang, is_target_known=known)
+        languages = self._tokenizer.speak(request.source_lang, request.target_lang, is_target_known=known)
         how = Generation(first_token=languages.first_token, start_token=languages.start_token)
         limit = position_limit(checkpoint)
         rules = make_rules(checkpoint.generation, how, name=checkpoint.name, position_limit=limit)
-        prefix = self._tokenizer.encode(training.prefix_text) if training.prefix_text else ()
+        prefix = self._tokenizer.encode(request.prefix_text) if request.prefix_text else ()
         self._before, self._after = (*languages.before, *prefix), languages.after
         self._first, self._end = () if rules.first is None else (rules.first,), rules.ends[0]
         self.start, self.pad = rules.start, rules.pad

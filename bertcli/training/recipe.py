@@ -23,12 +23,15 @@ from bertcli.training.conversion import Converter, ModelName, RecipeError
 class Schedule:
     """How long, how fast and how often: steps, learning rate, batches, checkpoints.
 
-    `patience` is the number of measurements without a better one that ends the run, 0 for none.
+    After the warm-up the learning rate falls linearly to zero, or with the inverse square root of the step. `patience`
+    is the number of validations without a better one that ends the run, 0 for none. The mean of the weights of the last
+    `average` validations is the result, 0 for the best weights alone.
     """
 
     steps: int
     peak_rate: float = 4e-4
     warm_up: int = 150
+    decay: Literal["linear", "inverse_sqrt"] = "linear"
     micro_batches: int = 2
     weight_decay: float = 0.01
     clip: float = 1.0
@@ -38,6 +41,7 @@ class Schedule:
     evaluate_steps: int = 300
     evaluate_limit: int = 600
     patience: int = 0
+    average: int = 0
 
 
 @dataclass(frozen=True)

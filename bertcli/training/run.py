@@ -51,7 +51,7 @@ from bertcli.training.recipe import (
     TagSettings,
 )
 from bertcli.training.recipe_data import answered, labelled, tagged
-from bertcli.training.trainer import Trainer
+from bertcli.training.trainer import Report, Trainer, Validated
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -70,8 +70,6 @@ PATIENCE = 4  # validations without a better one
 BATCH_TOKENS = 2048
 MAX_ROWS = 32  # of a batch: short texts would make too few steps
 FREEZE_EMBEDDINGS = 2000  # fewer labelled examples are too few to learn words from, and steps are cheaper
-
-Report = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +116,12 @@ def train_objective(
     *,
     resume: bool,
     report: Report,
+    validated: Validated,
     say: Callable[[str], None],
 ) -> Outcome:
     """Train one objective on the base, and write the best state as a directory with one head. `say` is called with
-    what begins, `report(step, steps, loss)` after each step; its steps are those of all phases together."""
+    what begins, `report(step, steps, loss)` after each step, its steps those of all phases together, and `validated`
+    with the step and the figures of each validation."""
     context = _context(checkpoint, target, training.place, "auto", 0, training.seed, MAX_ROWS)
     transformers.set_seed(training.seed)  # a new head is drawn at random
     start = None if training.head is None else checkpoint.heads[training.head]
@@ -151,7 +151,15 @@ def train_objective(
         training.head,
     )
     trainer = Trainer(
-        network, [objective], schedule, context.machine, target.part, _key(identity), training.seed, report
+        network,
+        [objective],
+        schedule,
+        context.machine,
+        target.part,
+        _key(identity),
+        training.seed,
+        report,
+        validated,
     )
     if schedule.steps:
         say(f"fine-tuning the encoder: at most {schedule.steps} steps")
@@ -162,7 +170,7 @@ def train_objective(
     elif isinstance(objective, LabelObjective) and has_probe:
         objective.fit_probe(network)
     trainer.train()
-    validation = validation or _validation(trainer, objective)
+    validation = validation or trainer.validations()[objective.settings.name]
     if isinstance(objective, LabelObjective) and has_probe and trainer.best.weights and not trainer.best.step:
         objective.fit_probe(network, with_dev=True)  # the probe is the best: it need not hold anything out
     step = trainer.best.step if trainer.best.weights else trainer.progress.step
@@ -199,6 +207,7 @@ def train_recipe(
     *,
     resume: bool,
     report: Report,
+    validated: Validated,
 ) -> Outcome:
     """Train the objectives of the recipe at `path`, and write the best state, or without validation the last one, as a
     directory with named heads.
@@ -228,7 +237,9 @@ def train_recipe(
     continue_heads(checkpoint, heads, network)
     network.to(context.machine.device)
     key = _key((checkpoint.fingerprint(), recipe.seed, recipe.skills, recipe.frozen))
-    trainer = Trainer(network, objectives, schedule, context.machine, target.part, key, recipe.seed, report)
+    trainer = Trainer(
+        network, objectives, schedule, context.machine, target.part, key, recipe.seed, report, validated
+    )
     if resume:
         trainer.resume()
     trainer.train()
@@ -371,7 +382,15 @@ def _compare(
             schedule = _schedule(training, part, few=True)
             total.begin(schedule.steps, phases=4)
             trainer = Trainer(
-                network, [part], schedule, context.machine, Path(folder), "", training.seed, total.report
+                network,
+                [part],
+                schedule,
+                context.machine,
+                Path(folder),
+                "",
+                training.seed,
+                total.report,
+                validated=lambda _: None,
             )
             trainer.train()
             if trainer.interrupted:
@@ -399,12 +418,3 @@ class TotalSteps:
         self._step = step
         done = self._before + step
         self._report(done, max(self._total, done + steps - step), loss)
-
-
-def _validation(trainer: Trainer, objective: Objective) -> Validation:
-    """The figures of the network as it is."""
-    trainer.network.eval()
-    with torch.no_grad(), trainer.machine.forward_pass():
-        validation = objective.validate(trainer.network)
-    assert validation is not None
-    return validation

@@ -32,7 +32,7 @@ class Progress:
 
 @dataclass
 class Best:
-    """The weights that validated best. `score` is the mean over the objectives of the first figure of each, with the
+    """The weights that validated best. `score` is the mean over the objectives of the figure that decides, with the
     loss where there is one objective; `figures` are (value, low, high) by objective and name. `weights` are empty
     before the first validation."""
 
@@ -65,10 +65,10 @@ class Best:
 
 
 def score_of(found: Mapping[str, Validation]) -> dict[str, float]:
-    """The mean of the first figure of each objective, where NaN counts as 0, and the loss of a single objective."""
+    """The mean of the figures that decide, where NaN counts as 0, and the loss of a single objective."""
+    scores = [validation.score() for validation in found.values()]
+    score = {"score": statistics.fmean(0.0 if math.isnan(value) else value for value in scores)}
     figures = [validation.figures() for validation in found.values()]
-    first = [next(iter(one.values())) for one in figures]
-    score = {"score": statistics.fmean(0.0 if math.isnan(value) else value for value in first)}
     if len(figures) == 1 and "loss" in figures[0]:
         score["loss"] = figures[0]["loss"]
     return score

@@ -2,24 +2,26 @@
 
 Each step of the optimiser sums a few micro-batches, each of one objective (see `mixture`).
 
-The learning rate rises linearly over the warm-up, then falls linearly to zero. The network is validated before the
-first step and every `evaluate_steps`, and the weights that validated best are kept. An interrupt leaves `state.pt`,
-from which `resume` continues to the same bits: batches are functions of their number, and the states of the random
-generators are saved.
+The learning rate rises linearly over the warm-up, then falls. The network is validated before the first step and every
+`evaluate_steps`, and the weights that validated best are kept, or the mean of the last ones. An interrupt leaves
+`state.pt`, from which `resume` continues to the same bits: batches are functions of their number, and the states of the
+random generators are saved.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bertcli import interrupts
@@ -31,13 +33,19 @@ from bertcli.training.objectives import Objective
 from bertcli.training.recipe import Schedule
 from bertcli.training.saving import STATE
 from bertcli.training.state import Best, Progress
+from bertcli.training.validation import Validation
 
 METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+
+Report = Callable[[int, int, float], None]
+Validated = Callable[[Mapping[str, float]], None]
 
 
 class Trainer:
     """A run in the directory `run`. `key` changes with whatever a resumed run must have in common with its beginning;
-    `report(step, steps, loss)` is called after every step."""
+    `report(step, steps, loss)` is called after every step, `validated` with the step and the figures of every
+    validation."""
 
     def __init__(
         self,
@@ -48,11 +56,13 @@ class Trainer:
         run: Path,
         key: str,
         seed: int,
-        report: Callable[[int, int, float], None],
+        report: Report,
+        validated: Validated,
     ) -> None:
         self.network, self.schedule, self.machine = network, schedule, machine
         self.objectives = {one.settings.name: one for one in objectives}
-        self.run, self.key, self.report = run, key, report
+        self.run, self.key = run, key
+        self.report, self.validated = report, validated
         self.optimizer = _optimizer(network, schedule, machine)
         self.progress, self.best = Progress(), Best()
         self.history: list[dict[str, float]] = []
@@ -64,14 +74,44 @@ class Trainer:
 
     def train(self) -> None:
         """Train to the end of the schedule, until nothing gets better, or to an interrupt; the network then has its
-        best weights, or without validation the last ones."""
+        best weights, or without validation the last ones. Where the schedule averages, it has the mean of the last
+        checkpoints, unless the best weights are better."""
         with (
             interrupts.deferred() as asked,
             Mixture(self.objectives, self.schedule, self.progress.position) as mixture,
         ):
             self._train(asked, mixture)
-        if self.best.weights:
+        is_mean = self._take_mean()
+        if self.best.weights and not (is_mean and self.best.is_beaten_by(self.validations())):
             self.network.load_state_dict(self.best.weights)
+
+    def _take_mean(self) -> bool:
+        """Give the network the mean of the last checkpoints (Vaswani et al. 2017, section 6.1), if there are any."""
+        files = self._checkpoints()
+        if not files:
+            return False
+        mean: dict[str, Tensor] = {}
+        for file in files:
+            for name, value in load_file(file).items():
+                mean[name] = mean.get(name, 0) + value / len(files)
+        self.network.load_state_dict(mean, strict=False)
+        return True
+
+    def _checkpoints(self) -> list[Path]:
+        """The files of the last checkpoints, the oldest first."""
+        return sorted((self.run / CHECKPOINTS).glob("*.safetensors"), key=lambda file: int(file.stem))
+
+    def _keep_checkpoint(self) -> None:
+        """Write the weights that are trained, and drop the oldest checkpoint there is no need for."""
+        weights = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.network.named_parameters()
+            if value.requires_grad
+        }
+        (self.run / CHECKPOINTS).mkdir(exist_ok=True)
+        save_file(weights, self.run / CHECKPOINTS / f"{self.progress.step}.safetensors")
+        for old in self._checkpoints()[: -self.schedule.average]:
+            old.unlink()
 
     def _train(self, asked: Callable[[], bool], mixture: Mixture) -> None:
         schedule, progress = self.schedule, self.progress
@@ -125,20 +165,21 @@ class Trainer:
             self.losses[name].append(float(loss))
         progress.step += 1
 
-    def validate(self) -> None:
-        """Validate every objective on its held-out examples, append a line to metrics.jsonl, and keep the weights if
-        they are the best."""
-        progress = self.progress
-        began = time.monotonic()
+    def validations(self) -> dict[str, Validation]:
+        """The network as it is, on the held-out examples of every objective that has any."""
         generators = self.machine.generators()
         self.network.eval()
         with torch.no_grad(), self.machine.forward_pass():
-            found = {
-                name: validation
-                for name, one in self.objectives.items()
-                if (validation := one.validate(self.network)) is not None
-            }
+            found = {name: one.validate(self.network) for name, one in self.objectives.items()}
         self.machine.set_generators(generators)
+        return {name: validation for name, validation in found.items() if validation is not None}
+
+    def validate(self) -> None:
+        """Validate every objective, append a line to metrics.jsonl, and keep the weights if they are the best, or as
+        one of the last."""
+        progress = self.progress
+        began = time.monotonic()
+        found = self.validations()
         figures = {name: validation.figures() for name, validation in found.items()}
         if found and self.best.is_beaten_by(found):
             self.best = Best.of(found, progress.step, self.network.weights())
@@ -158,6 +199,9 @@ class Trainer:
         }
         with (self.run / METRICS).open("a") as file:
             file.write(json.dumps(line) + "\n")
+        if self.schedule.average and progress.step:
+            self._keep_checkpoint()
+        self.validated(self.history[-1])
 
     def status(self) -> dict[str, Any]:
         """Step, learning rate, speed, and the minutes left."""
@@ -207,8 +251,11 @@ class Trainer:
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
-    """Linear from 0 over the warm-up, then linear to 0 at the last step."""
+    """Linear from 0 over the warm-up; then linear to 0 at the last step, or with the inverse square root of the step
+    (Vaswani et al. 2017, formula 3)."""
     warm_up = max(1, schedule.warm_up)
+    if schedule.decay == "inverse_sqrt":
+        return schedule.peak_rate * min((step + 1) / warm_up, math.sqrt(warm_up / (step + 1)))
     falling = (schedule.steps - step) / max(1, schedule.steps - warm_up + 1)
     return schedule.peak_rate * max(0.0, min((step + 1) / warm_up, falling, 1.0))
 

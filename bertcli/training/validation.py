@@ -37,7 +37,7 @@ Figures = Mapping[str, float]
 class Validation:
     """Figures of answers for `records` held-out examples.
 
-    `names` are the figures of `measure` that are reported; the first of them decides, greater is better.
+    `names` are the figures of `measure` that are reported; the first of them decides, greater is better, but of a loss.
     `loss` is the mean loss, None where it was not computed; `labels` are the figures of each label.
     """
 
@@ -52,6 +52,11 @@ class Validation:
         found = self.measure(np.ones(self.records))
         loss = {} if self.loss is None else {"loss": self.loss}
         return {name: found[name] for name in self.names} | loss
+
+    def score(self) -> float:
+        """The figure that decides, so that greater is better."""
+        name, value = next(iter(self.figures().items()))
+        return -value if name == "loss" else value
 
     def estimates(self) -> dict[str, Estimate]:
         """The figures with their 95 % intervals, the one that decides first."""
@@ -116,6 +121,15 @@ def of_tags(
 def of_pieces(sums: Sequence[Sums], loss: float | None = None) -> Validation:
     """Hidden pieces, summed over each text."""
     return Validation(piece_measure(sums), len(sums), ("accuracy", "top_5_accuracy", "perplexity"), loss)
+
+
+def of_losses(losses: NDArray[Any], tokens: NDArray[Any]) -> Validation:
+    """The loss of each text, summed over its tokens, and how many these are: (texts,) each. In nats per token."""
+
+    def measure(weights: Numbers) -> Figures:
+        return {"loss": float(weights @ losses / (weights @ tokens))}
+
+    return Validation(measure, len(losses), ("loss",))
 
 
 def of_rankings(

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from bertcli.engines.device import choose_dtype
+from bertcli.training.marian import SIZES, build_model
 from bertcli.training.subwords import train_subwords, write_subwords
-from bertcli.training.translate import SIZES, build_model
 from tests.benchmarks import environments
 from tests.benchmarks.contest import Contestant, hold
 

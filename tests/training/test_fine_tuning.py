@@ -12,7 +12,10 @@ import transformers
 
 import bertcli
 from bertcli.cli import main
-from bertcli.training.translate import TranslationTrainer, TranslationTraining
+from bertcli.requests import TrainTranslate
+from bertcli.training.objectives.translate import TranslateObjective
+from bertcli.training.trainer import Trainer
+from bertcli.training.translate import make_trainer
 from tests.checkpoints import TEXTS
 from tests.conftest import Make
 
@@ -25,29 +28,32 @@ def write(folder: Path) -> str:
     return str(folder / "pairs.jsonl")
 
 
-def trainer(path: Path, folder: Path, **settings: Any) -> TranslationTrainer:
-    training = TranslationTraining(base=str(path), threads=1, device="cpu", dtype="float32", **settings)
-    return TranslationTrainer(training, PAIRS, PAIRS, folder, lambda *_: None, lambda _: None)
+def trainer(path: Path, folder: Path, **settings: Any) -> tuple[TranslateObjective, Trainer]:
+    request = TrainTranslate(base=str(path), threads=1, device="cpu", dtype="float32", **settings)
+    _, objective, made = make_trainer(request, PAIRS, PAIRS, folder, lambda *_: None, lambda _: None)
+    return objective, made
+
+
+def measured(path: Path, folder: Path, **settings: Any) -> float:
+    """The loss per token on the pairs."""
+    objective, made = trainer(path, folder, **settings)
+    return made.validations()[objective.settings.name].figures()["loss"]
 
 
 @pytest.mark.parametrize("family", ["marian", "bart", "pegasus", "t5", "mt5"])
 def test_the_loss_is_that_of_transformers(seq2seq: Make, tmp_path: Path, family: str) -> None:
     path = seq2seq(family)
-    made = trainer(path, tmp_path)
-    made.model.eval()
-    with torch.inference_mode():
-        loss, _ = made.loss(made.train[:4], 0.0)
     tokenizer = transformers.AutoTokenizer.from_pretrained(path)
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(path).eval()
-    total = 0.0
-    for source, target in PAIRS[:4]:
+    total, count = 0.0, 0
+    for source, target in PAIRS:
         labels = tokenizer(target, return_tensors="pt").input_ids
         if (first := model.generation_config.forced_bos_token_id) is not None:
             labels = torch.cat([torch.tensor([[first]]), labels], 1)
         with torch.inference_mode():
             out = model(**tokenizer(source, return_tensors="pt"), labels=labels)
-        total += float(out.loss) * labels.numel()
-    assert float(loss) == pytest.approx(total, rel=1e-4)
+        total, count = total + float(out.loss) * labels.numel(), count + labels.numel()
+    assert measured(path, tmp_path) == pytest.approx(total / count, rel=1e-4)
 
 
 @pytest.mark.parametrize("family", ["marian", "bart", "t5", "m2m_100", "mbart"])
@@ -74,45 +80,40 @@ def test_the_result_opens_in_transformers_with_the_same_answers(
         with torch.inference_mode():
             out = model.generate(inputs, num_beams=1, do_sample=False, max_new_tokens=12, **forced)
         assert mine["translation"] == tokenizer.decode(out[0], skip_special_tokens=True).strip()
-    before = trainer(
-        path, tmp_path, source_lang="en" if languages else None, target_lang="de" if languages else None
-    )
-    after = trainer(tmp_path / "model", tmp_path, source_lang="en" if languages else None,
-                    target_lang="de" if languages else None)  # fmt: skip
-    assert after.measure() < before.measure()
+    assert measured(tmp_path / "model", tmp_path, **codes) < measured(path, tmp_path, **codes)
     assert str(path.name) in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_a_prefix_comes_before_each_source(seq2seq: Make, tmp_path: Path) -> None:
     plain, prefixed = (trainer(seq2seq("t5"), tmp_path, prefix_text=text) for text in ("", "The story"))
-    for (source, target), (longer, same) in zip(plain.train, prefixed.train, strict=True):
+    for (source, target), (longer, same) in zip(plain[0].train, prefixed[0].train, strict=True):
         assert longer[-len(source) :] == source
         assert len(longer) > len(source)
         assert same == target
 
 
 def test_a_resumed_run_ends_in_the_same_weights(seq2seq: Make, tmp_path: Path) -> None:
-    settings = {"epochs": 2, "batch_tokens": 128}
-
-    def made(name: str) -> TranslationTrainer:
+    def made(name: str) -> Trainer:
         (tmp_path / name).mkdir(exist_ok=True)
-        return trainer(seq2seq("t5"), tmp_path / name, **settings)
+        return trainer(seq2seq("t5"), tmp_path / name, epochs=2, batch_tokens=128)[1]
 
-    whole, cut = made("whole"), made("cut")
-    whole.run(resume=False)
+    whole = made("whole")
+    whole.train()
+    cut = made("cut")  # seeds torch
 
     def stop(step: int, *_: Any) -> None:
-        if step == cut.epoch_steps + 1:
+        if step == cut.schedule.evaluate_steps + 1:
             cut.save()
             raise KeyboardInterrupt
 
     cut.report = stop
     with pytest.raises(KeyboardInterrupt):
-        cut.run(resume=False)
+        cut.train()
     again = made("cut")
-    again.run(resume=True)
-    for name, weight in whole.model.state_dict().items():
-        torch.testing.assert_close(again.model.state_dict()[name], weight, atol=0, rtol=0)
+    again.resume()
+    again.train()
+    for name, weight in whole.network.state_dict().items():
+        torch.testing.assert_close(again.network.state_dict()[name], weight, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize(

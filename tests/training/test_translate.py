@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 
 import bertcli
 from bertcli.cli import main
 from bertcli.errors import UsageError
-from bertcli.training.translate import (
-    SIZES,
-    TranslationTrainer,
-    TranslationTraining,
-    build_model,
-    schedule,
-)
+from bertcli.requests import TrainTranslate
+from bertcli.training.marian import SIZES, build_model
+from bertcli.training.recipe import Schedule
+from bertcli.training.trainer import Trainer, learning_rate
+from bertcli.training.translate import make_trainer
 
 WORDS = {
     "ein": "a",
@@ -136,40 +135,65 @@ def test_an_encoder_is_refused(checkpoints: Any, capsys: pytest.CaptureFixture[s
 
 
 def test_a_resumed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
-    training = TranslationTraining(vocabulary=300, epochs=3, batch_tokens=128, threads=1, device="cpu")
+    request = TrainTranslate(vocab_size=300, epochs=3, batch_tokens=128, threads=1, device="cpu")
     train, dev = pairs(40), pairs(50)[40:]
-    said: list[str] = []
 
-    def trainer(folder: Path, stop_at: int | None = None) -> TranslationTrainer:
+    def trainer(folder: Path, stop_at: int | None = None) -> Trainer:
         def report(step: int, steps: int, loss: float) -> None:
             if step == stop_at:
                 made.save()
                 raise KeyboardInterrupt
 
         folder.mkdir(exist_ok=True)
-        made = TranslationTrainer(training, train, dev, folder, report, said.append)
+        _, _, made = make_trainer(request, train, dev, folder, report, lambda _: None)
         return made
 
     whole = trainer(tmp_path / "whole")
-    progress = whole.run(resume=False)
-    assert [line.partition(":")[0] for line in said] == ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3"]
-    cut = trainer(tmp_path / "cut", whole.epoch_steps + 2)
+    whole.train()
+    epoch = whole.schedule.evaluate_steps
+    assert [line["step"] for line in whole.history] == [0, epoch, 2 * epoch, 3 * epoch]
+    cut = trainer(tmp_path / "cut", epoch + 2)
     with pytest.raises(KeyboardInterrupt):
-        cut.run(resume=False)
+        cut.train()
     again = trainer(tmp_path / "cut")
-    assert again.run(resume=True).history == progress.history
-    for name, weight in whole.model.state_dict().items():
-        torch.testing.assert_close(again.model.state_dict()[name], weight, atol=0, rtol=0)
+    again.resume()
+    again.train()
+    assert again.history == whole.history
+    for name, weight in whole.network.state_dict().items():
+        torch.testing.assert_close(again.network.state_dict()[name], weight, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(("rate", "is_mean"), [(0.05, True), (0.001, False)])
+def test_the_result_is_the_mean_of_the_last_epochs_unless_one_was_better(
+    tmp_path: Path, rate: float, is_mean: bool
+) -> None:
+    request = TrainTranslate(
+        vocab_size=300, epochs=12, batch_tokens=128, threads=1, learning_rate=rate, dtype="float32"
+    )
+    held_out = pairs(50)[40:]
+    _, _, trainer = make_trainer(request, pairs(40), held_out, tmp_path, lambda *_: None, lambda _: None)
+    trainer.train()
+    [found] = trainer.validations().values()
+    files = sorted((tmp_path / "checkpoints").glob("*"), key=lambda file: int(file.stem))
+    steps = trainer.schedule.evaluate_steps
+    assert [int(file.stem) for file in files] == [steps * epoch for epoch in range(3, 13)]
+    mean = torch.stack([load_file(file)["model.model.encoder.layers.0.fc1.weight"] for file in files]).mean(0)
+    found_weight = trainer.network.state_dict()["model.model.encoder.layers.0.fc1.weight"]
+    assert torch.allclose(found_weight, mean) == is_mean
+    assert found.figures()["loss"] <= min(line["loss"] for line in trainer.history) + 1e-6
 
 
 def test_bfloat16_gives_the_loss_and_the_gradients_of_float32(tmp_path: Path) -> None:
     found = {}
     for dtype in ("float32", "bfloat16"):
-        training = TranslationTraining(vocabulary=300, threads=1, device="cpu", dtype=dtype)
-        trainer = TranslationTrainer(training, pairs(40), [], tmp_path, lambda *_: None, lambda _: None)
-        loss, tokens = trainer.loss(trainer.train, 0.1)
-        (loss / tokens).backward()
-        found[dtype] = float(loss.detach()) / tokens, trainer.model.model.shared.weight.grad.flatten()
+        request = TrainTranslate(vocab_size=300, threads=1, device="cpu", dtype=dtype)
+        origin, objective, trainer = make_trainer(
+            request, pairs(40), [], tmp_path, lambda *_: None, lambda _: None
+        )
+        with trainer.machine.forward_pass():
+            loss = objective.loss(trainer.network, objective.batch_of(objective.train))
+        loss.backward()
+        found[dtype] = float(loss.detach()), origin.model.model.shared.weight.grad.flatten()
     (loss, gradient), (near, near_gradient) = found["float32"], found["bfloat16"]
     assert near == pytest.approx(loss, rel=2e-3)
     assert near != loss
@@ -192,9 +216,10 @@ def test_a_new_encoder_tells_positions_apart(size: str) -> None:
 
 
 def test_the_rate_rises_and_falls_with_the_root() -> None:
-    assert schedule(50, 100) == 0.5
-    assert schedule(100, 100) == 1
-    assert schedule(400, 100) == 0.5
+    schedule = Schedule(steps=1000, warm_up=100, peak_rate=1.0, decay="inverse_sqrt")
+    assert learning_rate(schedule, 49) == 0.5
+    assert learning_rate(schedule, 99) == 1
+    assert learning_rate(schedule, 399) == 0.5
 
 
 def test_bleu_and_chrf_are_those_of_sacrebleu(
