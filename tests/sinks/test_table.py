@@ -24,6 +24,9 @@ LABELS = Layout("label", ("text",), ("label", "score", "labels"), REMARKS, "text
 SPANS = Layout("tag", ("text",), ("spans",), REMARKS, "text")
 TOKEN_TAGS = Layout("tag", ("text",), ("tokens",), REMARKS, "text", view="tags")
 TOKENS = Layout("embed", ("text",), ("tokens",), REMARKS, "text", view="vectors")
+TRANSLATIONS = Layout(
+    "translate", ("text",), ("translation", "score", "translations", "alignment"), REMARKS, "text"
+)
 ANSI = re.compile("\x1b\\[[0-9;]*m")
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=80)
 
@@ -265,7 +268,7 @@ def test_in_a_pipe_lines_are_whole_and_plain() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "layout", [LABEL, LABELS, FILL, EMBED, TOKENS], ids=lambda layout: layout.results[-1]
+    "layout", [LABEL, LABELS, FILL, EMBED, TOKENS, TRANSLATIONS], ids=lambda layout: layout.results[-1]
 )
 @pytest.mark.parametrize("echo", [True, False])
 @given(text=ANYTHING, word=ANYTHING, width=st.integers(20, 150), data=st.data())
@@ -283,6 +286,9 @@ def test_no_line_is_wider_than_the_terminal_and_no_text_steers_it(
         "fills": [{"words": [word], "score": 0.5, "text": text + word}],
         "embedding": vector,
         "tokens": [{"token": word, "start": 0, "end": 1, "embedding": vector}],
+        "translation": word,
+        "translations": [{"text": word, "score": -0.5}, {"text": text, "score": -1.5}],
+        "alignment": [{"source": text, "target": word}],
     }
     done = result({name: values[name] for name in layout.results}, text=text, windows=2)
     plain = table(done, layout=layout, width=width)
@@ -455,6 +461,24 @@ def test_of_a_long_text_the_part_around_the_answer_is_shown() -> None:
     assert measured(line) <= 70
     assert line.count("the answer") == 2
     assert line.endswith("…")
+
+
+def test_a_translation_is_shown_whole_below_its_text() -> None:
+    several = [{"text": "Ein Hund rennt am Strand.", "score": -0.25}, {"text": "Ein Hund.", "score": -0.5}]
+    aligned = [{"source": "A", "target": "Ein"}, {"source": "New York", "target": "New York"}]
+    values = {
+        "translation": several[0]["text"],
+        "score": -0.25,
+        "translations": several,
+        "alignment": aligned,
+    }
+    assert table(result(values, text="A dog runs on the beach."), layout=TRANSLATIONS, width=24) == (
+        "A dog runs on the beach.\n-0.2500  Ein Hund rennt\n  am Strand.\n-0.5000  Ein Hund.\n"
+        "  A → Ein\n  New York → New York\n"
+    )
+    alone = Layout("translate", ("text",), ("translation", "score"), REMARKS, "text", echo=False)
+    one = result({"translation": "Ein Hund.", "score": -0.5}, text="A dog.")
+    assert table(one, layout=alone) == "-0.5000  Ein Hund.\n"
 
 
 @given(text=ANYTHING, width=st.integers(30, 90))

@@ -16,6 +16,7 @@ from bertcli.sinks.table.labels import MEASURES, HeadsView, LabelsView, LabelVie
 from bertcli.sinks.table.page import Page
 from bertcli.sinks.table.scores import ScoreView
 from bertcli.sinks.table.spans import SpansView, token_tags
+from bertcli.sinks.table.translations import TranslationsView
 from bertcli.sinks.table.vectors import EmbeddingView, token_vectors
 
 
@@ -58,6 +59,8 @@ def choose_view(page: Page) -> View:
         return SpansView(page)
     if "answer" in results:
         return AnswerView(page)
+    if "translation" in results:
+        return TranslationsView(page)
     if "attention" in results:
         return HeatView(page)
     if "tokens" in results and view == "tags":
