@@ -1,8 +1,9 @@
 """Splitting text into sentences, so that everything between them can be put back as it was.
 
 A line is never joined to another, tabs and runs of blanks stay, and so do the marks of Markdown at the beginning of a
-line. The cells of a Markdown table are apart, a fenced code block is left as it is, and so are tags around a whole line
-and the positions of subtitles. The rules are those of punctuation; abbreviations of a few European languages are known.
+line. The cells of a Markdown table are apart. Fenced code, tags around a whole line and the positions of subtitles stay
+as they are, and so do code in a line, addresses, images, and the brackets and targets of links, between which texts are
+apart. The rules are those of punctuation; abbreviations of a few European languages are known.
 """
 
 from __future__ import annotations
@@ -29,6 +30,17 @@ _TAG = re.compile(r"<(\w+)[^<>]*>\s*")
 _MARKUP = re.compile(
     r"(?:\{\\\w[^{}]*\}\s*)*(?:>\s?)*(?:#{1,6}\s+|[-*+]\s+(?:\[[ xX]\]\s+)?|\d{1,3}[.)]\s+)?"
 )
+_TARGET = r"(?:\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^\[\]]*\])"  # of a link: `(address)` or `[name]`
+_KEPT = re.compile(
+    rf"""(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)                # code
+    | !\[[^\[\]]*\]{_TARGET}                            # an image
+    | \[(?=[^\[\]]*\]{_TARGET}) | (?<!!)\]{_TARGET}     # what is around the text of a link
+    | <(?:https?://|mailto:)[^<>\s]*>
+    | (?:https?://|www\.)[^\s<>"|]*[^\s<>"|.,;:!?'()\[\]{{}}*_]
+    | [\w.+-]+@[\w-]+(?:\.[\w-]+)+""",
+    re.VERBOSE,
+)
+_BEHIND_KEPT = re.compile(r"[^\w\s]*\s*")
 _LAST_WORD = re.compile(r"[^\W\d_]+(?:\.[^\W\d_]+)*$")
 _LETTER = re.compile(r"[^\W\d_]")
 _ABBREVIATIONS = frozenset(
@@ -71,14 +83,31 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
             continue
         markup = _MARKUP.match(text, start, stop)
         begin = markup.end() if markup and markup.end() < stop else start
-        begin, stop = _without_tags(text, begin, stop)
-        for end in _END.finditer(text, begin, stop):
-            place = end.end(1) if end[1] else end.end(3)
-            if place < stop and _ends_sentence(text, begin, end, stop):
-                yield begin, place
-                begin = end.end()
-        if begin < stop:
-            yield begin, stop
+        for between in _between_kept(text, *_without_tags(text, begin, stop)):
+            yield from _sentences(text, *between)
+
+
+def _sentences(text: str, begin: int, stop: int) -> Iterator[tuple[int, int]]:
+    """The sentences of a part that is translated."""
+    for end in _END.finditer(text, begin, stop):
+        place = end.end(1) if end[1] else end.end(3)
+        if place < stop and _ends_sentence(text, begin, end, stop):
+            yield begin, place
+            begin = end.end()
+    if begin < stop:
+        yield begin, stop
+
+
+def _between_kept(text: str, begin: int, stop: int) -> Iterator[tuple[int, int]]:
+    """What is translated of a line: the parts between what is kept, without the blanks and marks around them."""
+    first = begin
+    for end, behind_kept in [*(match.span() for match in _KEPT.finditer(text, begin, stop)), (stop, stop)]:
+        behind = _BEHIND_KEPT.match(text, begin, end)
+        start = behind.end() if behind and begin > first else begin
+        part = text[start:end].rstrip()
+        if part:
+            yield start, start + len(part)
+        begin = behind_kept
 
 
 def _parts(text: str) -> Iterator[tuple[int, int]]:

@@ -34,6 +34,14 @@ def sentences(text: str) -> list[str]:
         ("{\\an8}<i>It is so. Is it?</i>", ["It is so.", "Is it?"]),
         ("<b><i>all</i></b>", ["all"]),
         ("<i>some</i> of it", ["<i>some</i> of it"]),
+        ("Run `a. B` or ``a ` b``, please. Now!", ["Run", "or", "please.", "Now!"]),
+        (
+            "a [blue shirt](http://x.y/a_(b)?c=d). Then ![a cat](cat.png) ran",
+            ["a", "blue shirt", "Then", "ran"],
+        ),
+        ("see [the docs][1], [![b](b.svg)](ci) too", ["see", "the docs", "too"]),
+        ("see <https://x.y/z>, https://x.y/z. Or mail a.b@c.de!", ["see", "Or mail"]),
+        ("[1] and a `tick [of](it", ["[1] and a `tick [of](it"]),
         ("今日は。元気です。はい", ["今日は。", "元気です。", "はい"]),
     ],
 )
