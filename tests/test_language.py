@@ -1,7 +1,6 @@
 """The words of the code: one name for one thing, and no word that the glossary retired.
 
-The glossary is in docs/contributing.md. `NOT_YET` are the packages that still share names with others; it only ever
-gets shorter.
+The glossary is in docs/contributing.md.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from tests.test_docs import CONTEXTS, ROOT
 
 PACKAGE = ROOT / "bertcli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-NOT_YET = ("training",)
 
 
 def _is_free(node: ast.FunctionDef | ast.ClassDef, module: Path) -> bool:
@@ -103,13 +101,12 @@ def test_each_public_name_is_defined_once() -> None:
         for node in ast.parse(module.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not _is_free(node, module):
                 places[node.name].add(module)
-    twice = {name: found for name, found in places.items() if len(found) > 1 and name not in SHARED_NAMES}
-    clean = {
-        name: sorted(str(module.relative_to(PACKAGE)) for module in found)
-        for name, found in twice.items()
-        if sum(_area(module) not in NOT_YET for module in found) > 1
+    twice = {
+        name: sorted(map(_name, modules))
+        for name, modules in places.items()
+        if len(modules) > 1 and name not in SHARED_NAMES
     }
-    assert not clean
+    assert not twice
 
 
 @pytest.mark.parametrize("ctx", CONTEXTS, ids=lambda ctx: ctx.command_path)

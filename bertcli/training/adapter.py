@@ -19,7 +19,7 @@ BLOCKS = re.compile(r"encoder\.layer\.\d+\.")
 DOT = "/"  # instead of a dot, which names of parameters cannot have
 
 
-class Adapter(nn.Module):
+class HeadAdapter(nn.Module):
     """`down` (rank, in) is drawn at random and `up` (out, rank) is 0, so that training begins with the encoder as it
     is. Raises ValueError for an encoder without BERT's blocks."""
 

@@ -28,7 +28,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """`inputs` are the arguments of an encoder, each [rows, length]. The targets depend on the objective:
 
     fill: token ids [masked] at the flat `positions` [masked];
@@ -45,9 +45,9 @@ class Batch:
     positions: Tensor | None = None
     shapes: Tensor | None = None
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> TrainingBatch:
         """The same batch on a device."""
-        return Batch(
+        return TrainingBatch(
             {name: value.to(device) for name, value in self.inputs.items()},
             self.targets.to(device),
             None if self.positions is None else self.positions.to(device),
@@ -55,7 +55,7 @@ class Batch:
         )
 
 
-class Sentence(NamedTuple):
+class EncodedSentence(NamedTuple):
     """The window of a sentence, the numbers of the words that have a word piece in it, and the position of the first
     piece of each. Other words (a joiner alone, or truncated) have no tag to learn or predict."""
 
@@ -76,7 +76,7 @@ def encode(tokenizer: Tokenizer, windowing: Windowing, text: str, pair: str | No
     return encoded.windows[0]
 
 
-def encode_words(tokenizer: Tokenizer, windowing: Windowing, words: Sequence[str]) -> Sentence:
+def encode_words(tokenizer: Tokenizer, windowing: Windowing, words: Sequence[str]) -> EncodedSentence:
     """A sentence of words; the first word piece of a word is the one that predicts its tag."""
     text = " ".join(words)
     tokens = tokenizer.encode(text)
@@ -85,7 +85,7 @@ def encode_words(tokenizer: Tokenizer, windowing: Windowing, words: Sequence[str
     numbers = {begin: number for number, (begin, end) in enumerate(places) if begin < end}
     found = [word for word in given_words(text, tokens, tokenizer, places) if start <= word.first < stop]
     shift = windowing.leading - start
-    return Sentence(
+    return EncodedSentence(
         windowing.window(tokens.ids, cut),
         [numbers[word.start] for word in found],
         [word.first + shift for word in found],

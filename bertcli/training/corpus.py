@@ -16,7 +16,7 @@ from bertcli.training.recipe_data import records_of
 
 if TYPE_CHECKING:
     from bertcli.models.tokenizer import Frame, Tokenizer
-    from bertcli.training.recipe import Source
+    from bertcli.training.recipe import DataSource
 
 Ints = NDArray[np.int64]
 
@@ -31,7 +31,7 @@ class TokenFile:
     records: Ints
 
 
-def tokenise(source: Source, tokenizer: Tokenizer, cache: Path) -> TokenFile:
+def tokenise(source: DataSource, tokenizer: Tokenizer, cache: Path) -> TokenFile:
     """The tokens of each record of a source, without special tokens; cached in `cache`, which is for one
     tokenizer, for a run that is resumed."""
     stat = source.path.stat()

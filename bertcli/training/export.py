@@ -44,7 +44,7 @@ def export(
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    tensors = encoder_tensors(network.weights(), fill=fill) | head_tensors(network, OWN_PREFIX)
+    tensors = encoder_weights(network.weights(), fill=fill) | head_tensors(network, OWN_PREFIX)
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     config = {name: value for name, value in base.config.items() if name not in OF_THE_BASE}
     config |= {"architectures": ["BertForMaskedLM" if fill else "BertModel"], "dtype": "float16"}
@@ -106,7 +106,7 @@ def write_tokenizer(base: Path, target: Path) -> None:
     _write_json(file, definition | {"truncation": None, "padding": None})
 
 
-def encoder_tensors(parameters: Mapping[str, Tensor], *, fill: bool) -> dict[str, Tensor]:
+def encoder_weights(parameters: Mapping[str, Tensor], *, fill: bool) -> dict[str, Tensor]:
     """The encoder and, with `fill`, the masked-LM head among the parameters of a Network, under their names on disk
     and tied tensors once: in float16, unless a number is beyond it."""
     tensors = {}

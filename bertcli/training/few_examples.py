@@ -21,7 +21,7 @@ from bertcli.training.validation import Validation, better
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class HalvesComparison:
     """Whether `tuned` did better than the probe, and the figures of the better one."""
 
     tuned: bool
@@ -32,7 +32,7 @@ def compare_on_halves(
     objective: LabelObjective,
     probe_of: Callable[[Split], tuple[Network, LabelObjective]],
     fine_tune: Callable[[Network, LabelObjective], None],
-) -> Comparison:
+) -> HalvesComparison:
     """`probe_of` makes a probe of some examples, `fine_tune` trains its encoder too."""
     train = objective.split.train
     folds = folds_of([(e.text, e.pair) for e in train], [str(e.target) for e in train])
@@ -50,4 +50,4 @@ def compare_on_halves(
         tuned[outside] = part.answers(network, windows)
     before, after = (objective.validation_of(logits, objective.targets) for logits in (probed, tuned))
     is_better = better(after.figures(), before.figures())
-    return Comparison(is_better, after if is_better else before)
+    return HalvesComparison(is_better, after if is_better else before)

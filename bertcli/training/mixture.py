@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Self
 
-from bertcli.training.batches import Batch
+from bertcli.training.batches import TrainingBatch
 from bertcli.training.objectives import Objective
 from bertcli.training.recipe import Schedule
 
@@ -38,7 +38,7 @@ class Mixture:
         self._objectives, self._schedule = objectives, schedule
         self._position = position.copy()
         self._builder = ThreadPoolExecutor(1, "batches")  # one: objectives keep the order of an epoch
-        self._ahead: deque[tuple[str, Future[Batch], Position]] = deque()
+        self._ahead: deque[tuple[str, Future[TrainingBatch], Position]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +46,7 @@ class Mixture:
     def __exit__(self, *_: object) -> None:
         self._builder.shutdown(cancel_futures=True)
 
-    def draw(self) -> tuple[str, Batch, Position]:
+    def draw(self) -> tuple[str, TrainingBatch, Position]:
         """The name of the next objective, its batch on the CPU, and the position after it."""
         while len(self._ahead) < AHEAD:
             name, number = self._next()

@@ -23,7 +23,7 @@ from bertcli.engines.loading import from_checkpoint
 from bertcli.errors import ModelError, first_line
 from bertcli.models.cross_encoder import DECLARED
 from bertcli.tasks.word_shapes import TABLES
-from bertcli.training.adapter import Adapter
+from bertcli.training.adapter import HeadAdapter
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -122,7 +122,7 @@ class Network(nn.Module):
             self.heads[name] = head
         self.adapters = nn.ModuleDict(
             {
-                name: Adapter(model.base_model, spec.adapter)
+                name: HeadAdapter(model.base_model, spec.adapter)
                 for name, spec in (heads or {}).items()
                 if spec.adapter
             }
@@ -135,9 +135,9 @@ class Network(nn.Module):
             states: Tensor = self.model.base_model(**inputs).last_hidden_state
         return states
 
-    def adapter(self, head: str) -> Adapter | None:
+    def adapter(self, head: str) -> HeadAdapter | None:
         """What the named head alone adds to the encoder."""
-        return cast(Adapter, self.adapters[head]) if head in self.adapters else None
+        return cast(HeadAdapter, self.adapters[head]) if head in self.adapters else None
 
     def logits(self, name: str, inputs: Mapping[str, Tensor], shapes: Tensor | None = None) -> Tensor:
         """Logits of a head in float32: [rows, labels], or [rows, length, labels] of a head that reads tokens; `shapes`

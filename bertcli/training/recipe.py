@@ -45,7 +45,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """A file of any form bertcli reads, and how much of it: `limit` takes a seeded sample.
 
     In a recipe a bare path is enough. Fields are found as for `train label`; a second text is also
@@ -82,7 +82,7 @@ class FillSettings(ObjectiveSettings):
     `holdout_every`th record of a file, from the first, is kept for measuring; 0 keeps none.
     """
 
-    data: tuple[Source, ...]
+    data: tuple[DataSource, ...]
     unit: Literal["block", "text", "sentence"] = "block"
     mask_rate: float = 0.15
     keep_rate: float = 0.0
@@ -98,13 +98,13 @@ class EmbedSettings(ObjectiveSettings):
     `holdout_every` leaves out the same records as for fill.
     """
 
-    data: tuple[Source, ...] = ()
+    data: tuple[DataSource, ...] = ()
     teacher: ModelName | None = None
     unit: Literal["text", "sentence"] = "text"
     holdout_every: int = 50
-    pairs: tuple[Source, ...] = ()
+    pairs: tuple[DataSource, ...] = ()
     score_range: tuple[float, float] = (0.0, 5.0)
-    dev: tuple[Source, ...] = ()
+    dev: tuple[DataSource, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +115,8 @@ class LabelSettings(ObjectiveSettings):
     it is, as for `train label`.
     """
 
-    data: tuple[Source, ...]
-    dev: tuple[Source, ...] = ()
+    data: tuple[DataSource, ...]
+    dev: tuple[DataSource, ...] = ()
     dev_fraction: float = 0.1
     problem_type: (
         Literal["single_label_classification", "multi_label_classification", "regression"] | None
@@ -136,8 +136,8 @@ class TagSettings(ObjectiveSettings):
     in the training data, in log-odds, beside the log-probabilities of the words' tags (see `tasks.tag_path`).
     """
 
-    data: tuple[Source, ...]
-    dev: tuple[Source, ...] = ()
+    data: tuple[DataSource, ...]
+    dev: tuple[DataSource, ...] = ()
     dev_fraction: float = 0.1
     dropout: float = 0.1
     join: int = 1
@@ -153,8 +153,8 @@ class AnswerSettings(ObjectiveSettings):
     `adapter` is the rank of changes to the encoder that this head alone uses (see `training.adapter`), 0 for none.
     """
 
-    data: tuple[Source, ...]
-    dev: tuple[Source, ...] = ()
+    data: tuple[DataSource, ...]
+    dev: tuple[DataSource, ...] = ()
     dev_fraction: float = 0.1
     dropout: float = 0.1
     adapter: int = 0
@@ -202,7 +202,9 @@ def read_recipe(path: Path) -> Recipe:
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: is not YAML: {one_line(error)}") from error
     try:
-        recipe = Converter(path.parent, {ObjectiveSettings: KINDS}, {Source: "path"}).mapping(tree, Recipe)
+        recipe = Converter(path.parent, {ObjectiveSettings: KINDS}, {DataSource: "path"}).mapping(
+            tree, Recipe
+        )
         problem = next(_problems(recipe), None)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None

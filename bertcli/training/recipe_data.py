@@ -16,7 +16,7 @@ from bertcli.requests import InputOptions
 from bertcli.sources import open_source
 from bertcli.training.dataset import Example, Split, hold_out, number_of
 from bertcli.training.reading import read_labelled, read_questions, read_tagged
-from bertcli.training.recipe import AnswerSettings, LabelSettings, Source, TagSettings
+from bertcli.training.recipe import AnswerSettings, DataSource, LabelSettings, TagSettings
 
 PAIR_FIELD = "text_pair"
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]? +(?=[\"'(]?[A-Z])")
@@ -25,29 +25,31 @@ SHORTEST, LONGEST = 25, 260  # characters of a sentence
 T = TypeVar("T")
 
 
-def labelled(settings: LabelSettings, seed: int) -> Split:
+def label_split(settings: LabelSettings, seed: int) -> Split:
     """The examples of a label settings: the dev files are held out, or else a seeded share of the data."""
 
-    def read(source: Source) -> list[Example]:
-        return read_labelled(options_of(source), source.label_field)
+    def read(source: DataSource) -> list[Example]:
+        return read_labelled(source_options(source), source.label_field)
 
     return _split(settings, seed, read)
 
 
-def tagged(settings: TagSettings, seed: int) -> Split:
+def tag_split(settings: TagSettings, seed: int) -> Split:
     """The sentences of a tag objective, held out in the same way."""
-    return _split(settings, seed, lambda source: read_tagged(options_of(source)))
+    return _split(settings, seed, lambda source: read_tagged(source_options(source)))
 
 
-def answered(settings: AnswerSettings, seed: int) -> Split:
+def answer_split(settings: AnswerSettings, seed: int) -> Split:
     """The questions of an answer objective, held out in the same way."""
-    return _split(settings, seed, lambda source: read_questions(options_of(source)))
+    return _split(settings, seed, lambda source: read_questions(source_options(source)))
 
 
 def _split(
-    settings: LabelSettings | TagSettings | AnswerSettings, seed: int, read: Callable[[Source], list[Example]]
+    settings: LabelSettings | TagSettings | AnswerSettings,
+    seed: int,
+    read: Callable[[DataSource], list[Example]],
 ) -> Split:
-    def all_of(sources: Sequence[Source]) -> list[Example]:
+    def all_of(sources: Sequence[DataSource]) -> list[Example]:
         return [example for source in sources for example in drawn(read(source), source.limit, seed)]
 
     examples = all_of(settings.data)
@@ -56,11 +58,11 @@ def _split(
     return hold_out(examples, None, settings.dev_fraction, seed)
 
 
-def scored_pairs(sources: Sequence[Source], seed: int) -> list[Example]:
+def scored_pairs(sources: Sequence[DataSource], seed: int) -> list[Example]:
     """Pairs of texts with a number each. Raises UsageError where a source has no second text."""
     found: list[Example] = []
     for source in sources:
-        options = options_of(source)
+        options = source_options(source)
         if options.pair_field is None:
             raise UsageError(
                 f"there is no field {PAIR_FIELD} with a second text",
@@ -75,18 +77,18 @@ def scored_pairs(sources: Sequence[Source], seed: int) -> list[Example]:
     return found
 
 
-def records_of(source: Source) -> Iterator[Record]:
+def records_of(source: DataSource) -> Iterator[Record]:
     """The records of a source that could be read, blank ones included."""
-    with closing(open_source(options_of(source))) as records:
+    with closing(open_source(source_options(source))) as records:
         for record in records:
             if record.problem is None:
                 yield record
 
 
-def texts_of(source: Source, unit: str, seed: int, holdout_every: int) -> tuple[list[str], list[str]]:
+def texts_of(source: DataSource, unit: str, seed: int, holdout_every: int) -> tuple[list[str], list[str]]:
     """The texts and second texts of a source, with `unit` "sentence" cut at sentence ends: those to learn
     from, of which `source.limit` takes a seeded sample, and those of the records that are held out."""
-    kept: Sample[str] = Sample(source.limit, seed)
+    kept: Reservoir[str] = Reservoir(source.limit, seed)
     held: list[str] = []
     for record in records_of(source):
         for text in (record.text, record.pair):
@@ -103,7 +105,7 @@ def is_held_out(index: int, every: int) -> bool:
     return every > 0 and index % every == 0
 
 
-def options_of(source: Source) -> InputOptions:
+def source_options(source: DataSource) -> InputOptions:
     """How to read a source: with its second text, where it has one under the usual name."""
     options = InputOptions(
         files=(str(source.path),), text_field=source.text_field, pair_field=source.pair_field
@@ -117,7 +119,7 @@ def options_of(source: Source) -> InputOptions:
 
 def drawn(items: Iterable[T], limit: int | None, seed: int) -> list[T]:
     """A seeded sample of at most `limit`, in order; all of them for None."""
-    sample: Sample[T] = Sample(limit, seed)
+    sample: Reservoir[T] = Reservoir(limit, seed)
     for item in items:
         sample.offer(item)
     return sample.items()
@@ -130,7 +132,7 @@ def evenly_spaced(items: Sequence[T], limit: int) -> list[T]:
     return [items[place * len(items) // limit] for place in range(limit)]
 
 
-class Sample(Generic[T]):
+class Reservoir(Generic[T]):
     """A seeded sample of at most `limit` of what is offered, in order, all of it for None; holds no more than
     that (Vitter 1985, algorithm R)."""
 

@@ -20,7 +20,7 @@ from bertcli.training.card import Account, write_card, write_recipe_card
 from bertcli.training.conversion import RecipeError
 from bertcli.training.dataset import FEW, REGRESSION, Split, spread, starts_from_probe
 from bertcli.training.export import export, export_beside, export_one_head
-from bertcli.training.few_examples import Comparison, compare_on_halves
+from bertcli.training.few_examples import HalvesComparison, compare_on_halves
 from bertcli.training.machine import Machine
 from bertcli.training.mean_layer import append_mean_layer
 from bertcli.training.network import (
@@ -50,7 +50,7 @@ from bertcli.training.recipe import (
     Schedule,
     TagSettings,
 )
-from bertcli.training.recipe_data import answered, labelled, tagged
+from bertcli.training.recipe_data import answer_split, label_split, tag_split
 from bertcli.training.trainer import Report, Trainer, Validated
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class HeadTraining:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingOutcome:
     """`figures` are those of the state that was written, `history` those of each validation."""
 
     figures: Mapping[str, float]
@@ -118,7 +118,7 @@ def train_objective(
     report: Report,
     validated: Validated,
     say: Callable[[str], None],
-) -> Outcome:
+) -> TrainingOutcome:
     """Train one objective on the base, and write the best state as a directory with one head. `say` is called with
     what begins, `report(step, steps, loss)` after each step, its steps those of all phases together, and `validated`
     with the step and the figures of each validation."""
@@ -194,7 +194,7 @@ def train_objective(
     with target.writing(keep_state=trainer.interrupted) as folder:
         export_one_head(network.model, checkpoint.tokenizer_path, folder)
         (folder / "README.md").write_text(write_card(account), encoding="utf-8")
-    return Outcome(validation.figures(), trainer.history, step, trainer.interrupted)
+    return TrainingOutcome(validation.figures(), trainer.history, step, trainer.interrupted)
 
 
 def train_recipe(
@@ -208,7 +208,7 @@ def train_recipe(
     resume: bool,
     report: Report,
     validated: Validated,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train the objectives of the recipe at `path`, and write the best state, or without validation the last one, as a
     directory with named heads.
 
@@ -262,7 +262,7 @@ def train_recipe(
         for objective, found in estimates.items()
         for name, figure in list(found.items())[:1]
     }
-    return Outcome(figures, trainer.history, trainer.progress.step, trainer.interrupted)
+    return TrainingOutcome(figures, trainer.history, trainer.progress.step, trainer.interrupted)
 
 
 def _context(
@@ -293,11 +293,11 @@ def _of_recipe(settings: ObjectiveSettings, context: Context, seed: int) -> Obje
         case EmbedSettings():
             return EmbedObjective(settings, context, seed)
         case LabelSettings():
-            return LabelObjective(settings, labelled(settings, context.seed), context, seed)
+            return LabelObjective(settings, label_split(settings, context.seed), context, seed)
         case TagSettings():
-            return TagObjective(settings, tagged(settings, context.seed), context, seed)
+            return TagObjective(settings, tag_split(settings, context.seed), context, seed)
         case AnswerSettings():
-            return AnswerObjective(settings, answered(settings, context.seed), context, seed)
+            return AnswerObjective(settings, answer_split(settings, context.seed), context, seed)
         case _:
             raise TypeError(f"no objective for {type(settings).__name__}")
 
@@ -365,7 +365,7 @@ def _schedule(training: HeadTraining, objective: Objective, *, few: bool) -> Sch
 
 def _compare(
     training: HeadTraining, objective: LabelObjective, context: Context, report: Report
-) -> tuple[Comparison, Report]:
+) -> tuple[HalvesComparison, Report]:
     """Whether fine-tuning does better than a probe on halves of the examples, and a report that goes on from the steps
     of this comparison. Raises KeyboardInterrupt at an interrupt."""
     total = TotalSteps(report)

@@ -21,7 +21,7 @@ from bertcli.training.marian import NewModel
 from bertcli.training.network import Network
 from bertcli.training.objectives.translate import StartingPoint, TranslateObjective
 from bertcli.training.recipe import Schedule
-from bertcli.training.run import Outcome
+from bertcli.training.run import TrainingOutcome
 from bertcli.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def train_translation(
     command: Sequence[str],
     report: Report,
     validated: Validated,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train on pairs of texts and write the model as a directory that transformers opens. `command` is what the user
     typed; `validated` gets the epoch with the figures.
 
@@ -66,7 +66,7 @@ def train_translation(
         origin.write_tokenizer(folder)
         card = _card(request, origin, objective, trainer.progress.step, command, figures.get("loss"))
         (folder / "README.md").write_text(card, encoding="utf-8")
-    return Outcome(figures, trainer.history, trainer.progress.step, trainer.interrupted)
+    return TrainingOutcome(figures, trainer.history, trainer.progress.step, trainer.interrupted)
 
 
 def make_trainer(

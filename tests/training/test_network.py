@@ -10,7 +10,7 @@ import torch
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.training.batches import encode, truncation
-from bertcli.training.export import encoder_tensors, head_tensors
+from bertcli.training.export import encoder_weights, head_tensors
 from bertcli.training.machine import Machine
 from bertcli.training.network import FAMILIES as AUTO
 from bertcli.training.network import HeadSpec, Network, load_base
@@ -74,7 +74,7 @@ def test_the_encoder_is_saved_in_float16_where_its_numbers_are_numbers_of_float1
         "model.bert.encoder.y.weight": torch.tensor([70000.0]),
         "heads.year.classifier.bias": torch.tensor([1950.4]),
     }
-    saved = encoder_tensors(weights, fill=False)
+    saved = encoder_weights(weights, fill=False)
     assert {name: tensor.dtype for name, tensor in saved.items()} == {
         "bert.encoder.x.weight": torch.float16,
         "bert.encoder.y.weight": torch.float32,

@@ -17,7 +17,7 @@ from bertcli.training.machine import Machine
 from bertcli.training.masking import Masking
 from bertcli.training.objectives import Context
 from bertcli.training.objectives.fill import MIN_TOKENS, FillObjective
-from bertcli.training.recipe import FillSettings, Source
+from bertcli.training.recipe import DataSource, FillSettings
 from tests.checkpoints import TEXTS
 from tests.conftest import Make
 
@@ -58,8 +58,8 @@ def tokenizer(checkpoints: Make) -> Tokenizer:
 def test_blocks_are_the_texts_with_their_ends(tokenizer: Tokenizer, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("\n".join([*TEXTS, ""]))
-    file = tokenise(Source(path), tokenizer, tmp_path / "cache")
-    again = tokenise(Source(path), tokenizer, tmp_path / "cache")
+    file = tokenise(DataSource(path), tokenizer, tmp_path / "cache")
+    again = tokenise(DataSource(path), tokenizer, tmp_path / "cache")
     assert np.array_equal(file.tokens, again.tokens)
     assert len(file.records) == len(TEXTS)
     size = 10

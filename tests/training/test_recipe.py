@@ -11,7 +11,15 @@ import pytest
 import yaml
 
 from bertcli.training.conversion import RecipeError
-from bertcli.training.recipe import KINDS, FillSettings, LabelSettings, Recipe, Schedule, Source, read_recipe
+from bertcli.training.recipe import (
+    KINDS,
+    DataSource,
+    FillSettings,
+    LabelSettings,
+    Recipe,
+    Schedule,
+    read_recipe,
+)
 
 MINIMAL: dict[str, Any] = {
     "schedule": {"steps": 3},
@@ -102,7 +110,7 @@ def test_a_recipe_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_every_key_is_on_the_page_about_training() -> None:
     page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-    keys = {field.name for kind in (Recipe, Schedule, Source, *KINDS.values()) for field in fields(kind)}
+    keys = {field.name for kind in (Recipe, Schedule, DataSource, *KINDS.values()) for field in fields(kind)}
     assert {key for key in keys if not re.search(rf"\b{key}\b", page)} == set()
 
 

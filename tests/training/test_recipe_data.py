@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bertcli.errors import UsageError
 from bertcli.training.dataset import Example, joined
-from bertcli.training.recipe import LabelSettings, Source, TagSettings
-from bertcli.training.recipe_data import drawn, evenly_spaced, labelled, scored_pairs, tagged, texts_of
+from bertcli.training.recipe import DataSource, LabelSettings, TagSettings
+from bertcli.training.recipe_data import drawn, evenly_spaced, label_split, scored_pairs, tag_split, texts_of
 
 ROWS = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(20)]
 
@@ -25,7 +25,7 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def settings_of(*paths: Path, **settings: Any) -> LabelSettings:
-    return LabelSettings(name="s", data=tuple(Source(path) for path in paths), **settings)
+    return LabelSettings(name="s", data=tuple(DataSource(path) for path in paths), **settings)
 
 
 def test_every_form_gives_the_same_examples(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_every_form_gives_the_same_examples(tmp_path: Path) -> None:
     forms[1].write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in ROWS))
     forms[2].write_bytes(gzip.compress(forms[0].read_bytes()))
     parquet.write_table(pyarrow.Table.from_pylist(ROWS), forms[3])
-    found = [labelled(settings_of(path), seed=1) for path in forms]
+    found = [label_split(settings_of(path), seed=1) for path in forms]
     assert all(held == found[0] for held in found)
     assert len(found[0].train) == 18
     assert len(found[0].dev) == 2
@@ -49,36 +49,36 @@ def test_every_form_gives_the_same_examples(tmp_path: Path) -> None:
 
 def test_fields_can_be_named(tmp_path: Path) -> None:
     rows = [{"body": row["text"], "more": "b", "team": row["label"]} for row in ROWS]
-    source = Source(jsonl(tmp_path / "a.jsonl", rows), None, "body", "more", "team")
-    held = labelled(LabelSettings(name="s", data=(source,), dev_fraction=0.0), seed=1)
+    source = DataSource(jsonl(tmp_path / "a.jsonl", rows), None, "body", "more", "team")
+    held = label_split(LabelSettings(name="s", data=(source,), dev_fraction=0.0), seed=1)
     assert held.train[3] == Example("text 3", "b", "b")
     assert not held.dev
 
 
 def test_dev_files_are_what_is_held_out(tmp_path: Path) -> None:
     train, dev = jsonl(tmp_path / "a.jsonl", ROWS[:15]), jsonl(tmp_path / "b.jsonl", ROWS[15:])
-    held = labelled(settings_of(train, dev=(Source(dev),)), seed=1)
+    held = label_split(settings_of(train, dev=(DataSource(dev),)), seed=1)
     assert [e.text for e in held.dev] == [row["text"] for row in ROWS[15:]]
 
 
 def test_a_second_text_is_found_under_its_usual_name(tmp_path: Path) -> None:
     rows = [{"text": "a", "text_pair": "b", "score": 2.5}]
-    (pair,) = scored_pairs([Source(jsonl(tmp_path / "a.jsonl", rows))], seed=1)
+    (pair,) = scored_pairs([DataSource(jsonl(tmp_path / "a.jsonl", rows))], seed=1)
     assert pair == Example("a", "b", 2.5)
 
 
 def test_scored_pairs_need_two_texts_and_a_number(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="second text"):
-        scored_pairs([Source(jsonl(tmp_path / "a.jsonl", [{"text": "a", "score": 1}]))], seed=1)
+        scored_pairs([DataSource(jsonl(tmp_path / "a.jsonl", [{"text": "a", "score": 1}]))], seed=1)
     rows = [{"text": "a", "text_pair": "b", "score": "good"}]
     with pytest.raises(UsageError, match="not a number"):
-        scored_pairs([Source(jsonl(tmp_path / "b.jsonl", rows))], seed=1)
+        scored_pairs([DataSource(jsonl(tmp_path / "b.jsonl", rows))], seed=1)
 
 
 def test_conll_becomes_sentences(tmp_path: Path) -> None:
     path = tmp_path / "a.conll"
     path.write_text("Ann\tB-PER\nruns\tO\n\nBob\tB-PER\n")
-    held = tagged(TagSettings(name="t", data=(Source(path),), dev_fraction=0.0), seed=1)
+    held = tag_split(TagSettings(name="t", data=(DataSource(path),), dev_fraction=0.0), seed=1)
     assert [e.words for e in held.train] == [("Ann", "runs"), ("Bob",)]
     assert held.train[0].target == ("B-PER", "O")
 
@@ -90,7 +90,7 @@ def test_sentences_are_cut_and_every_nth_record_is_held_out(tmp_path: Path) -> N
         "And this is the last of them"
     )
     path.write_text("\n".join(line.format(n) for n in range(10)))
-    learnt, held = texts_of(Source(path), "sentence", 1, holdout_every=5)
+    learnt, held = texts_of(DataSource(path), "sentence", 1, holdout_every=5)
     assert learnt[:3] == [
         "The first sentence number 1 is here.",
         '"A second one follows it, too!',

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bertcli.tasks.windowing import Windowing
-from bertcli.training.batches import Batch, encode, truncation
+from bertcli.training.batches import TrainingBatch, encode, truncation
 from bertcli.training.machine import Machine
 from bertcli.training.network import HeadSpec, Network
 from bertcli.training.recipe import ObjectiveSettings
@@ -39,10 +39,10 @@ class Objective(Protocol):
     @property
     def batches_per_epoch(self) -> int: ...
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> TrainingBatch:
         """Batch `number` on the CPU, the same on every call."""
 
-    def loss(self, network: Network, batch: Batch) -> Tensor:
+    def loss(self, network: Network, batch: TrainingBatch) -> Tensor:
         """The mean loss, a float32 scalar."""
 
     def validate(self, network: Network) -> Validation | None:

@@ -17,7 +17,7 @@ from bertcli.models.heads import Head
 from bertcli.records import Record
 from bertcli.requests import LongOptions
 from bertcli.tasks.answer import Answer
-from bertcli.training.batches import Batch, ShuffledBatches, pad
+from bertcli.training.batches import ShuffledBatches, TrainingBatch, pad
 from bertcli.training.dataset import Example, Split
 from bertcli.training.network import HeadSpec, Network
 from bertcli.training.objectives import Context
@@ -66,12 +66,12 @@ class AnswerObjective:
     def batches_per_epoch(self) -> int:
         return self._order.batches_per_epoch
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> TrainingBatch:
         chosen = self._order(number)
         inputs = pad([self.train[i] for i in chosen], self._context.machine.pad_id)
-        return Batch(inputs, torch.tensor([self._spans[i] for i in chosen]))
+        return TrainingBatch(inputs, torch.tensor([self._spans[i] for i in chosen]))
 
-    def loss(self, network: Network, batch: Batch) -> Tensor:
+    def loss(self, network: Network, batch: TrainingBatch) -> Tensor:
         logits = network.logits(self.settings.name, batch.inputs)  # [rows, length, 2]
         padding = batch.inputs["attention_mask"][:, :, None] == 0
         return functional.cross_entropy(logits.masked_fill(padding, -1e4), batch.targets)

@@ -18,7 +18,7 @@ from bertcli.errors import ModelError
 from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.library import resolve
 from bertcli.models.tokenizer import Tokenizer
-from bertcli.training.batches import Batch, ShuffledBatches, encode, pad, truncation
+from bertcli.training.batches import ShuffledBatches, TrainingBatch, encode, pad, truncation
 from bertcli.training.conversion import ModelName, RecipeError
 from bertcli.training.network import Network, load_base, mean_pool
 from bertcli.training.objectives import Context
@@ -72,7 +72,7 @@ class EmbedObjective:
     def batches_per_epoch(self) -> int:
         return self._order.batches_per_epoch
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> TrainingBatch:
         chosen = self._order(number)
         windows = [self._train[i] for i in chosen]
         if self._partners is not None:
@@ -80,9 +80,9 @@ class EmbedObjective:
         targets = self._targets[chosen]
         if isinstance(targets, np.ndarray):
             targets = torch.from_numpy(targets.astype(np.float32))
-        return Batch(pad(windows, self._context.machine.pad_id), targets)
+        return TrainingBatch(pad(windows, self._context.machine.pad_id), targets)
 
-    def loss(self, network: Network, batch: Batch) -> Tensor:
+    def loss(self, network: Network, batch: TrainingBatch) -> Tensor:
         """Of scored pairs the squared difference of the cosine and the score on a scale of 0 to 1. With a teacher
         1 - cosine with its embeddings, plus the mean squared difference of the two matrices of similarities within
         the batch [rows, rows]."""

@@ -15,7 +15,7 @@ from bertcli.errors import InputError
 from bertcli.evaluation.masked_words import Sums, piece_sums
 from bertcli.requests import LongOptions
 from bertcli.tasks.windowing import Windowing
-from bertcli.training.batches import Batch, ShuffledBatches, by_length, pad
+from bertcli.training.batches import ShuffledBatches, TrainingBatch, by_length, pad
 from bertcli.training.conversion import RecipeError
 from bertcli.training.corpus import Blocks, blocks, tokenise
 from bertcli.training.machine import VALIDATION_TOKENS
@@ -99,11 +99,11 @@ class FillObjective:
     def batches_per_epoch(self) -> int:
         return self._order.batches_per_epoch
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> TrainingBatch:
         windows = [self.train[i] for i in self._order(number)]
         return self._masked(windows, self._masking, [self._seed, 1, number])[0]
 
-    def loss(self, network: Network, batch: Batch) -> Tensor:
+    def loss(self, network: Network, batch: TrainingBatch) -> Tensor:
         assert batch.positions is not None
         return functional.cross_entropy(
             network.vocabulary_logits(batch.inputs, batch.positions), batch.targets
@@ -127,7 +127,7 @@ class FillObjective:
 
     def _masked(
         self, windows: Sequence[Window], masking: Masking, seed: Sequence[int]
-    ) -> tuple[Batch, NDArray[np.int64]]:
+    ) -> tuple[TrainingBatch, NDArray[np.int64]]:
         """A batch with masked tokens, and how many of them each row has [rows]."""
         inputs = pad(windows, self._context.machine.pad_id)
         ids = inputs["input_ids"].numpy()  # [rows, length]
@@ -136,7 +136,7 @@ class FillObjective:
         counts = masking.counts(maskable)
         masked = masking.mask_tokens(ids, maskable, counts, np.random.default_rng(seed))
         targets, positions = torch.from_numpy(masked.targets), torch.from_numpy(masked.positions)
-        return Batch(inputs | {"input_ids": torch.from_numpy(masked.ids)}, targets, positions), counts
+        return TrainingBatch(inputs | {"input_ids": torch.from_numpy(masked.ids)}, targets, positions), counts
 
 
 def _blocks(settings: FillSettings, context: Context) -> tuple[Blocks, list[Window]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bertcli.training.batches import Batch, ShuffledBatches, pad
+from bertcli.training.batches import ShuffledBatches, TrainingBatch, pad
 from bertcli.training.dataset import MULTI, REGRESSION, SINGLE, Split, classes_of, problem_of, targets_of
 from bertcli.training.network import HeadSpec, Network
 from bertcli.training.objectives import Context
@@ -52,12 +52,12 @@ class LabelObjective:
     def batches_per_epoch(self) -> int:
         return self._order.batches_per_epoch
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> TrainingBatch:
         chosen = self._order(number)
         inputs = pad([self.train[i] for i in chosen], self._context.machine.pad_id)
-        return Batch(inputs, self.targets[chosen])
+        return TrainingBatch(inputs, self.targets[chosen])
 
-    def loss(self, network: Network, batch: Batch) -> Tensor:
+    def loss(self, network: Network, batch: TrainingBatch) -> Tensor:
         return loss_of(network.logits(self.settings.name, batch.inputs), batch.targets, self.problem)
 
     def validate(self, network: Network) -> Validation | None:

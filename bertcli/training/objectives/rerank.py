@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bertcli.training.batches import Batch, ShuffledBatches, pad
+from bertcli.training.batches import ShuffledBatches, TrainingBatch, pad
 from bertcli.training.network import HeadSpec, Network
 from bertcli.training.objectives import Context
 from bertcli.training.validation import Validation, of_rankings
@@ -43,12 +43,12 @@ class RerankObjective:
     def batches_per_epoch(self) -> int:
         return self._order.batches_per_epoch
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> TrainingBatch:
         chosen = self._order(number)
         inputs = pad([self._train[i] for i in chosen], self._context.machine.pad_id)
-        return Batch(inputs, self._targets[chosen])
+        return TrainingBatch(inputs, self._targets[chosen])
 
-    def loss(self, network: Network, batch: Batch) -> Tensor:
+    def loss(self, network: Network, batch: TrainingBatch) -> Tensor:
         return _loss(network.logits(self.settings.name, batch.inputs)[:, 0], batch.targets)
 
     def validate(self, network: Network) -> Validation | None:

@@ -15,7 +15,14 @@ from torch.nn import functional
 from bertcli.errors import InputError
 from bertcli.tasks.tag_path import best_path
 from bertcli.tasks.word_shapes import TABLES, shape_features
-from bertcli.training.batches import IGNORED, Batch, Sentence, ShuffledBatches, encode_words, pad
+from bertcli.training.batches import (
+    IGNORED,
+    EncodedSentence,
+    ShuffledBatches,
+    TrainingBatch,
+    encode_words,
+    pad,
+)
 from bertcli.training.dataset import Split, joined, tag_names
 from bertcli.training.network import HeadSpec, Network
 from bertcli.training.objectives import Context
@@ -80,19 +87,19 @@ class TagObjective:
     def batches_per_epoch(self) -> int:
         return self._order.batches_per_epoch
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> TrainingBatch:
         chosen = self._order(number)
         inputs = pad([self.train[i].window for i in chosen], self._context.machine.pad_id)
         targets = torch.full(inputs["input_ids"].shape, IGNORED)
         for row, i in enumerate(chosen):
             targets[row, self.train[i].positions] = torch.tensor(self._targets[i], dtype=torch.long)
-        return Batch(inputs, targets, shapes=self._features(inputs, chosen, self.train, self._shapes))
+        return TrainingBatch(inputs, targets, shapes=self._features(inputs, chosen, self.train, self._shapes))
 
     def _features(
         self,
         inputs: Mapping[str, Tensor],
         chosen: Sequence[int],
-        sentences: Sequence[Sentence],
+        sentences: Sequence[EncodedSentence],
         shapes: Sequence[NDArray[np.int64]],
     ) -> Tensor | None:
         """The features of the words' shapes at their first word pieces [rows, length, tables], 0 elsewhere."""
@@ -103,7 +110,7 @@ class TagObjective:
             features[row, sentences[i].positions] = torch.from_numpy(shapes[i][sentences[i].words])
         return features
 
-    def loss(self, network: Network, batch: Batch) -> Tensor:
+    def loss(self, network: Network, batch: TrainingBatch) -> Tensor:
         logits = network.logits(self.settings.name, batch.inputs, batch.shapes)  # [rows, length, tags]
         return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
 

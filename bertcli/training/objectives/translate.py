@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertcli import interrupts
-from bertcli.training.batches import Batch, ShuffledBatches, by_length
+from bertcli.training.batches import ShuffledBatches, TrainingBatch, by_length
 from bertcli.training.machine import VALIDATION_TOKENS, Machine
 from bertcli.training.network import Network
 from bertcli.training.recipe import ObjectiveSettings
@@ -78,10 +78,10 @@ class TranslateObjective:
     def batches_per_epoch(self) -> int:
         return self._order.batches_per_epoch
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> TrainingBatch:
         return self.batch_of([self.train[index] for index in self._order(number)])
 
-    def loss(self, network: Network, batch: Batch) -> Tensor:
+    def loss(self, network: Network, batch: TrainingBatch) -> Tensor:
         real = batch.targets != self._origin.pad
         return self._origin.loss(batch.inputs, batch.targets, real, SMOOTHING) / real.sum()
 
@@ -101,7 +101,7 @@ class TranslateObjective:
             losses[indices], tokens[indices] = sums.cpu(), real.sum(1).float().cpu()
         return of_losses(losses.numpy(), tokens.numpy())
 
-    def batch_of(self, pairs: Sequence[Ids]) -> Batch:
+    def batch_of(self, pairs: Sequence[Ids]) -> TrainingBatch:
         """Padded; the decoder reads each target one token late."""
         source = _padded([source for source, _ in pairs], self._origin.pad)
         target = _padded([target for _, target in pairs], self._origin.pad)
@@ -111,7 +111,7 @@ class TranslateObjective:
             "attention_mask": (source != self._origin.pad).long(),
             "decoder_input_ids": torch.cat([start, target[:, :-1]], 1),
         }
-        return Batch(inputs, target)
+        return TrainingBatch(inputs, target)
 
     def _encode(self, pairs: Sequence[Pair]) -> list[Ids]:
         """The token ids of the pairs that are no longer than the model."""
