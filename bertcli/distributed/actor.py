@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertcli import __version__, console
-from bertcli.distributed.fleet import Facts, stacked
+from bertcli.distributed.fleet import Facts, PackedWindows, stacked
 from bertcli.engines.choosing import choose, open_seq2seq
 from bertcli.errors import BertcliError, EngineError
 from bertcli.models.checkpoint import Checkpoint, open_checkpoint
@@ -98,6 +98,8 @@ class Actor:
         that is returned by itself, so that it looks like one of Ray.)"""
         assert self._engine is not None
         try:
+            if isinstance(arguments[0], PackedWindows):
+                arguments = (arguments[0].windows(), *arguments[1:])
             answers = getattr(self._engine, method)(*arguments)
             is_stackable = method == "forward_all" and arguments[0]
             return {"answers": list(map(stacked, answers)) if is_stackable else answers}

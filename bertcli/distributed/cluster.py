@@ -27,6 +27,7 @@ from bertcli.distributed.fleet import (
     RemoteGenerator,
     WorkerDiedError,
     owned,
+    packed,
 )
 from bertcli.engines import available_cores
 from bertcli.engines.seq2seq.rules import is_described
@@ -187,6 +188,9 @@ class RayFleet:
             else:
                 done(answer["error"] if "error" in answer else owned(answer["answers"]))
 
+        if method == "forward_all":
+            windows, asks = arguments
+            arguments = packed(windows), asks
         self._when_done(self._actors[number].compute.remote(method, arguments), computed)
 
     def stop(self, number: int) -> None:

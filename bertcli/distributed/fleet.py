@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,11 +24,13 @@ from bertcli import console
 from bertcli.engines import available_cores
 from bertcli.errors import BertcliError, EngineError
 from bertcli.receipt import Usage
+from bertcli.records import Window
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bertcli.engines import Array, Ask
     from bertcli.engines.seq2seq import Generation, Hypothesis, Phrase
-    from bertcli.records import Window
 
 ATTEMPTS = 3  # of a batch whose workers die, and of workers that die while they start
 PATIENCE = 15.0  # seconds without any worker before the user is told what the run waits for
@@ -317,6 +320,64 @@ class RemoteDecoder(RemoteGenerator):
 def _workers_here(facts: Facts) -> int:
     """How many workers such an engine would have on this machine alone. transformers' `generate` computes one batch."""
     return available_cores() if facts.device == "cpu" and facts.name != "transformers" else 1
+
+
+class PackedWindows(NamedTuple):
+    """Windows behind each other in arrays, which costs less to send than each by itself: the `ids`, the token types,
+    and of each window the rest. None stands for what all windows have: `fresh` as a whole, no masks, nothing before."""
+
+    ids: NDArray[np.integer]
+    types: NDArray[np.integer] | None
+    lengths: list[int]
+    fresh: list[tuple[int, int]] | None
+    masks: list[tuple[int, ...]] | None
+    before: list[int] | None
+
+    def windows(self) -> list[Window]:
+        found = []
+        ids = self.ids.tolist()
+        types = None if self.types is None else self.types.tolist()
+        stop = 0
+        for place, length in enumerate(self.lengths):
+            start, stop = stop, stop + length
+            found.append(
+                Window(
+                    ids[start:stop],
+                    None if types is None else types[start:stop],
+                    (0, length) if self.fresh is None else self.fresh[place],
+                    () if self.masks is None else self.masks[place],
+                    before=0 if self.before is None else self.before[place],
+                )
+            )
+        return found
+
+
+def packed(windows: Sequence[Window]) -> PackedWindows | Sequence[Window]:
+    """Windows as an engine needs them, which is without offsets; as they are where they differ in more than what
+    `PackedWindows` has."""
+    first = windows[0]
+    if any(
+        type(window) is not Window or window.unattended or (window.types is None) != (first.types is None)
+        for window in windows
+    ):
+        return windows
+    lengths = [len(window.ids) for window in windows]
+    fresh = [window.fresh for window in windows]
+    masks = [window.masks for window in windows]
+    before = [window.before for window in windows]
+    return PackedWindows(
+        _joined([window.ids for window in windows]),
+        None if first.types is None else _joined([window.types or () for window in windows]),
+        lengths,
+        None if fresh == [(0, length) for length in lengths] else fresh,
+        masks if any(masks) else None,
+        before if any(before) else None,
+    )
+
+
+def _joined(numbers: Sequence[Sequence[int]]) -> NDArray[np.integer]:
+    joined = np.fromiter(chain.from_iterable(numbers), np.int32, sum(map(len, numbers)))
+    return joined.astype(np.uint16) if joined.max(initial=0) < 1 << 16 else joined
 
 
 class Stacked(NamedTuple):

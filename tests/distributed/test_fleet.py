@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,10 +13,20 @@ import numpy as np
 import pytest
 
 from bertcli.distributed import fleet
-from bertcli.distributed.fleet import Done, Facts, RemoteEngine, WorkerDiedError, owned, stacked
+from bertcli.distributed.fleet import (
+    Done,
+    Facts,
+    PackedWindows,
+    RemoteEngine,
+    WorkerDiedError,
+    owned,
+    packed,
+    stacked,
+)
 from bertcli.engines import Hidden
 from bertcli.errors import EngineError
 from bertcli.records import Window
+from bertcli.tasks.masking import ScoringWindow
 
 FACTS = Facts("packed", "cpu", "float32", 64, True, 1, "node")
 
@@ -224,3 +235,23 @@ def test_a_hundred_slow_workers_are_kept_busy() -> None:
     engine.close()
     assert engine.usage.workers == 100
     assert elapsed < 2 * 1000 / 100 * 0.2  # on a busy machine; see docs/scale.md for what was measured
+
+
+@pytest.mark.parametrize("size", [3, 70_000])
+@pytest.mark.parametrize("types", [None, [0, 1, 1]])
+def test_windows_arrive_as_they_were_sent(size: int, types: list[int] | None) -> None:
+    whole = [Window([size, 2, 3], types, (0, 3)), Window([], types and [], (0, 0))]
+    parts = [Window(array("i", [1, 2, 3]), types, (1, 2), masks=(1,), before=4), *whole]
+    for windows in (whole, parts):
+        sent = pickle.loads(pickle.dumps(packed(windows)))
+        assert isinstance(sent, PackedWindows)
+        assert [replace(window, ids=list(window.ids)) for window in windows] == sent.windows()
+
+
+def test_windows_that_know_more_are_sent_as_they_are() -> None:
+    for windows in (
+        [ScoringWindow([1], pieces=(2,))],
+        [Window([1], unattended=1)],
+        [Window([1], [0]), Window([1])],
+    ):
+        assert packed(windows) is windows
