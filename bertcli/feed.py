@@ -46,6 +46,8 @@ class Feed:
     Errors of the source are raised by `take`, after the records before them. `taken` counts the records.
     """
 
+    may_pause = False
+
     def __init__(self, records: Iterable[Record]) -> None:
         self.taken = 0
         self._records = (record for record in records)  # the iterator starts with the first `take`
@@ -145,6 +147,8 @@ class LiveFeed(Feed):
     number of seconds without a record that count as a pause.
     """
 
+    may_pause = True
+
     def __init__(self, records: Iterable[Record], most_ahead: int = 1024, patience: float = 0.0) -> None:
         super().__init__(())
         self._patience = patience
@@ -176,6 +180,8 @@ class LiveFeed(Feed):
 
 class PromptFeed(Feed):
     """Reads the next record only when the caller waits for it."""
+
+    may_pause = True
 
     def _next(self, wait: bool) -> Record | BaseException:
         return next(self._records, END) if wait else PAUSE

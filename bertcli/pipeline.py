@@ -127,7 +127,7 @@ class ResultWriter:
         for result in block.results():
             self.sink.write(result)
             self.receipt.add(result)
-            if result.status == "failed":
+            if result.problem is not None:
                 self._stop_after(result)
             if must_end():
                 raise KeyboardInterrupt

@@ -10,16 +10,15 @@ that everything read so far is answered.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-from bertcli.errors import ModelError, RecordError, quoted
+from bertcli.errors import RecordError, quoted
 from bertcli.feed import END, PAUSE, Feed
+from bertcli.lookahead import Lookahead, Text, Work, text_of
 from bertcli.records import Problem, Record, Result, Window, size_of
-from bertcli.tasks import EncodedRecord, Task
-
-Text: TypeAlias = tuple[str | None, str | None, tuple[str, ...] | None]
-"""What makes two records equal to a task: text, pair, words."""
+from bertcli.tasks import BulkTask, Task
 
 LARGEST_CACHED = 4_096
 """Bytes of the largest text whose answer is cached for later blocks."""
@@ -29,18 +28,6 @@ MOST_CACHED = 8_192
 
 LEAST_ROUNDS = 4
 """Batches for each worker in a full block: batches are uneven, and workers idle at the end of a block."""
-
-
-@dataclass(slots=True)
-class Work:
-    """The computation for one text: its windows (`tokens` in all), their outputs so far, or the problem that
-    ended it. Records with equal texts share it and its `answer`, which does not depend on other fields."""
-
-    encoded: EncodedRecord | None = None
-    tokens: int = 0
-    outputs: list[Any] = field(default_factory=list)
-    problem: Problem | None = None
-    answer: Result | None = None
 
 
 class SeenTexts:
@@ -58,7 +45,7 @@ class SeenTexts:
         """Whether an equal text was seen. Remembers this one, unless it is large, blank or malformed."""
         if record.problem is not None or record.blank:
             return False
-        text = _text(record)
+        text = text_of(record)
         if _size(text) > LARGEST_CACHED:
             return False
         found = text in self._works
@@ -133,11 +120,16 @@ class Plan:
         At None the caller finishes all blocks it has; asking for the next block then waits for input. An error
         of the source is raised after the records before it.
         """
+        ahead = Lookahead(feed, task, self._is_cached)
+        with closing(ahead):
+            yield from self._blocks(ahead, task)
+
+    def _blocks(self, ahead: Lookahead, task: Task) -> Iterator[Block | None]:
         filled = self.begun
-        block = Block(self, task, filled)
+        block = Block(self, task, ahead, filled)
         while True:
             try:
-                record = feed.take(wait=False)
+                record = ahead.take(wait=False)
             except Exception:
                 block.whole = False
                 yield from (block, None)
@@ -147,16 +139,19 @@ class Plan:
                 return
             if record is PAUSE:
                 yield from (block, None)
-                block = Block(self, task, filled)
-                record = feed.take()
+                block = Block(self, task, ahead, filled)
+                record = ahead.take()
                 if record is END:
                     return
             block.add(record)
-            if block.tokens >= self.budget(filled) or block.is_full:
+            if block.is_full:
                 filled += 1
                 block.filled = filled
                 yield block
-                block = Block(self, task, filled)
+                block = Block(self, task, ahead, filled)
+
+    def _is_cached(self, text: Text) -> bool:
+        return self.seen.work(text) is not None
 
     def blocks_ahead(self, workers: int) -> int:
         """How many blocks are computed at once: one while the next is read and tokenised, and more where so many
@@ -178,7 +173,7 @@ class Block:
     """Consecutive records that are planned together. `filled` is the number of full blocks of the run so far,
     this one included if it is full. `whole` is False where an error of the source ended the block early."""
 
-    def __init__(self, plan: Plan, task: Task, filled: int = 0) -> None:
+    def __init__(self, plan: Plan, task: Task, ahead: Lookahead, filled: int = 0) -> None:
         self.plan = plan
         self.task = task
         self.filled = filled
@@ -186,25 +181,29 @@ class Block:
         self.entries: list[BlockEntry] = []
         self.tokens = 0
         self.bytes = 0
+        self._ahead = ahead
+        self._budget = plan.budget(filled)
         self._works: dict[Text, Work] = {}
         self._begun: list[Work] = []
 
     def add(self, record: Record) -> None:
         """Tokenise a record, unless it is blank, malformed or equal to one in this block."""
-        entry = BlockEntry(record, problem=record.problem, duplicate=self.plan.seen.see(record))
+        plan = self.plan
+        entry = BlockEntry(record, problem=record.problem, duplicate=plan.seen.see(record))
         self.entries.append(entry)
         self.bytes += record.size
-        if clash := self.plan.reserved.intersection(record.fields):
+        if not plan.reserved.isdisjoint(record.fields):
+            clash = plan.reserved.intersection(record.fields)
             entry.problem = Problem(
                 "clash", f"the input already has a field named {quoted(sorted(clash))}; use --prefix"
             )
         if entry.problem is None and not record.blank:
-            text = _text(record)
+            text = text_of(record)
             work = self._works.get(text)
             if work is None:
                 # Tokens of a cached text count too: blocks must depend on the input alone, and a resumed run
                 # has no cached answers.
-                work = self._works[text] = self.plan.seen.work(text) or self._begin(record)
+                work = self._works[text] = plan.seen.work(text) or self._begin(record, text)
                 self.tokens += work.tokens
             else:
                 entry.duplicate = True
@@ -212,26 +211,20 @@ class Block:
 
     @property
     def is_full(self) -> bool:
-        """Whether the limits of records and bytes are reached, whatever the number of tokens."""
-        return len(self.entries) >= self.plan.most_records or self.bytes >= self.plan.most_bytes
+        """Whether a limit is reached: of tokens, of records or of bytes."""
+        return (
+            self.tokens >= self._budget
+            or len(self.entries) >= self.plan.most_records
+            or self.bytes >= self.plan.most_bytes
+        )
 
-    def _begin(self, record: Record) -> Work:
+    def _begin(self, record: Record, text: Text) -> Work:
         """The work of a text that was not seen."""
-        work = Work()
-        try:
-            work.encoded = self.task.encode(record)
-        except RecordError as error:
-            work.problem = Problem(error.type, error.message)
-        except ModelError as error:
-            work.problem = Problem("engine", error.message)
-        except MemoryError:
-            work.problem = Problem("engine", "memory ran out while the text was cut into tokens")
-        else:
-            work.outputs = [None] * len(work.encoded.windows)
-            work.tokens = sum(map(len, work.encoded.windows))
+        work = self._ahead.work(record, text)
+        if work.encoded is not None:
             self._begun.append(work)
         if self.plan.remembers:
-            self.plan.seen.keep(_text(record), work)
+            self.plan.seen.keep(text, work)
         return work
 
     def batches(self) -> Iterator[Batch]:
@@ -263,7 +256,18 @@ class Block:
 
     def results(self) -> Iterator[Result]:
         """One result a record, in input order. All batches must have been settled."""
+        if isinstance(self.task, BulkTask):
+            self._decode(self.task)
         return map(self._result, self.entries)
+
+    def _decode(self, task: BulkTask) -> None:
+        """Decode the texts of one window together."""
+        works = [work for work in self._begun if len(work.outputs) == 1 and work.problem is None]
+        if len(works) > 1:
+            with suppress(RecordError):  # each is decoded by itself, and one of them fails
+                found = task.decode_all([work.outputs[0] for work in works])
+                for work, values in zip(works, found or (), strict=False):
+                    work.values = values
 
     def _result(self, entry: BlockEntry) -> Result:
         record, work = entry.record, entry.work
@@ -275,20 +279,24 @@ class Block:
             return _as_of(work.answer, record, work.answer.values, entry.duplicate)
         result = self._answer(record, work, entry.duplicate)
         work.answer = _as_of(result, END, _owned(result.values), entry.duplicate)
-        work.encoded, work.outputs = None, []
+        work.encoded, work.outputs, work.values = None, [], None
         if result.problem is not None or size_of(result.values) + len(record.text or "") > LARGEST_CACHED:
-            self.plan.seen.keep(_text(record), None)  # what failed for want of memory may not fail again
+            self.plan.seen.keep(text_of(record), None)  # what failed for want of memory may not fail again
         return result
 
     def _answer(self, record: Record, work: Work, duplicate: bool) -> Result:
         if work.problem is not None or work.encoded is None:
             return Result(record, problem=work.problem, duplicate=duplicate)
-        try:
-            values = self.task.decode(record, work.encoded, work.outputs)
-        except RecordError as error:
-            return Result(record, problem=Problem(error.type, error.message), duplicate=duplicate)
-        truncated = work.encoded.truncated or values.get("truncated") is True
-        values = {name: value for name, value in values.items() if name != "truncated"}
+        values = work.values
+        if values is None:
+            try:
+                values = self.task.decode(record, work.encoded, work.outputs)
+            except RecordError as error:
+                return Result(record, problem=Problem(error.type, error.message), duplicate=duplicate)
+        truncated = work.encoded.truncated
+        if "truncated" in values:
+            truncated = truncated or values["truncated"] is True
+            values = {name: value for name, value in values.items() if name != "truncated"}
         return Result(record, values, None, work.encoded.slices, truncated, duplicate)
 
 
@@ -303,10 +311,6 @@ def _owned(values: Mapping[str, Any]) -> Mapping[str, Any]:
         name: value.copy() if getattr(value, "base", None) is not None else value
         for name, value in values.items()
     }
-
-
-def _text(record: Record) -> Text:
-    return record.text, record.pair, record.words
 
 
 def _size(text: Text) -> int:

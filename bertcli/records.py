@@ -60,7 +60,7 @@ class Record:
     @property
     def blank(self) -> bool:
         """Whether the text is null, empty or white space."""
-        return self.problem is None and (self.text is None or not self.text.strip())
+        return self.problem is None and (not self.text or self.text.isspace())
 
     @property
     def size(self) -> int:
@@ -137,6 +137,10 @@ def size_of(value: Any) -> int:
     """The approximate size of a field's value in bytes."""
     if isinstance(value, str | bytes):
         return len(value)
+    if type(value) is float:  # most results have one
+        return NUMBER_SIZE
+    if type(value) is dict:  # without the slow question whether it is a Mapping
+        return sum(map(size_of, value.values()))
     if isinstance(value, Mapping):
         return sum(map(size_of, value.values()))
     if isinstance(value, list) and value and isinstance(value[0], str | bytes | list | Mapping):

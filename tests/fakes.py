@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from bertcli.errors import RecordError
 from bertcli.records import Record, Result, Window
-from bertcli.tasks import EncodedRecord, Task
+from bertcli.tasks import BulkTask, EncodedRecord, Task, TokenizedTask
 
 
 def records(texts: Iterable[str | None]) -> Iterator[Record]:
@@ -37,6 +38,30 @@ class LetterTask(Task):
 
     def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Any]) -> dict[str, Any]:
         return {"echo": "".join(outputs)}
+
+
+@dataclass
+class AheadTask(LetterTask, TokenizedTask, BulkTask):
+    """The same task, whose texts are tokenised ahead and decoded together. `ahead` are those that were; it decodes none
+    of several with the letter x."""
+
+    ahead: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tokenizer: Any = self
+
+    def texts(self, record: Record) -> tuple[str, ...]:
+        return (record.text or "",)
+
+    @contextmanager
+    def tokenized(self, texts: Sequence[str]) -> Iterator[None]:
+        self.ahead += texts
+        yield
+
+    def decode_all(self, outputs: Sequence[Any]) -> list[dict[str, Any]]:
+        if any("x" in output for output in outputs):
+            raise RecordError("x", "no x")
+        return [{"echo": output} for output in outputs]
 
 
 @dataclass

@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"distributed", "pipeline", "search", "training"}),
     frozenset({"workers"}),
     frozenset({"planning", "receipt", "sinks", "evaluation"}),
+    frozenset({"lookahead"}),
     frozenset({"feed", "journal", "sources", "tasks", "verification"}),
     frozenset({"engines"}),
     frozenset({"models"}),

@@ -11,23 +11,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertcli import pipeline
+from bertcli import lookahead, pipeline
 from bertcli.errors import InputError, StoppedEarlyError
 from bertcli.feed import Feed, LiveFeed
 from bertcli.pipeline import run
 from bertcli.planning import Plan, SeenTexts
 from bertcli.records import Problem, Record
-from tests.fakes import Count, EchoEngine, LetterTask, ListSink, records
+from tests.fakes import AheadTask, Count, EchoEngine, LetterTask, ListSink, records
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_chunks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lookahead, "FIRST_CHUNK", 2)
+        patch.setattr(lookahead, "LARGEST_CHUNK", 7)
+        yield
+
 
 TEXTS = st.lists(st.text(alphabet="abc x!é", max_size=12) | st.none(), max_size=40)
 
 
-def carry(texts, *, engine=None, plan=None, live=False, max_errors=None, count=None) -> ListSink:
+def carry(texts, *, engine=None, plan=None, live=False, max_errors=None, count=None, task=None) -> ListSink:
     sink = ListSink()
     source = texts if isinstance(texts, Iterator) else records(texts)
     run(
         LiveFeed(source) if live else Feed(source),
-        task=LetterTask(),
+        task=task or LetterTask(),
         engine=engine or EchoEngine(),
         plan=plan or Plan(16),
         sink=sink,
@@ -44,10 +53,14 @@ def carry(texts, *, engine=None, plan=None, live=False, max_errors=None, count=N
     workers=st.integers(1, 3),
     most=st.integers(1, 9),
     live=st.booleans(),
+    task=st.sampled_from([LetterTask, AheadTask]),
 )
-def test_every_record_comes_out_once_in_order_with_its_own_answer(texts, budget, ahead, workers, most, live):
+def test_every_record_comes_out_once_in_order_with_its_own_answer(
+    texts, budget, ahead, workers, most, live, task
+):
     plan = Plan(budget, workers, ahead, most)
-    results = carry(texts, engine=EchoEngine(workers=workers), plan=plan, live=live).results
+    engine = EchoEngine(workers=workers)
+    results = carry(texts, engine=engine, plan=plan, live=live, task=task()).results
     assert [result.record.index for result in results] == list(range(len(texts)))
     for text, result in zip(texts, results, strict=True):
         if text is None or not text.strip():
@@ -70,6 +83,24 @@ def test_batches_respect_the_budget_and_hold_neighbours_in_length(texts, budget)
         assert len(windows) == 1 or sum(map(len, windows)) <= budget
     lengths = [len(window) for windows in engine.calls for window in windows]
     assert lengths == sorted(lengths, reverse=True)
+
+
+@given(texts=TEXTS, budget=st.integers(1, 40), remembers=st.booleans())
+def test_batches_are_the_same_where_texts_are_tokenised_ahead(texts, budget, remembers):
+    calls = []
+    for task in (LetterTask(), AheadTask()):
+        engine = EchoEngine()
+        carry(texts, engine=engine, plan=Plan(budget, remembers=remembers), task=task)
+        calls.append(engine.calls)
+    assert calls[0] == calls[1]
+
+
+@pytest.mark.parametrize(("live", "ahead"), [(False, 35), (True, 0)])
+def test_texts_of_a_file_are_tokenised_ahead_once(live, ahead):
+    """But for the first two, which would wait for others, and those that are known."""
+    task = AheadTask()
+    carry([*map(str, range(36)), " ", "0", "5", "0", "last"], plan=Plan(1000), live=live, task=task)
+    assert len(task.ahead) == len(set(task.ahead)) == ahead
 
 
 def test_records_are_expected_batch_by_batch_and_seen_block_by_block():
@@ -306,7 +337,8 @@ def test_a_run_that_goes_on_with_failures_stops_at_the_next_one():
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_records_before_a_broken_input_come_out(live):
+@pytest.mark.parametrize("task", [LetterTask, AheadTask])
+def test_records_before_a_broken_input_come_out(live, task):
     def broken() -> Iterator[Record]:
         yield from records(["a", "b", "c"])
         raise InputError("ends in the middle")

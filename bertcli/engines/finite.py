@@ -56,9 +56,12 @@ class Finite:
 
 
 def _checked(answers: list[Array]) -> list[Array]:
-    # by the sum, which NaN and infinity do not leave: one pass, and no second array
+    # by sums, which NaN and infinity do not leave: one pass, and a second array for small answers only
     with np.errstate(invalid="ignore", over="ignore"):
-        finite = all(math.isfinite(np.add.reduce(answer, axis=None)) for answer in answers)
+        if len(answers) > 1 and answers[0].ndim == 1:
+            finite = bool(np.isfinite(np.add.reduce(np.stack(answers), axis=1)).all())
+        else:
+            finite = all(math.isfinite(np.add.reduce(answer, axis=None)) for answer in answers)
     if not finite:
         raise not_finite()
     return answers

@@ -79,6 +79,11 @@ class LazyTokenizer:
     def normalizer(self) -> Any:
         return self._words.normalizer
 
+    @property
+    def whole(self) -> Tokenizer | None:
+        """The tokenizer with the whole vocabulary, where that has been read."""
+        return self._whole
+
     def encode(
         self, text: str, pair: str | None = None, add_special_tokens: bool = True
     ) -> Encoding | TranslatedEncoding:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -163,6 +164,12 @@ class Frame:
         return ids, types, start, start_of_b
 
 
+class _Ahead(threading.local):
+    """Texts that were tokenised together, in each thread."""
+
+    tokens: Mapping[str, Tokens] = {}
+
+
 class Tokenizer:
     """A checkpoint's tokenizer; `mask_token`, `mask_id`, `pad_id`, `unknown_id` are None where it has none.
     `cuts_left` says that a text that is too long loses its beginning and not its end.
@@ -187,6 +194,7 @@ class Tokenizer:
         self._added = {token["content"]: token["id"] for token in definition["added_tokens"]}
         self._token_types = token_types
         self.cuts_left = False
+        self._ahead = _Ahead()
         self.most_at_once = MOST_AT_ONCE
         self.mask_token = names.get("mask_token")
         self._native = self._build(self.mask_token)
@@ -253,12 +261,45 @@ class Tokenizer:
         Raises MemoryError for a text without a place to cut that does not fit into memory as a whole,
         ModelError where the tokenizer itself fails.
         """
+        if not mask and (tokens := self._ahead.tokens.get(text)) is not None:
+            return tokens
         masked = self.mask_token is not None and self.mask_token in text
         native = self._native if mask or not masked else self._plain
         if len(text) > self.most_at_once:
             return self._encode_long(native, text, mask)
         encoding = _encoded(native, text)
         return Tokens(self._harmless(encoding.ids, mask), encoding, text)
+
+    @contextmanager
+    def tokenized(self, texts: Sequence[str]) -> Iterator[None]:
+        """Within it, in this thread, `encode` has the tokens of `texts` ready. They are computed at once, in native
+        code that does not hold Python's lock."""
+        self._ahead.tokens = self._encode_all(texts)
+        try:
+            yield
+        finally:
+            self._ahead.tokens = {}
+
+    def _encode_all(self, texts: Sequence[str]) -> dict[str, Tokens]:
+        """The tokens of those texts that need no care of their own; of none where the tokenizer fails."""
+        native = self._native.whole if isinstance(self._native, LazyTokenizer) else self._native
+        if native is None:
+            return {}
+        plain = [
+            text
+            for text in dict.fromkeys(texts)
+            if len(text) <= self.most_at_once and (self.mask_token is None or self.mask_token not in text)
+        ]
+        try:
+            encodings = native.encode_batch(plain, add_special_tokens=False)
+        except BaseException as error:
+            if not _is_panic(error):
+                raise
+            return {}
+        return {
+            text: Tokens(self._harmless(encoding.ids, False), encoding, text)
+            for text, encoding in zip(plain, encodings, strict=True)
+        }
 
     def _encode_long(self, native: Native, text: str, mask: bool) -> Tokens:
         """The same piece by piece, each with the last character of the one before it at its beginning."""

@@ -230,7 +230,8 @@ class Counter:
 
     def add(self, result: Result) -> None:
         self.receipt.add(result)
-        self.receipt.labels.update(given(result, self.choice))
+        for label in given(result, self.choice):
+            self.receipt.labels[label] += 1
         self.expect(0)
 
     def expect(self, more: int) -> None:

@@ -22,7 +22,7 @@ NOTHING = "(none)"  # no label over the threshold
 def given(result: Result, choice: Choice | None) -> Iterator[tuple[str, str]]:
     """The labels that a result gives to its record, each with the result field it is in. `choice` is that of
     the task, where it has one: where several labels may hold, all over its threshold are given."""
-    if result.status != "done":
+    if result.problem is not None or result.record.blank:
         return
     for field, value in result.values.items():
         if field == "spans":

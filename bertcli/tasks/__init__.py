@@ -8,10 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bertcli.engines import Engine
 from bertcli.records import Record, Window
+
+if TYPE_CHECKING:
+    from bertcli.models.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +61,22 @@ class Task(ABC):
         """The record's result fields from the outputs of its windows. Scores are Python floats, vectors
         NumPy arrays. `truncated: True` among them says that the answer was cut, as `EncodedRecord.truncated` does
         of text."""
+
+
+class TokenizedTask(Task):
+    """A task that says which texts it tokenises, so that those of many records can be tokenised at once."""
+
+    tokenizer: Tokenizer
+
+    @abstractmethod
+    def texts(self, record: Record) -> tuple[str, ...]:
+        """What `encode` gives to the tokenizer, for a record that is not blank."""
+
+
+class BulkTask(Task):
+    """A task that decodes many texts at once, which takes less time for each."""
+
+    @abstractmethod
+    def decode_all(self, outputs: Sequence[Any]) -> Sequence[Mapping[str, Any]] | None:
+        """What `decode` returns, to the last bit, for the output of each text that has one window; None where they are
+        decoded one by one. Raises RecordError where one of them does not decode."""

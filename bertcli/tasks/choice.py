@@ -51,6 +51,17 @@ class Choice:
             return {"label": label, "score": score}
         return {"label": label, "score": score, "labels": self._ranked(scores)}
 
+    def all_values(self, scores: Array) -> list[Mapping[str, Any]] | None:
+        """The same for the scores (texts, labels) of many texts, where only the best label is asked for; else None."""
+        if len(self.fields) > 2:
+            return None
+        best = scores.argmax(axis=1)
+        highest = scores[np.arange(len(best)), best].tolist()
+        return [
+            {"label": self.names[place], "score": score}
+            for place, score in zip(best.tolist(), highest, strict=True)
+        ]
+
     def _ranked(self, scores: Array) -> list[dict[str, Any]]:
         order = np.argsort(-scores, kind="stable")
         if self._top is None:

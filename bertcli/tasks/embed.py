@@ -24,7 +24,7 @@ import numpy as np
 
 from bertcli.engines import Hidden
 from bertcli.errors import RecordError, UsageError
-from bertcli.tasks import EncodedRecord, Task
+from bertcli.tasks import BulkTask, EncodedRecord, TokenizedTask
 from bertcli.tasks.pooling import TextVector, unit
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Written = Literal["float32", "float16", "int8", "binary"]
 
 
-class Embed(Task):
+class Embed(TokenizedTask, BulkTask):
     """Embeddings of texts, or of their tokens.
 
     `layer` counts hidden states from 0 (the embeddings) to the last layer, or from -1 backwards. With
@@ -68,7 +68,7 @@ class Embed(Task):
     ) -> None:
         layer = _layer(layer, checkpoint.layers)
         self.fields = ("tokens",) if tokens else ("embedding",)
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._text = TextVector(
             checkpoint,
             tokenizer,
@@ -88,6 +88,9 @@ class Embed(Task):
         self.dim = own if dim is None else _dim(dim, most)
         self._dtype = _written(dtype, self._normalize)
 
+    def texts(self, record: Record) -> tuple[str, ...]:
+        return (self._text.prompt + (record.text or ""),)
+
     def encode(self, record: Record) -> EncodedRecord:
         return self._text.encode(record.text or "", offsets=self._tokens)
 
@@ -103,6 +106,11 @@ class Embed(Task):
             found += self._tokens_of(window, vectors)
         return {"tokens": found}
 
+    def decode_all(self, outputs: Sequence[Array]) -> Sequence[Mapping[str, Any]] | None:
+        if self._tokens or not self._text.is_output:
+            return None
+        return [{"embedding": vector} for vector in self._finish(np.stack(outputs))]
+
     def _tokens_of(self, window: Window, vectors: Array) -> list[dict[str, Any]]:
         """The window's fresh tokens. A token of the prompt is no token of the text."""
         skipped = len(self._text.prompt)
@@ -111,7 +119,7 @@ class Embed(Task):
         finished = self._finish(vectors[places])
         return [
             {
-                "token": self._tokenizer.piece(window.ids[place]),
+                "token": self.tokenizer.piece(window.ids[place]),
                 "start": max(0, offsets[place][0] - skipped),
                 "end": offsets[place][1] - skipped,
                 "embedding": vector,

@@ -27,7 +27,7 @@ import numpy as np
 from bertcli.engines import SequenceLogits
 from bertcli.engines.instant.arithmetic import softmax
 from bertcli.errors import UsageError
-from bertcli.tasks import EncodedRecord, Task
+from bertcli.tasks import BulkTask, EncodedRecord, TokenizedTask
 from bertcli.tasks.choice import Choice, Top, sigmoid
 from bertcli.tasks.windowing import Windowing, fresh_shares
 
@@ -46,7 +46,7 @@ _NUMBERS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-class Label(Task):
+class Label(TokenizedTask, BulkTask):
     """The classes of one label head. A record with a `pair` is read as a pair of texts. `is_number` says that
     the answer is one number and no label."""
 
@@ -60,7 +60,7 @@ class Label(Task):
         top: Top = None,
         threshold: float = 0.5,
     ) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self.head = head
         self.ask = SequenceLogits(head)
@@ -70,11 +70,15 @@ class Label(Task):
         self.is_number = head.problem == "regression" and len(head.labels) == 1
         self.fields = ("score",) if self.is_number else self.choice.fields
 
+    def texts(self, record: Record) -> tuple[str, ...]:
+        text = self.head.prompt + (record.text or "")
+        return (text,) if record.pair is None else (text, record.pair)
+
     def encode(self, record: Record) -> EncodedRecord:
-        text = self._tokenizer.encode(self.head.prompt + (record.text or ""))
+        text = self.tokenizer.encode(self.head.prompt + (record.text or ""))
         if record.pair is None:
             return self._windowing.single(text)
-        return self._windowing.pair(text, self._tokenizer.encode(record.pair))
+        return self._windowing.pair(text, self.tokenizer.encode(record.pair))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Probabilities (labels,) of each window."""
@@ -82,6 +86,9 @@ class Label(Task):
 
     def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         return self.values(self.combine(encoded.windows, outputs))
+
+    def decode_all(self, outputs: Sequence[Array]) -> Sequence[Mapping[str, Any]] | None:
+        return None if self.is_number else self.choice.all_values(np.stack(outputs))
 
     def probabilities(self, logits: Sequence[Array]) -> list[Array]:
         """Logits (labels,) of some windows -> the probabilities of each."""

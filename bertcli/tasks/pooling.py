@@ -114,6 +114,11 @@ class TextVector:
                 hint="give a shorter one with --prompt, or one of the model's with --prompt-name",
             )
 
+    @property
+    def is_output(self) -> bool:
+        """Whether the vector of a text of one window is what the engine gives for it."""
+        return not self._modules and "mean_sqrt_len_tokens" not in self.modes
+
     def fresh_tokens(self, window: Window) -> range:
         """The positions of a window that hold tokens no earlier one had, special tokens left out."""
         return self._windowing.fresh_tokens(window)

@@ -75,6 +75,9 @@ class Windowing:
     def single(self, tokens: Tokens, *, offsets: bool = False) -> EncodedRecord:
         """The windows of one text. Raises RecordError `too-long` under `--long error`."""
         ids, spread = tokens.ids, tokens.offsets if offsets else None
+        if len(ids) <= self.capacity and spread is None:  # most texts, and the shortest way to their window
+            built, types, _, _ = self._alone.build(ids)
+            return EncodedRecord([Window(built, types, (0, len(built)))])
         slices, truncated = self.slices(len(ids), self.capacity)
         return EncodedRecord([self.window(ids, cut, spread) for cut in slices], truncated)
 

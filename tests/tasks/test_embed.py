@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from bertcli.engines import Ask, Hidden, Pooled
 from bertcli.errors import RecordError, UsageError
+from bertcli.models.modules import Normalize
 from bertcli.records import Record, Window
 from bertcli.requests import LongOptions
 from bertcli.tasks.embed import Embed
@@ -148,6 +149,31 @@ def test_written_forms_keep_what_they_promise(checkpoints: Make) -> None:
     cosines = found["int8"].astype(int) @ found["int8"].astype(int).T / 127**2
     assert cosines == pytest.approx(exact @ exact.T, abs=0.02)
     assert np.array_equal(np.unpackbits(found["binary"], axis=1), exact > 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "binary"])
+@pytest.mark.parametrize("dim", [None, 5])
+def test_decoding_together_changes_no_bit(checkpoints: Make, dtype: str, dim: int | None) -> None:
+    path = checkpoints("sentence", mode="mean", normalize=True)
+    task = embed(path, dtype=dtype, dim=dim)
+    records = [Record(index, {}, text) for index, text in enumerate(TEXTS)]
+    encoded = [task.encode(record) for record in records]
+    outputs = task.forward(Reference(path), [each.windows[0] for each in encoded])
+    together = task.decode_all(outputs)
+    assert together is not None
+    for record, each, output, found in zip(records, encoded, outputs, together, strict=True):
+        alone = task.decode(record, each, [output])
+        assert alone["embedding"].dtype == found["embedding"].dtype
+        assert alone["embedding"].tobytes() == found["embedding"].tobytes()
+
+
+def test_modules_and_tokens_are_not_decoded_together(checkpoints: Make) -> None:
+    vectors = [np.ones(32, np.float32)] * 2
+    task = embed(checkpoints("sentence", mode="mean"))
+    assert task.decode_all(vectors)
+    task._text._modules = (Normalize(),)
+    assert task.decode_all(vectors) is None
+    assert embed(checkpoints("bert"), tokens=True).decode_all(vectors) is None
 
 
 def test_int8_needs_vectors_of_length_one(checkpoints: Make) -> None:

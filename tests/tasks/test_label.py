@@ -15,7 +15,7 @@ from bertcli.engines import SequenceLogits
 from bertcli.engines.instant.arithmetic import softmax
 from bertcli.errors import RecordError, UsageError
 from bertcli.models.heads import Head
-from bertcli.records import Window
+from bertcli.records import Record, Window
 from bertcli.requests import LongOptions
 from bertcli.tasks.label import Label, rename
 from tests.checkpoints import edit_json
@@ -39,6 +39,17 @@ def label(path: Path, long: LongOptions | None = None, **options: Any) -> tuple[
 
 def oracle(path: Path, inputs: Any, **options: Any) -> Any:
     return transformers.pipeline("text-classification", str(path), device="cpu")(inputs, **options)
+
+
+def test_decoding_together_changes_no_digit(checkpoints: Callable[..., Path]) -> None:
+    path = checkpoints("bert", "label", labels=LABELS, problem_type="single_label_classification")
+    task, engine = label(path)
+    records = [Record(index, {}, text) for index, text in enumerate(TEXTS)]
+    encoded = [task.encode(record) for record in records]
+    outputs = task.forward(engine, [each.windows[0] for each in encoded])
+    alone = [task.decode(*each, [output]) for *each, output in zip(records, encoded, outputs, strict=True)]
+    assert task.decode_all(outputs) == alone
+    assert label(path, top=2)[0].decode_all(outputs) is None  # ranked lists are made one by one
 
 
 @pytest.mark.slow
