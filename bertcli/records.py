@@ -71,6 +71,13 @@ class Record:
         return size
 
 
+def query_of(record: Record) -> str | None:
+    """The query that a record is a candidate for; None where it is malformed or blank, or has no query."""
+    if record.problem is not None or record.blank or not record.pair or record.pair.isspace():
+        return None
+    return record.pair
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A slice of a record's tokens that fits the model, special tokens included.

@@ -373,6 +373,11 @@ class Rerank(StreamRequest, LongOptions):
             )
         if self.query is not None and not self.query.strip():
             raise UsageError("the query is blank", hint='write one: bertcli rerank "a text" FILES')
+        if self.shard is not None and self.pair_field is None:
+            raise UsageError(
+                "--shard: the order for one query is of all texts",
+                hint="name the field of queries by --query-field, or use --on for more machines",
+            )
         if self.resume:
             raise UsageError("--resume: an order is written when all is read", hint="start again")
 

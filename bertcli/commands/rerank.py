@@ -13,6 +13,7 @@ from bertcli.options import (
     model_options,
     query_input_options,
     run_options,
+    shard_option,
 )
 from bertcli.options.command import command
 from bertcli.options.parameters import whole_number
@@ -24,6 +25,7 @@ from bertcli.options.parameters import whole_number
     $ bertcli rerank "how do I get my money back" tickets.txt -m MODEL
     $ bertcli rerank "refund" hits.jsonl -m MODEL -k 3 | jq -r .text
     $ bertcli rerank --query-field query candidates.jsonl -m MODEL -o best.jsonl
+    $ bertcli rerank --query-field query all.jsonl -m MODEL --shard 1/8 -o 1.jsonl
     """,
 )
 @click.argument("query", required=False)
@@ -32,6 +34,7 @@ from bertcli.options.parameters import whole_number
     "--all", "all", is_flag=True, help="Give all texts; they are in memory until the last one is read."
 )
 @query_input_options
+@shard_option
 @late_output_options
 @model_options
 @cluster_options

@@ -31,6 +31,8 @@ from bertcli.storage import is_remote
 if TYPE_CHECKING:
     from bertcli.requests import OutputOptions
 
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+
 Differences = Callable[[dict[str, Any], dict[str, Any]], list[str]]
 
 
@@ -167,10 +169,8 @@ def _joined(receipts: Sequence[ShardReceipt], columns: Sequence[str]) -> Iterato
     match receipts[0].format:
         case "json":
             yield from _joined_arrays(receipts)
-        case "csv":
-            yield from _joined_rows(receipts, columns, ",")
-        case "tsv":
-            yield from _joined_rows(receipts, columns, "\t")
+        case "csv" | "tsv" as kind:
+            yield from _joined_rows(receipts, columns, DELIMITERS[kind])
         case _:
             for receipt in receipts:
                 yield from _text_of(receipt.output)
@@ -196,31 +196,43 @@ def _columns(receipts: Sequence[ShardReceipt], *, drops_empty: bool) -> list[str
     columns = list(layout.columns)
     for remark, count in zip(REMARKS, ("windowed", "truncated", "failed"), strict=True):
         name = layout.prefix + remark
-        if drops_empty and name in columns and not any(receipt.counts[count] for receipt in receipts):
+        if drops_empty and name in columns and not _has_remark(receipts, name, count):
             columns.remove(name)
     return columns
 
 
+def _has_remark(receipts: Sequence[ShardReceipt], name: str, count: str) -> bool:
+    """Whether a record of the outputs has a remark. Of records that were ranked, not all that are counted are there."""
+    if receipts[0].layout["view"] != "hits" or receipts[0].format not in DELIMITERS:
+        return any(receipt.counts[count] for receipt in receipts)
+    for receipt in receipts:
+        rows = _rows_of(receipt.output, DELIMITERS[receipt.format])
+        header = next(rows)
+        if name in header and any(row[header.index(name)] for row in rows):
+            return True
+    return False
+
+
 def _joined_rows(receipts: Sequence[ShardReceipt], columns: Sequence[str], delimiter: str) -> Iterator[bytes]:
     """The rows below one header."""
-    limit = csv.field_size_limit(sys.maxsize)  # one for the whole process
-    try:
-        yield joined_cells(list(columns), delimiter).encode()
-        for receipt in receipts:
-            rows = _rows_of(receipt.output, delimiter)
-            place_of = {name: place for place, name in enumerate(next(rows))}
-            places = [place_of.get(name) for name in columns]
-            for row in rows:
-                cells = ["" if place is None else row[place] for place in places]
-                yield joined_cells(cells, delimiter).encode()
-    finally:
-        csv.field_size_limit(limit)
+    yield joined_cells(list(columns), delimiter).encode()
+    for receipt in receipts:
+        rows = _rows_of(receipt.output, delimiter)
+        place_of = {name: place for place, name in enumerate(next(rows))}
+        places = [place_of.get(name) for name in columns]
+        for row in rows:
+            cells = ["" if place is None else row[place] for place in places]
+            yield joined_cells(cells, delimiter).encode()
 
 
 def _rows_of(path: str, delimiter: str) -> Iterator[list[str]]:
     text = io.TextIOWrapper(io.BufferedReader(_Text(path)), encoding="utf-8", newline="")
-    with text:
-        yield from csv.reader(text, delimiter=delimiter)
+    limit = csv.field_size_limit(sys.maxsize)  # one for the whole process
+    try:
+        with text:
+            yield from csv.reader(text, delimiter=delimiter)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _lines_of(path: str) -> Iterator[bytes]:

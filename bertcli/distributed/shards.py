@@ -10,7 +10,10 @@ from __future__ import annotations
 import io
 import json
 import os
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertcli.console import Terminal
 from bertcli.errors import OutputError, UsageError
 from bertcli.journal import is_regular, open_output, reason_of
+from bertcli.records import query_of
 from bertcli.sinks.formats import choose_format, files_written
 from bertcli.sinks.npy import ids_path
 from bertcli.sources import count_bytes, count_records, open_part, open_source
@@ -74,18 +78,47 @@ class ShardReceipt:
 
 def shard_of(inputs: InputOptions) -> Shard:
     """The part of the input that `inputs.shard` names. Raises UsageError for an input that cannot be read twice."""
+    _require_files(inputs)
     assert inputs.shard is not None
-    for path in inputs.files or (() if inputs.texts else ("-",)):
-        if path == "-" or not (is_remote(path) or is_regular(path)):
-            raise UsageError(
-                "--shard reads its input twice, which a pipe does not allow", hint="name files as input"
-            )
     index, count = inputs.shard
     whole = replace(inputs, shard=None)
     size = count_bytes(whole)
     total = count_records(whole) if size is None else size
     unit: Literal["bytes", "records"] = "records" if size is None else "bytes"
     return Shard(index, count, unit, total * (index - 1) // count, total * index // count, total, whole)
+
+
+def shard_of_queries(inputs: InputOptions) -> Shard:
+    """The same, where consecutive records with the same query stay together: a part begins with the first query that
+    begins where the records are divided, or behind it. Reads all records."""
+    _require_files(inputs)
+    assert inputs.shard is not None
+    index, count = inputs.shard
+    whole = replace(inputs, shard=None)
+    begins, total = array("q"), 0
+    before = None
+    with closing(open_source(whole)) as source:
+        for total, record in enumerate(source, 1):
+            query = query_of(record)
+            if query is not None and query != before:
+                begins.append(total - 1)
+                before = query
+
+    def border(part: int) -> int:
+        place = bisect_left(begins, total * part // count)
+        return begins[place] if place < len(begins) else total
+
+    first = 0 if index == 1 else border(index - 1)
+    return Shard(index, count, "records", first, border(index), total, whole)
+
+
+def _require_files(inputs: InputOptions) -> None:
+    """Raise UsageError for an input that cannot be read twice."""
+    for path in inputs.files or (() if inputs.texts else ("-",)):
+        if path == "-" or not (is_remote(path) or is_regular(path)):
+            raise UsageError(
+                "--shard reads its input twice, which a pipe does not allow", hint="name files as input"
+            )
 
 
 def check_shard_options(outputs: OutputOptions, model: ModelOptions) -> None:

@@ -253,19 +253,22 @@ def run_into(
     own_engine: OwnEngine | None = None,
     progress: pipeline.ProgressLog | None = None,
     cluster: ClusterOptions | None = None,
+    measured: Feed | None = None,
 ) -> None:
     """Run all records of `source`, or `records` that come from it, through the task into a sink that ranks,
     measures or compares. `counting` makes what counts each result; `weigh` says how much work a record is, in
     characters; `own_engine` is for a task with an engine of its own; `progress` notes the
-    end of each block; `cluster` says where batches are computed."""
+    end of each block; `cluster` says where batches are computed. The engine is for as much input as
+    `measured` has, where that is another."""
     from bertcli.pipeline import run
 
     feed = feed_of(source, records)
     options, checkpoint = for_task(options, checkpoint, task)
+    measured = measured or feed
     engine = (
-        open_own_engine(own_engine, options, checkpoint, feed, task, cluster)
+        open_own_engine(own_engine, options, checkpoint, measured, task, cluster)
         if own_engine
-        else choose_engine(options, checkpoint, feed, weigh, task=task, cluster=cluster)
+        else choose_engine(options, checkpoint, measured, weigh, task=task, cluster=cluster)
     )
     with closing_engine(engine), console.progress(source, None, lambda: feed.taken) as bar:
         receipt.ran_on(engine)

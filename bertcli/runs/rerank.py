@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
@@ -39,7 +39,9 @@ VERB = "reranked"
 def run_rerank(request: Rerank, stdout: BinaryIO) -> Receipt:
     """Write the best texts for the query, or for each query of the input, and return the receipt. The best are kept
     while the texts stream by. Raises as `runs.run.run` does."""
+    from bertcli.distributed.shards import check_shard_options, shard_of_queries, write_shard_receipt
     from bertcli.receipt import Receipt
+    from bertcli.runs.resume import facts_of
     from bertcli.search.sinks import GroupRanking
     from bertcli.sinks import Layout
     from bertcli.sources import open_source
@@ -49,7 +51,11 @@ def run_rerank(request: Rerank, stdout: BinaryIO) -> Receipt:
             request, files=(request.query, *request.files), query=None
         )  # all arguments are files
     receipt = Receipt()
-    with closing(open_source(request)) as source, closing_receipt(receipt):
+    shard = None
+    if request.shard is not None:
+        check_shard_options(request, request)
+        shard = shard_of_queries(request)
+    with closing(shard.open() if shard else open_source(request)) as source, closing_receipt(receipt):
         if source.prompt:
             raise UsageError("there is nothing to rerank", hint="name files, or pipe text in")
         if request.query is not None and not request.files and os.path.isfile(request.query):
@@ -62,6 +68,7 @@ def run_rerank(request: Rerank, stdout: BinaryIO) -> Receipt:
             text_field=source.text_field,
             id_field=request.id_field,
             prefix=request.prefix,
+            is_shard=shard is not None,
             formats=request.formats,
             view="hits",
         )
@@ -69,21 +76,32 @@ def run_rerank(request: Rerank, stdout: BinaryIO) -> Receipt:
         with open_hits(request, layout, stdout, files) as sink:
             model = open_model(request)
             ranking = GroupRanking(sink, most=None if request.all else request.k)
-            run_into(
-                ranking,
-                source,
-                model.checkpoint,
-                make_task(request, model),
-                receipt,
-                request,
-                max_errors=request.max_errors,
-                counting=partial(FailureReporter, verb=VERB),
-                cluster=request,
-            )
+            with closing(open_source(shard.whole)) if shard else nullcontext() as whole:
+                run_into(
+                    ranking,
+                    source,
+                    model.checkpoint,
+                    make_task(request, model),
+                    receipt,
+                    request,
+                    max_errors=request.max_errors,
+                    counting=partial(FailureReporter, verb=VERB),
+                    cluster=request,
+                    measured=None if whole is None else Feed(whole),
+                )
             ranking.close(True)
             say_if_nothing_found(ranking.written)
         warn_of_further_failures(receipt, VERB)
+    if shard is not None and not receipt.interrupted:
+        facts = facts_of(request, "rerank", model.checkpoint) | {"engine": _engine_of(receipt)}
+        write_shard_receipt(shard, request, facts, layout, receipt)
     return receipt
+
+
+def _engine_of(receipt: Receipt) -> dict[str, str]:
+    return {name: getattr(receipt, name) for name in ("device", "dtype", "calibration")} | {
+        "name": receipt.engine
+    }
 
 
 class Reranker:

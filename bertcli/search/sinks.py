@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bertcli.records import query_of
 from bertcli.search.vectors import FIELD
 from bertcli.sinks import Silent
 
@@ -58,8 +59,8 @@ class WordSpooling(Silent):
 
 class GroupRanking(Silent):
     """A sink that writes the best `most` results (None for all) of each group of records to another one, best first, as
-    soon as the group has ended. A group are consecutive records with the same `pair`, which is their query; records
-    without a query are one group. Equally good results stay in input order.
+    soon as the group has ended. A group are consecutive records of one `records.query_of`; records between them that
+    have none belong to no group, nor end it. Equally good results stay in input order.
 
     What is written has the fields `rank`, `score` and `where`.
     """
@@ -72,11 +73,12 @@ class GroupRanking(Silent):
         self.written = 0
 
     def write(self, result: Result) -> None:
+        query = query_of(result.record)
+        if query is not None and query != self._query:
+            self._end_group()
+            self._query = query
         if result.status != "done":
             return
-        if result.record.pair != self._query:
-            self._end_group()
-            self._query = result.record.pair
         entry = (result.values["score"], -result.record.index, result)
         if self._most is None or len(self._heap) < self._most:
             heapq.heappush(self._heap, entry)

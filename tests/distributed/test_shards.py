@@ -16,6 +16,7 @@ from bertcli.records import Result
 from tests.conftest import Make
 
 Run = Callable[..., int]
+Capfd = pytest.CaptureFixture[str]
 KINDS = {"embed": "base", "score": "fill"}
 
 
@@ -249,3 +250,65 @@ def test_a_shard_is_resumed(
         Path("2.jsonl").read_bytes(),
         json.loads(Path("2.jsonl.receipt.json").read_text())["counts"],
     )
+
+
+CANDIDATES = [
+    *('{"text": broken', '{"text": " ", "query": "who"}'),  # of no query, at the beginning
+    *(json.dumps({"query": "who", "text": f"nobody answers {number}"}) for number in range(5)),
+    json.dumps({"query": "where", "text": "paris " * 90}),  # in windows, but not among the best
+    *(json.dumps({"query": "where", "text": f"the capital {number}"}) for number in range(4)),
+    '{"text": broken',
+    json.dumps({"query": "where", "text": "of france"}),
+    json.dumps({"query": " ", "text": "without a query"}),
+    json.dumps({"query": "why", "text": "since yesterday"}),
+    json.dumps({"query": "who", "text": "the same query again"}),
+    *(json.dumps({"query": f"what {number}", "text": "is"}) for number in range(3)),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("jsonl", 2), ("jsonl", 5), ("jsonl", 30), ("csv", 3), ("parquet", 4)]
+)
+def test_candidates_of_a_query_stay_in_one_shard(
+    name: str, count: int, checkpoints: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capfd
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").write_text("\n".join(CANDIDATES))
+    model = str(checkpoints("bert", "label", labels=("score",)))
+
+    def rerank(output: str, *options: str) -> int:
+        console.release_stdout()
+        shared = ["--query-field", "query", "-m", model, "--engine", "instant", "-k", "3"]
+        return cli.main(["rerank", "in.jsonl", *shared, "-o", output, *options])
+
+    assert rerank(f"one.{name}") == 3
+    one = counts(capfd.readouterr().err)
+    parts = [f"{part}.{name}" for part in range(1, count + 1)]
+    assert {rerank(part, "--shard", f"{place}/{count}") for place, part in enumerate(parts, 1)} <= {0, 3}
+    capfd.readouterr()
+    assert merge(*reversed(parts), "-o", f"all.{name}") == 3
+    assert counts(capfd.readouterr().err) == one
+    if name == "parquet":
+        assert parquet.read_table(f"all.{name}").equals(parquet.read_table(f"one.{name}"))
+    else:
+        assert Path(f"all.{name}").read_bytes() == Path(f"one.{name}").read_bytes()
+    console.release_stdout()
+
+
+def test_texts_for_one_query_are_not_divided(run: Run, capfd: Capfd) -> None:
+    assert cli.main(["rerank", "who", "in.jsonl", "--shard", "1/2", "-o", "part.jsonl"]) == 2
+    assert "--shard: the order for one query is of all texts" in capfd.readouterr().err
+
+
+def test_a_rerank_with_another_option_is_not_merged(checkpoints: Make, run: Run, capfd: Capfd) -> None:
+    Path("in.jsonl").write_text("\n".join(CANDIDATES[2:]))
+    model = str(checkpoints("bert", "label", labels=("score",)))
+    for part in ("1", "2"):
+        console.release_stdout()
+        shared = ["--query-field", "query", "-m", model, "--engine", "instant", "-k", part]
+        assert cli.main(["rerank", "in.jsonl", *shared, "--shard", f"{part}/2", "-o", f"{part}.jsonl"]) in (
+            0,
+            3,
+        )
+    assert merge("1.jsonl", "2.jsonl", "-o", "all.jsonl") == 1
+    assert "-k was 1, and is 2" in capfd.readouterr().err
