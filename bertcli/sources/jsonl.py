@@ -13,7 +13,7 @@ from bertcli.records import Problem
 from bertcli.sources.contents import Contents, Row
 from bertcli.sources.encoding import undecodable
 from bertcli.sources.fields import json_type
-from bertcli.sources.jsonnumbers import LONG, loses_digits, parse_float, parse_int
+from bertcli.sources.jsonnumbers import LONG, loses_digits, may_be_long, parse_float, parse_int
 from bertcli.sources.lines import LineNumbers, split_lines
 
 MOST_NESTED = 250  # values in each other: writers of JSON take little more, and readers not much
@@ -35,7 +35,7 @@ def read_jsonl(
 def _rows(blocks: Iterator[bytes], encoding: str, numbers: LineNumbers, begun: bool) -> Iterator[Row]:
     number = 0
     for block in blocks:
-        plain = LONG.search(block) is None
+        plain = not may_be_long(block)
         for line in split_lines(block):
             number += 1
             if not begun and not line.isspace() and line:

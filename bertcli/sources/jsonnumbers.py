@@ -12,7 +12,15 @@ from bertcli.records import ExactNumber
 
 # What a double may not hold: 16 digits or more (a point counts as one), or an exponent of three digits.
 LONG = re.compile(rb"[\d.]{16,}(?:[eE][+-]?\d+)?|\d(?:\.\d+)?[eE][+-]?\d{3,}")
+_ALIKE = bytes.maketrans(b"123456789.E-", b"0000000000e+")
+_SIGNS = (b"0" * 16, b"0e000", b"0e+000")  # what each match of LONG has then
 MOST_DIGITS = 4000  # of an integer: Python converts no more than 4300
+
+
+def may_be_long(text: bytes) -> bool:
+    """Whether LONG may match in a text, which is found out in less time than whether it does."""
+    alike = text.translate(_ALIKE)
+    return any(sign in alike for sign in _SIGNS)
 
 
 def loses_digits(text: bytes, value: Any) -> bool:

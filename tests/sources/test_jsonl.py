@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bertcli.errors import InputError
 from bertcli.sinks.jsontext import to_json
 from bertcli.sources.jsonl import MOST_NESTED
+from bertcli.sources.jsonnumbers import LONG, may_be_long
 from tests.sources.reading import problems, read, texts
 
 
@@ -154,6 +155,18 @@ def test_every_decimal_keeps_its_value(number: Decimal, spaced: bool) -> None:
     (record,) = read(stdin=line.encode())
     written = json.loads(to_json(dict(record.fields)), parse_float=Decimal, parse_int=Decimal)
     assert written["n"] == number
+
+
+@given(st.text(alphabet="0123456789.eE+- x", max_size=60))
+def test_where_there_may_be_no_long_number_there_is_none(text: str) -> None:
+    assert may_be_long(text.encode()) or LONG.search(text.encode()) is None
+
+
+@pytest.mark.parametrize("text", ["1234567890.12345", "1e123", "1.5E-100", "9e+0001"])
+def test_long_numbers_are_suspected(text: str) -> None:
+    assert LONG.search(text.encode())
+    assert may_be_long(text.encode())
+    assert not may_be_long(b'{"id": 123456789, "n": 1.5e-10, "at": "2024-01-01 10:00"}')
 
 
 def test_a_number_with_its_own_digits_counts_as_the_double_nearest_to_it() -> None:
