@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=RemoteEngine)
 
 CONNECTING = 5.0  # seconds until an address that does not answer is given up
+JOINS = 3  # where the head, which starts a process for each client, did not start one in time
+NO_CLIENT_SERVER = "Starting Ray client server failed"
+REST = 1.0  # seconds between two of them
 CLOSING = 5.0  # seconds for leaving a cluster that may be gone
 RAY_FOLDER = "/tmp/ray"  # where `ray start` notes the address of the cluster of this machine
 INSTALL = f'pip install "bertcli[ray]=={__version__}"'
@@ -126,13 +130,15 @@ class Cluster:
             settings |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
         elif on == "auto" and os.environ.get("RAY_ADDRESS"):
             settings["address"] = os.environ["RAY_ADDRESS"]
-        try:
-            self.ray.init(**settings)
-        except Exception as error:
-            reason = first_line(error)
-            if reason.endswith(":"):  # a traceback of the head follows
-                reason = f"{reason} {str(error).strip().splitlines()[-1]}"
-            raise _unreachable(on, reason) from error
+        for left in reversed(range(JOINS)):
+            try:
+                self.ray.init(**settings)
+                return
+            except Exception as error:
+                if not left or NO_CLIENT_SERVER not in str(error):
+                    raise _unreachable(on, _first_reason(error)) from error
+                self.ray.shutdown()
+            time.sleep(REST)
 
     def resources(self) -> dict[str, float]:
         found: dict[str, float] = self.ray.cluster_resources()
@@ -255,6 +261,14 @@ def _worker_error(error: BaseException) -> Exception:
     if isinstance(error, exceptions.ObjectLostError | exceptions.NodeDiedError):
         return WorkerDiedError("its machine was lost")
     return EngineError(f"a worker failed: {text[-300:]}")
+
+
+def _first_reason(error: Exception) -> str:
+    """Why a cluster cannot be joined, in a line."""
+    reason = first_line(error)
+    if reason.endswith(":"):  # a traceback of the head follows
+        return f"{reason} {str(error).strip().splitlines()[-1]}"
+    return reason
 
 
 def _reason(text: str) -> str:
