@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 WORDS = ["the", "a", "good", "bad", "camera", "phone", "battery", "broke", "after", "London", "Paris", "John"]
+STARTS = 3  # of a head
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
@@ -67,15 +68,20 @@ class LocalCluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             **environment,
         }
-        self._start(
-            "--head",
-            f"--port={self.port}",
-            f"--ray-client-server-port={self.client_port}",
-            f"--temp-dir={self.folder}",
-            "--include-dashboard=false",
-            cpus=cpus,
-        )
-        self._wait()
+        for _ in range(STARTS):
+            self._start(
+                "--head",
+                f"--port={self.port}",
+                f"--ray-client-server-port={self.client_port}",
+                f"--temp-dir={self.folder}",
+                "--include-dashboard=false",
+                cpus=cpus,
+            )
+            if self._answers():
+                return
+            self.kill_node(0)
+            self._nodes.clear()
+        raise TimeoutError((self.folder / "node0.log").read_text())
 
     def add_node(self, cpus: int) -> int:
         """Start another node and return its number."""
@@ -116,16 +122,19 @@ class LocalCluster:
         log.close()
         self._nodes.append(process)
 
-    def _wait(self) -> None:
+    def _answers(self) -> bool:
+        """Wait for the head. False where it has ended (Ray gives up on a busy machine) or takes too long."""
         deadline = time.monotonic() + 90
         for port in (self.port, self.client_port):
-            while time.monotonic() < deadline:
+            while True:
                 try:
                     socket.create_connection(("127.0.0.1", port), timeout=1).close()
                     break
                 except OSError:
+                    if self._nodes[0].poll() is not None or time.monotonic() > deadline:
+                        return False
                     time.sleep(0.2)
-        assert time.monotonic() < deadline, (self.folder / "node0.log").read_text()
+        return True
 
 
 def start(

@@ -234,7 +234,9 @@ def test_a_hundred_slow_workers_are_kept_busy() -> None:
     elapsed = time.monotonic() - began
     engine.close()
     assert engine.usage.workers == 100
-    assert elapsed < 2 * 1000 / 100 * 0.2  # on a busy machine; see docs/scale.md for what was measured
+    assert (
+        elapsed < 10 * 1000 / 100 * 0.2
+    )  # of 200 s in turn, on a busy machine; docs/scale.md has what was measured
 
 
 @pytest.mark.parametrize("size", [3, 70_000])
