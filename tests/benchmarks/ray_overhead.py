@@ -7,6 +7,7 @@
 threads   two threads in one process, without Ray
 ray       two local workers of one core
 driver    the same workers, which return zeros: all that is left is the driver's work, and Ray's
+alone     64 simulated workers that return zeros at once, without Ray: the driver's work alone, also of `label`
 fleet     100 simulated workers in one process that take 0.2 s for a batch, without Ray
 """
 
@@ -45,30 +46,72 @@ cluster.Actor = ZeroActor
 sys.exit(main())
 """
 
+ALONE = """
+import sys
+import numpy as np
+from bertcli.cli import main
+from bertcli.distributed import cluster
+from bertcli.distributed.fleet import Facts, RemoteEngine
+
+class InstantFleet:
+    def start(self, number, done):
+        done(Facts("packed", "cpu", "float32", 8192, True, 1, "node"))
+
+    def submit(self, number, method, arguments, done):
+        windows, asks = arguments
+        widths = [len(ask.head.labels) if hasattr(ask, "head") else 384 for ask in asks]
+        done([list(np.full((len(windows), width), 0.1234567, np.float32)) for width in widths])
+
+    def stop(self, number):
+        pass
+
+    def is_reachable(self):
+        return True
+
+    def close(self):
+        pass
+
+cluster.open_remote_engine = lambda *_: RemoteEngine(InstantFleet(), 64, "1 CPU")
+sys.exit(main())
+"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--texts", type=int, default=40_000)
     parser.add_argument("--model", default=None)
+    parser.add_argument("--runs", nargs="*", help="only these of the runs above")
     options = parser.parse_args()
     model = ["-m", options.model] if options.model else []
     with tempfile.TemporaryDirectory() as folder:
-        texts, zero = Path(folder, "texts.jsonl"), Path(folder, "zero.py")
+        texts, fewer, zero, alone = (
+            Path(folder, name) for name in ("texts.jsonl", "fewer.jsonl", "zero.py", "alone.py")
+        )
         zero.write_text(ZERO)
+        alone.write_text(ALONE)
         tokens = _write(texts, options.texts, options.model)
-        shared = ["embed", str(texts), *model, "--engine", "packed", "--compute-dtype", "float32"]
-        shared += ["--format", "jsonl"]
-        ray = ["--on", "ray", "--workers", "2"]
+        few = _write(fewer, options.texts // 4, options.model)
+        shared = [*model, "--engine", "packed", "--format", "jsonl"]
+        embed, ray = ["embed", *shared, "--compute-dtype", "float32"], ["--on", "ray", "--workers", "2"]
         runs = {
-            "threads": ["-m", "bertcli", *shared, "--threads", "2"],
-            "ray": ["-m", "bertcli", *shared, *ray],
-            "driver": [str(zero), *shared, *ray],
+            "threads": ["-m", "bertcli", *embed, "--threads", "2"],
+            "ray": ["-m", "bertcli", *embed, *ray],
+            "driver": [str(zero), *embed, *ray],
+            "alone": [str(alone), *embed, "--on", "ray"],
+            "label": [str(alone), "label", *shared, "--on", "ray"],
         }
         print(f"{options.texts} texts, {tokens} tokens")
-        for name, arguments in runs.items():
-            first, total = _timed(arguments)
-            rate = tokens / (total - first)
-            print(f"{name:8} {total:6.1f} s, first result after {first:4.1f} s, then {rate:8.0f} tokens/s")
+        for name in options.runs or runs:
+            first, total = _timed([*runs[name], str(texts)])
+            if name in ("alone", "label"):  # whose first block is most of the work
+                seconds = total - _timed([*runs[name], str(fewer)])[1]
+                each = seconds / (options.texts - options.texts // 4) * 1e6
+                print(f"{name:8} {each:6.1f} us a text, {(tokens - few) / seconds:8.0f} tokens/s")
+            else:
+                rate = tokens / (total - first)
+                print(
+                    f"{name:8} {total:6.1f} s, first result after {first:4.1f} s, then {rate:8.0f} tokens/s"
+                )
     _simulate()
 
 
