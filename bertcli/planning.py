@@ -46,7 +46,7 @@ class SeenTexts:
         if record.problem is not None or record.blank:
             return False
         text = text_of(record)
-        if _size(text) > LARGEST_CACHED:
+        if len(record.text or "") + len(record.pair or "") > LARGEST_CACHED:
             return False
         found = text in self._works
         self._works[text] = self._works.pop(text, None)
@@ -311,10 +311,6 @@ def _owned(values: Mapping[str, Any]) -> Mapping[str, Any]:
         name: value.copy() if getattr(value, "base", None) is not None else value
         for name, value in values.items()
     }
-
-
-def _size(text: Text) -> int:
-    return sum(len(part) for part in text[:2] if part is not None)
 
 
 def _batch(items: list[tuple[Window, tuple[Work, int]]]) -> Batch:

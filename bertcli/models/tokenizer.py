@@ -292,8 +292,8 @@ class Tokenizer:
         ]
         try:
             encodings = native.encode_batch(plain, add_special_tokens=False)
-        except BaseException as error:
-            if not _is_panic(error):
+        except BaseException as error:  # each text by itself shows which one it is
+            if not isinstance(error, Exception) and not _is_panic(error):
                 raise
             return {}
         return {
