@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 from bertcli import console
 from bertcli.errors import UsageError
-from bertcli.feed import Feed
 from bertcli.records import Record, Result
-from bertcli.runs.flow import choose_engine, run_into
+from bertcli.runs.flow import run_into
 from bertcli.runs.hits import (
     FailureReporter,
     closing_receipt,
@@ -30,14 +29,13 @@ from bertcli.runs.hits import (
     warn_of_further_failures,
     write_hits,
 )
-from bertcli.runs.preflight import open_model, read_text, refuse_pairs
+from bertcli.runs.preflight import read_text, refuse_pairs
+from bertcli.runs.query_model import QueryModel, open_for_search, query_encoder, refuse_other_embeddings
 
 if TYPE_CHECKING:
-    from bertcli.engines import Array
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.tokenizer import Tokenizer
     from bertcli.receipt import Receipt
-    from bertcli.requests import Role, Search
+    from bertcli.requests import Search
     from bertcli.runs.rerank import Reranker
     from bertcli.search.rows import Rows
     from bertcli.search.vectors import Vectors
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
     from bertcli.sinks import Sink
     from bertcli.sources import Source
     from bertcli.tasks import Task
-    from bertcli.tasks.search import Queries, QueryEncoder
 
     ByWords: TypeAlias = Callable[[str, int], Sequence[tuple[Record, float]]]
     """The most records with the highest BM25 scores for a query, best first."""
@@ -58,8 +55,6 @@ FUSED = 100
 
 HIT_FIELDS = ("rank", "score", "where")
 PAIR_FIELDS = ("score", "first", "second")
-SAME_VECTOR = 0.95
-"""The least cosine of two vectors of one text; rounding to 8 bits leaves more."""
 
 
 class Found(NamedTuple):
@@ -165,7 +160,7 @@ class _Search:
         from bertcli.search.sinks import Ranking, WordSpooling
         from bertcli.tasks.search import search_task
 
-        checkpoint, tokenizer = _opened(self.request)
+        checkpoint, tokenizer = open_for_search(self.request)
         task = search_task(
             self.queries,
             checkpoint,
@@ -175,7 +170,7 @@ class _Search:
             dim=self.request.dim,
             prompt_name=self.request.prompt_name,
             query_prompt=self.request.query_prompt,
-            encoder=_query_encoder(self.request, checkpoint, self.queries),
+            encoder=query_encoder(self.request, checkpoint, self.queries),
         )
         reranker = self._reranker()
         most, least = self.nearest
@@ -199,8 +194,8 @@ class _Search:
         from bertcli.tasks.embed import Embed
 
         request = self.request
-        checkpoint, tokenizer = _opened(request)
-        _refuse_other_embeddings(checkpoint, "give a QUERY and the texts")
+        checkpoint, tokenizer = open_for_search(request)
+        refuse_other_embeddings(checkpoint, "give a QUERY and the texts")
         vectors, records = VectorSpool(), RecordSpool(source.field_names, source.text_field)
         self.held.callback(vectors.close)
         self.held.callback(records.close)
@@ -291,10 +286,10 @@ class _Search:
             )
         reranker = self._reranker()
         if request.like is None:
-            model = _QueryModel(request, self.queries)
+            model = QueryModel(request, self.queries)
             if request.embeddings is not None:
                 self.receipt.ran_on(model.engine)
-            wanted, similarity = model.queries(vectors), model.similarity
+            wanted, similarity = model.vectors(vectors.shape[1]), model.similarity
         else:
             model = None
             wanted = row_vector(vectors, request.like)
@@ -336,7 +331,7 @@ class _Search:
         made = {name: store.facts["options"][name] for name in ("pooling", "dim")}
         with self._results(tuple(store.facts["names"]), store.facts["text_field"]) as sink:
             refuse = partial(refuse_other_model, store, path)
-            model = _QueryModel(replace(self.request, **made), self.queries, refuse)
+            model = QueryModel(replace(self.request, **made), self.queries, refuse)
             reranker = self._reranker()
             self.receipt.ran_on(model.engine)
             most, least = self.nearest
@@ -431,98 +426,6 @@ class _Search:
         return open_hits(request, layout, self.stdout, [*texts, *_vector_files(request)])
 
 
-class _QueryModel:
-    """The model that embeds the queries for vectors that exist."""
-
-    def __init__(
-        self,
-        request: Search,
-        texts: Sequence[str],
-        refuse: Callable[[Checkpoint], None] = lambda checkpoint: None,
-    ) -> None:
-        """`refuse` raises ModelError for a model that did not make the vectors."""
-        from bertcli.tasks.search import similarity_of
-
-        self._request, self._texts = request, texts
-        self._documents, self._tokenizer = _opened(request)
-        refuse(self._documents)
-        self._checkpoint = self._documents
-        if self._documents.pooling.routed:
-            self._checkpoint, self._tokenizer = _opened(request, "query")
-        if self._checkpoint.pooling.multi is not None:
-            _refuse_other_embeddings(self._checkpoint, "search the texts themselves")
-        records = [Record(number, {}, text) for number, text in enumerate(texts)]
-        self.engine = choose_engine(request, self._checkpoint, Feed(records))
-        self.similarity = similarity_of(self._checkpoint)
-
-    def vectors(self) -> Array:
-        """The vectors (queries, dim) of the queries."""
-        return self._queries().vectors(self.engine)
-
-    def _queries(self) -> Queries:
-        return _queries(self._request, self._texts, self._checkpoint, self._tokenizer)
-
-    def queries(self, vectors: Vectors) -> Array:
-        """The same, made as the file's vectors were. Raises UsageError for vectors of another width."""
-        queries = self._queries()
-        if vectors.shape[1] != queries.dim:
-            raise UsageError(
-                f"holds vectors of {vectors.shape[1]}, and {self._checkpoint.name} makes {queries.dim}",
-                hint="name the model they were made with by -m, and the --dim they were cut to",
-                where=self._request.embeddings,
-            )
-        return queries.vectors(self.engine)
-
-    def warn_of_role(self, about: Mapping[str, str]) -> bool:
-        """Say so when the vectors are not those of documents, where the model embeds these in a way of their
-        own. `about` is what `embed` wrote about the vectors, nothing in an older file."""
-        from bertcli.models.prompts import choose_prompt
-
-        pooling = self._documents.pooling
-        role = about.get("role")
-        made = about.get("prompt", "") if about else choose_prompt(pooling)
-        wanted = choose_prompt(pooling, name=self._request.prompt_name, role="document")
-        lengths = [pooling.role_lengths.get(one or "") for one in ("document", role)]
-        if made == wanted and lengths[0] == lengths[1]:
-            return False
-        how = f"as {role}" if role else "without a role"
-        console.warn(
-            f"{self._request.embeddings}: the texts were embedded {how}, with {made!r} before each;"
-            f" {self._checkpoint.name} wants documents, with {wanted!r}: embed them again with --role document"
-        )
-        return True
-
-    def warn_of_others(self, vectors: Vectors, found: Sequence[Record]) -> None:
-        """Say so when a vector is not the one that this model makes of its text: hits of another model's
-        vectors, or of another file's, look like any others. `found` are the records at whose vectors it
-        looks: one of them is enough."""
-        from bertcli.tasks.pooling import TextVector, unit
-        from bertcli.tasks.search import text_vectors
-        from bertcli.tasks.similarity import cosines_of
-
-        request = self._request
-        if self._documents.pooling.routed:
-            return
-        record = min((one for one in found if one.text), key=lambda one: len(one.text or ""), default=None)
-        if record is None:
-            return
-        text = TextVector(
-            self._checkpoint,
-            self._tokenizer,
-            request,
-            pooling=request.pooling,
-            prompt_name=request.prompt_name,
-            role="document",
-        )
-        own = text_vectors([record.text or ""], text, self.engine)[:, : vectors.shape[1]]
-        cosine = cosines_of(vectors[record.index : record.index + 1], unit(own)).item()
-        if not cosine >= SAME_VECTOR:
-            console.warn(
-                f"{request.embeddings}: vector {record.index + 1} is not what {self._checkpoint.name} makes"
-                f" of {record.where} (cosine {cosine:.2f}); name the files and the model (-m) it was made of"
-            )
-
-
 def _among(words: WordIndex, rows: Rows) -> ByWords:
     """The best of texts by their words, once all are there; `rows` has the records by their numbers."""
     words.commit()
@@ -531,45 +434,6 @@ def _among(words: WordIndex, rows: Rows) -> ByWords:
         return [(rows.record(match.number), match.score) for match in words.nearest(query, most)]
 
     return by_words
-
-
-def _query_encoder(request: Search, checkpoint: Checkpoint, queries: Sequence[str]) -> QueryEncoder | None:
-    """The encoder of the queries, where it is another than that of the texts, `checkpoint`."""
-    from bertcli.tasks.search import QueryEncoder
-
-    if not checkpoint.pooling.routed:
-        return None
-    own, tokenizer = _opened(request, "query")
-    records = [Record(number, {}, text) for number, text in enumerate(queries)]
-    return QueryEncoder(own, tokenizer, choose_engine(request, own, Feed(records)))
-
-
-def _opened(request: Search, role: Role = "document") -> tuple[Checkpoint, Tokenizer]:
-    model = open_model(request, role=role)
-    model.check_search(request.pooling)
-    return model.checkpoint, model.tokenizer
-
-
-def _refuse_other_embeddings(checkpoint: Checkpoint, hint: str) -> None:
-    """Raise UsageError for a model that makes something else than a vector a text."""
-    pooling = checkpoint.pooling
-    if pooling.sparse is not None or pooling.multi is not None:
-        made = "sparse embeddings" if pooling.multi is None else "a vector for each token"
-        raise UsageError(f"{checkpoint.name} makes {made}, and texts are compared with a query", hint=hint)
-
-
-def _queries(request: Search, texts: Sequence[str], checkpoint: Checkpoint, tokenizer: Tokenizer) -> Queries:
-    from bertcli.tasks.search import Queries
-
-    return Queries(
-        texts,
-        checkpoint,
-        tokenizer,
-        request,
-        pooling=request.pooling,
-        prompt_name=request.query_prompt,
-        dim=request.dim,
-    )
 
 
 def _pair(first: Record, second: Record, cosine: float) -> Result:
