@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from bertcli.errors import ModelError
 
 ANOTHER_COPY = "take another copy of the model: `bertcli models pull NAME` downloads one again"
+CORRECT_FILE = "correct the file, or download the model again"
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 A_POINTER = "a Git LFS pointer, in the place of a file that was not downloaded"
 FETCH_POINTERS = "`git lfs pull` in its directory brings the file"

@@ -2,21 +2,20 @@
 
 `modules.json` lists the modules in order; the first is the encoder, `1_Pooling/config.json` says how token
 vectors are pooled, Dense, LayerNorm and Normalize modules (see `modules`) what is done to the pooled vector,
-`sentence_bert_config.json` how many tokens
-the model was trained to read, `config_sentence_transformers.json` which prompts go in front of a text and how
-many numbers of a vector are kept.
+`sentence_bert_config.json` how many tokens the model was trained to read, `config_sentence_transformers.json` which
+prompts go in front of a text and how many numbers of a vector are kept.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from bertcli.errors import ModelError, quoted
-from bertcli.models.jsonfile import read_object, read_optional
+from bertcli.errors import ModelError
+from bertcli.models.jsonfile import CORRECT_FILE, read_object, read_optional
+from bertcli.models.module_list import ListedModule, is_routed, read_modules
 from bertcli.models.modules import Module, Normalize, UnsupportedError, read_module
 from bertcli.models.multi_vector import (
     MultiVector,
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from bertcli.models.prompts import Role
 
 Mode = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
-LONGEST_NAME = 250  # of a file, in letters
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 # The order of several poolings in the vector.
@@ -46,7 +44,6 @@ _OLD_SPELLINGS = {
 ENCODERS = ("Transformer", "MLMTransformer", "StaticEmbedding")
 """Modules that the others compute on."""
 
-_ROUTERS = ("Router", "Asym")
 _TASKS = ("feature-extraction", "sequence-classification")  # the second belongs to cross-encoders
 _TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
 # Arguments for transformers in sentence_bert_config.json, under their older and their newer names.
@@ -123,26 +120,23 @@ class Pooling:
 def encoder_folder(directory: Path, role: Role | None = None) -> Path:
     """Where the encoder is: the directory itself, unless modules.json names a folder in it. `role` chooses among
     several encoders."""
-    for module in _modules(directory, role):
-        if _kind(module) in ENCODERS:
-            return directory / str(module.get("path", ""))
-    return directory
+    folders = (module.folder for module in read_modules(directory, role) if module.kind in ENCODERS)
+    return next(folders, directory)
 
 
 def read_pooling(directory: Path, role: Role | None = None) -> Pooling:
     """How vectors are made of texts of a role. Raises ModelError when a file is there and cannot be read as what it
     should be, and for a Router without a route for the role."""
-    modules = _modules(directory, role)
+    modules = read_modules(directory, role)
     if not modules:
         return Pooling()
-    if is_multi_vector(directory, [_kind(module) for module in modules]):
+    if is_multi_vector(directory, [module.kind for module in modules]):
         return _read_multi_pooling(directory, modules)
     unsupported: list[str] = []
-    settings: dict[str, Any] = {"declared": True, "routed": _is_routed(directory)}
+    settings: dict[str, Any] = {"declared": True, "routed": is_routed(directory)}
     after: list[Module] = []
-    is_sparse = any(_kind(module) == "SpladePooling" for module in modules)
-    for module in modules:
-        folder, kind = directory / module.get("path", ""), _kind(module)
+    is_sparse = any(module.kind == "SpladePooling" for module in modules)
+    for kind, folder in modules:
         if kind in ("Transformer", "MLMTransformer"):
             settings |= _encoder_settings(folder, unsupported, predicts=is_sparse)
         elif kind == "SpladePooling" and "modes" not in settings:
@@ -173,10 +167,9 @@ def read_pooling(directory: Path, role: Role | None = None) -> Pooling:
     )
 
 
-def _read_multi_pooling(directory: Path, modules: list[dict[str, Any]]) -> Pooling:
+def _read_multi_pooling(directory: Path, modules: list[ListedModule]) -> Pooling:
     unsupported: list[str] = []
-    placed = [(_kind(module), directory / module.get("path", "")) for module in modules]
-    (kind, folder), *others = placed
+    (kind, folder), *others = modules
     if kind != "Transformer":
         unsupported.append(f"a {kind} module in the place of the encoder")
     encoder = _encoder_settings(folder, unsupported, predicts=False, expands=True)
@@ -185,110 +178,6 @@ def _read_multi_pooling(directory: Path, modules: list[dict[str, Any]]) -> Pooli
     own = _own_settings(directory, "maxsim")
     own["prompts"] = prefixed_prompts(directory, own["prompts"])
     return Pooling(**({"declared": True} | encoder | multi | own), unsupported=tuple(unsupported))
-
-
-def _modules(directory: Path, role: Role | None) -> list[dict[str, Any]]:
-    """The modules of modules.json, none without it; their folders are inside the checkpoint. In the place of a Router
-    are the modules of the route that a role takes."""
-    path = directory / "modules.json"
-    modules = []
-    for module in _checked(read_optional(path, list) or [], path):
-        modules += _route(directory, module, role) if _kind(module) in _ROUTERS else [module]
-    return modules
-
-
-def _is_routed(directory: Path) -> bool:
-    """Whether a Router has other modules for one role than for another."""
-    path = directory / "modules.json"
-    routers = [
-        module for module in _checked(read_optional(path, list) or [], path) if _kind(module) in _ROUTERS
-    ]
-    return any(
-        len({str(route) for route in _routes(directory, module)[1].values()}) > 1 for module in routers
-    )
-
-
-def _route(directory: Path, router: Mapping[str, Any], role: Role | None) -> list[dict[str, Any]]:
-    """The modules of a Router for a role, as sentence-transformers chooses them for texts. Raises ModelError where it
-    has none."""
-    types, routes, parameters = _routes(directory, router)
-    folder = str(router.get("path", ""))
-    path = directory / folder / "router_config.json"
-    mapped = parameters.get("route_mappings") or {}
-    found = [mapped[key] for key in _mapping_keys(role) if isinstance(mapped, dict) and key in mapped]
-    name: Any = found[0] if found else None
-    if name is None:
-        name = next((known for known in (role, "text") if known in routes), None)
-    if name is None and role is None:
-        name = parameters.get("default_route")
-        if name is None and parameters.get("allow_empty_key", True):
-            name = next(iter(routes))
-    if not isinstance(routes.get(name), list):
-        raise ModelError(
-            f"has no route for {f'the role {role}' if role else 'texts without a role'}",
-            where=str(path),
-            hint=f"its routes: {quoted(routes)}; give a --role",
-        )
-    return _checked(
-        [{"type": types.get(one), "path": os.path.join(folder, str(one))} for one in routes[name]], path
-    )
-
-
-def _mapping_keys(role: Role | None) -> list[str]:
-    """The keys of route_mappings that hold for texts of a role, the nearest first."""
-    return [str(key) for key in ((role, "text"), (role, None), (None, "text"), (None, None))]
-
-
-def _routes(
-    directory: Path, router: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The types of a Router's modules, its routes, and its parameters."""
-    path = directory / str(router.get("path", "")) / "router_config.json"
-    config = read_optional(path, dict) or {}
-    types, routes = config.get("types"), config.get("structure")
-    parameters = config.get("parameters") or {}
-    if (
-        not isinstance(types, dict)
-        or not isinstance(routes, dict)
-        or not routes
-        or not isinstance(parameters, dict)
-    ):
-        raise ModelError(
-            "names no routes and the types of their modules",
-            where=str(path),
-            hint="correct the file, or download the model again",
-        )
-    return types, routes, parameters
-
-
-def _checked(modules: list[Any], path: Path) -> list[dict[str, Any]]:
-    """The modules that the file at `path` names. Raises ModelError for what is no list of modules."""
-    for module in modules:
-        if not isinstance(module, dict) or not isinstance(module.get("type"), str):
-            raise ModelError(
-                "is not a list of modules with a type",
-                where=str(path),
-                hint="correct the file, or download the model again",
-            )
-        folder = module.get("path", "")
-        if not isinstance(folder, str) or Path(folder).is_absolute() or ".." in Path(folder).parts:
-            raise ModelError(
-                f"names a folder outside the checkpoint: {folder}",
-                where=str(path),
-                hint="correct the file, or download the model again",
-            )
-        if len(folder) > LONGEST_NAME or not folder.isprintable():
-            raise ModelError(
-                f"names a folder that cannot be: {folder[:40]!r}",
-                where=str(path),
-                hint="correct the file, or download the model again",
-            )
-    return modules
-
-
-def _kind(module: Mapping[str, Any]) -> str:
-    """The class of a module without its package, which moved between versions."""
-    return str(module["type"]).rpartition(".")[2]
 
 
 def _encoder_settings(
@@ -303,7 +192,7 @@ def _encoder_settings(
             raise ModelError(
                 f"max_seq_length is {length!r}, not a whole number",
                 where=str(path),
-                hint="correct the file, or download the model again",
+                hint=CORRECT_FILE,
             )
         unsupported += _unsupported_settings(found, predicts=predicts, expands=expands)
         lengths = {role: found.get(f"{role}_length") for role in ("query", "document")}
@@ -385,14 +274,14 @@ def _own_settings(directory: Path, default_similarity: str) -> dict[str, Any]:
         raise ModelError(
             "prompts is not an object of texts by name",
             where=str(path),
-            hint="correct the file, or download the model again",
+            hint=CORRECT_FILE,
         )
     dim = config.get("truncate_dim")
     if dim is not None and (type(dim) is not int or dim < 1):
         raise ModelError(
             f"truncate_dim is {dim!r}, not a whole number above 0",
             where=str(path),
-            hint="correct the file, or download the model again",
+            hint=CORRECT_FILE,
         )
     default = config.get("default_prompt_name")
     return {
