@@ -2,8 +2,8 @@
 
 Windows of many lengths run together and one at a time; both must give the same numbers, and these must be the
 numbers of transformers in float32: to 1e-4 in float32, and in another dtype no further from them than a few
-times what transformers itself loses in that dtype. A difference is told relative to the largest number there
-(or to 1).
+times what transformers itself loses in that dtype. A difference is reported relative to the largest number of the
+reference (or to 1).
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ PIXELS = 'style="image-rendering: pixelated"'
 def attention(*options: str) -> dict[str, Any]:
     """What `bertcli attention` says of TEXT."""
     command = ["bertcli", "attention", "-q", "-f", "jsonl", "-t", TEXT, *options]
-    told: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    return told
+    result: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return result
 
 
 def svg(width: float, height: float, title: str, parts: Iterable[str]) -> str:
@@ -147,11 +147,11 @@ def stack(x: float, steps: Sequence[tuple[str, str]], bottom: float) -> list[str
     return [*parts, arrow(f"M{x + 85} {y + 14}V{y - 4}")]
 
 
-def one_head(told: dict[str, Any]) -> str:
+def one_head(result: dict[str, Any]) -> str:
     """The map of one head with its tokens."""
-    names, size = [token["token"] for token in told["tokens"]], 24
+    names, size = [token["token"] for token in result["tokens"]], 24
     left, top = 80, 76
-    parts = [shades(told["attention"], left, top, size)]
+    parts = [shades(result["attention"], left, top, size)]
     for place, name in enumerate(names):
         middle = size * (place + 0.5)
         parts.append(text(left - 8, top + middle + 4, name, anchor="end"))
@@ -160,9 +160,9 @@ def one_head(told: dict[str, Any]) -> str:
     return svg(left + side + 20, top + side + 10, f"Layer {LAYER}, head {HEAD}: who looks at whom", parts)
 
 
-def all_heads(told: dict[str, Any]) -> str:
+def all_heads(result: dict[str, Any]) -> str:
     """The maps of all heads, a row a layer."""
-    maps = told["attention"]
+    maps = result["attention"]
     gap, size = 58, 52 / len(maps[0][0])
     parts = [text(56 + gap * head, 16, str(head + 1), kind="quiet") for head in range(len(maps[0]))]
     for layer, heads in enumerate(maps):

@@ -23,8 +23,8 @@ HEAD = """\
 
 <!-- Written by docs/generate.py from the help pages. -->
 
-What `--help-all` says, for every command. What the options mean together is told in the [guide](guide.md); how to
-set their defaults, in [settings](settings.md).
+What `--help-all` says, for every command. The [guide](guide.md) explains how the options work together, and
+[settings](settings.md) how to set their defaults.
 """
 
 

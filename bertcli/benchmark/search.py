@@ -53,7 +53,7 @@ class SettingsSearch:
     as soon as the engines that are needed have been tried.
 
     `loading` is how long the first engine took to load: a whole run, which comes after, takes as long.
-    While `trials` goes on, `default` is what a long run gets without settings, `best` what has served the
+    While `trials` runs, `default` is what a long run gets without settings, `best` what has served the
     sample best so far, and `plain` the same engine in the same dtype with its own threads and batches. At the
     end the best has been measured against the default in turn, and is the default if it was not faster.
     """
@@ -133,7 +133,7 @@ class SettingsSearch:
         return self._agree is not None and agreement is not None and agreement.share >= self._agree
 
     def _first_trial(self, engine: Engine, after: int) -> Trial:
-        """Time an engine as it comes, and compare its answers."""
+        """Time an engine with its defaults, and compare its answers."""
         choice = EngineSettings(engine.name, engine.device, engine.dtype, engine.workers, engine.batch_tokens)
         if not self._reference:
             alone = replace(choice, batch_tokens=1)  # a text at a time

@@ -1,4 +1,4 @@
-"""What all trials come to: the settings that serve best, and what a run over the whole input would take."""
+"""The result of all trials: the fastest settings, and an estimate for a run over the whole input."""
 
 from __future__ import annotations
 

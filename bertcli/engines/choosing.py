@@ -40,7 +40,7 @@ def choose(
 ) -> Engine:
     """The engine for a run over about `tokens_ahead` tokens (None: unknown or many); int8 needs `roundings`.
 
-    Raises EngineError for an engine, device or dtype that cannot be had.
+    Raises EngineError for an engine, device or dtype that is not available.
     """
     if checkpoint.pooling.static:
         return _static(checkpoint, options)
@@ -76,7 +76,7 @@ def engines_for(checkpoint: Checkpoint) -> list[str]:
 def choose_for_attention(checkpoint: Checkpoint, options: ModelOptions) -> Engine:
     """The engine for a run that asks what attention does: NumPy for BERT, else transformers' own code.
 
-    Raises EngineError for an engine, device or dtype that cannot be had.
+    Raises EngineError for an engine, device or dtype that is not available.
     """
     if options.engine == "instant":
         return _asked_instant(checkpoint, options)
@@ -118,7 +118,7 @@ def translator_name(
 def open_seq2seq(checkpoint: Checkpoint, options: ModelOptions) -> Seq2SeqEngine:
     """The engine of that name for an encoder-decoder; `auto` is packed, which has all features.
 
-    Raises EngineError for an engine, device or dtype that cannot be had.
+    Raises EngineError for an engine, device or dtype that is not available.
     """
     if options.engine == "instant":
         if refused := _refusal(options):

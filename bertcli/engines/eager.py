@@ -1,5 +1,5 @@
 """What attention does inside encoders that the instant engine does not run: transformers' own code, made to
-keep its weights ("eager"). One window at a time in float32, for looking and not for bulk.
+keep its weights ("eager"). One window at a time in float32: for inspection, too slow for many texts.
 """
 
 from __future__ import annotations

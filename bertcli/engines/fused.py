@@ -105,7 +105,7 @@ class FusedModel:
         """
         attention = self._arrange(batch)
         read = self._numbers(np.array(rows)) if rows else None
-        # on a CPU alone: nowhere else has anybody seen whether it is faster
+        # on a CPU alone: it was measured nowhere else
         once = one_of_each and self._device.type == "cpu" and self._description.like_bert
         x = self._embed(
             batch, widen=depth == 0 or self._roundings is not None

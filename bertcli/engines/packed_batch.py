@@ -45,8 +45,8 @@ class PackedBatch:
     def positions(self, padding: int | None = None) -> Numbers:
         """The place of each token in its own window: (tokens,)
 
-        With `padding`, the id of a token, as RoBERTa counts: that token is at this very place wherever it
-        stands, and the others are counted from behind it without it.
+        With `padding`, the id of a token, positions are numbered as in RoBERTa: that token always has the position
+        `padding`, and the positions of the other tokens follow it.
         """
         if padding is None:
             first: Numbers = np.repeat(self.starts, self.lengths)

@@ -1,6 +1,6 @@
-"""transformers as it comes: on the CPU, with its own eager attention, one window at a time.
+"""transformers with its defaults: on the CPU, with its own eager attention, one window at a time.
 
-Slow, and written to have nothing in common with the engines that users get: those are measured by it.
+Slow, and shares no code with the engines that users get, which are compared with it.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class WeightCache:
 
         A weight that must be converted is not kept when it is first used: a short run needs it once, and to
         touch memory for all of them may take longer than everything else. WeightCache or not, the same products are
-        computed, so that an answer does not hang on what came before it.
+        computed, so that an answer does not depend on what was computed before it.
         """
         if name not in self._places:
             return x @ self.read(name).T

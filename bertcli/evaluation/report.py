@@ -45,8 +45,8 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`facts` say what was measured and how, `metrics` are figures by name. `suspects` is None where nobody
-    asked for them. `notes` are what a reader must know to believe the figures."""
+    """`facts` say what was measured and how, `metrics` are figures by name. `suspects` is None unless they
+    were asked for. `notes` are what a reader must know to believe the figures."""
 
     task: str
     facts: dict[str, Any]

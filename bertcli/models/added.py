@@ -27,7 +27,7 @@ def add_tokens(definition: dict[str, Any], directory: Path, config: Mapping[str,
 
     `config` is tokenizer_config.json. As in transformers, its `added_tokens_decoder` wins over tokenizer.json
     where both have a token, and added_tokens.json is read only without it. Raises ModelError for files that
-    make no sense, and for ids that cannot be had.
+    make no sense, and for ids that are not free.
     """
     if "added_tokens_decoder" in config:
         where = directory / "tokenizer_config.json"

@@ -30,11 +30,11 @@ from bertcli.models.weights import Weights, open_weights
 # Of the architectures that are not described: where positions start behind the padding index, so that a table
 # of 514 takes 512 tokens.
 _OFFSET_POSITIONS = ("xmod",)
-# How the names of models that write text end, and the commonest of their types.
 # What model types call the width, the number of layers and that of attention heads.
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
 _DEPTHS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers", "encoder_layers")
 _HEAD_COUNTS = ("num_attention_heads", "n_heads", "n_head", "num_heads", "encoder_attention_heads")
+# How the class names of models that generate text end, and the most common of their types.
 _WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _CLASSIFIERS = (
     "ForSequenceClassification",

@@ -105,7 +105,7 @@ def pull(name: str, *, allow_pickle: bool = False) -> Path:
     """Download a model from the Hugging Face hub into the cache, and return its directory.
 
     Takes weights in safetensors, configuration and tokenizer, and nothing else of the repository; pickles
-    only with `allow_pickle` where there are no safetensors. Raises ModelError when it cannot be had.
+    only with `allow_pickle` where there are no safetensors. Raises ModelError when the download fails.
     """
     if not _REPOSITORY.fullmatch(name):
         raise UsageError(

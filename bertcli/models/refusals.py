@@ -40,7 +40,7 @@ HEADS: Mapping[tuple[str, str], str] = {
     ("longformer", "answer"): "its answer head changes what the encoder attends to",
     ("splinter", "answer"): "its answer head looks for a question token among the tokens",
 }
-"""Heads that do not run, by type and kind; the encoder's embeddings can be had."""
+"""Heads that do not run, by type and kind; the encoder's embeddings are available."""
 
 
 def refusal(model_type: str, kind: str) -> str | None:

@@ -67,7 +67,7 @@ def gelu_by_tanh(x: Array) -> Array:
 
 
 def silu(x: Array) -> Array:
-    """x / (1 + exp(-x)), by way of tanh, which cannot overflow."""
+    """x / (1 + exp(-x)), computed with tanh, which cannot overflow."""
     y: Array = np.tanh(np.float32(0.5) * x)
     y += 1
     y *= x

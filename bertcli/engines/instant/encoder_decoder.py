@@ -6,7 +6,7 @@ and the hypotheses of its translation.
                feed-forward, and the logits of the token that follows
 
 Shapes: R hypotheses, Q positions that attend, L source positions, T target positions, D numbers a position, H heads of
-d numbers, V tokens of the vocabulary. What each model has of its own is in `seq2seq.architecture`.
+d numbers, V tokens of the vocabulary. `seq2seq.architecture` describes how the models differ.
 """
 
 from __future__ import annotations

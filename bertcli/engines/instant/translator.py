@@ -79,7 +79,7 @@ class InstantTranslator:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A hypothesis that is followed: its tokens, their log-probability, and the row of what it goes on from."""
+    """An unfinished hypothesis: its tokens, their log-probability, and the row of the hypothesis it extends."""
 
     ids: tuple[int, ...]
     log_prob: float
@@ -122,7 +122,7 @@ def _beam_search(
 def _continuations(
     logits: Array, running: Sequence[Running], rules: Rules, beam: int, length: int
 ) -> list[Running]:
-    """The likeliest continuations of the hypotheses by one token, best first, so many that `beam` of them go on.
+    """The likeliest continuations of the hypotheses by one token, best first: enough that `beam` of them do not end.
     Raises NotFiniteError for logits that are not numbers."""
     forced = forced_tokens(rules, length)
     if forced:
