@@ -14,18 +14,17 @@ from dataclasses import dataclass
 
 # A possible end: closing punctuation with quotes and brackets behind it, then blanks; or the full stops of CJK.
 _END = re.compile(
-    r"""([.!?\u2026]+["'\u201d\u2019\u00bb)\]]*)(\s+)|([\u3002\uff01\uff1f]+["\u201d\u2019\u300d\u300f\uff09]*)(\s*)"""
+    r"""((?<![.!?\u2026])[.!?\u2026]+["'\u201d\u2019\u00bb)\]]*)(\s+)|([\u3002\uff01\uff1f]+["\u201d\u2019\u300d\u300f\uff09]*)(\s*)"""
 )
-_OPENING = (
-    "\"'\u201c\u2018\u00ab([\u00bf\u00a1\u2014\u2013- "  # quotes, brackets and dashes before a first word
-)
+# Quotes, brackets and dashes before a first word.
+_OPENINGS = re.compile("[\"'\u201c\u2018\u00ab(\\[\u00bf\u00a1\u2014\u2013 -]*+(.)", re.DOTALL)
 _LINE = re.compile(r"[^\n\r]+")
 _PART = re.compile(r"[^\t\v\f]+")
 _ROW = re.compile(r"\s*(?:>\s?)*\|.*\|")  # of a table
 _CELL = re.compile(r"(?:\\.|[^|\t\v\f])+")
-_FENCED = re.compile(
-    r"^[> \t]*(`{3,}|~{3,})[^\n`]*\n(?:.*\n)*?[> \t]*\1[`~]*[ \t\r]*$", re.MULTILINE
-)  # an end without a beginning is text
+_FENCE = re.compile(
+    r"^[> \t]*(`{3,}|~{3,})([^\n`]*)$", re.MULTILINE
+)  # a line that begins or ends a code block
 _TAG = re.compile(r"<(\w+)[^<>]*>\s*")
 _MARKUP = re.compile(
     r"(?:\{\\\w[^{}]*\}\s*)*(?:>\s?)*(?:#{1,6}\s+|[-*+]\s+(?:\[[ xX]\]\s+)?|\d{1,3}[.)]\s+)?"
@@ -37,11 +36,12 @@ _KEPT = re.compile(
     | \[(?=[^\[\]]*\]{_TARGET}) | (?<!!)\]{_TARGET}     # what is around the text of a link
     | <(?:https?://|mailto:)[^<>\s]*>
     | (?:https?://|www\.)[^\s<>"|]*[^\s<>"|.,;:!?'()\[\]{{}}*_]
-    | [\w.+-]+@[\w-]+(?:\.[\w-]+)+""",
+    | (?<![\w.+-])[\w.+-]{{1,64}}@[\w-]{{1,63}}(?:\.[\w-]{{1,63}})+""",
     re.VERBOSE,
 )
 _BEHIND_KEPT = re.compile(r"[^\w\s]*\s*")
 _LAST_WORD = re.compile(r"[^\W\d_]+(?:\.[^\W\d_]+)*$")
+_LONGEST_ABBREVIATION = 40  # characters; more of a sentence need not be looked at
 _LETTER = re.compile(r"[^\W\d_]")
 _ABBREVIATIONS = frozenset(
     [
@@ -112,13 +112,36 @@ def _between_kept(text: str, begin: int, stop: int) -> Iterator[tuple[int, int]]
 
 def _parts(text: str) -> Iterator[tuple[int, int]]:
     """Lines, and of these the parts between tabs or the cells of a table; nothing of fenced code."""
-    fenced = [match.span() for match in _FENCED.finditer(text)] if "```" in text or "~~~" in text else []
+    fenced = list(_code_blocks(text)) if "```" in text or "~~~" in text else []
     for line in _LINE.finditer(text):
         if any(start <= line.start() < stop for start, stop in fenced):
             continue
         part = _CELL if _ROW.match(text, *line.span()) else _PART
         for match in part.finditer(text, *line.span()):
             yield match.span()
+
+
+def _code_blocks(text: str) -> Iterator[tuple[int, int]]:
+    """Fenced code with its fences. A fence that is never closed is text."""
+    fences = list(_FENCE.finditer(text))
+    unclosed = {"`": len(text), "~": len(text)}  # fences of so many marks have no end
+    place = 0
+    while place < len(fences):
+        marks = fences[place][1]
+        closing = None
+        if len(marks) < unclosed[marks[0]]:
+            later = range(place + 1, len(fences))
+            closing = next((number for number in later if _closes(fences[number], marks)), None)
+            if closing is None:
+                unclosed[marks[0]] = len(marks)
+        if closing is not None:
+            yield fences[place].start(), fences[closing].end()
+            place = closing
+        place += 1
+
+
+def _closes(fence: re.Match[str], marks: str) -> bool:
+    return fence[1].startswith(marks) and not fence[2].strip("`~ \t\r")
 
 
 def _without_tags(text: str, start: int, stop: int) -> tuple[int, int]:
@@ -134,12 +157,12 @@ def _without_tags(text: str, start: int, stop: int) -> tuple[int, int]:
 def _ends_sentence(text: str, begin: int, end: re.Match[str], stop: int) -> bool:
     if end[3]:
         return True
-    following = text[end.end() : stop].lstrip(_OPENING)
-    if not following or following[0].islower():
+    following = _OPENINGS.match(text, end.end(), stop)
+    if following is None or following[1].islower():
         return False
     if end[1][0] != "." or end[1].startswith(".."):
         return True
-    word = _LAST_WORD.search(text[begin : end.start()])
+    word = _LAST_WORD.search(text[max(begin, end.start() - _LONGEST_ABBREVIATION) : end.start()])
     if word is None:
         return True
     last = word[0]

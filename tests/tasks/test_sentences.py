@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +64,32 @@ def test_no_letter_is_outside_and_none_is_twice(text: str) -> None:
 def test_the_whole_text_is_one() -> None:
     [found] = whole_text("  a b. C d.\n")
     assert (found.start, found.stop) == (2, 11)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "a",
+        "a.b",
+        "`",
+        "` a",
+        "[a",
+        "](",
+        "](()",
+        "![",
+        "a@b.",
+        "http://",
+        "www.",
+        "<http://",
+        "```a\n",
+        "~~~ x\n",
+        "!",
+        "Mr. ",
+        "A. ",
+        "a\t",
+    ],
+)
+def test_the_time_grows_with_the_length(part: str) -> None:
+    began = time.process_time()
+    split_sentences(part * (60_000 // len(part)))
+    assert time.process_time() - began < 2
