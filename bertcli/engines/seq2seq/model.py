@@ -1,7 +1,8 @@
 """The Transformer of Vaswani et al. (2017) and its relatives in torch: encoder, decoder with a cache, projection.
 
 Shapes: N tokens of a batch end to end, S sequences, B beams of each, R = S·B rows of the decoder, L source positions,
-T target positions, H heads of width d, D = model width, V = vocabulary.
+T target positions, columns of the cache (a position has one for each beam), H heads of width d, D = model width,
+V = vocabulary.
 """
 
 from __future__ import annotations
@@ -30,62 +31,89 @@ CACHE_STEP = 32  # target positions by which the cache grows
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Source sequences as the decoder sees them: keys and values of every decoder layer, (S, H, L, d) each, and which
-    of the L positions are real, (S, 1, 1, L), None where all are."""
+    """Source sequences as the decoder sees them: keys and values of every decoder layer, (S, L, 2, H, d), and which of
+    the L positions are real, (S, 1, 1, L), None where all are."""
 
-    keys: list[Tensor]
-    values: list[Tensor]
+    states: list[Tensor]
     real: Tensor | None
 
     def select(self, sequences: Tensor) -> Encoded:
         """The sequences of these numbers alone, without positions that are padding in all of them."""
-        real = None if self.real is None else self.real[sequences]
-        keys, values = [key[sequences] for key in self.keys], [value[sequences] for value in self.values]
+        real, states = self.real, [each.index_select(0, sequences) for each in self.states]
         if real is not None:
+            real = real.index_select(0, sequences)
             length = int(real.sum(-1).max())
-            keys, values = [key[:, :, :length] for key in keys], [value[:, :, :length] for value in values]
-            real = real[..., :length]
-        return Encoded(keys, values, real)
+            real, states = real[..., :length], [each[:, :length] for each in states]
+        return Encoded(states, real)
+
+    def keys_and_values(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Those of a layer, (S, H, L, d) each."""
+        keys, values = self.states[layer].transpose(1, 3).unbind(2)
+        return keys, values
 
 
 class Cache:
-    """Keys and values of the target so far, (layers, 2, R, H, T, d) with room for more positions."""
+    """Keys and values of the target so far, of every layer and sequence: (S, columns, 2, H, d), with room for more.
+
+    A position has a column for each beam of its sequence, and columns never move. Which of them are in the past of
+    which beam is in a mask, the only thing that changes when hypotheses change places.
+    """
 
     def __init__(
-        self, layers: int, rows: int, heads: int, width: int, dtype: torch.dtype, device: torch.device
+        self, layers: int, sequences: int, heads: int, width: int, dtype: torch.dtype, device: torch.device
     ):
-        self._states = torch.empty((layers, 2, rows, heads, CACHE_STEP, width), dtype=dtype, device=device)
-        self.length = 0
+        shape = (sequences, 0, 2, heads, width)
+        self._states = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self._past = torch.empty((sequences, 1, 1, 0), dtype=dtype, device=device)  # (S, 1, B, columns): 0 or -inf
+        self._beams: list[int] = []  # at each position
 
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a position, (R, H, 1, d), to a layer; the keys and values of all positions, (R, H, T, d)."""
-        if self.length == self._states.shape[4]:
-            self._states = functional.pad(
-                self._states, (0, 0, 0, max(1, self.length // 2 // CACHE_STEP) * CACHE_STEP)
-            )
-        states = self._states[layer]
-        states[0, :, :, self.length : self.length + 1] = keys
-        states[1, :, :, self.length : self.length + 1] = values
-        return states[0, :, :, : self.length + 1], states[1, :, :, : self.length + 1]
+    @property
+    def sequences(self) -> int:
+        return len(self._past)
 
-    def copy(self, source: Tensor, target: Tensor) -> None:
-        """Overwrite the rows `target` with the rows `source`; no row is in both."""
-        for rows in self._rows():
-            rows.index_copy_(0, target, rows.index_select(0, source))
+    @property
+    def length(self) -> int:
+        """The number of positions."""
+        return len(self._beams)
 
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows alone."""
-        kept = [each.index_select(0, rows) for each in self._rows()]
-        shape = (*self._states.shape[:2], len(rows), *self._states.shape[3:])
-        self._states = torch.stack(kept).view(self._states.dtype).view(shape)
+    def open_position(self, beams: int) -> None:
+        """Make room for the next position of so many beams a sequence."""
+        own = torch.full((beams, beams), -math.inf, dtype=self._past.dtype, device=self._past.device)
+        self._past = torch.cat([self._past, own.fill_diagonal_(0.0).expand(self.sequences, 1, -1, -1)], 3)
+        self._beams.append(beams)
+        columns, room = self._past.shape[3], self._states[0].shape[1]
+        if columns > room:
+            more = max(CACHE_STEP * beams, room // 2)
+            self._states = [functional.pad(each, (0, 0, 0, 0, 0, 0, 0, more)) for each in self._states]
 
-    def _rows(self) -> Sequence[Tensor]:
-        """The keys and the values of each layer, a row for each hypothesis: whole rows are copied several times as fast
-        as parts of them, on a CPU by numbers of eight bytes."""
-        rows = self._states.flatten(3)
-        if rows.device.type == "cpu":
-            rows = rows.view(torch.float64)
-        return rows.flatten(0, 1).unbind()
+    def mask(self, bias: Tensor | None) -> Tensor | None:
+        """What is added to the scores of attention to all columns, None for nothing. `bias` is that of each position,
+        (1, H, 1, T)."""
+        if self._past.shape[3] == self.length:  # no position has two beams
+            return bias
+        if bias is None:
+            return self._past
+        beams = torch.tensor(self._beams, device=bias.device)
+        return self._past + bias.repeat_interleave(beams, -1)
+
+    def append(self, layer: int, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Add keys and values (R, 2, H, d) of the open position to a layer; those of all columns, (S, H, columns, d)."""
+        count, _, beams, columns = self._past.shape
+        stored = self._states[layer]
+        stored[:, columns - beams : columns] = states.view(count, beams, *states.shape[1:])
+        keys, values = stored[:, :columns].unbind(2)
+        return keys.transpose(1, 2), values.transpose(1, 2)
+
+    def reorder(self, parents: Tensor) -> None:
+        """Let each beam of a sequence continue the one with this number, (S, B)."""
+        if parents.shape[1] > 1:
+            columns = self._past.shape[3]
+            self._past = self._past.gather(2, parents[:, None, :, None].expand(-1, -1, -1, columns))
+
+    def select(self, sequences: Tensor) -> None:
+        """Keep these sequences alone."""
+        self._states = [each.index_select(0, sequences) for each in self._states]
+        self._past = self._past.index_select(0, sequences)
 
 
 class Transformer:
@@ -130,36 +158,33 @@ class Transformer:
             x = layer.attend_self(x, packing, mask)
             x = layer.feed_forward(x)
         x = side.finish(x)
-        keys, values = [], []
-        for layer in self._sides["decoder"].layers:
-            key, value = layer.project_source(x)
-            keys.append(packing.pad(key))
-            values.append(packing.pad(value))
-        return Encoded(keys, values, packing.real)
+        states = [packing.pad(layer.project_source(x)) for layer in self._sides["decoder"].layers]
+        return Encoded(states, packing.real)
 
-    def new_cache(self, rows: int) -> Cache:
+    def new_cache(self, sequences: int) -> Cache:
         architecture = self.architecture
         stack = architecture.decoder
-        return Cache(stack.layers, rows, stack.heads, architecture.head_width, self.dtype, self.device)
+        return Cache(stack.layers, sequences, stack.heads, architecture.head_width, self.dtype, self.device)
 
     def step(
         self, tokens: Tensor, cache: Cache, source: Encoded, trace: list[Tensor] | None = None
     ) -> Tensor:
-        """States (R, D) behind the next target tokens (R,), which join the cache; R is a multiple of the sequences.
+        """States (R, D) behind the next target tokens (R,), which join the cache; R is a multiple of the sequences of
+        the source, and of those of the cache.
 
         `trace` gets what each layer of the first row attends to in the source, the mean over heads: (L,).
         """
         side = self._sides["decoder"]
-        place = cache.length
-        x = side.embed(tokens, torch.full_like(tokens, place))
-        bias = side.relative_bias(1, place + 1, bidirectional=False)
+        x = side.embed(tokens, torch.full_like(tokens, cache.length))
+        cache.open_position(len(tokens) // cache.sequences)
+        mask = cache.mask(side.relative_bias(1, cache.length, bidirectional=False))
         for number, layer in enumerate(side.layers):
-            x = layer.attend_cached(x, cache, number, bias)
+            x = layer.attend_cached(x, cache, number, mask)
+            keys, values = source.keys_and_values(number)
             if trace is not None:
-                trace.append(layer.source_weights(x, source.keys[number])[0].mean(0)[0])
-            x = layer.attend_source(x, source.keys[number], source.values[number], source.real)
+                trace.append(layer.source_weights(x, keys)[0].mean(0)[0])
+            x = layer.attend_source(x, keys, values, source.real)
             x = layer.feed_forward(x)
-        cache.length += 1
         return side.finish(x)
 
     def logits(self, states: Tensor) -> Tensor:
@@ -203,16 +228,17 @@ class _Packing:
             self.real = real[:, None, None]
             first = counts.cumsum(0) - counts
             self._rows = torch.where(real, first[:, None] + places, 0).flatten()
+            self._real_rows = real.flatten().nonzero().flatten()
 
     def pad(self, packed: Tensor) -> Tensor:
-        """(N, H, d) -> (S, H, L, d)"""
-        rows = packed if self.real is None else packed[self._rows]
-        return rows.view(self._count, self.longest, *packed.shape[1:]).transpose(1, 2)
+        """(N, ...) -> (S, L, ...)"""
+        rows = packed if self.real is None else packed.index_select(0, self._rows)
+        return rows.view(self._count, self.longest, *packed.shape[1:])
 
     def unpad(self, padded: Tensor) -> Tensor:
         """(S, H, L, d) -> (N, H·d)"""
-        rows = padded.transpose(1, 2).flatten(2)
-        return rows.flatten(0, 1) if self.real is None else rows[self.real[:, 0, 0]]
+        rows = padded.transpose(1, 2).flatten(2).flatten(0, 1)
+        return rows if self.real is None else rows.index_select(0, self._real_rows)
 
     def mask(self, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
         """What is added to the scores, or where attention may look: a bias (1, H, L, L), the real positions, both."""
@@ -301,20 +327,20 @@ class _Layer:
 
     def attend_self(self, x: Tensor, packing: _Packing, mask: Tensor | None) -> Tensor:
         """Self-attention of whole sequences: (N, D) -> (N, D)"""
-        qkv = self._qkv(self._before(x, self._self_norm)).view(-1, 3, self._heads, self._head_width)
-        query, key, value = (packing.pad(part) for part in qkv.unbind(1))
+        qkv = packing.pad(self._qkv(self._before(x, self._self_norm)))
+        qkv = qkv.view(*qkv.shape[:2], 3, self._heads, self._head_width)
+        query, key, value = qkv.transpose(1, 3).unbind(2)
         found = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=self._scale)
         return self._after(x, self._out(packing.unpad(found)), self._self_norm)
 
-    def attend_cached(self, x: Tensor, cache: Cache, number: int, bias: Tensor | None) -> Tensor:
+    def attend_cached(self, x: Tensor, cache: Cache, number: int, mask: Tensor | None) -> Tensor:
         """Self-attention of the newest position of each row: (R, D) -> (R, D)"""
-        qkv = self._qkv(self._before(x, self._self_norm)).view(-1, 3, self._heads, 1, self._head_width)
-        query, key, value = qkv.unbind(1)
-        keys, values = cache.append(number, key, value)
-        found = functional.scaled_dot_product_attention(
-            query, keys, values, attn_mask=bias, scale=self._scale
-        )
-        return self._after(x, self._out(found.reshape(len(x), -1)), self._self_norm)
+        qkv = self._qkv(self._before(x, self._self_norm)).view(-1, 3, self._heads, self._head_width)
+        keys, values = cache.append(number, qkv[:, 1:])
+        query = qkv[:, 0].view(len(keys), -1, self._heads, self._head_width).transpose(1, 2)
+        found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=self._scale)
+        joined = found.transpose(1, 2).reshape(len(x), -1)
+        return self._after(x, self._out(joined), self._self_norm)
 
     def attend_source(self, x: Tensor, keys: Tensor, values: Tensor, real: Tensor | None) -> Tensor:
         """Attention to the source, which all beams of a sequence share: (R, D) -> (R, D)"""
@@ -330,10 +356,10 @@ class _Layer:
         scores = self._source_queries(x, len(keys)).float() @ keys.float().transpose(-1, -2)
         return (scores * self._scale).softmax(-1)
 
-    def project_source(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the encoder's states: (N, D) -> two of (N, H, d)"""
-        key, value = self._source_kv(encoded).view(-1, 2, self._heads, self._head_width).unbind(1)
-        return key, value
+    def project_source(self, encoded: Tensor) -> Tensor:
+        """Keys and values of the encoder's states: (N, D) -> (N, 2, H, d)"""
+        found: Tensor = self._source_kv(encoded)
+        return found.view(-1, 2, self._heads, self._head_width)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         before = self._before(x, self._feed_forward_norm)

@@ -6,8 +6,8 @@ finished ones; it leaves the batch then. Scores are the sums of log-probabilitie
 when a sequence is done is decided as transformers' `generate` decides it. Greedy search is a beam of one that stops at
 the first end.
 
-A hypothesis keeps its row of the cache when it continues, and only a second continuation of the same hypothesis is
-copied to the row of one that ended or lost: that is why hypotheses of a sequence are in no order.
+The keys and values of a hypothesis stay where they were written: the cache knows which of them are in the past of
+which hypothesis. The first token is chosen by one row a sequence, as all hypotheses are equal before it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def beam_search(
 
 
 class _Search:
-    """A batch of sequences that is being decoded. Rows i·beam to (i+1)·beam belong to the i-th live sequence."""
+    """A batch of sequences that is being decoded. Each live sequence has as many rows as hypotheses, one at first, and
+    `beam` once there are as many continuations."""
 
     def __init__(self, model: Transformer, sources: Sequence[Sequence[int]], rules: Rules, beam: int) -> None:
         self._model, self._rules, self._beam = model, rules, beam
@@ -58,12 +59,10 @@ class _Search:
         self.all = [SequenceState(beam) for _ in sources]
         self.sequences = list(self.all)  # those that are in the batch
         self._source = model.encode(sources)
-        rows = len(sources) * beam
-        self._cache = model.new_cache(rows)
-        self._tokens = torch.full((rows,), rules.start, device=self._device)
-        self._history = torch.empty((rows, 0), dtype=torch.long, device=self._device)
-        self._scores = torch.full((len(sources), beam), IMPOSSIBLE, device=self._device)
-        self._scores[:, 0] = 0.0  # all rows are equal at first
+        self._cache = model.new_cache(len(sources))
+        self._tokens = torch.full((len(sources),), rules.start, device=self._device)
+        self._history = torch.empty((len(sources), 0), dtype=torch.long, device=self._device)
+        self._scores = torch.zeros((len(sources), 1), device=self._device)
         self._ends = torch.tensor(rules.ends, device=self._device)
 
     def advance(self) -> None:
@@ -72,17 +71,15 @@ class _Search:
         log_probs, tokens = self._continuations(length)
         count, beam = len(self.sequences), self._beam
         width = tokens.shape[1]
-        total = (log_probs.view(count, beam, width) + self._scores[:, :, None]).view(count, -1)
-        best, places = total.topk(
-            min((1 + len(self._rules.ends)) * beam, total.shape[1]) if width > 1 else beam
-        )
+        total = (log_probs.view(count, -1, width) + self._scores[:, :, None]).view(count, -1)
+        best, places = total.topk(min((1 + len(self._rules.ends)) * beam, total.shape[1]))
         parents = places // width  # (S, K): which beam each continuation extends
         chosen = tokens.view(count, -1).gather(1, places)
         ended = torch.isin(chosen, self._ends)
         if length == self._rules.longest:
             ended = torch.ones_like(ended)
         self._finish(best[:, :beam], parents[:, :beam], chosen[:, :beam], ended[:, :beam], length)
-        running, order = (best + ended * IMPOSSIBLE).topk(beam)
+        running, order = (best + ended * IMPOSSIBLE).topk(min(beam, best.shape[1]))
         self._go_on(running, parents.gather(1, order), chosen.gather(1, order))
         self._close(running, length)
 
@@ -107,7 +104,7 @@ class _Search:
             found = self.sequences[sequence]
             if found.is_done or float(best[sequence, beam]) <= IMPOSSIBLE / 2:
                 continue
-            row = sequence * self._beam + int(parents[sequence, beam])
+            row = sequence * self._scores.shape[1] + int(parents[sequence, beam])
             token = int(chosen[sequence, beam])
             ids = (*self._history[row].tolist(), token)
             is_cut = length == self._rules.longest and (
@@ -117,24 +114,13 @@ class _Search:
             found.add(Finished(float(rank[sequence, beam]), hypothesis))
 
     def _go_on(self, scores: Tensor, parents: Tensor, chosen: Tensor) -> None:
-        """Give every continuation a row: the first of a parent its own, the others one that are free."""
-        beam = self._beam
-        rows = torch.arange(len(self.sequences), device=self._device)[:, None] * beam
-        if beam > 1:
-            slots = _slots(parents)
-            place = torch.empty_like(slots).scatter_(
-                1, slots, torch.arange(beam, device=self._device).expand_as(slots)
-            )
-            scores, parents, chosen = (each.gather(1, place) for each in (scores, parents, chosen))
-            moved = parents != torch.arange(beam, device=self._device)
-            target = (rows + torch.arange(beam, device=self._device))[moved]
-            if len(target):
-                source = (rows + parents)[moved]
-                self._cache.copy(source, target)
-                self._history[target] = self._history[source]
+        """Follow these continuations, (S, B)."""
+        count, beam = self._scores.shape
+        rows = torch.arange(count, device=self._device)[:, None] * beam + parents
+        self._cache.reorder(parents)
         self._scores = scores
         self._tokens = chosen.flatten()
-        self._history = torch.cat([self._history, self._tokens[:, None]], 1)
+        self._history = torch.cat([self._history[rows.flatten()], self._tokens[:, None]], 1)
 
     def _close(self, running: Tensor, length: int) -> None:
         """Find the sequences that are done; let them leave the batch once there are enough."""
@@ -149,9 +135,10 @@ class _Search:
         elif len(self.sequences) - len(live) >= LEAVE_AT * len(self.sequences):
             self.sequences = [self.sequences[place] for place in live]
             kept = torch.tensor(live, device=self._device)
-            rows = (kept[:, None] * self._beam + torch.arange(self._beam, device=self._device)).flatten()
+            beam = self._scores.shape[1]
+            rows = (kept[:, None] * beam + torch.arange(beam, device=self._device)).flatten()
             self._source = self._source.select(kept)
-            self._cache.select(rows)
+            self._cache.select(kept)
             self._scores, self._tokens, self._history = (
                 self._scores[kept],
                 self._tokens[rows],
@@ -176,15 +163,3 @@ def suppress(logits: Tensor, rules: Rules, history: Tensor, length: int) -> None
             if repeats := repeating_tokens(rules, ids):
                 logits[row, repeats] = -torch.inf
 
-
-def _slots(parents: Tensor) -> Tensor:
-    """A slot for each continuation, (S, B): that of its parent for the first of each parent, the free ones in order
-    for all others."""
-    beam = parents.shape[1]
-    same = parents[:, :, None] == parents[:, None, :]  # (S, B, B)
-    earlier = torch.ones((beam, beam), dtype=torch.bool, device=parents.device).tril(-1)
-    is_first = ~(same & earlier).any(-1)
-    taken = torch.zeros_like(parents, dtype=torch.bool).scatter_(1, parents, torch.ones_like(is_first))
-    free = taken.int().argsort(dim=1, stable=True)  # free slots first
-    extra = (~is_first).cumsum(1) - 1
-    return torch.where(is_first, parents, free.gather(1, extra.clamp(min=0)))
