@@ -136,10 +136,8 @@ class Transformer:
         self._sides = {side: _Side(self._reader, architecture, side) for side in ("encoder", "decoder")}
         width = architecture.width
         output = self._reader.first(("lm_head.weight", *self._decoder_tables()), (None, width))
-        self._projection = linear(output, None, few_rows=True)
-        self.vocab_size = len(output)
         bias = self._reader.maybe("final_logits_bias")
-        self.logits_bias = None if bias is None else bias.float().flatten()
+        self._projection = linear(output, None if bias is None else bias.flatten(), few_rows=True)
         self._reader.close()
 
     def _decoder_tables(self) -> list[str]:
@@ -191,8 +189,8 @@ class Transformer:
         """(R, D) -> (R, V) in float32."""
         if self.architecture.logit_scale != 1.0:
             states = states * self.architecture.logit_scale
-        found: Tensor = self._projection(states).float()
-        return found if self.logits_bias is None else found.add_(self.logits_bias)
+        found: Tensor = self._projection(states)
+        return found.float()
 
     def cross_attention(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
@@ -331,7 +329,7 @@ class _Layer:
         qkv = qkv.view(*qkv.shape[:2], 3, self._heads, self._head_width)
         query, key, value = qkv.transpose(1, 3).unbind(2)
         found = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=self._scale)
-        return self._after(x, self._out(packing.unpad(found)), self._self_norm)
+        return self._after(self._out(packing.unpad(found), x), self._self_norm)
 
     def attend_cached(self, x: Tensor, cache: Cache, number: int, mask: Tensor | None) -> Tensor:
         """Self-attention of the newest position of each row: (R, D) -> (R, D)"""
@@ -340,7 +338,7 @@ class _Layer:
         query = qkv[:, 0].view(len(keys), -1, self._heads, self._head_width).transpose(1, 2)
         found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=self._scale)
         joined = found.transpose(1, 2).reshape(len(x), -1)
-        return self._after(x, self._out(joined), self._self_norm)
+        return self._after(self._out(joined, x), self._self_norm)
 
     def attend_source(self, x: Tensor, keys: Tensor, values: Tensor, real: Tensor | None) -> Tensor:
         """Attention to the source, which all beams of a sequence share: (R, D) -> (R, D)"""
@@ -349,7 +347,7 @@ class _Layer:
             query, keys, values, attn_mask=real, scale=self._scale
         )
         joined = found.transpose(1, 2).reshape(len(x), -1)
-        return self._after(x, self._source_out(joined), self._source_norm)
+        return self._after(self._source_out(joined, x), self._source_norm)
 
     def source_weights(self, x: Tensor, keys: Tensor) -> Tensor:
         """The weights with which `attend_source` looks at a source without padding: (S, H, B, L) in float32."""
@@ -366,7 +364,7 @@ class _Layer:
         inner = self._gate(before)
         if self._up is not None:
             inner = inner * self._up(before)
-        return self._after(x, self._down(inner), self._feed_forward_norm)
+        return self._after(self._down(inner, x), self._feed_forward_norm)
 
     def _source_queries(self, x: Tensor, sequences: int) -> Tensor:
         query: Tensor = self._source_query(self._before(x, self._source_norm))
@@ -375,8 +373,8 @@ class _Layer:
     def _before(self, x: Tensor, norm: _Norm) -> Tensor:
         return norm(x) if self._pre_norm else x
 
-    def _after(self, x: Tensor, found: Tensor, norm: _Norm) -> Tensor:
-        return x + found if self._pre_norm else norm(x + found)
+    def _after(self, x: Tensor, norm: _Norm) -> Tensor:
+        return x if self._pre_norm else norm(x)
 
 
 class _Norm:

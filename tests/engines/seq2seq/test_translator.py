@@ -17,6 +17,7 @@ from bertcli.engines.finite import NotFiniteError
 from bertcli.engines.instant.translator import InstantTranslator
 from bertcli.engines.seq2seq import Generation
 from bertcli.engines.seq2seq.architecture import describe_seq2seq
+from bertcli.engines.seq2seq.search import best_columns
 from bertcli.engines.seq2seq.translator import Translator, even_batches, open_translator
 from bertcli.errors import EngineError
 from bertcli.models.checkpoint import open_checkpoint
@@ -193,6 +194,18 @@ def test_batches_hold_windows_of_about_one_length() -> None:
     lengths = [3, 40, 4, 38, 19, 3]
     assert list(even_batches(lengths, 1)) == [[1, 3, 4], [2, 0, 5]]
     assert list(even_batches(lengths, 5)) == [[1, 3, 4, 2, 0], [5]]
+
+
+@pytest.mark.parametrize("columns", [5, 97, 256, 1000, 9685])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_best_columns_are_those_of_topk(columns: int, count: int) -> None:
+    scores = torch.randn((7, columns), generator=torch.Generator().manual_seed(columns))
+    scores[2] = scores[2].round()  # many are equal
+    scores[3, : columns - count] = -torch.inf
+    best, found = best_columns(scores, count)
+    assert torch.equal(best, scores.topk(count).values)
+    assert torch.equal(scores.gather(1, found), best)
+    assert all(len(set(row)) == count for row in found.tolist())
 
 
 def test_declines_what_it_does_not_describe() -> None:
