@@ -83,8 +83,8 @@ class Cache:
         self._beams.append(beams)
         columns, room = self._past.shape[3], self._states[0].shape[1]
         if columns > room:
-            more = max(CACHE_STEP * beams, room // 2)
-            self._states = [functional.pad(each, (0, 0, 0, 0, 0, 0, 0, more)) for each in self._states]
+            room += max(CACHE_STEP * beams, room // 2)
+            self._states = [_with_room(each, room) for each in self._states]
 
     def mask(self, bias: Tensor | None) -> Tensor | None:
         """What is added to the scores of attention to all columns, None for nothing. `bias` is that of each position,
@@ -114,6 +114,13 @@ class Cache:
         """Keep these sequences alone."""
         self._states = [each.index_select(0, sequences) for each in self._states]
         self._past = self._past.index_select(0, sequences)
+
+
+def _with_room(stored: Tensor, columns: int) -> Tensor:
+    """A copy of states (S, fewer columns, 2, H, d) with room for so many columns."""
+    grown = stored.new_empty((len(stored), columns, *stored.shape[2:]))
+    grown[:, : stored.shape[1]] = stored
+    return grown
 
 
 class Transformer:
