@@ -64,7 +64,8 @@ class Cache:
     ):
         shape = (sequences, 0, 2, heads, width)
         self._states = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self._past = torch.empty((sequences, 1, 1, 0), dtype=dtype, device=device)  # (S, 1, B, columns): 0 or -inf
+        # (S, 1, B, columns): 0, or -inf where a column is not in the past of a beam
+        self._past = torch.empty((sequences, 1, 1, 0), dtype=dtype, device=device)
         self._beams: list[int] = []  # at each position
 
     @property
@@ -343,7 +344,9 @@ class _Layer:
         qkv = self._qkv(self._before(x, self._self_norm)).view(-1, 3, self._heads, self._head_width)
         keys, values = cache.append(number, qkv[:, 1:])
         query = qkv[:, 0].view(len(keys), -1, self._heads, self._head_width).transpose(1, 2)
-        found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=self._scale)
+        found = functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, scale=self._scale
+        )
         joined = found.transpose(1, 2).reshape(len(x), -1)
         return self._after(self._out(joined, x), self._self_norm)
 

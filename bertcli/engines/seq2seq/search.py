@@ -180,4 +180,3 @@ def suppress(logits: Tensor, rules: Rules, history: Tensor, length: int) -> None
         for row, ids in enumerate(history.tolist()):
             if repeats := repeating_tokens(rules, ids):
                 logits[row, repeats] = -torch.inf
-
