@@ -98,7 +98,7 @@ class Cache:
         return self._past + bias.repeat_interleave(beams, -1)
 
     def append(self, layer: int, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Add keys and values (R, 2, H, d) of the open position to a layer; those of all columns, (S, H, columns, d)."""
+        """Add keys and values (R, 2, H, d) of the open position to a layer; all of its columns, (S, H, columns, d)."""
         count, _, beams, columns = self._past.shape
         stored = self._states[layer]
         stored[:, columns - beams : columns] = states.view(count, beams, *states.shape[1:])
