@@ -82,10 +82,10 @@ class Cache:
         own = torch.full((beams, beams), -math.inf, dtype=self._past.dtype, device=self._past.device)
         self._past = torch.cat([self._past, own.fill_diagonal_(0.0).expand(self.sequences, 1, -1, -1)], 3)
         self._beams.append(beams)
-        columns, room = self._past.shape[3], self._states[0].shape[1]
-        if columns > room:
-            room += max(CACHE_STEP * beams, room // 2)
-            self._states = [_with_room(each, room) for each in self._states]
+        columns, capacity = self._past.shape[3], self._states[0].shape[1]
+        if columns > capacity:
+            capacity += max(CACHE_STEP * beams, capacity // 2)
+            self._states = [_enlarged(each, capacity) for each in self._states]
 
     def mask(self, bias: Tensor | None) -> Tensor | None:
         """What is added to the scores of attention to all columns, None for nothing. `bias` is that of each position,
@@ -117,7 +117,7 @@ class Cache:
         self._past = self._past.index_select(0, sequences)
 
 
-def _with_room(stored: Tensor, columns: int) -> Tensor:
+def _enlarged(stored: Tensor, columns: int) -> Tensor:
     """A copy of states (S, fewer columns, 2, H, d) with room for so many columns."""
     grown = stored.new_empty((len(stored), columns, *stored.shape[2:]))
     grown[:, : stored.shape[1]] = stored
