@@ -270,7 +270,12 @@ class Model:
 
 
 def _records(texts: Texts, request: requests.StreamRequest) -> Iterator[Record]:
-    """Texts as records. Raises UsageError when the first mapping does not say which field is the text."""
+    """Texts as records. Raises UsageError for one text that is not in a list, and when the first mapping does not say
+    which field is the text."""
+    if isinstance(texts, str | bytes | Mapping):
+        raise UsageError(
+            "this is one text, where an iterable of texts is expected", hint="put it into a list"
+        )
     rows = iter(texts)
     head = list(itertools.islice(rows, 1))
     text_field = request.text_field or "text"

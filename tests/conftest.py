@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from bertcli import interrupts
+from bertcli import console, interrupts
 
 settings.register_profile("bertcli", deadline=None)  # laws are asked on busy machines too
 settings.load_profile("bertcli")
@@ -20,6 +20,12 @@ settings.load_profile("bertcli")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Make = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def new_console() -> None:
+    """No test inherits the settings, such as -q, of a command that another one ran."""
+    console.reset()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ from bertcli.errors import InputError, ModelError, UsageError
 from tests.conftest import Make
 
 TEXTS = ["the quick fox", "", "a lazy dog jumps", "un" * 5]
+
+
+@pytest.mark.parametrize("texts", ["a lazy dog", {"text": "a lazy dog"}, b"a lazy dog"])
+def test_one_text_is_no_list_of_texts(texts: Any, checkpoints: Make) -> None:
+    model = bertcli.load(str(checkpoints("bert", "fill")))
+    for method in (model.score, model.embed, model.fill, partial(model.search, "dog")):
+        with pytest.raises(UsageError, match="one text"):
+            method(texts)
 
 
 @pytest.mark.slow

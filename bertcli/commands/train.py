@@ -191,7 +191,7 @@ def recipe(request: requests.TrainRecipe) -> int:
             typed_arguments(),
             resume=request.resume,
             report=bar.show_step,
-            validated=_note,
+            on_validation=_note,
         )
     parts = [f"{request.output}: {outcome.step} steps", _figures(outcome.figures)]
     console.say(": ".join(filter(None, parts)))
@@ -252,7 +252,7 @@ def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint],
                 target,
                 resume=request.resume,
                 report=bar.show_step,
-                validated=_note,
+                on_validation=_note,
                 say=console.say,
             )
     by = "" if split.dev else "cross-validated on halves: "

@@ -91,13 +91,14 @@ def train_translate(request: requests.TrainTranslate) -> int:
         console.say(f"{len(pairs)} pairs to train on, {len(held_out) or 'none'} held out; loading torch")
         from bertcli.training.translate import train_translation
 
-        def validated(figures: Mapping[str, float]) -> None:
+        def on_validation(figures: Mapping[str, float]) -> None:
             loss = f": held-out loss {figures['loss']:.4g} nats per token" if "loss" in figures else ""
-            console.say(f"epoch {figures['epoch']} of {request.epochs}{loss}")
+            if loss or figures["epoch"]:
+                console.say(f"epoch {figures['epoch']} of {request.epochs}{loss}")
 
         with console.StepBar() as bar:
             outcome = train_translation(
-                request, pairs, held_out, target, typed_arguments(), bar.show_step, validated
+                request, pairs, held_out, target, typed_arguments(), bar.show_step, on_validation
             )
     loss = outcome.figures.get("loss")
     measured = "" if loss is None else f": held-out loss {loss:.4g} nats per token"

@@ -2,8 +2,8 @@
 
     1                                  a name, which may be missing
     00:00:01,000 --> 00:00:04,000      when it is shown; WebVTT has points for commas, and settings behind the times
-    Two lines of text                  the text: lines are joined by a blank, but for those of several speakers, which
-    that are one.                      begin with a dash
+    Two lines of text                  the text: lines are joined by a blank, but for those that begin with a dash, a
+    that are one.                      tag or a note: of several speakers, in italics, sung
 
 Cues end at an empty line. WebVTT begins with a line `WEBVTT`, and has blocks that are no cues (NOTE, STYLE, REGION):
 they come with the next cue, in its field `before`.
@@ -21,7 +21,7 @@ from bertcli.sources.encoding import too_big, undecodable
 from bertcli.sources.lines import split_lines
 
 TIMES = re.compile(r"(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}[ \t]*-->[ \t]*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}.*")
-_SPEAKER = re.compile("[-\u2010-\u2014]")
+_APART = re.compile("[-\u2010-\u2014<{\u266a]")  # begins a line that stays one
 
 
 def read_subtitles(blocks: Iterator[bytes], *, vtt: bool, field: str, encoding: str, most: int) -> Contents:
@@ -91,6 +91,6 @@ def _between(blocks: list[str]) -> str | None:
 def _joined(lines: list[str]) -> str:
     text = ""
     for line in lines:
-        between = "" if not text else "\n" if _SPEAKER.match(line.strip()) else " "
+        between = "" if not text else "\n" if _APART.match(line.strip()) else " "
         text += between + line.strip()
     return text

@@ -25,18 +25,27 @@ _CELL = re.compile(r"(?:\\.|[^|\t\v\f])+")
 _FENCE = re.compile(
     r"^[> \t]*(`{3,}|~{3,})([^\n`]*)$", re.MULTILINE
 )  # a line that begins or ends a code block
+_VOICE = re.compile(r"<v[ .][^<>]*>\s*")  # of WebVTT: who speaks
+_UNTRANSLATED = re.compile(
+    r"\A---[ \t]*\n(?:.*\n)*?---[ \t\r]*$|^ {0,3}\[[^\[\]^][^\[\]]*\]:[ \t]*\S.*$|<!--(?:[^-]|-(?!->))*-->",
+    re.MULTILINE,
+)  # front matter, the target of links with a name, a comment
 _TAG = re.compile(r"<(\w+)[^<>]*>\s*")
 _MARKUP = re.compile(
-    r"(?:\{\\\w[^{}]*\}\s*)*(?:>\s?)*(?:#{1,6}\s+|[-*+]\s+(?:\[[ xX]\]\s+)?|\d{1,3}[.)]\s+)?"
+    r"(?:\{\\\w[^{}]*\}\s*)*(?:>\s?)*"
+    r"(?:#{1,6}\s+|[-*+]\s+(?:\[[ xX]\]\s+)?|\d{1,3}[.)]\s+|\[\^[^\[\]\s]+\]:\s+"
+    r"|[-\u2010-\u2014](?=[^\W\d_])|[\u2010-\u2014\u266a]\s*)?"  # speakers and songs in subtitles
 )
 _TARGET = r"(?:\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^\[\]]*\])"  # of a link: `(address)` or `[name]`
+_CJK = r"\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef"  # end an address
 _KEPT = re.compile(
-    rf"""(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)                # code
+    rf"""(?<!`)(`+)(?!`)(?:(?!'').)*?(?<!`)\1(?!`)      # code, but not ``quotes''
     | !\[[^\[\]]*\]{_TARGET}                            # an image
-    | \[(?=[^\[\]]*\]{_TARGET}) | (?<!!)\]{_TARGET}     # what is around the text of a link
-    | <(?:https?://|mailto:)[^<>\s]*>
-    | (?:https?://|www\.)[^\s<>"|]*[^\s<>"|.,;:!?'()\[\]{{}}*_]
-    | (?<![\w.+-])[\w.+-]{{1,64}}@[\w-]{{1,63}}(?:\.[\w-]{{1,63}})+""",
+    | \[(?=[^\[\]]*\]{_TARGET}) | \]{_TARGET}           # what is around the text of a link
+    | <(?:https?://|mailto:)[^<>\s]*> | <[bh]r\s*/?> | <[\d:.]+>  # of WebVTT: a time
+    | \[\^[^\[\]\s]+\]                                  # a footnote
+    | (?<![A-Za-z0-9])(?:https?://|www\.)[^\s<>"|{_CJK}]*[^\s<>"|{_CJK}.,;:!?'()\[\]{{}}*_]
+    | (?<![A-Za-z0-9.+_-])[A-Za-z0-9.+_-]{{1,64}}@[A-Za-z0-9-]{{1,63}}(?:\.[A-Za-z0-9-]{{1,63}})+""",
     re.VERBOSE,
 )
 _BEHIND_KEPT = re.compile(r"[^\w\s]*\s*")
@@ -113,6 +122,7 @@ def _between_kept(text: str, begin: int, stop: int) -> Iterator[tuple[int, int]]
 def _parts(text: str) -> Iterator[tuple[int, int]]:
     """Lines, and of these the parts between tabs or the cells of a table; nothing of fenced code."""
     fenced = list(_code_blocks(text)) if "```" in text or "~~~" in text else []
+    fenced += [match.span() for match in _UNTRANSLATED.finditer(text)]
     for line in _LINE.finditer(text):
         if any(start <= line.start() < stop for start, stop in fenced):
             continue
@@ -147,11 +157,15 @@ def _closes(fence: re.Match[str], marks: str) -> bool:
 def _without_tags(text: str, start: int, stop: int) -> tuple[int, int]:
     """What is inside of tags that are around all of it (`<i>…</i>`)."""
     while opening := _TAG.match(text, start, stop):
-        closing = re.compile(rf"\s*</{opening[1]}>$").search(text[opening.end() : stop])
-        if closing is None or not closing.start():
+        closing = f"</{opening[1]}>"
+        inner = text[opening.end() : stop].removesuffix(closing).rstrip()
+        if not inner:
+            return stop, stop
+        if not text.endswith(closing, opening.end(), stop):
             break
-        start, stop = opening.end(), opening.end() + closing.start()
-    return start, stop
+        start, stop = opening.end(), opening.end() + len(inner)
+    voice = _VOICE.match(text, start, stop)
+    return voice.end() if voice else start, stop
 
 
 def _ends_sentence(text: str, begin: int, end: re.Match[str], stop: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -71,8 +71,10 @@ class BaseModel:
             for text, translation in pairs
         ]
 
-    def loss(self, inputs: Mapping[str, Tensor], target: Tensor, real: Tensor, smoothing: float) -> Tensor:
-        logits = self.model(**inputs).logits[real].float()
+    def loss(
+        self, model: Any, inputs: Mapping[str, Tensor], target: Tensor, real: Tensor, smoothing: float
+    ) -> Tensor:
+        logits = model(**inputs).logits[real].float()
         return functional.cross_entropy(logits, target[real], reduction="sum", label_smoothing=smoothing)
 
     def write_tokenizer(self, folder: Path) -> None:

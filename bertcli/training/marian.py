@@ -65,9 +65,11 @@ class NewModel:
         sources, targets = (self._tokenizer.encode_batch(list(texts)) for texts in zip(*pairs, strict=True))
         return [(source.ids, target.ids) for source, target in zip(sources, targets, strict=True)]
 
-    def loss(self, inputs: Mapping[str, Tensor], target: Tensor, real: Tensor, smoothing: float) -> Tensor:
-        hidden = self.model.model(**inputs).last_hidden_state[real]
-        return linear_cross_entropy(hidden, self.model.lm_head.weight, target[real], smoothing)
+    def loss(
+        self, model: Any, inputs: Mapping[str, Tensor], target: Tensor, real: Tensor, smoothing: float
+    ) -> Tensor:
+        hidden = model.model(**inputs).last_hidden_state[real]
+        return linear_cross_entropy(hidden, model.lm_head.weight, target[real], smoothing)
 
     def write_tokenizer(self, folder: Path) -> None:
         write_subwords(self._tokenizer, folder, self.limit)

@@ -113,10 +113,9 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.hidden_size: int = model.config.hidden_size
         self.heads = nn.ModuleDict()
         for name, spec in (heads or {}).items():
-            head = NamedHead(spec, self.hidden_size, (dropout or {}).get(name, 0.0))
+            head = NamedHead(spec, model.config.hidden_size, (dropout or {}).get(name, 0.0))
             head.apply(model._init_weights)
             compute_in_float32(head)
             self.heads[name] = head
@@ -159,8 +158,15 @@ class Network(nn.Module):
         return logits.float()
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the weights on the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
+        """A copy of the weights on the CPU. Names that share a tensor share its copy."""
+        copies: dict[tuple[int, torch.Size], Tensor] = {}
+        weights = {}
+        for name, value in self.state_dict().items():
+            key = value.data_ptr(), value.shape
+            if key not in copies:
+                copies[key] = torch.empty_like(value, device="cpu").copy_(value.detach())
+            weights[name] = copies[key]
+        return weights
 
 
 def one_head_network(kind: str, head: HeadSpec | None, checkpoint: Checkpoint) -> Network:

@@ -24,8 +24,8 @@ class Schedule:
     """How long, how fast and how often: steps, learning rate, batches, checkpoints.
 
     After the warm-up the learning rate falls linearly to zero, or with the inverse square root of the step. `patience`
-    is the number of validations without a better one that ends the run, 0 for none. The mean of the weights of the last
-    `average` validations is the result, 0 for the best weights alone.
+    is the number of validations without a better one that ends the run, 0 for none. The result is the mean of the
+    weights of the last `average` validations, unless the best weights are better; 0 for the best weights.
     """
 
     steps: int
@@ -36,6 +36,7 @@ class Schedule:
     weight_decay: float = 0.01
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
+    epsilon: float = 1e-8
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     checkpoint_minutes: float = 10.0
     evaluate_steps: int = 300
@@ -254,6 +255,8 @@ LEAST = {
     "batch_tokens": 8,
     "max_length": 8,
     "adapter": 0,
+    "patience": 0,
+    "average": 0,
 }
 SHARES = ("mask_rate", "keep_rate", "random_rate", "dev_fraction", "dropout")
 

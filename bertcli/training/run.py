@@ -51,7 +51,7 @@ from bertcli.training.recipe import (
     TagSettings,
 )
 from bertcli.training.recipe_data import answer_split, label_split, tag_split
-from bertcli.training.trainer import Report, Trainer, Validated
+from bertcli.training.trainer import OnValidation, Report, Trainer
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -116,12 +116,12 @@ def train_objective(
     *,
     resume: bool,
     report: Report,
-    validated: Validated,
+    on_validation: OnValidation,
     say: Callable[[str], None],
 ) -> TrainingOutcome:
     """Train one objective on the base, and write the best state as a directory with one head. `say` is called with
-    what begins, `report(step, steps, loss)` after each step, its steps those of all phases together, and `validated`
-    with the step and the figures of each validation."""
+    what begins, `report(step, steps, loss)` after each step, its steps those of all phases together, and
+    `on_validation` with the step and the figures of each validation."""
     context = _context(checkpoint, target, training.place, "auto", 0, training.seed, MAX_ROWS)
     transformers.set_seed(training.seed)  # a new head is drawn at random
     start = None if training.head is None else checkpoint.heads[training.head]
@@ -159,7 +159,7 @@ def train_objective(
         _key(identity),
         training.seed,
         report,
-        validated,
+        on_validation,
     )
     if schedule.steps:
         say(f"fine-tuning the encoder: at most {schedule.steps} steps")
@@ -207,7 +207,7 @@ def train_recipe(
     *,
     resume: bool,
     report: Report,
-    validated: Validated,
+    on_validation: OnValidation,
 ) -> TrainingOutcome:
     """Train the objectives of the recipe at `path`, and write the best state, or without validation the last one, as a
     directory with named heads.
@@ -238,7 +238,7 @@ def train_recipe(
     network.to(context.machine.device)
     key = _key((checkpoint.fingerprint(), recipe.seed, recipe.skills, recipe.frozen))
     trainer = Trainer(
-        network, objectives, schedule, context.machine, target.part, key, recipe.seed, report, validated
+        network, objectives, schedule, context.machine, target.part, key, recipe.seed, report, on_validation
     )
     if resume:
         trainer.resume()
@@ -390,7 +390,7 @@ def _compare(
                 "",
                 training.seed,
                 total.report,
-                validated=lambda _: None,
+                on_validation=lambda _: None,
             )
             trainer.train()
             if trainer.interrupted:

@@ -39,12 +39,12 @@ METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 
 Report = Callable[[int, int, float], None]
-Validated = Callable[[Mapping[str, float]], None]
+OnValidation = Callable[[Mapping[str, float]], None]
 
 
 class Trainer:
     """A run in the directory `run`. `key` changes with whatever a resumed run must have in common with its beginning;
-    `report(step, steps, loss)` is called after every step, `validated` with the step and the figures of every
+    `report(step, steps, loss)` is called after every step, `on_validation` with the step and the figures of every
     validation."""
 
     def __init__(
@@ -57,17 +57,19 @@ class Trainer:
         key: str,
         seed: int,
         report: Report,
-        validated: Validated,
+        on_validation: OnValidation,
     ) -> None:
         self.network, self.schedule, self.machine = network, schedule, machine
         self.objectives = {one.settings.name: one for one in objectives}
         self.run, self.key = run, key
-        self.report, self.validated = report, validated
+        self.report, self.on_validation = report, on_validation
         self.optimizer = _optimizer(network, schedule, machine)
         self.progress, self.best = Progress(), Best()
         self.history: list[dict[str, float]] = []
         """The figures of each validation."""
         self.interrupted = False
+        self.averaged = 0
+        """How many checkpoints the network is the mean of after training, 0 where it is none."""
         self.step_seconds: deque[float] = deque(maxlen=31)
         self.losses: dict[str, deque[float]] = {name: deque(maxlen=50) for name in self.objectives}
         torch.manual_seed(seed)
@@ -75,41 +77,50 @@ class Trainer:
     def train(self) -> None:
         """Train to the end of the schedule, until nothing gets better, or to an interrupt; the network then has its
         best weights, or without validation the last ones. Where the schedule averages, it has the mean of the last
-        checkpoints, unless the best weights are better."""
+        checkpoints (before the first the weights as they are), unless the best weights are better. `best` has the
+        figures of what was chosen."""
         with (
             interrupts.deferred() as asked,
             Mixture(self.objectives, self.schedule, self.progress.position) as mixture,
         ):
             self._train(asked, mixture)
-        is_mean = self._take_mean()
-        if self.best.weights and not (is_mean and self.best.is_beaten_by(self.validations())):
+        found = {}
+        if self.schedule.average:
+            self.averaged = self._take_mean()
+            found = self.validations()
+        if found and self.best.is_beaten_by(found):
+            self.best = Best.of(found, self.progress.step, self.network.weights())
+        elif self.best.weights:
             self.network.load_state_dict(self.best.weights)
+            self.averaged = 0
 
-    def _take_mean(self) -> bool:
-        """Give the network the mean of the last checkpoints (Vaswani et al. 2017, section 6.1), if there are any."""
+    def _take_mean(self) -> int:
+        """Give the network the mean of the last checkpoints (Vaswani et al. 2017, section 6.1), if there are any.
+        Returns how many there are."""
         files = self._checkpoints()
-        if not files:
-            return False
         mean: dict[str, Tensor] = {}
         for file in files:
             for name, value in load_file(file).items():
                 mean[name] = mean.get(name, 0) + value / len(files)
         self.network.load_state_dict(mean, strict=False)
-        return True
+        return len(files)
 
     def _checkpoints(self) -> list[Path]:
         """The files of the last checkpoints, the oldest first."""
-        return sorted((self.run / CHECKPOINTS).glob("*.safetensors"), key=lambda file: int(file.stem))
+        return sorted((self.run / CHECKPOINTS).glob("*.safetensors"), key=_step_of)
 
-    def _keep_checkpoint(self) -> None:
-        """Write the weights that are trained, and drop the oldest checkpoint there is no need for."""
+    def _save_checkpoint(self) -> None:
+        """Write the weights that are trained, and delete all but the last checkpoints."""
         weights = {
             name: value.detach().cpu().contiguous()
             for name, value in self.network.named_parameters()
             if value.requires_grad
         }
         (self.run / CHECKPOINTS).mkdir(exist_ok=True)
-        save_file(weights, self.run / CHECKPOINTS / f"{self.progress.step}.safetensors")
+        file = self.run / CHECKPOINTS / f"{self.progress.step}.safetensors"
+        part = file.with_suffix(".part")
+        save_file(weights, part)
+        part.replace(file)
         for old in self._checkpoints()[: -self.schedule.average]:
             old.unlink()
 
@@ -175,8 +186,8 @@ class Trainer:
         return {name: validation for name, validation in found.items() if validation is not None}
 
     def validate(self) -> None:
-        """Validate every objective, append a line to metrics.jsonl, and keep the weights if they are the best, or as
-        one of the last."""
+        """Validate every objective and append a line to metrics.jsonl. Keep the weights if they are the best, and write
+        a checkpoint if the schedule averages."""
         progress = self.progress
         began = time.monotonic()
         found = self.validations()
@@ -200,8 +211,8 @@ class Trainer:
         with (self.run / METRICS).open("a") as file:
             file.write(json.dumps(line) + "\n")
         if self.schedule.average and progress.step:
-            self._keep_checkpoint()
-        self.validated(self.history[-1])
+            self._save_checkpoint()
+        self.on_validation(self.history[-1])
 
     def status(self) -> dict[str, Any]:
         """Step, learning rate, speed, and the minutes left."""
@@ -248,6 +259,13 @@ class Trainer:
         self.progress, self.best = Progress.of(state["progress"]), Best(**state["best"])
         self.history = state["history"]
         self.machine.set_generators(state["generators"])
+        for file in self._checkpoints():
+            if _step_of(file) > self.progress.step:  # the run was killed after it; it will be made again
+                file.unlink()
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.stem)
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
@@ -268,4 +286,6 @@ def _optimizer(network: nn.Module, schedule: Schedule, machine: Machine) -> torc
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     fused = machine.device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(groups, lr=schedule.peak_rate, betas=schedule.betas, fused=fused)
+    return torch.optim.AdamW(
+        groups, lr=schedule.peak_rate, betas=schedule.betas, eps=schedule.epsilon, fused=fused
+    )

@@ -37,7 +37,7 @@ Figures = Mapping[str, float]
 class Validation:
     """Figures of answers for `records` held-out examples.
 
-    `names` are the figures of `measure` that are reported; the first of them decides, greater is better, but of a loss.
+    `names` are the figures of `measure` that are reported. The first of them decides which state is better.
     `loss` is the mean loss, None where it was not computed; `labels` are the figures of each label.
     """
 
@@ -54,9 +54,12 @@ class Validation:
         return {name: found[name] for name in self.names} | loss
 
     def score(self) -> float:
-        """The figure that decides, so that greater is better."""
+        """The figure that decides, with its sign changed if it is the loss: greater is better. A loss that is not a
+        number is the worst."""
         name, value = next(iter(self.figures().items()))
-        return -value if name == "loss" else value
+        if name != "loss":
+            return value
+        return -math.inf if math.isnan(value) else -value
 
     def estimates(self) -> dict[str, Estimate]:
         """The figures with their 95 % intervals, the one that decides first."""

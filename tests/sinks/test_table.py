@@ -17,6 +17,9 @@ from bertcli.requests import OutputOptions
 from bertcli.sinks import Layout, open_sink
 from bertcli.sinks.table.cells import folded, last_cells, measured, padded, truncated_to
 from bertcli.sinks.table.fills import filled_parts
+from bertcli.sinks.table.heat import HeatView
+from bertcli.sinks.table.page import Page
+from bertcli.sinks.table.views import choose_view
 from tests.sinks.writing import EMBED, LABEL, REMARKS, failed, result, to_bytes
 
 FILL = Layout("fill", ("text",), ("fills",), REMARKS, "text")
@@ -463,18 +466,23 @@ def test_of_a_long_text_the_part_around_the_answer_is_shown() -> None:
     assert line.endswith("…")
 
 
+def test_attention_with_a_translation_is_a_heat_map() -> None:
+    layout = Layout("attention", ("text",), ("translation", "source_tokens", "attention"), REMARKS, "text")
+    assert isinstance(choose_view(Page(layout, 80, 4)), HeatView)
+
+
 def test_a_translation_is_shown_whole_below_its_text() -> None:
     several = [{"text": "Ein Hund rennt am Strand.", "score": -0.25}, {"text": "Ein Hund.", "score": -0.5}]
-    aligned = [{"source": "A", "target": "Ein"}, {"source": "New York", "target": "New York"}]
     values = {
         "translation": several[0]["text"],
         "score": -0.25,
         "translations": several,
-        "alignment": aligned,
+        "alignment": [{"source": "A", "target": "Ein"}, {"source": "New York", "target": "New York"}],
+        "missing_terms": ["Welpe"],
     }
     assert table(result(values, text="A dog runs on the beach."), layout=TRANSLATIONS, width=24) == (
         "A dog runs on the beach.\n-0.2500  Ein Hund rennt\n  am Strand.\n-0.5000  Ein Hund.\n"
-        "  A → Ein\n  New York → New York\n"
+        "  A → Ein\n  New York → New York\n  missing: Welpe\n"
     )
     alone = Layout("translate", ("text",), ("translation", "score"), REMARKS, "text", echo=False)
     one = result({"translation": "Ein Hund.", "score": -0.5}, text="A dog.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,8 @@ def test_the_result_is_the_mean_of_the_last_epochs_unless_one_was_better(
     _, _, trainer = make_trainer(request, pairs(40), held_out, tmp_path, lambda *_: None, lambda _: None)
     trainer.train()
     [found] = trainer.validations().values()
+    assert trainer.averaged == (10 if is_mean else 0)
+    assert trainer.best.figures["translate"]["loss"][0] == pytest.approx(found.figures()["loss"])
     files = sorted((tmp_path / "checkpoints").glob("*"), key=lambda file: int(file.stem))
     steps = trainer.schedule.evaluate_steps
     assert [int(file.stem) for file in files] == [steps * epoch for epoch in range(3, 13)]
@@ -181,6 +184,42 @@ def test_the_result_is_the_mean_of_the_last_epochs_unless_one_was_better(
     found_weight = trainer.network.state_dict()["model.model.encoder.layers.0.fc1.weight"]
     assert torch.allclose(found_weight, mean) == is_mean
     assert found.figures()["loss"] <= min(line["loss"] for line in trainer.history) + 1e-6
+
+
+def test_an_interrupt_in_the_first_epoch_keeps_what_was_learnt(tmp_path: Path) -> None:
+    request = TrainTranslate(vocab_size=300, epochs=3, batch_tokens=128, threads=1, learning_rate=0.05)
+
+    def report(step: int, steps: int, loss: float) -> None:
+        if step == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    _, _, trainer = make_trainer(request, pairs(40), pairs(50)[40:], tmp_path, report, lambda _: None)
+    trainer.train()
+    assert trainer.interrupted
+    assert (trainer.best.step, trainer.averaged) == (5, 0)
+    assert trainer.best.figures["translate"]["loss"][0] < trainer.history[0]["loss"]
+
+
+def test_a_killed_run_averages_no_checkpoint_from_after_its_state(tmp_path: Path) -> None:
+    request = TrainTranslate(vocab_size=300, epochs=3, batch_tokens=128, threads=1)
+
+    def trainer(stop_at: int | None) -> Trainer:
+        def report(step: int, steps: int, loss: float) -> None:
+            if step == 12:
+                made.save()
+            if step == stop_at:
+                raise KeyboardInterrupt
+
+        _, _, made = make_trainer(request, pairs(40), pairs(50)[40:], tmp_path, report, lambda _: None)
+        return made
+
+    killed = trainer(stop_at=25)
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+    assert killed.schedule.evaluate_steps == 10
+    again = trainer(stop_at=None)
+    again.resume()
+    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["10.safetensors"]
 
 
 def test_bfloat16_gives_the_loss_and_the_gradients_of_float32(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from bertcli.console.drawing import BOLD, DIM
 from bertcli.records import Result
 from bertcli.sinks.table.cells import NO_BREAK, Line, shown
-from bertcli.sinks.table.page import INDENT, Page
+from bertcli.sinks.table.page import INDENT, TROUBLE, Page
 
 
 class TranslationsView:
     """`-0.1741  Ein Hund rennt am Strand.`, below the text where it is repeated; each of several in lines of its own,
-    best first; under them the word alignment: `A → Ein  dog → Hund`."""
+    best first; under them the word alignment, `A → Ein  dog → Hund`, and the terms of a glossary that are missing."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -31,4 +31,9 @@ class TranslationsView:
             f"{shown(each['source'], None)} → {shown(each['target'], None)}".replace(" ", NO_BREAK) + "  "
             for each in values.get("alignment") or ()
         ]
-        return [*lines, *page.folded([(INDENT, "")], [(word, DIM) for word in words])] if words else lines
+        if words:
+            lines += page.folded([(INDENT, "")], [(word, DIM) for word in words])
+        if values.get("missing_terms"):
+            terms = ", ".join(shown(term, None) for term in values["missing_terms"])
+            lines += page.folded([(INDENT, "")], [(f"missing: {terms}", TROUBLE)])
+        return lines

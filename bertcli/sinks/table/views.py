@@ -59,10 +59,10 @@ def choose_view(page: Page) -> View:
         return SpansView(page)
     if "answer" in results:
         return AnswerView(page)
-    if "translation" in results:
-        return TranslationsView(page)
     if "attention" in results:
         return HeatView(page)
+    if "translation" in results:
+        return TranslationsView(page)
     if "tokens" in results and view == "tags":
         return token_tags(page)
     if "tokens" in results and view == "vectors":

@@ -99,7 +99,7 @@ class EmbedObjective:
             return None
         sides = []
         for windows in self._dev:
-            found = np.zeros((len(windows), network.hidden_size), np.float32)
+            found = np.zeros((len(windows), network.model.config.hidden_size), np.float32)
             for indices, inputs in self._context.machine.sweep(windows):
                 found[indices] = embeddings(network, inputs).cpu().numpy()
             sides.append(found)

@@ -19,6 +19,7 @@ from bertcli.training.validation import Validation, of_losses
 
 SMOOTHING = 0.1  # of the targets (Vaswani et al. 2017, section 5.4)
 MAX_LENGTH = 256  # tokens of a source or a target; longer pairs are left out
+MAX_LOGITS = 1 << 26  # of a batch while validating: 256 MB
 
 Pair = tuple[str, str]
 Ids = tuple[list[int], list[int]]
@@ -41,7 +42,9 @@ class StartingPoint(Protocol):
         """The token ids of sources and targets."""
         ...
 
-    def loss(self, inputs: Mapping[str, Tensor], target: Tensor, real: Tensor, smoothing: float) -> Tensor:
+    def loss(
+        self, model: Any, inputs: Mapping[str, Tensor], target: Tensor, real: Tensor, smoothing: float
+    ) -> Tensor:
         """The cross-entropy summed over those target positions, (rows, length), that are `real`."""
         ...
 
@@ -57,7 +60,7 @@ class TranslateObjective:
 
     def __init__(
         self,
-        origin: StartingPoint,
+        starting_point: StartingPoint,
         train: Sequence[Pair],
         dev: Sequence[Pair],
         machine: Machine,
@@ -66,9 +69,9 @@ class TranslateObjective:
     ) -> None:
         """Raises InputError where every pair is longer than the model."""
         self.settings = ObjectiveSettings(
-            name="translate", batch_tokens=batch_tokens, max_length=origin.limit
+            name="translate", batch_tokens=batch_tokens, max_length=starting_point.limit
         )
-        self._origin, self._machine = origin, machine
+        self._start, self._machine = starting_point, machine
         self.train, self.dev = self._encode(train), self._encode(dev)
         self.train_size, self.dev_size = len(self.train), len(self.dev)
         self.left_out = len(train) - len(self.train)
@@ -82,41 +85,44 @@ class TranslateObjective:
         return self.batch_of([self.train[index] for index in self._order(number)])
 
     def loss(self, network: Network, batch: TrainingBatch) -> Tensor:
-        real = batch.targets != self._origin.pad
-        return self._origin.loss(batch.inputs, batch.targets, real, SMOOTHING) / real.sum()
+        real = batch.targets != self._start.pad
+        total = self._start.loss(network.model, batch.inputs, batch.targets, real, SMOOTHING)
+        return total / real.sum()
 
     def validate(self, network: Network) -> Validation | None:
         """The loss without smoothing."""
         if not self.dev:
             return None
         losses, tokens = torch.zeros(len(self.dev)), torch.zeros(len(self.dev))
-        for indices in by_length([max(map(len, pair)) for pair in self.dev], VALIDATION_TOKENS):
+        most = max(1, min(VALIDATION_TOKENS, MAX_LOGITS // network.model.config.vocab_size))
+        for indices in by_length([max(map(len, pair)) for pair in self.dev], most):
             interrupts.check()
             batch = self.batch_of([self.dev[index] for index in indices]).to(self._machine.device)
-            real = batch.targets != self._origin.pad  # [rows, length]
+            real = batch.targets != self._start.pad  # [rows, length]
             logits = network.model(**batch.inputs).logits[real].float()  # [tokens, vocabulary]
             found = functional.cross_entropy(logits, batch.targets[real], reduction="none")
-            rows = real.nonzero()[:, 0]  # [tokens]
-            sums = torch.zeros(len(indices), device=found.device).index_add(0, rows, found)
-            losses[indices], tokens[indices] = sums.cpu(), real.sum(1).float().cpu()
+            rows = real.nonzero()[:, 0].cpu()  # [tokens]
+            # On the CPU: index_add of a GPU adds in an order of its own in each run.
+            losses[indices] = torch.zeros(len(indices)).index_add(0, rows, found.cpu())
+            tokens[indices] = real.sum(1).float().cpu()
         return of_losses(losses.numpy(), tokens.numpy())
 
     def batch_of(self, pairs: Sequence[Ids]) -> TrainingBatch:
         """Padded; the decoder reads each target one token late."""
-        source = _padded([source for source, _ in pairs], self._origin.pad)
-        target = _padded([target for _, target in pairs], self._origin.pad)
-        start = torch.full_like(target[:, :1], self._origin.start)
+        source = _padded([source for source, _ in pairs], self._start.pad)
+        target = _padded([target for _, target in pairs], self._start.pad)
+        start = torch.full_like(target[:, :1], self._start.start)
         inputs = {
             "input_ids": source,
-            "attention_mask": (source != self._origin.pad).long(),
+            "attention_mask": (source != self._start.pad).long(),
             "decoder_input_ids": torch.cat([start, target[:, :-1]], 1),
         }
         return TrainingBatch(inputs, target)
 
     def _encode(self, pairs: Sequence[Pair]) -> list[Ids]:
         """The token ids of the pairs that are no longer than the model."""
-        found = self._origin.encode(pairs) if pairs else []
-        return [pair for pair in found if max(map(len, pair)) <= self._origin.limit]
+        found = self._start.encode(pairs) if pairs else []
+        return [pair for pair in found if max(map(len, pair)) <= self._start.limit]
 
 
 def _padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
