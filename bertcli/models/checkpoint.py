@@ -136,8 +136,12 @@ class Checkpoint:
         if name is not None and others:
             return ModelError(f"{self.name} has no {kind} head {name!r}", hint=f"it has: {', '.join(others)}")
         heads = [f"{head.name} ({head.kind})" if head.skill else head.kind for head in self.heads.values()]
-        nothing = "a model that writes text, and no encoder" if self.writes else "an encoder without a head"
-        holds = f"its heads: {', '.join(heads)}" if heads else nothing
+        if heads:
+            holds = f"its heads: {', '.join(heads)}"
+        elif self.config.get("is_encoder_decoder"):
+            holds = "an encoder-decoder, which `bertcli translate` runs"
+        else:
+            holds = "a model that writes text, and no encoder" if self.writes else "an encoder without a head"
         what = f"{self.architecture or self.model_type}, {holds}"
         hint = _HINTS[kind]
         if not heads and self.weights.pickle:

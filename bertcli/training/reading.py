@@ -172,7 +172,7 @@ def read_pairs(options: InputOptions, target_field: str) -> list[tuple[str, str]
         return Example(str(record.text).strip(), None, target.strip())
 
     with closing(open_source(options)) as source:
-        if target_field not in source.field_names:
+        if target_field not in source.field_names and source.field_names:
             raise UsageError(
                 f"the records have no field '{target_field}'",
                 hint=f"name the translation's with --target-field: {', '.join(source.field_names)}",

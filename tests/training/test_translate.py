@@ -135,6 +135,19 @@ def test_an_encoder_is_refused(checkpoints: Any, capsys: pytest.CaptureFixture[s
     assert "is no encoder-decoder" in capsys.readouterr().err
 
 
+def test_other_tasks_say_what_an_encoder_decoder_is_for(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["label", "-t", "x", "-m", str(model)]) == 1
+    assert "an encoder-decoder, which `bertcli translate` runs" in capsys.readouterr().err
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pairs.jsonl").touch()
+    assert main(["train", "translate", str(tmp_path / "pairs.jsonl"), "-o", str(tmp_path / "model")]) != 0
+    assert "the input is empty" in capsys.readouterr().err
+
+
 def test_a_resumed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     request = TrainTranslate(vocab_size=300, epochs=3, batch_tokens=128, threads=1, device="cpu")
     train, dev = pairs(40), pairs(50)[40:]
