@@ -123,7 +123,7 @@ def full_check(checkpoint: Checkpoint, *, tokenizer_failure: str | None = None) 
         findings.append(
             _refuse(message, "use the safetensors version, or trust this file with --allow-pickle")
         )
-    findings += quick_check(checkpoint, embeddings)
+    findings += _weights(checkpoint) if checkpoint.translates else quick_check(checkpoint, embeddings)
     for head in checkpoint.heads.values():
         findings += (found for found in quick_check(checkpoint, head.kind, head) if found not in findings)
     findings += [
@@ -196,7 +196,10 @@ def _design(checkpoint: Checkpoint) -> Iterator[Finding]:
         if config.get("is_decoder") is True:
             kind += ", is_decoder is true in config.json"
         message = f"{checkpoint.name} is made to write text ({kind}): it is no encoder"
-        yield _refuse(message, "use a model of BERT's kind, which reads a text as a whole")
+        hint = "use a model of BERT's kind, which reads a text as a whole"
+        yield _refuse(
+            message, f"{hint}; `bertcli translate` runs this one" if checkpoint.translates else hint
+        )
     description = checkpoint.description
     key = description.activation_key if description else "hidden_act"
     if key in config and (not isinstance(config[key], str) or config[key] not in ACTIVATIONS):

@@ -35,7 +35,7 @@ _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
 _DEPTHS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers", "encoder_layers")
 _HEAD_COUNTS = ("num_attention_heads", "n_heads", "n_head", "num_heads", "encoder_attention_heads")
 # How the class names of models that generate text end, and the most common of their types.
-_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel")
 _CLASSIFIERS = (
     "ForSequenceClassification",
     "ForTokenClassification",
@@ -138,7 +138,7 @@ class Checkpoint:
         heads = [f"{head.name} ({head.kind})" if head.skill else head.kind for head in self.heads.values()]
         if heads:
             holds = f"its heads: {', '.join(heads)}"
-        elif self.config.get("is_encoder_decoder"):
+        elif self.translates:
             holds = "an encoder-decoder, which `bertcli translate` runs"
         else:
             holds = "a model that writes text, and no encoder" if self.writes else "an encoder without a head"
@@ -159,6 +159,11 @@ class Checkpoint:
         if self.config.get("is_decoder") is True or (name.endswith(_WRITERS) and not classifies):
             return True
         return self.model_type in _WRITING_TYPES and not classifies
+
+    @property
+    def translates(self) -> bool:
+        """Whether the model is an encoder-decoder that writes text."""
+        return self.writes and bool(self.config.get("is_encoder_decoder"))
 
     @property
     def generation(self) -> Mapping[str, Any]:

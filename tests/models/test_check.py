@@ -320,3 +320,11 @@ def test_a_masked_lm_without_a_mask_token_is_refused(checkpoint_copy: Make) -> N
     (path / "tokenizer.json").write_text(json.dumps(content))
     (path / "tokenizer_config.json").unlink()
     assert "mask token" in _refusals(full_check(open_checkpoint(path)))[0]
+
+
+@pytest.mark.parametrize("family", ["marian", "t5", "mt5", "bart", "pegasus", "m2m_100", "mbart"])
+def test_an_encoder_decoder_is_for_translations(seq2seq: Make, family: str) -> None:
+    checkpoint = open_checkpoint(seq2seq(family))
+    assert not _refusals(full_check(checkpoint))
+    [refused] = [found for found in quick_check(checkpoint, "embed") if "no encoder" in found.message]
+    assert "`bertcli translate` runs this one" in refused.hint
