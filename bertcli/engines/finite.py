@@ -56,10 +56,10 @@ class Finite:
 
 
 def _checked(answers: list[Array]) -> list[Array]:
-    # by sums, which NaN and infinity do not leave: one pass, and a second array for small answers only
+    # by sums, which NaN and infinity do not leave: one pass, and no second array; vectors together
     with np.errstate(invalid="ignore", over="ignore"):
-        if len(answers) > 1 and answers[0].ndim == 1:
-            finite = bool(np.isfinite(np.add.reduce(np.stack(answers), axis=1)).all())
+        if answers and answers[0].ndim == 1:
+            finite = bool(np.isfinite(np.concatenate(answers)).all())
         else:
             finite = all(math.isfinite(np.add.reduce(answer, axis=None)) for answer in answers)
     if not finite:
