@@ -48,8 +48,8 @@ class Job:
     def of(
         cls, checkpoint: Checkpoint, head: Head | None, options: ModelOptions, *, generates: bool = False
     ) -> Job:
-        if head is not None and head.adapter:  # the worker compares the checkpoint as it is on disk
-            checkpoint = replace(checkpoint, weights=replace(checkpoint.weights, updates={}))
+        if head is not None and head.changes_encoder:  # the worker compares the checkpoint as it is on disk
+            checkpoint = replace(checkpoint, weights=checkpoint.weights.as_stored())
         with_adapter = checkpoint.adapter is not None
         base = checkpoint.path if with_adapter else checkpoint.directory
         adapter = os.path.abspath(checkpoint.directory) if with_adapter else None

@@ -17,7 +17,14 @@ from bertcli.architectures.architecture import Architecture, Embeddings
 from bertcli.errors import ModelError
 from bertcli.models.adapter import Adapter, apply_adapter, is_adapter, open_adapter
 from bertcli.models.cross_encoder import as_declared, read_cross_encoder
-from bertcli.models.heads import Head, Kind, adapter_tensor, find_heads, first_architecture
+from bertcli.models.heads import (
+    Head,
+    Kind,
+    adapter_tensor,
+    find_heads,
+    first_architecture,
+    token_types_tensor,
+)
 from bertcli.models.jsonfile import ANOTHER_COPY, read_object, read_optional, read_small
 from bertcli.models.low_rank import LowRankUpdate
 from bertcli.models.multi_vector import COLBERT_ARCHITECTURE, colbert_settings
@@ -112,8 +119,9 @@ class Checkpoint:
 
     def for_head(self, head: Head) -> Checkpoint:
         """The checkpoint with the encoder as `head` reads it: the weights of its adapter are updated by up·down (see
-        `training.adapter`). Raises ModelError for an adapter that does not fit the encoder."""
-        if not head.adapter:
+        `training.adapter`), and the table of token types is its own. Raises ModelError for what does not fit the
+        encoder."""
+        if not head.changes_encoder:
             return self
         if self.adapter is not None:
             raise ModelError(
@@ -129,7 +137,23 @@ class Checkpoint:
             updates[name] = LowRankUpdate(up, down, 1.0)
             if updates[name].shape != self.weights.shape(name):
                 raise ModelError(f"the adapter of the head {head.name} does not fit the weight {name}")
-        return replace(self, weights=replace(self.weights, updates=updates))
+        changed = replace(self, weights=replace(self.weights, updates=updates))
+        return changed._with_token_types(token_types_tensor(head.name)) if head.shapes else changed
+
+    def _with_token_types(self, table: str) -> Checkpoint:
+        """The checkpoint with another tensor as its table of token types."""
+        if self.description is None or self.description.embeddings.types is None:
+            raise ModelError(f"{self.name} has no token types, which {table} would replace")
+        shape = self.weights.shape(table)
+        if len(shape) != 2 or shape[0] < self.token_types or shape[1] != self.hidden_size:
+            raise ModelError(f"the shape of {table} does not fit the encoder", where=str(self.path))
+        name = f"{self.encoder_prefix}{self.description.embeddings.types}.weight"
+        return replace(
+            self,
+            config=dict(self.config) | {"type_vocab_size": shape[0]},
+            token_types=shape[0],
+            weights=replace(self.weights, replaced={name: table}),
+        )
 
     def _no_head(self, kind: Kind, name: str | None) -> ModelError:
         others = [head.name for head in self.heads_of(kind)]

@@ -41,8 +41,8 @@ class Head:
     are what sentence-transformers' files say of a cross-encoder (see `models.cross_encoder`): the function
     that its output goes through, and what goes before the first text of a pair. `adapter` are the names of the
     encoder's weights that are other ones for this head (see `Checkpoint.for_head`). `shapes` says that a tag head
-    has tables of logits for the shapes of words (see `tasks.word_shapes`), `transitions` that it scores which tag
-    follows which (see `tasks.tag_path`).
+    reads the shapes of words as token types, for which the encoder has another table for it (see
+    `tasks.word_shapes`), `transitions` that it scores which tag follows which (see `tasks.tag_path`).
     """
 
     name: str
@@ -62,6 +62,11 @@ class Head:
     shapes: bool = False
     transitions: bool = False
 
+    @property
+    def changes_encoder(self) -> bool:
+        """Whether the encoder computes something else for this head than for the others."""
+        return self.shapes or bool(self.adapter)
+
 
 _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
     "ForSequenceClassification": "label",
@@ -73,7 +78,6 @@ _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
     "ForQuestionAnsweringSimple": "answer",  # of XLM and Flaubert
 }
 
-SHAPE_TABLES = ("own", "previous", "next")
 _LABEL_COUNTS = range(1, 100_001)  # what may be believed of a number of labels
 
 
@@ -248,7 +252,7 @@ def _skill(name: str, skill: Any, weights: Weights, encoder_prefix: str) -> Head
     shapes = skill.get("shapes", False)
     expect(type(shapes) is bool, "shapes must be true or false")
     expect(not shapes or kind == "tag", "shapes are for tag heads")
-    needs += [shape_tensor(name, table) for table in SHAPE_TABLES if shapes]
+    needs += [token_types_tensor(name)] if shapes else []
     transitions = skill.get("transitions", False)
     expect(type(transitions) is bool, "transitions must be true or false")
     expect(not transitions or kind == "tag", "transitions are for tag heads")
@@ -272,9 +276,10 @@ def _skill(name: str, skill: Any, weights: Weights, encoder_prefix: str) -> Head
     )
 
 
-def shape_tensor(head: str, table: str) -> str:
-    """The name of a named head's table of logits (shapes, labels)."""
-    return f"heads.{head}.shapes.{table}"
+def token_types_tensor(head: str) -> str:
+    """The name of a named head's table of token types, which has a row for each of the encoder's and behind them one
+    for each shape of words (token types + shapes, hidden)."""
+    return f"heads.{head}.token_types"
 
 
 def transitions_tensor(head: str) -> str:

@@ -13,7 +13,7 @@ import math
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Weights:
 
     `faults` are promises that the files break, in words: a damaged file contributes no tensors. `files` are
     the weight files; `pickle` says that they are pickles, which have no tensors here. `updates` are applied to
-    tensors whenever they are read.
+    tensors whenever they are read; `replaced` are the names of tensors that are read in place of others.
     """
 
     tensors: Mapping[str, Stored]
@@ -69,6 +69,7 @@ class Weights:
     faults: tuple[str, ...] = ()
     pickle: bool = False
     updates: Mapping[str, LowRankUpdate] = field(default_factory=dict)
+    replaced: Mapping[str, str] = field(default_factory=dict)
     _maps: dict[Path, mmap.mmap] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -94,12 +95,16 @@ class Weights:
     def __len__(self) -> int:
         return len(self.tensors)
 
+    def as_stored(self) -> Weights:
+        """The tensors as the files have them."""
+        return replace(self, updates={}, replaced={})
+
     def shape(self, name: str) -> tuple[int, ...]:
         return self._find(name).shape
 
     def row_count(self, name: str | None) -> int | None:
         """The length of the tensor's first dimension, None where there is no such tensor or it has none."""
-        shape = self.tensors[name].shape if name is not None and name in self.tensors else ()
+        shape = self.shape(name) if name is not None and name in self.tensors else ()
         return shape[0] if shape else None
 
     def dtype(self, name: str) -> str:
@@ -150,7 +155,7 @@ class Weights:
 
     def _find(self, name: str) -> Stored:
         try:
-            return self.tensors[name]
+            return self.tensors[self.replaced.get(name, name)]
         except KeyError:
             raise ModelError(
                 f"the weights have no tensor {name}",

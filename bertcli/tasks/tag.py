@@ -30,13 +30,13 @@ import numpy as np
 
 from bertcli.engines import TokenLogits
 from bertcli.engines.instant.arithmetic import softmax
-from bertcli.models.heads import shape_tensor, transitions_tensor
+from bertcli.models.heads import token_types_tensor, transitions_tensor
 from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.tag_path import best_path
 from bertcli.tasks.tagset import OUTSIDE, Tagset
 from bertcli.tasks.windowing import Slice, Windowing, borders
 from bertcli.tasks.word_alignment import Words, each_token, found_words, given_words, places_of, within
-from bertcli.tasks.word_shapes import TABLES, shape_logits
+from bertcli.tasks.word_shapes import SHAPES, token_types
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
@@ -83,9 +83,9 @@ class Tag(Task):
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self.head = head
         self._ask = TokenLogits(head)
-        self._shapes = {
-            name: checkpoint.weights.read(shape_tensor(head.name, name)) for name in TABLES if head.shapes
-        }
+        self._first_shape = (
+            checkpoint.weights.shape(token_types_tensor(head.name))[0] - SHAPES if head.shapes else None
+        )
         self._transitions = (
             checkpoint.weights.read(transitions_tensor(head.name)) if head.transitions else None
         )
@@ -99,6 +99,13 @@ class Tag(Task):
         tokens = self._tokenizer.encode(record.text or "")
         slices, truncated = self._windowing.slices(len(tokens), self._windowing.capacity)
         windows = [self._windowing.window(tokens.ids, cut) for cut in slices]
+        if self._first_shape is not None:
+            words = self._whole_words(record, record.text or "", tokens)
+            types = token_types(record.text or "", words, len(tokens), self._first_shape)
+            windows = [
+                self._windowing.with_types(window, types, cut)
+                for window, cut in zip(windows, slices, strict=True)
+            ]
         return EncodedRecord(windows, truncated, TagNotes(tokens, slices))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
@@ -110,8 +117,6 @@ class Tag(Task):
         tokens, slices = encoded.notes
         words = self._words(record, text, tokens)
         logits = self._stitched(slices, outputs, words.firsts)  # (tokens, labels)
-        if self._shapes:
-            logits = logits + self._logits_of_shapes(record, text, tokens)[: len(logits)]
         p = softmax(logits)
         start, stop = slices[0][0], slices[-1][1]
         if self._shape == "tokens":
@@ -134,15 +139,6 @@ class Tag(Task):
         if places is None:
             return found_words(text, tokens, self._tokenizer)
         return given_words(text, tokens, self._tokenizer, places)
-
-    def _logits_of_shapes(self, record: Record, text: str, tokens: Tokens) -> Array:
-        """What the shapes of words add to the logits of their tokens: (tokens, labels)."""
-        words = self._whole_words(record, text, tokens)
-        added = np.zeros((len(tokens), len(self.tagset.tags)), np.float32)
-        found = shape_logits([text[word.start : word.end] for word in words], self._shapes)
-        for word, row in zip(words, found, strict=True):
-            added[word.first : word.stop] = row
-        return added
 
     def _given(self, record: Record, text: str) -> list[tuple[int, int]] | None:
         """The places of the words that the input has split itself; None where it has not."""

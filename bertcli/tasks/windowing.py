@@ -29,6 +29,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,12 @@ class Windowing:
         if stop - start == len(ids):
             return Window(built, types, (begin, end), offsets=spread)
         return _one_of_several(built, types, (begin, end), spread)
+
+    def with_types(self, window: Window, types: Sequence[int], cut: Slice) -> Window:
+        """The window of a slice of a text whose tokens have these `types`; special tokens have type 0."""
+        start, stop, _ = cut
+        after = len(window) - self.leading - (stop - start)
+        return replace(window, types=array("i", [*[0] * self.leading, *types[start:stop], *[0] * after]))
 
     def fresh_tokens(self, window: Window) -> range:
         """The positions of a text's window that hold new tokens of it: fresh ones, but no special ones."""

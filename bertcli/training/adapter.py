@@ -1,7 +1,9 @@
-"""Low-rank changes of an encoder that one head alone uses (LoRA, Hu et al. 2021, arXiv 2106.09685).
+"""Changes of an encoder that one head alone uses: a head can learn what the encoder does not compute, and no other head
+changes.
 
-Every linear layer of the encoder's blocks computes W·x + up·(down·x) for the head that owns the adapter, and W·x for
-all others: a head can learn what the encoder does not compute, and no other head changes.
+* Low-rank updates (LoRA, Hu et al. 2021, arXiv 2106.09685): every linear layer of the encoder's blocks computes
+  W·x + up·(down·x) for the head that owns the adapter, and W·x for all others.
+* A table of token types of its own, with more rows than the encoder's.
 """
 
 from __future__ import annotations
@@ -15,15 +17,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bertcli.models.heads import adapter_tensor, token_types_tensor
+
 BLOCKS = re.compile(r"encoder\.layer\.\d+\.")
 DOT = "/"  # instead of a dot, which names of parameters cannot have
 
 
 class HeadAdapter(nn.Module):
-    """`down` (rank, in) is drawn at random and `up` (out, rank) is 0, so that training begins with the encoder as it
-    is. Raises ValueError for an encoder without BERT's blocks."""
+    """`down` (rank, in) is drawn at random, `up` (out, rank) is 0, and the `more_types` rows of the table of token types
+    behind those of the encoder are its first one, so that training begins with the encoder as it is. Rank 0 and no more
+    types leave the part out. Raises ValueError for an encoder without BERT's blocks."""
 
-    def __init__(self, encoder: nn.Module, rank: int) -> None:
+    def __init__(self, encoder: Any, rank: int, more_types: int = 0) -> None:
         super().__init__()
         self._layers = {
             name: module
@@ -32,8 +37,11 @@ class HeadAdapter(nn.Module):
         }
         if not self._layers:
             raise ValueError("the encoder has no blocks named as BERT's")
+        self._embeddings = (encoder.embeddings,)  # in a tuple: a module here would be a part of this one
+        own = encoder.embeddings.token_type_embeddings.weight.detach()
+        self.token_types = nn.Parameter(torch.cat([own, own[:1].repeat(more_types, 1)])) if more_types else None
         self.down, self.up = nn.ParameterDict(), nn.ParameterDict()
-        for name, module in self._layers.items():
+        for name, module in self._layers.items() if rank else ():
             key = name.replace(".", DOT)
             self.down[key] = torch.randn(rank, module.in_features) / module.in_features**0.5
             self.up[key] = torch.zeros(module.out_features, rank)
@@ -42,12 +50,18 @@ class HeadAdapter(nn.Module):
     def applied(self) -> Iterator[None]:
         """The encoder computes with the changes while the block runs."""
         handles = [
-            module.register_forward_hook(self._hook(name.replace(".", DOT)))
+            module.register_forward_hook(self._hook(key))
             for name, module in self._layers.items()
+            if (key := name.replace(".", DOT)) in self.down
         ]
+        types = self._embeddings[0].token_type_embeddings
+        table = types.weight
+        if self.token_types is not None:
+            types.weight = self.token_types
         try:
             yield
         finally:
+            types.weight = table
             for handle in handles:
                 handle.remove()
 
@@ -59,11 +73,12 @@ class HeadAdapter(nn.Module):
 
         return add
 
-    def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """The factors by the names they have on disk: `{weight of the encoder}.down` and `.up`. `prefix` is what stands
-        before the encoder's weights."""
-        return {
-            f"{prefix}{key.replace(DOT, '.')}.weight.{part}": value
-            for part, factors in (("down", self.down), ("up", self.up))
-            for key, value in factors.items()
+    def tensors(self, head: str, encoder_prefix: str) -> dict[str, Tensor]:
+        """The parts of the adapter of a head by their names on disk; `encoder_prefix` is what stands before the
+        encoder's weights."""
+        factors = {
+            adapter_tensor(head, f"{encoder_prefix}{key.replace(DOT, '.')}.weight", part): value
+            for part, values in (("down", self.down), ("up", self.up))
+            for key, value in values.items()
         }
+        return factors if self.token_types is None else factors | {token_types_tensor(head): self.token_types}

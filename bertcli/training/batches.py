@@ -14,6 +14,7 @@ from bertcli.errors import InputError
 from bertcli.requests import LongOptions
 from bertcli.tasks.windowing import Windowing
 from bertcli.tasks.word_alignment import given_words, places_of
+from bertcli.tasks.word_shapes import token_types
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
@@ -33,8 +34,7 @@ class TrainingBatch:
 
     fill: token ids [masked] at the flat `positions` [masked];
     label: classes [rows] int64, or [rows, labels] float32, or numbers [rows] float32;
-    tag: [rows, length], IGNORED at all but the first word pieces of words, whose features of shape are `shapes`
-    [rows, length, tables] if the head reads them;
+    tag: [rows, length], IGNORED at all but the first word pieces of words;
     answer: the first and the last token of the answer [rows, 2], 0 where the window has none;
     embed: the teacher's embeddings [rows, hidden], or of scored pairs the wanted cosines [rows / 2], where the first
     half of the rows are the first texts and the second half their partners.
@@ -43,7 +43,6 @@ class TrainingBatch:
     inputs: dict[str, Tensor]
     targets: Tensor
     positions: Tensor | None = None
-    shapes: Tensor | None = None
 
     def to(self, device: torch.device) -> TrainingBatch:
         """The same batch on a device."""
@@ -51,7 +50,6 @@ class TrainingBatch:
             {name: value.to(device) for name, value in self.inputs.items()},
             self.targets.to(device),
             None if self.positions is None else self.positions.to(device),
-            None if self.shapes is None else self.shapes.to(device),
         )
 
 
@@ -76,17 +74,25 @@ def encode(tokenizer: Tokenizer, windowing: Windowing, text: str, pair: str | No
     return encoded.windows[0]
 
 
-def encode_words(tokenizer: Tokenizer, windowing: Windowing, words: Sequence[str]) -> EncodedSentence:
-    """A sentence of words; the first word piece of a word is the one that predicts its tag."""
+def encode_words(
+    tokenizer: Tokenizer, windowing: Windowing, words: Sequence[str], first_shape: int | None = None
+) -> EncodedSentence:
+    """A sentence of words; the first word piece of a word is the one that predicts its tag. `first_shape` is the token
+    type of the first shape of words, None for a head that does not read shapes."""
     text = " ".join(words)
     tokens = tokenizer.encode(text)
     start, stop, _ = cut = windowing.slices(len(tokens.ids), windowing.capacity)[0][0]
     places = list(places_of(words))
     numbers = {begin: number for number, (begin, end) in enumerate(places) if begin < end}
-    found = [word for word in given_words(text, tokens, tokenizer, places) if start <= word.first < stop]
+    aligned = given_words(text, tokens, tokenizer, places)
+    found = [word for word in aligned if start <= word.first < stop]
     shift = windowing.leading - start
+    window = windowing.window(tokens.ids, cut)
+    if first_shape is not None:
+        types = token_types(text, aligned, len(tokens.ids), first_shape)
+        window = windowing.with_types(window, types, cut)
     return EncodedSentence(
-        windowing.window(tokens.ids, cut),
+        window,
         [numbers[word.start] for word in found],
         [word.first + shift for word in found],
     )

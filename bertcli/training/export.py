@@ -3,7 +3,7 @@
 `config.json`, `model.safetensors`, tokenizer files and sentence-transformers' modules. The tensors
 are those of `BertForMaskedLM` (`bert.…`, `cls.predictions.…`; the decoder is tied and left out) and
 `heads.<name>.…`, where `heads.<name>.adapter.<weight>.down` and `.up` are the factors of what a head adds to a weight
-of the encoder.
+of the encoder, and `heads.<name>.token_types` is the table of token types of a head that reads the shapes of words.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ def head_tensors(network: Network, encoder_prefix: str) -> dict[str, Tensor]:
     1950.4), and adapters in float16, as the encoder."""
     heads = {f"{HEADS}{name}": value for name, value in network.heads.state_dict().items()}
     adapters = {
-        f"{HEADS}{name}.adapter.{weight}": value.to(torch.float16)
+        tensor: value.to(torch.float16)
         for name in network.adapters
         if (adapter := network.adapter(name)) is not None
-        for weight, value in adapter.tensors(encoder_prefix).items()
+        for tensor, value in adapter.tensors(name, encoder_prefix).items()
     }
     return {name: value.detach().cpu().contiguous() for name, value in (heads | adapters).items()}
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bertcli.engines.loading import from_checkpoint
 from bertcli.errors import ModelError, first_line
 from bertcli.models.cross_encoder import DECLARED
-from bertcli.tasks.word_shapes import TABLES
+from bertcli.tasks.word_shapes import SHAPES
 from bertcli.training.adapter import HeadAdapter
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ FAMILIES = {
 class HeadSpec:
     """What a head predicts, as config.json has it. `problem_type`, `pooling` and `dense` are for label heads. `adapter`
     is the rank of its own changes to the encoder, 0 for none. `shapes` says that a tag head reads the shapes of
-    words. `transitions` are the scores of tags that follow each other (see `tasks.tag_path`), empty for none."""
+    words, as token types of its own. `transitions` are the scores of tags that follow each other (see `tasks.tag_path`), empty for none."""
 
     kind: Literal["label", "tag", "answer"]
     labels: tuple[str, ...]
@@ -70,8 +70,7 @@ class HeadSpec:
 
 
 class NamedHead(nn.Module):
-    """A head beside others: hidden states -> optional pooling -> optional dense + tanh (BERT's pooler) -> logits, and
-    for tags the logits of the shapes of words, which its objective adds."""
+    """A head beside others: hidden states -> optional pooling -> optional dense + tanh (BERT's pooler) -> logits."""
 
     def __init__(self, spec: HeadSpec, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -79,10 +78,6 @@ class NamedHead(nn.Module):
         self.dense = nn.Linear(hidden, hidden) if spec.dense else None
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(hidden, spec.outputs)
-        self.shapes = nn.ParameterDict(
-            {name: torch.zeros(rows, spec.outputs) for name, rows in TABLES.items() if spec.shapes}
-        )
-
         if spec.transitions:
             self.register_buffer("transitions", torch.tensor(spec.transitions))
 
@@ -95,11 +90,6 @@ class NamedHead(nn.Module):
             states = torch.tanh(self.dense(states))
         logits: Tensor = self.classifier(self.dropout(states))
         return logits
-
-    def shape_logits(self, features: Tensor) -> Tensor:
-        """features [rows, length, tables] -> logits [rows, length, labels]."""
-        parts = [self.shapes[name][features[..., column]] for column, name in enumerate(TABLES)]
-        return torch.stack(parts).sum(0)
 
 
 class Network(nn.Module):
@@ -121,9 +111,9 @@ class Network(nn.Module):
             self.heads[name] = head
         self.adapters = nn.ModuleDict(
             {
-                name: HeadAdapter(model.base_model, spec.adapter)
+                name: HeadAdapter(model.base_model, spec.adapter, SHAPES if spec.shapes else 0)
                 for name, spec in (heads or {}).items()
-                if spec.adapter
+                if spec.adapter or spec.shapes
             }
         )
 
@@ -138,13 +128,11 @@ class Network(nn.Module):
         """What the named head alone adds to the encoder."""
         return cast(HeadAdapter, self.adapters[head]) if head in self.adapters else None
 
-    def logits(self, name: str, inputs: Mapping[str, Tensor], shapes: Tensor | None = None) -> Tensor:
-        """Logits of a head in float32: [rows, labels], or [rows, length, labels] of a head that reads tokens; `shapes`
-        are the features of words [rows, length, tables] for a head that has tables of them."""
+    def logits(self, name: str, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Logits of a head in float32: [rows, labels], or [rows, length, labels] of a head that reads tokens."""
         if name in self.heads:
-            head = cast(NamedHead, self.heads[name])
-            logits: Tensor = head(self.states(inputs, name), inputs["attention_mask"]).float()
-            return logits if shapes is None else logits + head.shape_logits(shapes)
+            logits: Tensor = self.heads[name](self.states(inputs, name), inputs["attention_mask"]).float()
+            return logits
         output = self.model(**inputs)
         if "start_logits" in output:
             return torch.stack([output.start_logits, output.end_logits], 2).float()
@@ -202,20 +190,20 @@ def copy_head(checkpoint: Checkpoint, head: Head, network: Network) -> None:
 
 
 def continue_heads(checkpoint: Checkpoint, specs: Mapping[str, HeadSpec], network: Network) -> None:
-    """Give heads of a Network the weights of the heads of a checkpoint that have the same names and predict the
-    same."""
+    """Give heads of a Network the weights of the heads of a checkpoint that have the same names and predict the same,
+    and their adapters the factors and token types of those that are as large."""
     entries = checkpoint.config.get("bertcli", {}).get("heads", {})
     for name, spec in specs.items():
-        parts = dict(network.heads[name].named_parameters())
-        stored = {part: f"heads.{name}.{part}" for part in parts}
-        if (
-            entries.get(name) == spec.as_config()
-            and not spec.adapter
-            and set(stored.values()) <= set(checkpoint.weights)
-        ):
-            with torch.no_grad():
-                for part, key in stored.items():
-                    parts[part].copy_(torch.from_numpy(checkpoint.weights.read(key).copy()))
+        new, old = spec.as_config(), entries.get(name, {})
+        if any(new.get(key) != old.get(key) for key in ("kind", "labels", "problem_type", "pooling")):
+            continue
+        adapter = network.adapter(name)
+        head = {f"heads.{name}.{part}": value for part, value in network.heads[name].named_parameters()}
+        for parts in (head, {} if adapter is None else adapter.tensors(name, checkpoint.encoder_prefix)):
+            if all(key in checkpoint.weights and checkpoint.weights.shape(key) == value.shape for key, value in parts.items()):
+                with torch.no_grad():
+                    for key, value in parts.items():
+                        value.copy_(torch.from_numpy(checkpoint.weights.read(key).copy()))
 
 
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""The shapes of words, and that a tag head with tables of them answers as it was trained."""
+"""The shapes of words, and the token types that tell them to an encoder."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
+from bertcli.tasks.word_alignment import Word
 from bertcli.tasks.word_shapes import (
     CAPITALISED,
     DIGITS,
@@ -12,13 +12,12 @@ from bertcli.tasks.word_shapes import (
     LOWER,
     MIXED,
     NO_LETTER,
-    NO_WORD,
     ONE_CAPITAL,
-    TABLES,
+    SHAPES,
     UPPER,
-    shape_features,
-    shape_logits,
     shape_of,
+    token_types,
+    word_shapes,
 )
 
 
@@ -46,30 +45,25 @@ def test_the_shape_of_a_word(word: str, shape: int) -> None:
     assert shape_of(word) == shape
 
 
-def test_a_row_says_where_a_sentence_begins_and_what_is_beside_the_word() -> None:
-    assert shape_features(["Ann", "runs", ".", "She", "rests"]).tolist() == [
-        [CAPITALISED + 8, NO_WORD, LOWER],
-        [LOWER, CAPITALISED, NO_LETTER],
-        [NO_LETTER, LOWER, CAPITALISED],
-        [CAPITALISED + 8, NO_LETTER, LOWER],
-        [LOWER, CAPITALISED, NO_WORD],
+def test_a_sentence_begins_with_shapes_of_its_own() -> None:
+    assert word_shapes(["Ann", "runs", ".", "She", "rests"]).tolist() == [
+        CAPITALISED + 8,
+        LOWER,
+        NO_LETTER,
+        CAPITALISED + 8,
+        LOWER,
     ]
 
 
-def test_a_text_without_capitals_or_without_lower_case_has_rows_of_its_own() -> None:
-    assert shape_features(["ann", "runs"])[:, 0].tolist() == [LOWER + 8 + 16, LOWER + 16]
-    assert shape_features(["ANN", "RUNS", "9"])[:, 0].tolist() == [UPPER + 8 + 32, UPPER + 32, DIGITS + 32]
-    assert shape_features([]).shape == (0, 3)
-    rows = max(shape_features([word])[0, 0] for word in ("ann", "ANN", "Ann", "aNn", "9", "a9", ".", "A"))
-    assert rows < TABLES["own"]
+def test_a_text_without_capitals_or_without_lower_case_has_shapes_of_its_own() -> None:
+    assert word_shapes(["ann", "runs"]).tolist() == [LOWER + 8 + 16, LOWER + 16]
+    assert word_shapes(["ANN", "RUNS", "9"]).tolist() == [UPPER + 8 + 32, UPPER + 32, DIGITS + 32]
+    assert word_shapes([]).shape == (0,)
+    texts = ("ann", "ANN", "Ann", "aNn", "9", "a9", ".", "A")
+    assert max(word_shapes([word])[0] for word in texts) < SHAPES
 
 
-def test_the_rows_of_the_three_tables_are_added() -> None:
-    rng = np.random.default_rng(3)
-    tables = {name: rng.normal(size=(rows, 2)).astype(np.float32) for name, rows in TABLES.items()}
-    own, previous, following = tables.values()
-    expected = [
-        own[CAPITALISED + 8] + previous[NO_WORD] + following[LOWER],
-        own[LOWER] + previous[CAPITALISED] + following[NO_WORD],
-    ]
-    assert shape_logits(["Ann", "runs"], tables) == pytest.approx(np.array(expected))
+def test_all_tokens_of_a_word_have_its_type() -> None:
+    words = [Word(1, 3, 0, 3), Word(3, 4, 4, 8)]  # token 0 and token 4 belong to no word
+    types = token_types("Ann runs", words, 5, first=2)
+    assert types.tolist() == [0, 2 + CAPITALISED + 8, 2 + CAPITALISED + 8, 2 + LOWER, 0]

@@ -322,7 +322,7 @@ def beside(data: Path, base: Path, tmp_path: Path, **schedule: Any) -> Path:
     source = {"path": "questions.jsonl", "text_field": "context", "pair_field": "question"}
     skills = [
         skill("answer", "finder", data=source, dev=source, adapter=4, max_length=32),
-        skill("tag", "people", data="people.conll", adapter=2, dropout=0.0),
+        skill("tag", "people", data="people.conll", adapter=2, shapes=True, dropout=0.0),
         MOOD,
     ]
     recipe = write(data, base, skills, **schedule)
@@ -349,17 +349,20 @@ def test_a_frozen_base_keeps_its_answers_beside_new_heads(
 def test_an_adapter_computes_in_every_engine_what_it_learnt(
     checkpoints: Make, data: Path, tmp_path: Path
 ) -> None:
-    """The reference is transformers' own encoder, with the weights of the adapter added by hand."""
+    """The reference is transformers' own encoder, with the weights of the adapter added by hand, and with the table of
+    token types of a head that reads shapes."""
     base = checkpoints("skills", "skills")
     out = beside(data, base, tmp_path, steps=8, peak_rate=2e-2)
     opened, stored = open_checkpoint(out), tensors(out)
-    encoder = transformers.AutoModel.from_pretrained(base, attn_implementation="eager").eval()
-    window = Window((2, *range(5, 14), 3, *range(20, 30), 3), (0,) * 11 + (1,) * 11, (0, 22))
-    inputs = {"input_ids": torch.tensor([window.ids]), "token_type_ids": torch.tensor([window.types])}
-    plain = {name: value.clone() for name, value in encoder.state_dict().items()}
-    for name in ("finder", "people"):
+    for name, types in (("finder", (0,) * 11 + (1,) * 11), ("people", (0, *range(2, 22), 0))):
+        window = Window((2, *range(5, 14), 3, *range(20, 30), 3), types, (0, 22))
+        inputs = {"input_ids": torch.tensor([window.ids]), "token_type_ids": torch.tensor([types])}
         head = opened.heads[name]
-        encoder.load_state_dict(plain)
+        encoder = transformers.AutoModel.from_pretrained(base, attn_implementation="eager").eval()
+        if head.shapes:
+            table = stored[f"heads.{name}.token_types"].float()
+            assert len(table[2:].unique(dim=0)) > 1  # some rows have learnt
+            encoder.embeddings.token_type_embeddings = torch.nn.Embedding.from_pretrained(table)
         for weight in head.adapter:
             up, down = (stored[f"heads.{name}.adapter.{weight}.{part}"].float() for part in ("up", "down"))
             assert up.abs().max() > 0
@@ -369,7 +372,8 @@ def test_an_adapter_computes_in_every_engine_what_it_learnt(
             states = encoder(**inputs).last_hidden_state[0]
             expected = states @ stored[f"{layer}weight"].T + stored[f"{layer}bias"]
         adapted = opened.for_head(head)
-        for engine in (Instant(adapted), Packed(adapted, device="cpu", dtype="float32"), Reference(adapted)):
+        packed = Packed(adapted, device="cpu", dtype="float32")
+        for engine in (Instant(adapted), packed, Reference(adapted)):
             assert engine.forward([window], TokenLogits(head))[0] == pytest.approx(expected.numpy(), abs=1e-4)
 
 
@@ -405,7 +409,7 @@ def test_a_tag_head_with_shapes_tells_apart_what_the_encoder_does_not(
     ]
     (data / "foxes.conll").write_text("\n".join(lines))
     skills = [skill("tag", "names", data="foxes.conll", dev="foxes.conll", shapes=True)]
-    recipe = write(data, checkpoints("skills", "skills"), skills, steps=60, peak_rate=5e-2)
+    recipe = write(data, checkpoints("skills", "skills"), skills, steps=100, peak_rate=5e-3)
     out = train(recipe, tmp_path / "m")
     assert "| micro f1 | 1.0000 |" in (out / "README.md").read_text()
     for options in ((), ("--aggregation", "max"), ("--engine", "packed", "--dtype", "float32")):

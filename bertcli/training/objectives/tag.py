@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from bertcli.errors import InputError
 from bertcli.tasks.tag_path import best_path
-from bertcli.tasks.word_shapes import TABLES, shape_features
 from bertcli.training.batches import (
     IGNORED,
     EncodedSentence,
@@ -65,15 +64,13 @@ class TagObjective:
                     hint=f"the tags to learn are: {', '.join(self.head.labels)}",
                 )
         tokenizer, short = context.tokenizer, context.windowing(settings.max_length)
+        first_shape = context.checkpoint.token_types if self.head.shapes else None
         examples = joined(split.train, settings.join, seed)
-        self.train = [encode_words(tokenizer, short, one.words) for one in examples]
+        self.train = [encode_words(tokenizer, short, one.words, first_shape) for one in examples]
         self.dev = [
-            encode_words(tokenizer, context.windowing(context.checkpoint.max_length), one.words)
+            encode_words(tokenizer, context.windowing(context.checkpoint.max_length), one.words, first_shape)
             for one in self._gold
         ]
-        self._shapes, self._dev_shapes = (
-            [shape_features(one.words) for one in part if self.head.shapes] for part in (examples, self._gold)
-        )
         self._targets = [
             [index[example.target[word]] for word in sentence.words]
             for example, sentence in zip(examples, self.train, strict=True)
@@ -93,25 +90,10 @@ class TagObjective:
         targets = torch.full(inputs["input_ids"].shape, IGNORED)
         for row, i in enumerate(chosen):
             targets[row, self.train[i].positions] = torch.tensor(self._targets[i], dtype=torch.long)
-        return TrainingBatch(inputs, targets, shapes=self._features(inputs, chosen, self.train, self._shapes))
-
-    def _features(
-        self,
-        inputs: Mapping[str, Tensor],
-        chosen: Sequence[int],
-        sentences: Sequence[EncodedSentence],
-        shapes: Sequence[NDArray[np.int64]],
-    ) -> Tensor | None:
-        """The features of the words' shapes at their first word pieces [rows, length, tables], 0 elsewhere."""
-        if not self.head.shapes:
-            return None
-        features = torch.zeros((*inputs["input_ids"].shape, len(TABLES)), dtype=torch.long)
-        for row, i in enumerate(chosen):
-            features[row, sentences[i].positions] = torch.from_numpy(shapes[i][sentences[i].words])
-        return features
+        return TrainingBatch(inputs, targets)
 
     def loss(self, network: Network, batch: TrainingBatch) -> Tensor:
-        logits = network.logits(self.settings.name, batch.inputs, batch.shapes)  # [rows, length, tags]
+        logits = network.logits(self.settings.name, batch.inputs)  # [rows, length, tags]
         return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
 
     def validate(self, network: Network) -> Validation | None:
@@ -123,9 +105,7 @@ class TagObjective:
         loss, count = 0.0, 0
         scores = np.array(self.head.transitions, np.float32) if self.head.transitions else None
         for indices, inputs in self._context.machine.sweep([one.window for one in self.dev]):
-            features = self._features(inputs, indices, self.dev, self._dev_shapes)
-            shapes = None if features is None else features.to(inputs["input_ids"].device)
-            logits = network.logits(self.settings.name, inputs, shapes).cpu()
+            logits = network.logits(self.settings.name, inputs).cpu()
             for row, i in enumerate(indices):
                 _, words, positions = self.dev[i]
                 found = logits[row, positions]  # [words, tags]
