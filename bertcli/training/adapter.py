@@ -39,7 +39,9 @@ class HeadAdapter(nn.Module):
             raise ValueError("the encoder has no blocks named as BERT's")
         self._embeddings = (encoder.embeddings,)  # in a tuple: a module here would be a part of this one
         own = encoder.embeddings.token_type_embeddings.weight.detach()
-        self.token_types = nn.Parameter(torch.cat([own, own[:1].repeat(more_types, 1)])) if more_types else None
+        self.token_types = (
+            nn.Parameter(torch.cat([own, own[:1].repeat(more_types, 1)])) if more_types else None
+        )
         self.down, self.up = nn.ParameterDict(), nn.ParameterDict()
         for name, module in self._layers.items() if rank else ():
             key = name.replace(".", DOT)

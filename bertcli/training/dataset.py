@@ -129,6 +129,18 @@ def joined(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
     return found
 
 
+def recased(examples: Sequence[Example], share: float, seed: int) -> list[Example]:
+    """Tagged sentences, with copies of a seeded `share` of them behind: half of these in capitals, the others in lower
+    case."""
+    rng = np.random.default_rng([seed, 3])
+    chosen = rng.permutation(len(examples))[: round(share * len(examples))]
+    found = list(examples)
+    for place, number in enumerate(chosen):
+        words = tuple(word.lower() if place % 2 else word.upper() for word in examples[number].words)
+        found.append(Example(" ".join(words), None, examples[number].target, words))
+    return found
+
+
 def problem_of(examples: Iterable[Example]) -> ProblemType:
     """What the labels are: lists of classes, numbers, or classes."""
     targets = [example.target for example in examples]

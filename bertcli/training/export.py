@@ -28,6 +28,7 @@ OWN_PREFIX = "bert."  # before the weights of the encoder
 TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 FILL = "cls.predictions."
 HEADS = "heads."
+DENSE = ".dense.weight"
 OF_THE_BASE = (  # keys of config.json
     "bertcli", "id2label", "label2id", "problem_type", "torch_dtype", *DECLARED,
 )  # fmt: skip
@@ -78,10 +79,13 @@ def export_beside(network: Network, specs: Mapping[str, HeadSpec], base: Checkpo
 
 def head_tensors(network: Network, encoder_prefix: str) -> dict[str, Tensor]:
     """The heads of a Network under their names on disk: in float32, as they compute (the bias of a regression may be
-    1950.4), and adapters in float16, as the encoder."""
-    heads = {f"{HEADS}{name}": value for name, value in network.heads.state_dict().items()}
+    1950.4), and their adapters and the matrices of their dense layers in float16, as the encoder."""
+    heads = {
+        f"{HEADS}{name}": _half(value) if name.endswith(DENSE) else value
+        for name, value in network.heads.state_dict().items()
+    }
     adapters = {
-        tensor: value.to(torch.float16)
+        tensor: _half(value)
         for name in network.adapters
         if (adapter := network.adapter(name)) is not None
         for tensor, value in adapter.tensors(name, encoder_prefix).items()
@@ -115,9 +119,14 @@ def encoder_weights(parameters: Mapping[str, Tensor], *, fill: bool) -> dict[str
         if on_disk == name or on_disk in TIED or (on_disk.startswith(FILL) and not fill):
             continue
         if value.is_floating_point():
-            half = value.to(torch.float16)
-            tensors[on_disk] = (half if half.isfinite().all() else value.float()).contiguous()
+            tensors[on_disk] = _half(value).contiguous()
     return tensors
+
+
+def _half(value: Tensor) -> Tensor:
+    """In float16, or in float32 where a number is beyond it."""
+    half = value.to(torch.float16)
+    return half if half.isfinite().all() else value.float()
 
 
 def write_pooling(directory: Path, hidden: int, max_length: int) -> None:

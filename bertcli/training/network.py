@@ -200,7 +200,10 @@ def continue_heads(checkpoint: Checkpoint, specs: Mapping[str, HeadSpec], networ
         adapter = network.adapter(name)
         head = {f"heads.{name}.{part}": value for part, value in network.heads[name].named_parameters()}
         for parts in (head, {} if adapter is None else adapter.tensors(name, checkpoint.encoder_prefix)):
-            if all(key in checkpoint.weights and checkpoint.weights.shape(key) == value.shape for key, value in parts.items()):
+            if all(
+                key in checkpoint.weights and checkpoint.weights.shape(key) == value.shape
+                for key, value in parts.items()
+            ):
                 with torch.no_grad():
                     for key, value in parts.items():
                         value.copy_(torch.from_numpy(checkpoint.weights.read(key).copy()))

@@ -132,7 +132,8 @@ class TagSettings(ObjectiveSettings):
     """A tag for each word; the first word piece of a word carries it.
 
     `join` reads half of the sentences in groups of up to so many, so that long texts are seen too. `adapter` is as
-    for answer. `shapes` adds tables of logits for the shapes of words (see `tasks.word_shapes`). `transitions` above 0
+    for answer. `shapes` tells the encoder the shapes of words as token types (see `tasks.word_shapes`), and `recase` is
+    the share of sentences that are read once more, in capitals or in lower case. `transitions` above 0
     has the tags of a text chosen together: it is the weight of how much more often than by chance a tag follows another
     in the training data, in log-odds, beside the log-probabilities of the words' tags (see `tasks.tag_path`).
     """
@@ -144,6 +145,7 @@ class TagSettings(ObjectiveSettings):
     join: int = 1
     adapter: int = 0
     shapes: bool = False
+    recase: float = 0.0
     transitions: float = 0.0
 
 
@@ -258,7 +260,7 @@ LEAST = {
     "patience": 0,
     "average": 0,
 }
-SHARES = ("mask_rate", "keep_rate", "random_rate", "dev_fraction", "dropout")
+SHARES = ("mask_rate", "keep_rate", "random_rate", "dev_fraction", "dropout", "recase")
 
 
 def _wrong_numbers(part: Schedule | ObjectiveSettings) -> Iterator[str]:

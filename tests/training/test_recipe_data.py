@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.errors import UsageError
-from bertcli.training.dataset import Example, joined
+from bertcli.training.dataset import Example, joined, recased
 from bertcli.training.recipe import DataSource, LabelSettings, TagSettings
 from bertcli.training.recipe_data import drawn, evenly_spaced, label_split, scored_pairs, tag_split, texts_of
 
@@ -132,3 +132,13 @@ def test_joining_keeps_every_sentence_once(count: int, most: int, seed: int) -> 
     assert all(one.text == " ".join(one.words) for one in found)
     if most > 1:
         assert sum(len(one.words) == 2 for one in found) >= count // 2
+
+
+def test_a_share_of_the_sentences_is_read_once_more_in_capitals_or_in_lower_case() -> None:
+    sentences = [Example(f"Ann{n} runs", None, ("B-PER", "O"), (f"Ann{n}", "runs")) for n in range(20)]
+    found = recased(sentences, 0.2, seed=7)
+    assert found[:20] == sentences
+    assert [one.words[0][:3] for one in found[20:]] == ["ANN", "ann", "ANN", "ann"]
+    assert all(one.target == ("B-PER", "O") and one.text == " ".join(one.words) for one in found)
+    assert recased(sentences, 0.2, seed=8) != found
+    assert recased(sentences, 0.0, seed=7) == sentences

@@ -22,7 +22,7 @@ from bertcli.training.batches import (
     encode_words,
     pad,
 )
-from bertcli.training.dataset import Split, joined, tag_names
+from bertcli.training.dataset import Split, joined, recased, tag_names
 from bertcli.training.network import HeadSpec, Network
 from bertcli.training.objectives import Context
 from bertcli.training.recipe_data import evenly_spaced
@@ -65,7 +65,7 @@ class TagObjective:
                 )
         tokenizer, short = context.tokenizer, context.windowing(settings.max_length)
         first_shape = context.checkpoint.token_types if self.head.shapes else None
-        examples = joined(split.train, settings.join, seed)
+        examples = recased(joined(split.train, settings.join, seed), settings.recase, seed)
         self.train = [encode_words(tokenizer, short, one.words, first_shape) for one in examples]
         self.dev = [
             encode_words(tokenizer, context.windowing(context.checkpoint.max_length), one.words, first_shape)
