@@ -24,9 +24,11 @@ DOT = "/"  # instead of a dot, which names of parameters cannot have
 
 
 class HeadAdapter(nn.Module):
-    """`down` (rank, in) is drawn at random, `up` (out, rank) is 0, and the `more_types` rows of the table of token types
-    behind those of the encoder are its first one, so that training begins with the encoder as it is. Rank 0 and no more
-    types leave the part out. Raises ValueError for an encoder without BERT's blocks."""
+    """The adapter of rank `rank`, whose table of token types has `more_types` rows behind those of the encoder; 0 leaves
+    a part out.
+
+    `down` (rank, in) is drawn at random, `up` (out, rank) is 0, and each new row is the encoder's first one, so that
+    training begins with the encoder as it is. Raises ValueError for an encoder without BERT's blocks."""
 
     def __init__(self, encoder: Any, rank: int, more_types: int = 0) -> None:
         super().__init__()

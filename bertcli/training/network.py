@@ -44,8 +44,9 @@ FAMILIES = {
 @dataclass(frozen=True)
 class HeadSpec:
     """What a head predicts, as config.json has it. `problem_type`, `pooling` and `dense` are for label heads. `adapter`
-    is the rank of its own changes to the encoder, 0 for none. `shapes` says that a tag head reads the shapes of
-    words, as token types of its own. `transitions` are the scores of tags that follow each other (see `tasks.tag_path`), empty for none."""
+    is the rank of its own changes to the encoder, 0 for none. `shapes` says that a tag head reads the shapes of words,
+    as token types of its own. `transitions` are the scores of tags that follow each other (see `tasks.tag_path`),
+    empty for none."""
 
     kind: Literal["label", "tag", "answer"]
     labels: tuple[str, ...]

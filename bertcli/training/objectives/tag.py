@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,7 +15,6 @@ from bertcli.errors import InputError
 from bertcli.tasks.tag_path import best_path
 from bertcli.training.batches import (
     IGNORED,
-    EncodedSentence,
     ShuffledBatches,
     TrainingBatch,
     encode_words,
