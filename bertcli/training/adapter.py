@@ -9,9 +9,9 @@ changes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,10 @@ class HeadAdapter(nn.Module):
         encoder's weights."""
         factors = {
             adapter_tensor(head, f"{encoder_prefix}{key.replace(DOT, '.')}.weight", part): value
-            for part, values in (("down", self.down), ("up", self.up))
+            for part, values in self._factors().items()
             for key, value in values.items()
         }
         return factors if self.token_types is None else factors | {token_types_tensor(head): self.token_types}
+
+    def _factors(self) -> Mapping[Literal["down", "up"], nn.ParameterDict]:
+        return {"down": self.down, "up": self.up}
