@@ -24,8 +24,8 @@ DOT = "/"  # instead of a dot, which names of parameters cannot have
 
 
 class HeadAdapter(nn.Module):
-    """The adapter of rank `rank`, whose table of token types has `more_types` rows behind those of the encoder; 0 leaves
-    a part out.
+    """Low-rank updates of rank `rank`, and a table of token types with `more_types` rows behind those of the encoder; 0
+    leaves either out.
 
     `down` (rank, in) is drawn at random, `up` (out, rank) is 0, and each new row is the encoder's first one, so that
     training begins with the encoder as it is. Raises ValueError for an encoder without BERT's blocks."""
