@@ -54,10 +54,12 @@ WORD = re.compile(r"\S+")
 
 
 class TagNotes(NamedTuple):
-    """What `decode` needs again: a text's tokens, and how they were cut into windows."""
+    """What `decode` needs again: a text's tokens, how they were cut into windows, and its words, if they had to be found
+    already."""
 
     tokens: Tokens
     slices: list[Slice]
+    words: Words | None
 
 
 class Tag(Task):
@@ -96,17 +98,19 @@ class Tag(Task):
         self.fields = (FIELDS[shape],)
 
     def encode(self, record: Record) -> EncodedRecord:
-        tokens = self._tokenizer.encode(record.text or "")
+        text = record.text or ""
+        tokens = self._tokenizer.encode(text)
         slices, truncated = self._windowing.slices(len(tokens), self._windowing.capacity)
         windows = [self._windowing.window(tokens.ids, cut) for cut in slices]
+        words = None
         if self._first_shape is not None:
-            words = self._whole_words(record, record.text or "", tokens)
-            types = token_types(record.text or "", words, len(tokens), self._first_shape)
+            words = self._whole_words(record, text, tokens)
+            types = token_types(text, words, len(tokens), self._first_shape)
             windows = [
                 self._windowing.with_types(window, types, cut)
                 for window, cut in zip(windows, slices, strict=True)
             ]
-        return EncodedRecord(windows, truncated, TagNotes(tokens, slices))
+        return EncodedRecord(windows, truncated, TagNotes(tokens, slices, words))
 
     def forward(self, engine: Engine, windows: Sequence[Window]) -> list[Array]:
         """Logits (tokens, labels) of each window, special tokens included."""
@@ -114,8 +118,8 @@ class Tag(Task):
 
     def decode(self, record: Record, encoded: EncodedRecord, outputs: Sequence[Array]) -> Mapping[str, Any]:
         text = record.text or ""
-        tokens, slices = encoded.notes
-        words = self._words(record, text, tokens)
+        tokens, slices, found = encoded.notes
+        words = self._words(record, text, tokens, found)
         logits = self._stitched(slices, outputs, words.firsts)  # (tokens, labels)
         p = softmax(logits)
         start, stop = slices[0][0], slices[-1][1]
@@ -128,11 +132,11 @@ class Tag(Task):
             return {"word_tags": self._word_tags(text, self._places(record, text, tokens), spans)}
         return {"spans": spans}
 
-    def _words(self, record: Record, text: str, tokens: Tokens) -> Words:
-        """What gets a label together."""
+    def _words(self, record: Record, text: str, tokens: Tokens, found: Words | None) -> Words:
+        """What gets a label together. `found` are the words, if they are known."""
         if self._aggregation == "simple" or self._shape == "tokens":
             return each_token(text, tokens)
-        return self._whole_words(record, text, tokens)
+        return self._whole_words(record, text, tokens) if found is None else found
 
     def _whole_words(self, record: Record, text: str, tokens: Tokens) -> Words:
         places = self._given(record, text)
