@@ -133,7 +133,9 @@ def train_objective(
     few = training.kind == "label" and len(split.train) < FEW
     schedule = _schedule(training, objective, few=few)
     has_probe = isinstance(objective, LabelObjective) and start is None and starts_from_probe(checkpoint)
-    network = _network(training.kind, objective, checkpoint, has_probe=has_probe)
+    # transformers has no token types for the shapes of words: they are left out of what the head changes
+    encoder = checkpoint if start is None else checkpoint.for_head(replace(start, shapes=False))
+    network = _network(training.kind, objective, encoder, has_probe=has_probe)
     if start is not None:
         copy_head(checkpoint, start, network)
     validation: Validation | None = None

@@ -377,6 +377,19 @@ def test_an_adapter_computes_in_every_engine_what_it_learnt(
             assert engine.forward([window], TokenLogits(head))[0] == pytest.approx(expected.numpy(), abs=1e-4)
 
 
+def test_training_further_starts_from_a_head_with_its_adapter(
+    checkpoints: Make, data: Path, tmp_path: Path
+) -> None:
+    base = beside(data, checkpoints("skills", "skills"), tmp_path, steps=8, peak_rate=2e-2)
+    arguments = ["-m", str(base), "--head", "people", "--epochs", "1", "--learning-rate", "1e-12"]
+    assert main(["train", "tag", str(data / "people.conll"), "-o", str(tmp_path / "m"), *arguments]) == 0
+    opened = open_checkpoint(base)
+    adapted = opened.for_head(opened.heads["people"]).weights
+    name = "bert.encoder.layer.1.output.dense.weight"
+    assert load_file(tmp_path / "m" / "model.safetensors")[name].numpy() == pytest.approx(adapted.read(name))
+    assert adapted.read(name) != pytest.approx(opened.weights.read(name))
+
+
 def test_a_head_without_its_adapter_is_refused(
     checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture
 ) -> None:
