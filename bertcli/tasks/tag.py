@@ -54,8 +54,8 @@ WORD = re.compile(r"\S+")
 
 
 class TagNotes(NamedTuple):
-    """What `decode` needs again: a text's tokens, how they were cut into windows, and its words, if they had to be found
-    already."""
+    """What `decode` needs again: a text's tokens, how they were cut into windows, and its words, if these had to be
+    found already."""
 
     tokens: Tokens
     slices: list[Slice]

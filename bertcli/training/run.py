@@ -55,6 +55,7 @@ from bertcli.training.trainer import OnValidation, Report, Trainer
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
+    from bertcli.models.heads import Head
     from bertcli.training.saving import Target
     from bertcli.training.validation import Validation
 
@@ -130,18 +131,13 @@ def train_objective(
         raise InputError(
             "the held-out texts are too short to validate with", hint="give longer ones as --dev"
         )
-    few = training.kind == "label" and len(split.train) < FEW
-    schedule = _schedule(training, objective, few=few)
-    has_probe = isinstance(objective, LabelObjective) and start is None and starts_from_probe(checkpoint)
-    # transformers has no token types for the shapes of words: they are left out of what the head changes
-    encoder = checkpoint if start is None else checkpoint.for_head(replace(start, shapes=False))
-    network = _network(training.kind, objective, encoder, has_probe=has_probe)
-    if start is not None:
-        copy_head(checkpoint, start, network)
+    network = _network(training.kind, objective, checkpoint, start)
+    schedule = _schedule(training, objective, few=training.kind == "label" and len(split.train) < FEW)
+    probe = objective if isinstance(objective, LabelObjective) and _has_probe(checkpoint, start) else None
     validation: Validation | None = None
-    if isinstance(objective, LabelObjective) and has_probe and not split.dev:
+    if probe is not None and not split.dev:
         say("comparing a linear probe with a fine-tuned encoder, each half of the examples held out once")
-        comparison, report = _compare(training, objective, context, report)
+        comparison, report = _compare(training, probe, context, report)
         validation = comparison.validation
         schedule = schedule if comparison.tuned else replace(schedule, steps=0)
     identity = (
@@ -169,34 +165,17 @@ def train_objective(
         say("fitting a linear probe: it was no worse than a fine-tuned encoder")
     if resume:
         trainer.resume()
-    elif isinstance(objective, LabelObjective) and has_probe:
-        objective.fit_probe(network)
+    elif probe is not None:
+        probe.fit_probe(network)
     trainer.train()
     validation = validation or trainer.validations()[objective.settings.name]
-    if isinstance(objective, LabelObjective) and has_probe and trainer.best.weights and not trainer.best.step:
-        objective.fit_probe(network, with_dev=True)  # the probe is the best: it need not hold anything out
-    step = trainer.best.step if trainer.best.weights else trainer.progress.step
-    classes: Mapping[str, int] = {}
-    if isinstance(objective, LabelObjective | TagObjective) and objective.head.problem_type != REGRESSION:
-        classes = spread(split.train, objective.head.labels)
-    account = Account(
-        kind=training.kind,
-        base=checkpoint.name,
-        command=training.command,
-        data=training.data,
-        train=len(split.train),
-        dev=len(split.dev),
-        classes=classes,
-        figures=validation.estimates(),
-        labels=validation.labels,
-        crossed=not split.dev,
-        steps=step,
-        finished=not trainer.interrupted,
-    )
+    if probe is not None and trainer.best.weights and not trainer.best.step:
+        probe.fit_probe(network, with_dev=True)  # the probe is the best: it need not hold anything out
+    account = _account(training, checkpoint, split, objective, validation, trainer)
     with target.writing(keep_state=trainer.interrupted) as folder:
         export_one_head(network.model, checkpoint.tokenizer_path, folder)
         (folder / "README.md").write_text(write_card(account), encoding="utf-8")
-    return TrainingOutcome(validation.figures(), trainer.history, step, trainer.interrupted)
+    return TrainingOutcome(validation.figures(), trainer.history, account.steps, trainer.interrupted)
 
 
 def train_recipe(
@@ -335,17 +314,55 @@ def _objective(
     return FillObjective.of_texts(fill, train, dev, context, training.seed)
 
 
-def _network(kind: Kind, objective: Objective, checkpoint: Checkpoint, *, has_probe: bool) -> Network:
-    """A network with one head, which is the model of transformers."""
-    network = one_head_network(kind, objective.head, checkpoint)
+def _has_probe(checkpoint: Checkpoint, start: Head | None) -> bool:
+    """Whether a label head begins as a linear probe: not one that is trained further."""
+    return start is None and starts_from_probe(checkpoint)
+
+
+def _network(kind: Kind, objective: Objective, checkpoint: Checkpoint, start: Head | None = None) -> Network:
+    """A network with one head, which is the model of transformers; with the weights of the head `start`, if there is
+    one."""
+    # transformers has no token types for the shapes of words: they are left out of what the head changes
+    encoder = checkpoint if start is None else checkpoint.for_head(replace(start, shapes=False))
+    network = one_head_network(kind, objective.head, encoder)
     if kind == "label":
-        if has_probe:
+        if _has_probe(checkpoint, start):
             append_mean_layer(network.model)
         if objective.train_size < FREEZE_EMBEDDINGS:
             network.model.base_model.embeddings.requires_grad_(False)
     if kind == "rerank":
         network.model.config.sentence_transformers = {"activation_fn": SIGMOID}
+    if start is not None:
+        copy_head(checkpoint, start, network)
     return network
+
+
+def _account(
+    training: HeadTraining,
+    checkpoint: Checkpoint,
+    split: Split,
+    objective: Objective,
+    validation: Validation,
+    trainer: Trainer,
+) -> Account:
+    """What the model card says of a training."""
+    classes: Mapping[str, int] = {}
+    if isinstance(objective, LabelObjective | TagObjective) and objective.head.problem_type != REGRESSION:
+        classes = spread(split.train, objective.head.labels)
+    return Account(
+        kind=training.kind,
+        base=checkpoint.name,
+        command=training.command,
+        data=training.data,
+        train=len(split.train),
+        dev=len(split.dev),
+        classes=classes,
+        figures=validation.estimates(),
+        labels=validation.labels,
+        crossed=not split.dev,
+        steps=trainer.best.step if trainer.best.weights else trainer.progress.step,
+        finished=not trainer.interrupted,
+    )
 
 
 def _schedule(training: HeadTraining, objective: Objective, *, few: bool) -> Schedule:
@@ -376,7 +393,7 @@ def _compare(
         def probe_of(half: Split) -> tuple[Network, LabelObjective]:
             part = _objective(training, half, context, objective.head)
             assert isinstance(part, LabelObjective)
-            network = _network("label", part, context.checkpoint, has_probe=True).to(context.machine.device)
+            network = _network("label", part, context.checkpoint).to(context.machine.device)
             part.fit_probe(network)
             return network, part
 
