@@ -28,7 +28,8 @@ from bertcli.tasks.windowing import Windowing
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.tokenizer import Tokenizer, Tokens
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.models.tokens import Tokens
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
 

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from bertcli.engines import Engine
     from bertcli.models.checkpoint import Checkpoint
     from bertcli.models.heads import Head
-    from bertcli.models.tokenizer import Tokenizer, Tokens
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.models.tokens import Tokens
     from bertcli.records import Record, Window
     from bertcli.requests import LongOptions
     from bertcli.tasks.windowing import Slice

@@ -39,7 +39,8 @@ from bertcli.tasks import EncodedRecord
 
 if TYPE_CHECKING:
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.tokenizer import Tokenizer, Tokens
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.models.tokens import Tokens
     from bertcli.requests import LongOptions
 
 Slice = tuple[int, int, int]

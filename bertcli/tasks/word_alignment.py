@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 from bertcli.models.tokenizer import WORD_STARTS
 
 if TYPE_CHECKING:
-    from bertcli.models.tokenizer import Tokenizer, Tokens
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.models.tokens import Tokens
 
 # Thai, Lao, Burmese, Khmer, kana, Chinese
 UNSPACED = re.compile(

@@ -15,7 +15,8 @@ from bertcli.records import Window
 from bertcli.training.recipe_data import records_of
 
 if TYPE_CHECKING:
-    from bertcli.models.tokenizer import Frame, Tokenizer
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.models.tokens import Frame
     from bertcli.training.recipe import DataSource
 
 Ints = NDArray[np.int64]

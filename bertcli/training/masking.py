@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from bertcli.errors import ModelError
 
 if TYPE_CHECKING:
-    from bertcli.models.tokenizer import Frame, Tokenizer
+    from bertcli.models.tokenizer import Tokenizer
+    from bertcli.models.tokens import Frame
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bertcli
-from bertcli.models.tokenizer import Tokenizer, Tokens
+from bertcli.models.tokenizer import Tokenizer
+from bertcli.models.tokens import Tokens
 from tests.checkpoints import FAMILIES, TEXTS
 from tests.conftest import Make
 

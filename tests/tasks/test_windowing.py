@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.errors import RecordError, UsageError
-from bertcli.models.tokenizer import Frame
+from bertcli.models.tokens import Frame
 from bertcli.requests import LongOptions
 from bertcli.tasks.windowing import Windowing, fresh_shares
 
