@@ -98,6 +98,48 @@ PROBES = {
     "Children learn to read at [MASK].": "school home",
 }
 
+NAMES = {
+    "Maria Gonzalez works for Siemens in Munich.": {
+        "PER": "Maria Gonzalez",
+        "ORG": "Siemens",
+        "LOC": "Munich",
+    },
+    "Toyota will build a new factory in Mexico.": {"ORG": "Toyota", "LOC": "Mexico"},
+    "The United Nations sent observers to Syria.": {"ORG": "United Nations", "LOC": "Syria"},
+    "Serena Williams beat Maria Sharapova in London.": {
+        "PER": "Serena Williams, Maria Sharapova",
+        "LOC": "London",
+    },
+    "Microsoft bought GitHub from its founders.": {"ORG": "Microsoft, GitHub"},
+    "We stayed at a hotel near Lake Geneva.": {"LOC": "Lake Geneva"},
+    "John, can you call Sarah about the Boston trip?": {"PER": "John, Sarah", "LOC": "Boston"},
+    "Mr. Smith flew from New York to Los Angeles.": {"PER": "Smith", "LOC": "New York, Los Angeles"},
+    "The European Union fined Google.": {"ORG": "European Union, Google"},
+    "my flight to chicago was cancelled": {"LOC": "chicago"},
+    "EUROPEAN STOCKS FALL AS GERMANY SLOWS": {"LOC": "GERMANY"},
+    "The meeting is on Monday at nine.": {},
+    "I love Italian food and good wine.": {},
+    "He bought apples and bread.": {},
+    "Harvard University is in Cambridge, Massachusetts.": {
+        "ORG": "Harvard University",
+        "LOC": "Cambridge, Massachusetts",
+    },
+    "Jane Austen was born in Hampshire.": {"PER": "Jane Austen", "LOC": "Hampshire"},
+    "The BBC reported that the minister had resigned.": {"ORG": "BBC"},
+    "Mount Everest lies between Nepal and China.": {"LOC": "Mount Everest, Nepal, China"},
+    "Bill Gates and Paul Allen founded Microsoft.": {"PER": "Bill Gates, Paul Allen", "ORG": "Microsoft"},
+    "The World Bank lent money to Kenya.": {"ORG": "World Bank", "LOC": "Kenya"},
+    "Thanks, Anna! See you in Rome.": {"PER": "Anna", "LOC": "Rome"},
+    "Dr. Patel from the University of Oxford spoke first.": {"PER": "Patel", "ORG": "University of Oxford"},
+    "It rained in Scotland all week.": {"LOC": "Scotland"},
+    "Please read the manual before you start.": {},
+    "Sony and Samsung sell televisions.": {"ORG": "Sony, Samsung"},
+    "please ask tom if he has been to japan": {"PER": "tom", "LOC": "japan"},
+    "SOCCER - BRAZIL BEAT CHINA IN TOKYO.": {"LOC": "BRAZIL, CHINA, TOKYO"},
+    "Nelson Mandela became president of South Africa.": {"PER": "Nelson Mandela", "LOC": "South Africa"},
+    "The river Danube passes through Vienna and Budapest.": {"LOC": "Danube, Vienna, Budapest"},
+}
+
 SENTENCES = (
     "The capital of France is [MASK].",
     "A man is playing a guitar.",
@@ -205,6 +247,22 @@ def test_names_are_found_in_a_text_of_several_sentences() -> None:
     assert spans >= {("Angela Merkel", "PER"), ("Barack Obama", "PER"), ("Berlin", "LOC"), ("Paris", "LOC")}
 
 
+@cache
+def named() -> dict[str, set[tuple[str, str]]]:
+    """The names in each probe."""
+    return {
+        record["text"]: {(span["text"], span["label"]) for span in record["spans"]}
+        for record in bertcli("tag", lines=list(NAMES))
+    }
+
+
+@pytest.mark.parametrize("text", NAMES)
+def test_the_names_that_a_person_would_mark_are_found(text: str) -> None:
+    assert named()[text] == {
+        (name, label) for label, names in NAMES[text].items() for name in names.split(", ")
+    }
+
+
 def test_words_have_their_parts_of_speech() -> None:
     (record,) = bertcli("tag", "--head", "pos", lines=["The old dog slowly ate two apples."])
     tags = [span["label"] for span in record["spans"]]
@@ -254,6 +312,7 @@ def test_its_vectors_are_those_of_sentence_transformers() -> None:
 def test_it_is_complete_and_small() -> None:
     assert (BUNDLED / "MODEL_CARD.md").is_file()
     assert (BUNDLED / "recipe.yaml").is_file()
+    assert (BUNDLED / "recipe-tags.yaml").is_file()
     assert sum(path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file()) < 50e6
 
 

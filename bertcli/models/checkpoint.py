@@ -18,6 +18,7 @@ from bertcli.errors import ModelError
 from bertcli.models.adapter import Adapter, apply_adapter, is_adapter, open_adapter
 from bertcli.models.cross_encoder import as_declared, read_cross_encoder
 from bertcli.models.heads import (
+    WORD_SHAPES,
     Head,
     Kind,
     adapter_tensor,
@@ -144,14 +145,18 @@ class Checkpoint:
         """The checkpoint with another tensor as its table of token types."""
         if self.description is None or self.description.embeddings.types is None:
             raise ModelError(f"{self.name} has no token types, which {table} would replace")
-        shape = self.weights.shape(table)
-        if len(shape) != 2 or shape[0] < self.token_types or shape[1] != self.hidden_size:
-            raise ModelError(f"the shape of {table} does not fit the encoder", where=str(self.path))
+        rows = self.token_types + WORD_SHAPES
+        if self.weights.shape(table) != (rows, self.hidden_size):
+            raise ModelError(
+                f"{table} is {self.weights.shape(table)}, where {(rows, self.hidden_size)} is needed",
+                where=str(self.path),
+                hint="train the model again",
+            )
         name = f"{self.encoder_prefix}{self.description.embeddings.types}.weight"
         return replace(
             self,
-            config=dict(self.config) | {"type_vocab_size": shape[0]},
-            token_types=shape[0],
+            config=dict(self.config) | {"type_vocab_size": rows},
+            token_types=rows,
             weights=replace(self.weights, replaced={name: table}),
         )
 

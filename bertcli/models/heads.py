@@ -78,6 +78,8 @@ _KIND_OF_ARCHITECTURE: Mapping[str, Kind] = {
     "ForQuestionAnsweringSimple": "answer",  # of XLM and Flaubert
 }
 
+WORD_SHAPES = 48
+"""How many shapes of words there are (see `tasks.word_shapes`)."""
 _LABEL_COUNTS = range(1, 100_001)  # what may be believed of a number of labels
 
 

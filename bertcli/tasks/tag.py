@@ -30,13 +30,13 @@ import numpy as np
 
 from bertcli.engines import TokenLogits
 from bertcli.engines.instant.arithmetic import softmax
-from bertcli.models.heads import token_types_tensor, transitions_tensor
+from bertcli.models.heads import transitions_tensor
 from bertcli.tasks import EncodedRecord, Task
 from bertcli.tasks.tag_path import best_path
 from bertcli.tasks.tagset import OUTSIDE, Tagset
 from bertcli.tasks.windowing import Slice, Windowing, borders
 from bertcli.tasks.word_alignment import Words, each_token, found_words, given_words, places_of, within
-from bertcli.tasks.word_shapes import SHAPES, token_types
+from bertcli.tasks.word_shapes import token_types
 
 if TYPE_CHECKING:
     from bertcli.engines import Array, Engine
@@ -86,9 +86,7 @@ class Tag(Task):
         self._windowing = Windowing.of(checkpoint, tokenizer, long)
         self.head = head
         self._ask = TokenLogits(head)
-        self._first_shape = (
-            checkpoint.weights.shape(token_types_tensor(head.name))[0] - SHAPES if head.shapes else None
-        )
+        self._first_shape = checkpoint.token_types if head.shapes else None
         self._transitions = (
             checkpoint.weights.read(transitions_tensor(head.name)) if head.transitions else None
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,29 +20,35 @@ if TYPE_CHECKING:
 
 DIGITS, NO_LETTER, LETTERS_AND_DIGITS, LOWER, UPPER, ONE_CAPITAL, CAPITALISED, MIXED = range(8)
 SENTENCE_ENDS = frozenset(".!?")
-SHAPES = 48
-"""How many there are: the eight, plus 8 where a sentence begins, plus 16 in a text without capitals or 32 in one
-without lower case."""
 
 
-def token_types(text: str, words: Iterable[Word], tokens: int, first: int) -> array[int]:
+def token_types(text: str, words: Sequence[Word], tokens: int, first: int) -> array[int]:
     """The type of each of the `tokens` of a text: `first` plus the shape of its word, 0 outside words."""
     types = array("i", bytes(4 * tokens))
-    words = list(words)
-    shapes = word_shapes([text[word.start : word.end] for word in words])
+    shapes = word_shapes(text[word.start : word.end] for word in words)
     for word, shape in zip(words, shapes.tolist(), strict=True):
         for token in range(word.first, word.stop):
             types[token] = first + shape
     return types
 
 
-def word_shapes(words: Sequence[str]) -> NDArray[np.int64]:
-    """The shape of each word of a text, from 0 to before SHAPES: (words,)."""
-    shapes = np.array([shape_of(word) for word in words], np.int64)
-    begins = [number == 0 or words[number - 1] in SENTENCE_ENDS for number in range(len(words))]
-    return shapes + 8 * np.array(begins, np.int64) + 16 * _case_of_text(shapes)
+def word_shapes(words: Iterable[str]) -> NDArray[np.int64]:
+    """The shape of each word of a text, from 0 to before WORD_SHAPES: (words,).
+
+    It is that of the word by itself, plus 8 where a sentence begins, plus 16 in a text without capitals or 32 in one
+    without lower case.
+    """
+    shapes, begins = bytearray(), bytearray()
+    before = "."
+    for word in words:
+        shapes.append(shape_of(word))
+        begins.append(before in SENTENCE_ENDS)
+        before = word
+    alone = np.frombuffer(shapes, np.uint8).astype(np.int64)
+    return alone + 8 * np.frombuffer(begins, np.uint8) + 16 * _case_of_text(alone)
 
 
+@lru_cache(maxsize=1 << 16)
 def shape_of(word: str) -> int:
     """The shape of a word by itself."""
     letters = [character for character in word if character.isalpha()]

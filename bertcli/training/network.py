@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bertcli.engines.loading import from_checkpoint
 from bertcli.errors import ModelError, first_line
 from bertcli.models.cross_encoder import DECLARED
-from bertcli.tasks.word_shapes import SHAPES
+from bertcli.models.heads import WORD_SHAPES
 from bertcli.training.adapter import HeadAdapter
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Network(nn.Module):
             self.heads[name] = head
         self.adapters = nn.ModuleDict(
             {
-                name: HeadAdapter(model.base_model, spec.adapter, SHAPES if spec.shapes else 0)
+                name: HeadAdapter(model.base_model, spec.adapter, WORD_SHAPES if spec.shapes else 0)
                 for name, spec in (heads or {}).items()
                 if spec.adapter or spec.shapes
             }

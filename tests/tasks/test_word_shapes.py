@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bertcli.models.heads import WORD_SHAPES
 from bertcli.tasks.word_alignment import Word
 from bertcli.tasks.word_shapes import (
     CAPITALISED,
@@ -13,7 +14,6 @@ from bertcli.tasks.word_shapes import (
     MIXED,
     NO_LETTER,
     ONE_CAPITAL,
-    SHAPES,
     UPPER,
     shape_of,
     token_types,
@@ -60,7 +60,7 @@ def test_a_text_without_capitals_or_without_lower_case_has_shapes_of_its_own() -
     assert word_shapes(["ANN", "RUNS", "9"]).tolist() == [UPPER + 8 + 32, UPPER + 32, DIGITS + 32]
     assert word_shapes([]).shape == (0,)
     texts = ("ann", "ANN", "Ann", "aNn", "9", "a9", ".", "A")
-    assert max(word_shapes([word])[0] for word in texts) < SHAPES
+    assert max(word_shapes([word])[0] for word in texts) < WORD_SHAPES
 
 
 def test_all_tokens_of_a_word_have_its_type() -> None:

@@ -401,6 +401,17 @@ def test_a_head_without_its_adapter_is_refused(
     assert "the people head" in capsys.readouterr().err
 
 
+def test_a_table_of_token_types_that_does_not_fit_is_refused(
+    checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = beside(data, checkpoints("skills", "skills"), tmp_path, steps=1)
+    held = tensors(out)
+    held["heads.people.token_types"] = held["heads.people.token_types"][:20]
+    save_file(held, out / "model.safetensors", {"format": "pt"})
+    assert main(["tag", "--head", "people", "-t", "Ann runs", "-m", str(out)]) == 1
+    assert "heads.people.token_types is (20, " in capsys.readouterr().err
+
+
 def test_the_library_keeps_the_encoders_of_its_heads_apart(
     checkpoints: Make, data: Path, tmp_path: Path
 ) -> None:
