@@ -52,7 +52,7 @@ def test_the_piece_that_learns_a_tag_is_the_one_that_answers(
     task: Any = Tag(checkpoint, tokenizer, checkpoint.head("tag"), LongOptions(), shape="words")
     text = " ".join(words)
     record = Record(0, {}, text, words=tuple(words))
-    answering = task._words(record, text, tokenizer.encode(text))
+    answering = task._whole_words(record, text, tokenizer.encode(text))
     first = len(tokenizer.frame(False).before)
     found = encode_words(tokenizer, truncation(checkpoint, tokenizer, checkpoint.max_length), words)
     assert [position - first for position in found.positions] == list(answering.firsts)
