@@ -34,12 +34,17 @@ from bertcli.runs.preflight import open_model, refuse_clash
 from bertcli.runs.tasks import TASKS, make_task, refuse_unread_pairs, task_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bertcli.distributed.shards import Shard
     from bertcli.engines import Engine
+    from bertcli.models.checkpoint import Checkpoint
     from bertcli.receipt import Receipt
-    from bertcli.requests import InputOptions, StreamRequest
+    from bertcli.records import Record
+    from bertcli.requests import InputOptions, ModelOptions, StreamRequest
     from bertcli.runs.preflight import OpenModel
     from bertcli.runs.resume import RunRecord
+    from bertcli.runs.tasks import TaskEntry
     from bertcli.sinks import LastingSink, Layout
     from bertcli.sources import Source
     from bertcli.tasks import Task
@@ -117,15 +122,7 @@ def _run(
         with closing(open_source(shard.whole)) if shard else nullcontext() as whole:
             # all shards take the engine that a run over the whole input takes
             measured = feed if whole is None else Feed(whole)
-            if entry.needs_attention:
-                engine = attention_engine(options, checkpoint)
-            elif entry.own_engine is not None:
-                engine = open_own_engine(entry.own_engine, options, checkpoint, measured, task, request)
-            else:
-                weigh = work_of(task) if entry.reads_many_times else characters
-                engine = choose_engine(
-                    options, checkpoint, measured, weigh, task=task, sample=sample, cluster=request
-                )
+            engine = _engine(request, entry, options, checkpoint, measured, task, sample)
         with closing_engine(engine):
             receipt.ran_on(engine)
             task.prepare(engine)
@@ -147,6 +144,24 @@ def _run(
             from bertcli.distributed.shards import write_shard_receipt
 
             write_shard_receipt(shard, request, record.facts, results.layout, receipt)
+
+
+def _engine(
+    request: StreamRequest,
+    entry: TaskEntry,
+    options: ModelOptions,
+    checkpoint: Checkpoint,
+    measured: Feed,
+    task: Task,
+    sample: Sequence[Record] | None,
+) -> Engine:
+    """The engine of a task, chosen by what is known of the input that `measured` reads."""
+    if entry.needs_attention:
+        return attention_engine(options, checkpoint)
+    if entry.own_engine is not None:
+        return open_own_engine(entry.own_engine, options, checkpoint, measured, task, request)
+    weigh = work_of(task) if entry.reads_many_times else characters
+    return choose_engine(options, checkpoint, measured, weigh, task=task, sample=sample, cluster=request)
 
 
 def _can_be_read_twice(inputs: InputOptions) -> bool:

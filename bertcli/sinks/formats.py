@@ -48,12 +48,30 @@ def _open_in_format(
     options: OutputOptions, layout: Layout, stdout: BinaryIO, terminal: Terminal, mark: Mark | None
 ) -> LastingSink:
     file_format, compression = choose_format(options, terminal)
+    _check(file_format, options, layout, terminal)
+    if file_format in BINARY:
+        return _open_binary(file_format, options, layout, stdout, terminal, mark)
+    to_stdout = is_stdout(options.output)
+    codec = open_codec(compression) if compression else None  # may be missing: found out before the file is
+    plain = open_output(
+        options.output, stdout, overwrite=options.overwrite, eager=to_stdout and terminal.is_tty, mark=mark
+    )
+    output: ByteSink = CompressedOutput(plain, codec, mark) if codec else plain
+    if file_format == "table":
+        from bertcli.sinks.table import TableSink
+
+        shown_on = terminal if to_stdout else Terminal(color=options.color == "always")
+        return TableSink(output, layout, shown_on, options.digits)
+    shown = to_stdout and terminal.is_tty
+    return _text_sink(file_format, output, options, layout, shown=shown, begun=mark is not None)
+
+
+def _check(file_format: str, options: OutputOptions, layout: Layout, terminal: Terminal) -> None:
+    """Raise UsageError for a format that cannot hold these results, or cannot go there."""
     if file_format not in layout.formats:
         raise UsageError(
             f"`{layout.task}` does not write {file_format}", hint=f"write one of {', '.join(layout.formats)}"
         )
-    if file_format in BINARY:
-        return _open_binary(file_format, options, layout, stdout, terminal, mark)
     if file_format in ("srt", "vtt"):
         from bertcli.sinks.subtitles import check_subtitle_layout
 
@@ -64,18 +82,12 @@ def _open_in_format(
         answer_field(layout)
     if file_format == "html":
         _refuse_terminal(file_format, options, terminal)
-    to_stdout = is_stdout(options.output)
-    codec = open_codec(compression) if compression else None  # may be missing: found out before the file is
-    begun = mark is not None
-    plain = open_output(
-        options.output, stdout, overwrite=options.overwrite, eager=to_stdout and terminal.is_tty, mark=mark
-    )
-    output: ByteSink = CompressedOutput(plain, codec, mark) if codec else plain
-    if file_format == "table":
-        from bertcli.sinks.table import TableSink
 
-        shown_on = terminal if to_stdout else Terminal(color=options.color == "always")
-        return TableSink(output, layout, shown_on, options.digits)
+
+def _text_sink(
+    file_format: str, output: ByteSink, options: OutputOptions, layout: Layout, *, shown: bool, begun: bool
+) -> LastingSink:
+    """The sink of a text format; `begun` says that an earlier run has written its beginning."""
     if file_format == "jsonl":
         from bertcli.sinks.jsonl import JsonlSink
 
@@ -91,7 +103,7 @@ def _open_in_format(
     if file_format == "plain":
         from bertcli.sinks.plain import PlainSink
 
-        return PlainSink(output, layout, options.digits, shown=to_stdout and terminal.is_tty)
+        return PlainSink(output, layout, options.digits, shown=shown)
     if file_format in ("srt", "vtt"):
         from bertcli.sinks.subtitles import SubtitleSink
 
