@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,22 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bertcli import console
-from bertcli.console.drawing import BOLD, CYAN, DIM, RED, YELLOW, grouped
-from bertcli.errors import ModelError
+from bertcli.console.drawing import CYAN
 from bertcli.options import report_format_option
 from bertcli.options.command import Command, CommandGroup
 from bertcli.options.parameters import device as device_name
-from bertcli.reports.lines import Line, columns, show
+from bertcli.reports.lines import show
+from bertcli.reports.models import check_page, convert_page, info_page, info_row, list_page, list_row
 from bertcli.requests import ReportFormat
 
 if TYPE_CHECKING:
     from bertcli.engines import Engine
     from bertcli.models.check import Finding
     from bertcli.models.checkpoint import Checkpoint
-    from bertcli.models.library import Entry
-    from bertcli.runs.convert import Conversion
-
-UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
 
 class Described(click.Argument):
@@ -68,10 +63,10 @@ def list_models(report_format: ReportFormat | None) -> None:
     from bertcli.models.library import cache_folder, local_models
 
     console.quiet_libraries()
-    rows = [_listed(entry) for entry in local_models()]
+    rows = [list_row(entry) for entry in local_models()]
     if not rows:
         console.say(f"no models in {cache_folder()}; `bertcli models pull NAME` downloads one")
-    show(rows, report_format, lambda: _list_page(rows))
+    show(rows, report_format, lambda: list_page(rows))
 
 
 @models.command(examples="""
@@ -86,8 +81,8 @@ def info(model: str | None, report_format: ReportFormat | None) -> None:
     Without MODEL, the one that commands take without -m: that of BERTCLI_MODEL or the settings file, else the
     bundled model.
     """
-    row = _described(_open(model))
-    show([row], report_format, lambda: _info_page(row))
+    row = info_row(_open(model))
+    show([row], report_format, lambda: info_page(row))
 
 
 @models.command(examples="""
@@ -125,7 +120,7 @@ def check(model: str | None, deep: bool, device: str, report_format: ReportForma
     elif deep and not any(found.refuses for found in findings):
         findings += _proved(checkpoint, device)
     rows = [{"severity": found.severity, "message": found.message, "hint": found.hint} for found in findings]
-    show(rows, report_format, lambda: _check_page(findings))
+    show(rows, report_format, lambda: check_page(findings))
     if not findings:
         console.say(f"{checkpoint.name}: nothing found that would make it answer wrongly")
     return 1 if any(found.refuses for found in findings) else 0
@@ -233,15 +228,7 @@ def convert(
         "compared": list(done.compared),
         "difference": done.difference,
     }
-    show([row], report_format, lambda: _convert_page(checkpoint.name, done))
-
-
-def _convert_page(name: str, done: Conversion) -> Iterator[Line]:
-    yield [(str(done.path), CYAN), (f": {', '.join(done.changes) or 'nothing had to be changed'}", "")]
-    same = (
-        f"its answers are those of {name}: {', '.join(done.compared)} differ by {done.difference:.1g} at most"
-    )
-    yield [(same, "")]
+    show([row], report_format, lambda: convert_page(checkpoint.name, row))
 
 
 def _open(model: str | None) -> Checkpoint:
@@ -251,138 +238,3 @@ def _open(model: str | None) -> Checkpoint:
     from bertcli.models.library import resolve
 
     return open_checkpoint(resolve(model), allow_pickle=True)
-
-
-def _listed(entry: Entry) -> dict[str, Any]:
-    """A row of the list; a model that cannot be opened says why in `problem`."""
-    from bertcli.models.checkpoint import open_checkpoint
-
-    row: dict[str, Any] = {"name": entry.name, "architecture": None, "heads": [], "bytes": None}
-    try:
-        checkpoint = open_checkpoint(entry.path)
-    except ModelError as error:
-        return row | {"path": str(entry.path), "problem": error.message}
-    return row | {
-        "architecture": checkpoint.architecture or checkpoint.model_type,
-        "heads": list(checkpoint.heads),
-        "bytes": _bytes(checkpoint),
-        "path": str(entry.path),
-    }
-
-
-def _list_page(rows: list[dict[str, Any]]) -> Iterator[Line]:
-    if not rows:
-        return
-    cells = [("MODEL", "SIZE", "KIND", "HEADS")]
-    for row in rows:
-        heads = row.get("problem") or ", ".join(row["heads"]) or "-"
-        cells.append((row["name"], _size(row["bytes"]), row["architecture"] or "-", heads))
-    header, *lines = columns(cells, (CYAN, "", "", ""))
-    yield [(text, DIM) for text, _ in header]
-    yield from lines
-
-
-def _described(checkpoint: Checkpoint) -> dict[str, Any]:
-    from bertcli.engines.choosing import engines_for
-
-    pooling, weights = checkpoint.pooling, checkpoint.weights
-    return {
-        "name": checkpoint.name,
-        "path": str(checkpoint.path),
-        "adapter": None if checkpoint.adapter is None else str(checkpoint.adapter),
-        "architecture": checkpoint.architecture,
-        "model_type": checkpoint.model_type,
-        "parameters": None if weights.pickle else checkpoint.parameters(),
-        "layers": checkpoint.layers,
-        "hidden_size": checkpoint.hidden_size,
-        "attention_heads": checkpoint.attention_heads,
-        "vocab_size": checkpoint.vocab_size,
-        "max_length": checkpoint.max_length,
-        "embed_max_length": checkpoint.embed_max_length,
-        "pooling": {
-            "mode": pooling.mode if pooling.multi is None else "multi",
-            "modules": [type(module).__name__ for module in (pooling.multi or pooling).modules],
-            "normalize": pooling.normalize,
-            "dim": pooling.dim,
-            "declared": pooling.declared,
-            "prompts": dict(pooling.prompts),
-            "default_prompt": pooling.default_prompt,
-        },
-        "heads": [
-            {
-                "name": head.name,
-                "kind": head.kind,
-                "labels": list(head.labels),
-                "problem": head.problem,
-                "temperature": head.temperature if head.kind == "label" else None,
-            }
-            for head in checkpoint.heads.values()
-        ],
-        "dtypes": sorted({weights.dtype(name) for name in weights.names if name.endswith(".weight")}),
-        "files": [file.name for file in weights.files],
-        "bytes": _bytes(checkpoint),
-        "fingerprint": checkpoint.fingerprint(),
-        "engines": engines_for(checkpoint),
-    }
-
-
-def _info_page(row: dict[str, Any]) -> Iterator[Line]:
-    yield [(row["name"], f"{BOLD};{CYAN}")]
-    kind = row["architecture"] or row["model_type"]
-    count = f", {grouped(row['parameters'])} parameters" if row["parameters"] else ""
-    dtypes = ", ".join(row["dtypes"]) or "pickle"
-    pooling = row["pooling"]
-    pooled = "a vector for each token" if pooling["mode"] == "multi" else f"{pooling['mode']} pooling"
-    embeds = ", ".join([pooled, *pooling["modules"]])
-    embeds += ", length 1" if pooling["normalize"] else ""
-    if pooling["dim"] is not None:
-        embeds += f", the first {pooling['dim']} dimensions"
-    facts = [
-        ("kind", f"{kind}{count}"),
-        (
-            "size",
-            f"{row['layers']} layers of {row['attention_heads']} heads, hidden size {row['hidden_size']}",
-        ),
-        ("vocabulary", f"{grouped(row['vocab_size'])} pieces"),
-        ("length", f"{row['max_length']} tokens, {row['embed_max_length']} for embeddings"),
-        ("embeddings", embeds if pooling["declared"] else f"{embeds} (assumed: the model says nothing)"),
-        *(("prompt", f"{name}: {text!r}") for name, text in pooling["prompts"].items()),
-        ("weights", f"{', '.join(row['files'])} ({dtypes}, {_size(row['bytes'])})"),
-        ("path", row["path"]),
-        *([] if row["adapter"] is None else [("adapter", row["adapter"])]),
-        ("fingerprint", row["fingerprint"]),
-        ("engines", ", ".join(row["engines"])),
-        *(("head", _head_line(head)) for head in row["heads"]),
-    ]
-    if not row["heads"]:
-        facts.append(("head", "none: embeddings only"))
-    yield from columns(facts, (DIM, ""))
-
-
-def _head_line(head: dict[str, Any]) -> str:
-    name = head["name"] if head["name"] == head["kind"] else f"{head['name']} ({head['kind']})"
-    line = f"{name}: {', '.join(head['labels'])}" if head["labels"] else name
-    return line if head["temperature"] in (None, 1.0) else f"{line} (temperature {head['temperature']:.4g})"
-
-
-def _check_page(findings: list[Finding]) -> Iterator[Line]:
-    words = {"refuse": ("refused", RED), "warn": ("warning", YELLOW), "proved": ("proved ", CYAN)}
-    for found in findings:
-        word, style = words[found.severity]
-        yield [(f"{word}  ", style), (found.message, "")]
-        if found.hint:
-            yield [(" " * 9, ""), (found.hint, DIM)]
-
-
-def _bytes(checkpoint: Checkpoint) -> int:
-    return sum(file.stat().st_size for file in checkpoint.weights.files)
-
-
-def _size(size: int | None) -> str:
-    """`90.9 MB`, in decimal units as disks have them."""
-    if size is None:
-        return "-"
-    for unit, name in UNITS:
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size} B"
