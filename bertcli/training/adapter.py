@@ -69,6 +69,21 @@ class HeadAdapter(nn.Module):
             for handle in handles:
                 handle.remove()
 
+    def begin_as(self, changes: Mapping[str, Tensor]) -> None:
+        """Begin with the best approximation of what full training changed in each weight of the encoder, `changes`
+        (out, in) by its name: the largest singular values (Eckart and Young 1936)."""
+        for key in self.down:
+            u, s, v = torch.linalg.svd(changes[f"{key.replace(DOT, '.')}.weight"], full_matrices=False)
+            rank = len(self.down[key])
+            root = s[:rank].sqrt()
+            with torch.no_grad():
+                self.up[key].copy_(u[:, :rank] * root)
+                self.down[key].copy_(root[:, None] * v[:rank])
+
+    def weight_names(self) -> list[str]:
+        """The names of the encoder's weights that get low-rank updates."""
+        return [f"{key.replace(DOT, '.')}.weight" for key in self.down]
+
     def _hook(self, key: str) -> Any:
         down, up = self.down[key], self.up[key]
 

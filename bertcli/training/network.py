@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bertcli.engines.loading import from_checkpoint
 from bertcli.errors import ModelError, first_line
 from bertcli.models.cross_encoder import DECLARED
-from bertcli.models.heads import WORD_SHAPES
+from bertcli.models.heads import WORD_SHAPES, token_types_tensor
 from bertcli.training.adapter import HeadAdapter
 
 if TYPE_CHECKING:
@@ -208,6 +208,27 @@ def continue_heads(checkpoint: Checkpoint, specs: Mapping[str, HeadSpec], networ
                 with torch.no_grad():
                     for key, value in parts.items():
                         value.copy_(torch.from_numpy(checkpoint.weights.read(key).copy()))
+
+
+def begin_from(base: Checkpoint, source: Checkpoint, name: str, network: Network) -> None:
+    """Give a head the weights that it has in `source`, a model whose encoder is that of `base` trained further, and its
+    adapter the best approximation of what has changed in the encoder. Raises ModelError where the two encoders differ
+    in their sizes."""
+    adapter = network.adapter(name)
+    assert adapter is not None
+    changes = {}
+    for weight in adapter.weight_names():
+        old, new = (one.weights.read(one.encoder_prefix + weight) for one in (base, source))
+        if old.shape != new.shape:
+            raise ModelError(f"{weight} is {new.shape} in {source.name}, and {old.shape} in the base")
+        changes[weight] = torch.from_numpy(new - old)
+    adapter.begin_as(changes)
+    parts = {f"heads.{name}.{part}": value for part, value in network.heads[name].named_parameters()}
+    if adapter.token_types is not None:
+        parts[token_types_tensor(name)] = adapter.token_types
+    with torch.no_grad():
+        for key, value in parts.items():
+            value.copy_(torch.from_numpy(source.weights.read(key).copy()))
 
 
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:

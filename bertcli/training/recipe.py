@@ -131,11 +131,12 @@ class LabelSettings(ObjectiveSettings):
 class TagSettings(ObjectiveSettings):
     """A tag for each word; the first word piece of a word carries it.
 
-    `join` reads half of the sentences in groups of up to so many, so that long texts are seen too. `adapter` is as
-    for answer. `shapes` tells the encoder the shapes of words as token types (see `tasks.word_shapes`), and `recase` is
-    the share of sentences that are read once more, in capitals or in lower case. `transitions` above 0
-    has the tags of a text chosen together: it is the weight of how much more often than by chance a tag follows another
-    in the training data, in log-odds, beside the log-probabilities of the words' tags (see `tasks.tag_path`).
+    `join` reads half of the sentences in groups of up to so many, so that long texts are seen too. `adapter` and
+    `adapter_from` are as for answer. `shapes` tells the encoder the shapes of words as token types (see
+    `tasks.word_shapes`), and `recase` is the share of sentences that are read once more, in capitals or in lower case.
+    `transitions` above 0 has the tags of a text chosen together: it is the weight of how much more often than by chance
+    a tag follows another in the training data, in log-odds, beside the log-probabilities of the words' tags (see
+    `tasks.tag_path`).
     """
 
     data: tuple[DataSource, ...]
@@ -144,6 +145,7 @@ class TagSettings(ObjectiveSettings):
     dropout: float = 0.1
     join: int = 1
     adapter: int = 0
+    adapter_from: ModelName | None = None
     shapes: bool = False
     recase: float = 0.0
     transitions: float = 0.0
@@ -154,6 +156,8 @@ class AnswerSettings(ObjectiveSettings):
     """The span of a context that answers a question, or none.
 
     `adapter` is the rank of changes to the encoder that this head alone uses (see `training.adapter`), 0 for none.
+    `adapter_from` is a model with this head whose encoder is the base trained further: the adapter begins as the best
+    approximation of what has changed in it.
     """
 
     data: tuple[DataSource, ...]
@@ -161,6 +165,7 @@ class AnswerSettings(ObjectiveSettings):
     dev_fraction: float = 0.1
     dropout: float = 0.1
     adapter: int = 0
+    adapter_from: ModelName | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +249,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
             yield f"{where}.name: {skill.name!r} is empty or has a dot; tensor names are split at dots"
         if isinstance(skill, EmbedSettings) and bool(skill.pairs) == (skill.teacher is not None):
             yield f"{where}: a `teacher` with `data` is needed, or scored `pairs`"
+        if getattr(skill, "adapter_from", None) is not None and not getattr(skill, "adapter", 0):
+            yield f"{where}: `adapter_from` needs the rank of an `adapter`"
         if recipe.frozen and isinstance(skill, FillSettings | EmbedSettings):
             yield f"{where}: fill and embed have no head of their own: `frozen` leaves nothing to learn"
         yield from (f"{where}.{problem}" for problem in _wrong_numbers(skill))

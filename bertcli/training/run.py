@@ -14,7 +14,9 @@ import torch
 import transformers
 
 from bertcli.errors import InputError
+from bertcli.models.checkpoint import open_checkpoint
 from bertcli.models.cross_encoder import SIGMOID
+from bertcli.models.library import resolve
 from bertcli.models.tokenizer import Tokenizer
 from bertcli.training.card import Account, write_card, write_recipe_card
 from bertcli.training.conversion import RecipeError
@@ -26,6 +28,7 @@ from bertcli.training.mean_layer import append_mean_layer
 from bertcli.training.network import (
     HeadSpec,
     Network,
+    begin_from,
     continue_heads,
     copy_head,
     head_spec,
@@ -216,6 +219,11 @@ def train_recipe(
         model.requires_grad_(False)
     network = Network(model, heads, {s.name: getattr(s, "dropout", 0.0) for s in recipe.skills})
     continue_heads(checkpoint, heads, network)
+    for settings in recipe.skills:
+        if isinstance(settings, TagSettings | AnswerSettings) and settings.adapter_from is not None:
+            source = open_checkpoint(resolve(settings.adapter_from))
+            _require_head(source, settings, heads[settings.name])
+            begin_from(checkpoint, source, settings.name, network)
     network.to(context.machine.device)
     key = _key((checkpoint.fingerprint(), recipe.seed, recipe.skills, recipe.frozen))
     trainer = Trainer(
@@ -244,6 +252,17 @@ def train_recipe(
         for name, figure in list(found.items())[:1]
     }
     return TrainingOutcome(figures, trainer.history, trainer.progress.step, trainer.interrupted)
+
+
+def _require_head(source: Checkpoint, settings: TagSettings | AnswerSettings, spec: HeadSpec) -> None:
+    """Raise RecipeError for a model without the head that an adapter should begin from."""
+    entry = source.config.get("bertcli", {}).get("heads", {}).get(settings.name, {})
+    wanted = spec.as_config()
+    if any(entry.get(key) != wanted.get(key) for key in ("kind", "labels", "shapes")):
+        raise RecipeError(
+            f"{settings.name}: adapter_from: {source.name} has no head {settings.name} that predicts the same",
+            hint="train it first, with the same recipe without `frozen`, `adapter` and `adapter_from`",
+        )
 
 
 def _context(

@@ -377,6 +377,41 @@ def test_an_adapter_computes_in_every_engine_what_it_learnt(
             assert engine.forward([window], TokenLogits(head))[0] == pytest.approx(expected.numpy(), abs=1e-4)
 
 
+def test_an_adapter_begins_as_what_full_training_changed(
+    checkpoints: Make, data: Path, tmp_path: Path
+) -> None:
+    """Of as high a rank as the matrices, it is all of the change."""
+    base = checkpoints("skills", "skills")
+    people = skill("tag", "people", data="people.conll", shapes=True)
+    full = train(write(data, base, [people], steps=6, peak_rate=2e-3), tmp_path / "full")
+    begins = people | {"adapter": 32, "adapter_from": str(full)}
+    recipe = write(data, base, [begins], steps=1, peak_rate=0.0)
+    recipe.write_text("frozen: true\n" + recipe.read_text())
+    out = train(recipe, tmp_path / "beside")
+    old, new, found = tensors(base), tensors(full), tensors(out)
+    name = "bert.encoder.layer.1.output.dense.weight"
+    up, down = (found[f"heads.people.adapter.{name}.{part}"].float() for part in ("up", "down"))
+    change = new[name].float() - old[name].float()
+    assert change.abs().max() > 1e-3
+    assert torch.allclose(up @ down, change, atol=1e-4)
+    for part in ("classifier.weight", "classifier.bias", "token_types"):
+        assert torch.allclose(
+            found[f"heads.people.{part}"].float(), new[f"heads.people.{part}"].float(), atol=1e-3
+        )
+
+
+def test_an_adapter_begins_from_a_model_with_its_head_alone(
+    checkpoints: Make, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    base = checkpoints("skills", "skills")
+    people = skill("tag", "people", data="people.conll", adapter=2, adapter_from=str(base))
+    train(write(data, base, [people], steps=1), tmp_path / "m", code=2)
+    assert "has no head people that predicts the same" in capsys.readouterr().err
+    del people["adapter"]
+    train(write(data, base, [people], steps=1), tmp_path / "m", code=2)
+    assert "`adapter_from` needs the rank of an `adapter`" in capsys.readouterr().err
+
+
 def test_training_further_starts_from_a_head_with_its_adapter(
     checkpoints: Make, data: Path, tmp_path: Path
 ) -> None:
