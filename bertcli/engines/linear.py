@@ -54,6 +54,13 @@ def onednn_takes(dtype: torch.dtype, device: torch.device) -> bool:
     )
 
 
+def onednn_adds_in_one_order(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the products of a row are added in one order, however many rows there are beside it. With AMX the number
+    of rows decides in bfloat16: a product of 1 536 by 384 has other last bits below 352 rows."""
+    with_amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
+    return onednn_takes(dtype, device) and not with_amx
+
+
 def _onednn_has_bfloat16() -> bool:
     has: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return has

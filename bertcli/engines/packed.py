@@ -17,7 +17,7 @@ from bertcli.engines import Ask, Pooled, available_cores, depth_of
 from bertcli.engines.device import BATCH_TOKENS, choose_device, choose_dtype, keep_freed_memory
 from bertcli.engines.fused import FusedModel
 from bertcli.engines.int8 import has_int8_products
-from bertcli.engines.linear import onednn_takes
+from bertcli.engines.linear import onednn_adds_in_one_order
 from bertcli.engines.packed_batch import ONE_OF_EACH, PackedBatch
 from bertcli.engines.packed_heads import PackedHeads
 from bertcli.errors import EngineError
@@ -81,10 +81,9 @@ class Packed:
         else:
             self._model = _open(checkpoint, number_format, where, or_float32=dtype == "auto")
         self.dtype = "int8" if dtype == "int8" else str(self._model.dtype).removeprefix("torch.")
-        # oneDNN adds up a row's products in one order, however many rows there are; others may not
         description = checkpoint.description
         invariant = isinstance(self._model, FusedModel) and description is not None and description.like_bert
-        self.batch_invariant = invariant and onednn_takes(number_format, where)
+        self.batch_invariant = invariant and onednn_adds_in_one_order(number_format, where)
         self._heads = PackedHeads(checkpoint, where, self._model.head)
 
     def forward(self, windows: Sequence[Window], ask: Ask) -> list[Array]:

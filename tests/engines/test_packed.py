@@ -136,7 +136,7 @@ def test_company_changes_no_bit(checkpoints: Make, family: str, dtype: str) -> N
     checkpoint = open_checkpoint(checkpoints(family, "label", labels=("a", "b")))
     engine = open_packed(checkpoint, dtype)
     if not engine.batch_invariant:
-        pytest.skip("this machine's matrix products are not oneDNN's")
+        pytest.skip("this machine's matrix products are not oneDNN's, or it has AMX")
     windows = make_windows(checkpoint, [3, 3, 5, 9, 14, 20, 31, 40])
     for ask in (Hidden(), Pooled("mean"), SequenceLogits(checkpoint.head("label"))):
         together = engine.forward(windows, ask)
@@ -151,13 +151,23 @@ def test_company_changes_no_bit_where_by_chance_one_token_is_read(checkpoints: M
     checkpoint = open_checkpoint(checkpoints("bert", "fill"))
     engine = open_packed(checkpoint, dtype)
     if not engine.batch_invariant:
-        pytest.skip("this machine's matrix products are not oneDNN's")
+        pytest.skip("this machine's matrix products are not oneDNN's, or it has AMX")
     first, second = make_windows(checkpoint, [20, 20])
     one = replace(first, masks=(7,), fresh=(5, 6))
     more = replace(second, masks=(7, 9), fresh=(1, 19))
     for ask in (MaskLogits(checkpoint.head("fill")), Pooled("mean"), Pooled("max")):
         alone = engine.forward([one], ask)[0]
         assert np.array_equal(engine.forward([one, more], ask)[0], alone)
+
+
+def test_bfloat16_with_amx_is_not_batch_invariant(checkpoints: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the number of rows decides in which order large products are added up."""
+    checkpoint = open_checkpoint(checkpoints("bert", "fill"))
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert not Packed(checkpoint, device="cpu", dtype="bfloat16").batch_invariant
+    with_float32 = Packed(checkpoint, device="cpu", dtype="float32").batch_invariant
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert Packed(checkpoint, device="cpu", dtype="float32").batch_invariant == with_float32
 
 
 def test_what_is_padded_is_not_batch_invariant(checkpoints: Make) -> None:
