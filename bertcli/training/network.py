@@ -183,11 +183,12 @@ def copy_head(checkpoint: Checkpoint, head: Head, network: Network) -> None:
     modules = {"classifier": network.model.classifier}
     if head.kind == "label":
         modules["dense"] = network.model.bert.pooler.dense
-    with torch.no_grad():
-        for name, module in modules.items():
-            for part in ("weight", "bias"):
-                tensor = torch.from_numpy(checkpoint.weights.read(f"heads.{head.name}.{name}.{part}").copy())
-                getattr(module, part).copy_(tensor)
+    parts = {
+        f"heads.{head.name}.{name}.{part}": getattr(module, part)
+        for name, module in modules.items()
+        for part in ("weight", "bias")
+    }
+    _copy(checkpoint, parts)
 
 
 def continue_heads(checkpoint: Checkpoint, specs: Mapping[str, HeadSpec], network: Network) -> None:
@@ -205,9 +206,7 @@ def continue_heads(checkpoint: Checkpoint, specs: Mapping[str, HeadSpec], networ
                 key in checkpoint.weights and checkpoint.weights.shape(key) == value.shape
                 for key, value in parts.items()
             ):
-                with torch.no_grad():
-                    for key, value in parts.items():
-                        value.copy_(torch.from_numpy(checkpoint.weights.read(key).copy()))
+                _copy(checkpoint, parts)
 
 
 def begin_from(base: Checkpoint, source: Checkpoint, name: str, network: Network) -> None:
@@ -226,9 +225,14 @@ def begin_from(base: Checkpoint, source: Checkpoint, name: str, network: Network
     parts = {f"heads.{name}.{part}": value for part, value in network.heads[name].named_parameters()}
     if adapter.token_types is not None:
         parts[token_types_tensor(name)] = adapter.token_types
+    _copy(source, parts)
+
+
+def _copy(checkpoint: Checkpoint, parts: Mapping[str, Tensor]) -> None:
+    """Give tensors the weights of a checkpoint, by their names there."""
     with torch.no_grad():
-        for key, value in parts.items():
-            value.copy_(torch.from_numpy(source.weights.read(key).copy()))
+        for name, value in parts.items():
+            value.copy_(torch.from_numpy(checkpoint.weights.read(name).copy()))
 
 
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
