@@ -41,8 +41,8 @@ class Head:
     are what sentence-transformers' files say of a cross-encoder (see `models.cross_encoder`): the function
     that its output goes through, and what goes before the first text of a pair. `adapter` are the names of the
     encoder's weights that are other ones for this head (see `Checkpoint.for_head`). `shapes` says that a tag head
-    reads the shapes of words as token types, for which the encoder has another table for it (see
-    `tasks.word_shapes`), `transitions` that it scores which tag follows which (see `tasks.tag_path`).
+    reads the shapes of words as token types, from a table of its own (see `tasks.word_shapes`), `transitions` that it
+    scores which tag follows which (see `tasks.tag_path`).
     """
 
     name: str
