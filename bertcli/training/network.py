@@ -94,13 +94,18 @@ class NamedHead(nn.Module):
 
 
 class Network(nn.Module):
-    """A model of transformers, whose own head is used unless a named one is asked for."""
+    """A model of transformers, whose own head is used unless a named one is asked for.
+
+    `dropout` is that of the named heads, `encoder_dropout` that of the encoder while it reads for them; without it the
+    encoder has what the configuration of its model says.
+    """
 
     def __init__(
         self,
         model: Any,
         heads: Mapping[str, HeadSpec] | None = None,
         dropout: Mapping[str, float] | None = None,
+        encoder_dropout: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -117,10 +122,15 @@ class Network(nn.Module):
                 if spec.adapter or spec.shapes
             }
         )
+        self._encoder_dropout = encoder_dropout
+        self._dropouts = [one for one in model.base_model.modules() if isinstance(one, nn.Dropout)]
 
     def states(self, inputs: Mapping[str, Tensor], head: str = "") -> Tensor:
         """Hidden states [rows, length, hidden] of the encoder, as the named head reads them."""
         adapter = self.adapter(head)
+        if self._encoder_dropout is not None:
+            for dropout in self._dropouts:
+                dropout.p = self._encoder_dropout.get(head, 0.0)
         with nullcontext() if adapter is None else adapter.applied():
             states: Tensor = self.model.base_model(**inputs).last_hidden_state
         return states

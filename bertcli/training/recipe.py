@@ -112,7 +112,8 @@ class EmbedSettings(ObjectiveSettings):
 class LabelSettings(ObjectiveSettings):
     """A class for each text, or pair of texts.
 
-    Without `dev`, a seeded `dev_fraction` of the data is held out. Without `problem_type` the labels say what
+    `dropout` is that of the head, `encoder_dropout` that of the encoder, attention included, while it reads for this
+    head. Without `dev`, a seeded `dev_fraction` of the data is held out. Without `problem_type` the labels say what
     it is, as for `train label`.
     """
 
@@ -125,24 +126,26 @@ class LabelSettings(ObjectiveSettings):
     pooling: Literal["cls", "mean"] = "cls"
     dense: bool = True
     dropout: float = 0.1
+    encoder_dropout: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TagSettings(ObjectiveSettings):
     """A tag for each word; the first word piece of a word carries it.
 
-    `join` reads half of the sentences in groups of up to so many, so that long texts are seen too. `adapter` and
-    `adapter_from` are as for answer. `shapes` tells the encoder the shapes of words as token types (see
-    `tasks.word_shapes`), and `recase` is the share of sentences that are read once more, in capitals or in lower case.
-    `transitions` above 0 has the tags of a text chosen together: it is the weight of how much more often than by chance
-    a tag follows another in the training data, in log-odds, beside the log-probabilities of the words' tags (see
-    `tasks.tag_path`).
+    `dropout` and `encoder_dropout` are as for label, `adapter` and `adapter_from` as for answer. `join` reads half of
+    the sentences in groups of up to so many, so that long texts are seen too. `shapes` tells the encoder the shapes of
+    words as token types (see `tasks.word_shapes`), and `recase` is the share of sentences that are read once more, in
+    capitals or in lower case. `transitions` above 0 has the tags of a text chosen together: it is the weight of how
+    much more often than by chance a tag follows another in the training data, in log-odds, beside the log-probabilities
+    of the words' tags (see `tasks.tag_path`).
     """
 
     data: tuple[DataSource, ...]
     dev: tuple[DataSource, ...] = ()
     dev_fraction: float = 0.1
     dropout: float = 0.1
+    encoder_dropout: float = 0.0
     join: int = 1
     adapter: int = 0
     adapter_from: ModelName | None = None
@@ -155,15 +158,16 @@ class TagSettings(ObjectiveSettings):
 class AnswerSettings(ObjectiveSettings):
     """The span of a context that answers a question, or none.
 
-    `adapter` is the rank of changes to the encoder that this head alone uses (see `training.adapter`), 0 for none.
-    `adapter_from` is a model with this head whose encoder is the base trained further: the adapter begins as the best
-    approximation of what has changed in it.
+    `dropout` and `encoder_dropout` are as for label. `adapter` is the rank of changes to the encoder that this head
+    alone uses (see `training.adapter`), 0 for none. `adapter_from` is a model with this head whose encoder is the base
+    trained further: the adapter begins as the best approximation of what has changed in it.
     """
 
     data: tuple[DataSource, ...]
     dev: tuple[DataSource, ...] = ()
     dev_fraction: float = 0.1
     dropout: float = 0.1
+    encoder_dropout: float = 0.0
     adapter: int = 0
     adapter_from: ModelName | None = None
 
@@ -267,7 +271,7 @@ LEAST = {
     "patience": 0,
     "average": 0,
 }
-SHARES = ("mask_rate", "keep_rate", "random_rate", "dev_fraction", "dropout", "recase")
+SHARES = ("mask_rate", "keep_rate", "random_rate", "dev_fraction", "dropout", "encoder_dropout", "recase")
 
 
 def _wrong_numbers(part: Schedule | ObjectiveSettings) -> Iterator[str]:

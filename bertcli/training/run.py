@@ -209,15 +209,15 @@ def train_recipe(
         raise RecipeError(f"{path}: {error}", hint=error.hint) from None
     torch.manual_seed(recipe.seed)  # new heads are drawn at random
     heads = {one.settings.name: one.head for one in objectives if one.head is not None}
-    model = load_base(
-        transformers.AutoModelForMaskedLM,
-        checkpoint,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
+    model = load_base(transformers.AutoModelForMaskedLM, checkpoint)
     if recipe.frozen:
         model.requires_grad_(False)
-    network = Network(model, heads, {s.name: getattr(s, "dropout", 0.0) for s in recipe.skills})
+    network = Network(
+        model,
+        heads,
+        dropout={s.name: getattr(s, "dropout", 0.0) for s in recipe.skills},
+        encoder_dropout={s.name: getattr(s, "encoder_dropout", 0.0) for s in recipe.skills},
+    )
     continue_heads(checkpoint, heads, network)
     for settings in recipe.skills:
         if isinstance(settings, TagSettings | AnswerSettings) and settings.adapter_from is not None:

@@ -68,6 +68,16 @@ def test_named_heads_compute_in_float32(checkpoints: Make) -> None:
             assert (logits != logits.bfloat16().float()).any()
 
 
+def test_the_encoder_has_the_dropout_of_the_head_it_reads_for(checkpoints: Make) -> None:
+    masked_lm, _, batch = opened(checkpoints("bert", "fill"), "fill")
+    specs = {name: HeadSpec("label", ("a", "b"), pooling="cls") for name in ("with", "without")}
+    network = Network(masked_lm, specs, encoder_dropout={"with": 0.5}).train()
+    with torch.no_grad():
+        for head, varies in (("with", True), ("without", False), ("", False), ("with", True)):
+            first, second = network.states(batch, head), network.states(batch, head)
+            assert (not torch.equal(first, second)) == varies, head
+
+
 def test_the_encoder_is_saved_in_float16_where_its_numbers_are_numbers_of_float16() -> None:
     weights = {
         "model.bert.encoder.x.weight": torch.tensor([0.1]),
