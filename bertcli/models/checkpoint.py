@@ -370,6 +370,14 @@ def _tokenizer_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]
     return declared | {"tokenizer_class": declared.get("tokenizer_class") or config.get("tokenizer_class")}
 
 
+def _declared_limit(tokenizer_config: Mapping[str, Any]) -> int | None:
+    """How many tokens a text may have by its tokenizer's files, None where they do not say."""
+    declared = tokenizer_config.get("model_max_length")
+    if isinstance(declared, int | float) and not isinstance(declared, bool) and 0 < declared < NO_LIMIT:
+        return int(declared)
+    return None
+
+
 def _assemble(
     directory: Path,
     folder: Path,
@@ -392,14 +400,13 @@ def _assemble(
     prefix = _encoder_prefix(weights, names)
     words = _word_table(weights, prefix, names)
     position_limit = _position_limit(config, weights, prefix, names)
-    declared = tokenizer_config.get("model_max_length")
-    tokenizer_limit = position_limit
-    if isinstance(declared, int | float) and not isinstance(declared, bool) and 0 < declared < NO_LIMIT:
-        tokenizer_limit = int(declared)
-    max_length = min(position_limit, tokenizer_limit)
     cross = read_cross_encoder(directory, config)
-    if cross is not None and pooling.max_length is not None:
-        max_length = min(max_length, pooling.max_length)
+    limits = [
+        position_limit,
+        _declared_limit(tokenizer_config),
+        None if cross is None else pooling.max_length,
+    ]
+    max_length = min(limit for limit in limits if limit is not None)
     return Checkpoint(
         directory=directory,
         path=folder,

@@ -209,22 +209,7 @@ def train_recipe(
         raise RecipeError(f"{path}: {error}", hint=error.hint) from None
     torch.manual_seed(recipe.seed)  # new heads are drawn at random
     heads = {one.settings.name: one.head for one in objectives if one.head is not None}
-    model = load_base(transformers.AutoModelForMaskedLM, checkpoint)
-    if recipe.frozen:
-        model.requires_grad_(False)
-    network = Network(
-        model,
-        heads,
-        dropout={s.name: getattr(s, "dropout", 0.0) for s in recipe.skills},
-        encoder_dropout={s.name: getattr(s, "encoder_dropout", 0.0) for s in recipe.skills},
-    )
-    continue_heads(checkpoint, heads, network)
-    for settings in recipe.skills:
-        if isinstance(settings, TagSettings | AnswerSettings) and settings.adapter_from is not None:
-            source = open_checkpoint(resolve(settings.adapter_from))
-            _require_head(source, settings, heads[settings.name])
-            begin_from(checkpoint, source, settings.name, network)
-    network.to(context.machine.device)
+    network = _recipe_network(recipe, checkpoint, heads).to(context.machine.device)
     key = _key((checkpoint.fingerprint(), recipe.seed, recipe.skills, recipe.frozen))
     trainer = Trainer(
         network, objectives, schedule, context.machine, target.part, key, recipe.seed, report, on_validation
@@ -252,6 +237,27 @@ def train_recipe(
         for name, figure in list(found.items())[:1]
     }
     return TrainingOutcome(figures, trainer.history, trainer.progress.step, trainer.interrupted)
+
+
+def _recipe_network(recipe: Recipe, checkpoint: Checkpoint, heads: Mapping[str, HeadSpec]) -> Network:
+    """The base with the heads of the objectives, each as it is in the base, or in the model that its adapter begins
+    from."""
+    model = load_base(transformers.AutoModelForMaskedLM, checkpoint)
+    if recipe.frozen:
+        model.requires_grad_(False)
+    network = Network(
+        model,
+        heads,
+        dropout={s.name: getattr(s, "dropout", 0.0) for s in recipe.skills},
+        encoder_dropout={s.name: getattr(s, "encoder_dropout", 0.0) for s in recipe.skills},
+    )
+    continue_heads(checkpoint, heads, network)
+    for settings in recipe.skills:
+        if isinstance(settings, TagSettings | AnswerSettings) and settings.adapter_from is not None:
+            source = open_checkpoint(resolve(settings.adapter_from))
+            _require_head(source, settings, heads[settings.name])
+            begin_from(checkpoint, source, settings.name, network)
+    return network
 
 
 def _require_head(source: Checkpoint, settings: TagSettings | AnswerSettings, spec: HeadSpec) -> None:
