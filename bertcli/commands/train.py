@@ -172,6 +172,8 @@ def recipe(request: requests.TrainRecipe) -> int:
     The recipe is YAML: a base, a schedule, and heads (`skills`) with their data and weights.
     """
     begin_training(request)
+    if is_trained(request):
+        return 0
     from bertcli.training.recipe import open_base, read_recipe
 
     path = Path(request.recipe)
@@ -219,6 +221,8 @@ def _learn(
 def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint], Split]) -> int:
     """Read, train, write, and report how good the model is."""
     begin_training(request)
+    if is_trained(request):
+        return 0
     if not request.files and not request.texts and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("there is no input", hint="name a file, or pipe one in")
     from bertcli.models.checkpoint import open_checkpoint
@@ -269,6 +273,16 @@ def begin_training(request: requests.TrainOptions) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if request.overwrite and request.resume:
         raise UsageError("--overwrite and --resume cannot go together")
+
+
+def is_trained(request: requests.TrainOptions) -> bool:
+    """Whether --resume finds the model complete; says so."""
+    from bertcli.training.saving import is_complete
+
+    if not request.resume or not is_complete(Path(request.output)):
+        return False
+    console.say(f"{request.output} is complete: there is nothing to resume")
+    return True
 
 
 @contextmanager

@@ -73,10 +73,18 @@ def train_translate(request: requests.TrainTranslate) -> int:
     Encoder, decoder, training and averaging are those of "Attention Is All You Need"; the vocabulary is made of the
     pairs. The result is a directory in Marian's layout: `bertcli translate -m DIR` and transformers read it.
     """
-    from bertcli.commands.train import begin_training, interrupted, target_directory, typed_arguments
+    from bertcli.commands.train import (
+        begin_training,
+        interrupted,
+        is_trained,
+        target_directory,
+        typed_arguments,
+    )
     from bertcli.training.reading import read_pairs
 
     begin_training(request)
+    if is_trained(request):
+        return 0
     if not request.files:
         raise UsageError("there is nothing to train on", hint="name a file of pairs")
     with target_directory(request) as target:

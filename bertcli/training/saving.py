@@ -128,6 +128,11 @@ class Target:
                 raise
 
 
+def is_complete(path: Path) -> bool:
+    """Whether a directory holds a model, and no run that could be continued is beside it."""
+    return (path / "config.json").is_file() and not (path.parent / f"{path.name}.part").exists()
+
+
 def _share(folder: Path) -> None:
     """Let users who may read the other files read the weights: safetensors makes them for their owner alone."""
     for file in folder.glob("*.safetensors"):

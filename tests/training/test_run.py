@@ -236,6 +236,9 @@ def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
     resumed, wanted = load_file(out / "model.safetensors"), load_file(whole / "model.safetensors")
     assert all(torch.equal(resumed[name], wanted[name]) for name in wanted)
     assert not (tmp_path / "m.part").exists()
+    written = out.stat().st_mtime_ns
+    train("label", labelled, *few, "--resume", base=base, out=out)  # complete: nothing is left to do
+    assert out.stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize("measurement", [3, 4])
