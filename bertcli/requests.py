@@ -7,10 +7,11 @@ fields are the long names of the options.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from bertcli.errors import UsageError
 
@@ -41,16 +42,44 @@ AttentionPart = Literal["encoder", "decoder", "cross"]
 TEMPLATE = "This text is about {}."
 
 
+@cache
+def _choices(request: type) -> Mapping[str, tuple[str, ...]]:
+    """The words that a field may be, for each field that may not be any."""
+    words = {name: tuple(_words(hint)) for name, hint in get_type_hints(request).items()}
+    return {name: found for name, found in words.items() if found and str not in found}
+
+
+def _words(hint: Any) -> Iterator[Any]:
+    """The words of the Literals in a type, and `str` where it may be any."""
+    if get_origin(hint) is Literal:
+        yield from get_args(hint)
+    elif hint is str:
+        yield str
+    else:
+        for part in get_args(hint):
+            yield from _words(part)
+
+
 class Options:
-    """What all parts of requests have in common: lists become tuples, and `check` refuses contradictions. Comparison
-    and representation are here, for generating them for each class takes a tenth of the time to start."""
+    """What all parts of requests have in common: lists become tuples, a word that is none of a field's choices raises
+    UsageError, and `check` refuses contradictions. Comparison and representation are here, for generating them for each
+    class takes a tenth of the time to start."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
+        self._check_choices()
         self.check()
+
+    def _check_choices(self) -> None:
+        kind: type = type(self)
+        for name, choices in _choices(kind).items():
+            value = getattr(self, name)
+            for word in value if isinstance(value, tuple) else (value,):
+                if isinstance(word, str) and word not in choices:
+                    raise UsageError(f"{name}: {word!r} is none of {', '.join(choices)}")
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)

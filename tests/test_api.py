@@ -114,6 +114,25 @@ def test_results_come_lazily(checkpoints: Make) -> None:
     assert len(list(itertools.islice(found, 5))) == 5
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"long": "no"}, "long: 'no' is none of window, truncate, error"),
+        ({"emit": ["label", "x"]}, "emit: 'x' is none of label, entropy"),
+        ({"engine": "fast"}, "engine: 'fast' is none of auto, instant, packed"),
+    ],
+)
+def test_a_word_that_is_no_choice_of_an_option_is_refused(options: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bertcli.requests.Label(**options)
+
+
+def test_a_layer_is_a_number_or_a_word() -> None:
+    assert bertcli.requests.Attention(layer=3).layer == 3
+    with pytest.raises(UsageError, match="layer: 'means' is none of mean, all"):
+        bertcli.requests.Attention(layer="means")  # type: ignore[arg-type]
+
+
 def test_what_is_wrong_is_raised_at_the_call(checkpoints: Make) -> None:
     model = bertcli.load(str(checkpoints("bert", "base")))
     with pytest.raises(ModelError):
