@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -257,6 +258,25 @@ def test_the_names_that_a_person_would_mark_are_found(text: str) -> None:
     assert named()[text] == {
         (name, label) for label, names in NAMES[text].items() for name in names.split(", ")
     }
+
+
+def test_found_names_are_corrected_by_parts_of_speech(tmp_path: Path) -> None:
+    """The script that prepares data of the recipe: of four sentences the first keeps its names without what is no part
+    of them, the others have a proper noun without a name, no name, and words that the data has already."""
+    sets = {
+        "pos.train": "in ADP, Rome PROPN, met VERB, Ann PROPN\nBob PROPN\nme PRON\nold ADJ, Ann PROPN",
+        "entities.train": "\n".join(["Monday O"] * 5),
+        "entities-ewt_train_nonames": "old O, Ann O",
+        "entities-uner_ewt.dev": "",
+        "found": "in B-LOC, Rome I-LOC, met I-LOC, Ann B-PER\nBob O\nme B-PER\nold O, Ann B-PER",
+    }
+    for name, text in sets.items():
+        (tmp_path / f"{name}.conll").write_text(
+            "".join(f"{line}\n\n" for line in text.splitlines()).replace(", ", "\n").replace(" ", "\t")
+        )
+    script = [sys.executable, BUNDLED / "web_names.py", tmp_path, tmp_path / "found.conll"]
+    found = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    assert found == "in\tO\nRome\tB-LOC\nmet\tO\nAnn\tB-PER\n\n"
 
 
 def test_words_have_their_parts_of_speech() -> None:
