@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -172,7 +172,7 @@ def recipe(request: requests.TrainRecipe) -> int:
     The recipe is YAML: a base, a schedule, and heads (`skills`) with their data and weights.
     """
     begin_training(request)
-    if is_trained(request):
+    if is_trained(request, (request.recipe,)):
         return 0
     from bertcli.training.recipe import open_base, read_recipe
 
@@ -221,7 +221,7 @@ def _learn(
 def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint], Split]) -> int:
     """Read, train, write, and report how good the model is."""
     begin_training(request)
-    if is_trained(request):
+    if is_trained(request, request.files):
         return 0
     if not request.files and not request.texts and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("there is no input", hint="name a file, or pipe one in")
@@ -275,13 +275,14 @@ def begin_training(request: requests.TrainOptions) -> None:
         raise UsageError("--overwrite and --resume cannot go together")
 
 
-def is_trained(request: requests.TrainOptions) -> bool:
-    """Whether --resume finds the model complete; says so."""
+def is_trained(request: requests.TrainOptions, inputs: Sequence[str]) -> bool:
+    """Whether --resume finds the model complete; says so. Raises OutputError when an input is newer."""
+    from bertcli.runs.resume import say_complete
     from bertcli.training.saving import is_complete
 
     if not request.resume or not is_complete(Path(request.output)):
         return False
-    console.say(f"{request.output} is complete: there is nothing to resume")
+    say_complete(request.output, inputs)
     return True
 
 

@@ -24,6 +24,8 @@ from bertcli.sinks.formats import choose_format
 from bertcli.storage import is_remote
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bertcli.engines import Engine
     from bertcli.feed import Feed
     from bertcli.models.checkpoint import Checkpoint
@@ -61,14 +63,19 @@ def is_finished(request: StreamRequest) -> bool:
         return False
     if journal_of(path).exists():
         Journal(path).close()  # of a run that was killed when all was done, or of one that is not done
+    say_complete(path, request.files)
+    return True
+
+
+def say_complete(path: str, inputs: Sequence[str]) -> None:
+    """Say that there is nothing to resume. Raises OutputError when an input is newer than the output."""
     written = os.stat(path).st_mtime_ns
-    for file in request.files:
+    for file in inputs:
         if os.path.isfile(file) and os.stat(file).st_mtime_ns > written:
             raise OutputError(
                 f"is complete, but {console.visible(file)} has changed since", where=path, hint=START_OVER
             )
     console.say(f"{path} is complete: there is nothing to resume")
-    return True
 
 
 class RunRecord:

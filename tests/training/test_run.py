@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -239,6 +240,8 @@ def test_an_interrupted_run_keeps_its_best_and_resumes_to_the_same_end(
     written = out.stat().st_mtime_ns
     train("label", labelled, *few, "--resume", base=base, out=out)  # complete: nothing is left to do
     assert out.stat().st_mtime_ns == written
+    os.utime(labelled)
+    train("label", labelled, *few, "--resume", base=base, out=out, code=1)  # other data
 
 
 @pytest.mark.parametrize("measurement", [3, 4])
