@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bertcli.planning import Block, Plan
     from bertcli.receipt import Receipt
     from bertcli.records import Record
-    from bertcli.requests import InputOptions, ModelOptions, OutputOptions, StreamRequest
+    from bertcli.requests import EngineName, InputOptions, ModelOptions, OutputOptions, StreamRequest
     from bertcli.sinks import LastingSink
 
 FOR_PERSONS = ("table", "html")  # forms that are short, or whose layout depends on all that came before
@@ -134,9 +134,11 @@ class RunRecord:
         if self.point is None:
             return options
         engine = self._begun["engine"]
+        # `packed` also asks for the engines that a user cannot name: `eager`, and transformers' own.
+        name: EngineName = "instant" if engine["name"] == "instant" else "packed"
         return replace(
             options,
-            engine=engine["name"] if options.engine == "auto" else options.engine,
+            engine=name if options.engine == "auto" else options.engine,
             device=engine["device"] if options.device == "auto" else options.device,
             dtype=engine["dtype"] if options.dtype == "auto" else options.dtype,
             batch_tokens=engine["batch_tokens"] if options.batch_tokens is None else options.batch_tokens,

@@ -175,6 +175,28 @@ def test_cut_anywhere_and_gone_on_with_is_never_interrupted(
     assert went_on >= 1
 
 
+@pytest.mark.parametrize("engine", ["eager", "transformers"])
+def test_a_run_with_an_engine_that_has_no_option_is_resumed(
+    engine: str, checkpoints: Make, seq2seq: Make, stop_after: Callable[..., None], tmp_path: Path
+) -> None:
+    """Attention weights in bfloat16, and translations by a model that is not described here."""
+    Path("in.txt").write_text("the capital of france\nparis\nnobody answers\nsince yesterday\n")
+    if engine == "eager":
+        asked = ["attention", "in.txt", "-m", str(checkpoints("bert")), "--dtype", "bfloat16"]
+    else:
+        asked = ["translate", "in.txt", "-m", str(seq2seq("prophetnet")), "--greedy"]
+    asked += ["--threads", "1", "--batch-tokens", "8"]
+    assert cli.main([*asked, "-o", "whole.jsonl"]) == 0
+    stop_after(2, Killed)
+    with pytest.raises(Killed):
+        cli.main([*asked, "-o", "cut.jsonl"])
+    stop_after(None)
+    assert engine in Path("cut.jsonl.journal").read_text()
+    console.release_stdout()
+    assert cli.main([*asked, "-o", "cut.jsonl", "--resume"]) == 0
+    assert Path("cut.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_answers_that_a_run_no_longer_knows_are_computed_to_the_same_bytes(
     dtype: str,
