@@ -221,7 +221,7 @@ def _learn(
 def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint], Split]) -> int:
     """Read, train, write, and report how good the model is."""
     begin_training(request)
-    if is_trained(request, request.files):
+    if is_trained(request, list(filter(None, (*request.files, request.dev)))):
         return 0
     if not request.files and not request.texts and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("there is no input", hint="name a file, or pipe one in")
@@ -276,7 +276,7 @@ def begin_training(request: requests.TrainOptions) -> None:
 
 
 def is_trained(request: requests.TrainOptions, inputs: Sequence[str]) -> bool:
-    """Whether --resume finds the model complete; says so. Raises OutputError when an input is newer."""
+    """Whether --resume finds the model complete; says so. Raises OutputError when one of the inputs is newer."""
     from bertcli.runs.resume import say_complete
     from bertcli.training.saving import is_complete
 

@@ -28,10 +28,8 @@ class Target:
     def __init__(self, path: Path, *, overwrite: bool, resume: bool) -> None:
         """Raises OutputError for a directory that must not be replaced, that cannot be made or that another run has,
         and without a run to continue."""
-        # A link stays one; "." and its like are no name to put something behind.
-        if path.is_symlink() or path.name in ("", ".."):
-            path = Path(os.path.realpath(path))
-        self.path, self.part = path, path.parent / f"{path.name}.part"
+        path, self.part = _places(path)
+        self.path = path
         self._whole, self._old = self.part / "whole", self.part / "old"
         has_state = (self.part / STATE).is_file()
         self._lock = -1
@@ -130,7 +128,16 @@ class Target:
 
 def is_complete(path: Path) -> bool:
     """Whether a directory holds a model, and no run that could be continued is beside it."""
-    return (path / "config.json").is_file() and not (path.parent / f"{path.name}.part").exists()
+    path, part = _places(path)
+    return (path / "config.json").is_file() and not part.exists()
+
+
+def _places(path: Path) -> tuple[Path, Path]:
+    """The directory of a model, and that of the run which makes it. A link stays one; "." and its like are no name to
+    put something behind."""
+    if path.is_symlink() or path.name in ("", ".."):
+        path = Path(os.path.realpath(path))
+    return path, path.parent / f"{path.name}.part"
 
 
 def _share(folder: Path) -> None:

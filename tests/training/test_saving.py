@@ -11,7 +11,7 @@ import pytest
 
 from bertcli import console
 from bertcli.errors import OutputError
-from bertcli.training.saving import STATE, Target
+from bertcli.training.saving import STATE, Target, is_complete
 
 
 def model(path: Path, name: str) -> Path:
@@ -50,6 +50,14 @@ def test_the_state_stays_when_it_is_asked_for(tmp_path: Path) -> None:
     model(tmp_path / "m", "old")
     save(tmp_path / "m", keep_state=True)
     assert names(tmp_path) == ["m", "m.part", f"m.part/{STATE}", "m/config.json"]
+
+
+def test_a_model_is_complete_where_no_run_can_be_continued(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("m")
+    for keep_state in (True, False):
+        save(tmp_path / "m", keep_state=keep_state)
+        assert is_complete(tmp_path / "m") == is_complete(tmp_path / "link") != keep_state
+    assert not is_complete(tmp_path / "none")
 
 
 @pytest.mark.parametrize("there", [True, False])
