@@ -15,7 +15,7 @@ from bertcli.cli import COMMANDS
 from tests.conftest import Make
 
 PACKAGE = Path(__file__).parent.parent / "bertcli"
-# Beside the model is a script that made some of its data: no part of the package.
+# Beside the model is a script that made some of its data, which the package does not import.
 MODULES = sorted(set(PACKAGE.rglob("*.py")) - set(PACKAGE.glob("bundled/*.py")))
 
 # From the top layer to the lowest: a package imports only from the layers below its own, also for types.

@@ -1,8 +1,12 @@
 """Sentences of web text with names: a model has found them, and parts of speech (UD English EWT) correct it.
 
-A name without a proper noun is no name, and punctuation, verbs and the like at its ends are not part of it. Sentences
-are left out where a proper noun is in no name, unless the labelled sets show that the word is hardly ever in one (such
-as weekdays), where no name is left, and where UNER or this file has the sentence already. With the data in data/:
+A name without a proper noun is no name, and punctuation, verbs and the like at its ends are not part of it. A sentence
+is left out
+* if a proper noun is in no name, unless the labelled sets show that the word is hardly ever in one (such as weekdays),
+* if no name is left,
+* if it repeats an earlier one, or a sentence of UNER's development set or of the sentences without names.
+
+With the data in data/:
 
     bertcli tag data/tag/pos.train.conll -m MODEL --head entities -o found.conll
     python web_names.py data/tag found.conll > data/web_names.conll
