@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -172,7 +172,7 @@ def recipe(request: requests.TrainRecipe) -> int:
     The recipe is YAML: a base, a schedule, and heads (`skills`) with their data and weights.
     """
     begin_training(request)
-    if is_trained(request, (request.recipe,)):
+    if is_trained(request, request.recipe):
         return 0
     from bertcli.training.recipe import open_base, read_recipe
 
@@ -221,7 +221,7 @@ def _learn(
 def _train(kind: Kind, request: requests.Train, split_of: Callable[[Checkpoint], Split]) -> int:
     """Read, train, write, and report how good the model is."""
     begin_training(request)
-    if is_trained(request, list(filter(None, (*request.files, request.dev)))):
+    if is_trained(request, *request.files, request.dev):
         return 0
     if not request.files and not request.texts and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("there is no input", hint="name a file, or pipe one in")
@@ -275,14 +275,16 @@ def begin_training(request: requests.TrainOptions) -> None:
         raise UsageError("--overwrite and --resume cannot go together")
 
 
-def is_trained(request: requests.TrainOptions, inputs: Sequence[str]) -> bool:
+def is_trained(request: requests.TrainOptions, *inputs: str | None) -> bool:
     """Whether --resume finds the model complete; says so. Raises OutputError when one of the inputs is newer."""
+    if not request.resume:
+        return False
     from bertcli.runs.resume import say_complete
     from bertcli.training.saving import is_complete
 
-    if not request.resume or not is_complete(Path(request.output)):
+    if not is_complete(Path(request.output)):
         return False
-    say_complete(request.output, inputs)
+    say_complete(request.output, [name for name in inputs if name is not None])
     return True
 
 

@@ -83,7 +83,7 @@ def train_translate(request: requests.TrainTranslate) -> int:
     from bertcli.training.reading import read_pairs
 
     begin_training(request)
-    if is_trained(request, list(filter(None, (*request.files, request.dev)))):
+    if is_trained(request, *request.files, request.dev):
         return 0
     if not request.files:
         raise UsageError("there is nothing to train on", hint="name a file of pairs")
